@@ -1,0 +1,141 @@
+"""What the columns of an encoded batch mean: the contract between data and network.
+
+A batch is a dict of three arrays, row i of each being exposure i:
+
+    ``ids``      (batch, id columns) int32: one column a categorical feature, ``max_len`` columns a
+                 sequence. Ids are per feature: 0 is padding, ``vocab_size - 1`` is unknown (OOV).
+    ``numeric``  (batch, numeric columns) float32: normalised numbers, dense vectors and the weights
+                 of weighted bags. A missing number is already filled.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+
+PAD = 0
+FEATURE_TYPES = ("categorical", "sequence", "numeric", "embedding")
+POOLINGS = ("mean", "sum", "max")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input of the network.
+
+    Attributes:
+        name: The feature's name; also the name of its input in the exported SavedModel.
+        type: ``categorical`` (one id), ``sequence`` (a bag of ids), ``numeric`` (one number) or
+            ``embedding`` (a dense vector that comes with the data).
+        source: Free text that groups features ("user", "item").
+        vocab_size: Number of ids, padding and OOV included; 0 for numbers.
+        max_len: Ids in a bag, or length of a dense vector; 1 otherwise.
+        embedding_dim: Width of this feature's embedding; None means the model's.
+        share_embedding: Name of the feature whose table this one reads; None means its own.
+        pooling: How a bag becomes one vector, over its true length.
+        weighted: Whether each id of the bag comes with a weight (numeric columns ``weight_start``...).
+        pretrained: File of the pretrained rows in the encoded dataset's folder, or None.
+        trainable: False keeps pretrained rows as they are.
+        start: First column in ``ids`` (categorical, sequence) or in ``numeric`` (the others).
+        weight_start: First column in ``numeric`` of a weighted bag's weights, else None.
+    """
+
+    name: str
+    type: str
+    source: str = ""
+    vocab_size: int = 0
+    max_len: int = 1
+    embedding_dim: int | None = None
+    share_embedding: str | None = None
+    pooling: str = "mean"
+    weighted: bool = False
+    pretrained: str | None = None
+    trainable: bool = True
+    start: int = 0
+    weight_start: int | None = None
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the feature is looked up in a table."""
+        return self.type in ("categorical", "sequence")
+
+    @property
+    def columns(self) -> slice:
+        """Its columns in ``ids`` or in ``numeric``."""
+        return slice(self.start, self.start + self.max_len)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """All inputs of one encoded dataset, and its label columns.
+
+    Attributes:
+        dataset_id: Name of the dataset's stanza.
+        features: The inputs, in the order of ``feature_cols``.
+        labels: Label columns, in the order of ``label_col``.
+        folder: Where the encoded data lie (pretrained files are relative to it).
+    """
+
+    dataset_id: str
+    features: tuple[Feature, ...]
+    labels: tuple[str, ...] = ()
+    folder: str = field(default="", compare=False)
+
+    @property
+    def id_columns(self) -> int:
+        """Width of ``ids``."""
+        return sum(f.max_len for f in self.features if f.has_ids)
+
+    @property
+    def numeric_columns(self) -> int:
+        """Width of ``numeric``, the weights of bags included."""
+        dense = sum(f.max_len for f in self.features if not f.has_ids)
+        return dense + sum(f.max_len for f in self.features if f.weighted)
+
+    @property
+    def total_features(self) -> int:
+        """Number of ids over all tables, as FuxiCTR counts it."""
+        return sum(f.vocab_size for f in self.features if f.has_ids and f.share_embedding is None)
+
+    def __getitem__(self, name: str) -> Feature:
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
+
+    def to_json(self) -> dict:
+        """FuxiCTR's ``feature_map.json``, with our keys in each feature's entry."""
+        return {
+            "dataset_id": self.dataset_id,
+            "num_fields": len(self.features),
+            "total_features": self.total_features,
+            "input_length": self.id_columns + self.numeric_columns,
+            "labels": list(self.labels),
+            "features": [
+                {f.name: {**{k: v for k, v in asdict(f).items() if k != "name"}, "padding_idx": PAD}}
+                for f in self.features
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, content: dict, folder: str = "") -> "FeatureMap":
+        """Reads what :meth:`to_json` wrote."""
+        features = []
+        for entry in content["features"]:
+            ((name, attributes),) = entry.items()
+            attributes = {k: v for k, v in attributes.items() if k != "padding_idx"}
+            features.append(Feature(name=name, **attributes))
+        return cls(content["dataset_id"], tuple(features), tuple(content["labels"]), folder)
+
+
+def place(features: list[Feature]) -> tuple[Feature, ...]:
+    """Gives each feature its columns: ids in order, then numbers, then the weights of bags."""
+    placed, ids, numeric = [], 0, 0
+    for feature in features:
+        if feature.has_ids:
+            placed.append(replace(feature, start=ids))
+            ids += feature.max_len
+        else:
+            placed.append(replace(feature, start=numeric))
+            numeric += feature.max_len
+    for i, feature in enumerate(placed):
+        if feature.weighted:
+            placed[i] = replace(feature, weight_start=numeric)
+            numeric += feature.max_len
+    return tuple(placed)

@@ -1,0 +1,199 @@
+"""Every YAML key that is not a model's own option: its owner, type, default and meaning.
+
+A key belongs to exactly one class here, or to the signature of the model that the stanza names.
+`fuxi_mtl.config` routes a stanza by these fields; nothing else reads YAML.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def option(default: Any, doc: str, choices: tuple = ()) -> Any:
+    """A dataclass field that knows its own documentation and, perhaps, its allowed values."""
+    metadata = {"doc": doc, "choices": choices}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """One entry of ``feature_cols``."""
+
+    name: str | list[str] = option("", "Column, or columns with the same options.")
+    type: str = option(
+        "categorical",
+        "What the column is.",
+        ("categorical", "sequence", "numeric", "embedding", "meta"),
+    )
+    active: bool = option(True, "False leaves the column out.")
+    dtype: str = option("str", "How the raw column is read.", ("str", "int", "float", "list"))
+    source: str = option("", "Free text that groups features, such as user or item.")
+    fill_na: Any = option(None, "Value of a missing entry before encoding.")
+    min_categr_count: int | None = option(None, "Rarer tokens are OOV; overrides the dataset's.")
+    embedding_dim: int | None = option(None, "Width of this feature's embedding; overrides the model's.")
+    feature_encoder: str | None = option(
+        None,
+        "FuxiCTR's name of the pooling of a sequence.",
+        ("MaskedAveragePooling", "MaskedSumPooling", "MaskedMaxPooling"),
+    )
+    pooling: str | None = option(None, "Pooling of a sequence; mean unless said.", ("mean", "sum", "max"))
+    weights: str | None = option(None, "Column with the weights of a bag, split like the bag.")
+    share_embedding: str | None = option(None, "Feature whose vocabulary and table this one uses.")
+    pretrained_emb: str | None = option(None, "npz or h5 file with 'key' and 'value': pretrained rows.")
+    pretrain_dim: int | None = option(None, "Width of the pretrained rows; must equal the embedding's.")
+    pretrain_usage: str = option("init", "How pretrained rows are used.", ("init",))
+    freeze_emb: bool = option(False, "Keep pretrained rows as they are.")
+    normalizer: str | None = option(None, "Scaling of a number.", ("StandardScaler", "MinMaxScaler"))
+    category_processor: str | None = option(
+        None, "Ids without a vocabulary.", ("quantile_bucket", "hash_bucket")
+    )
+    num_buckets: int | None = option(None, "Buckets of the category_processor.")
+    splitter: str | None = option(None, "Separator inside a sequence; '^' unless said.")
+    max_len: int | None = option(None, "Longest sequence kept; the training data's longest unless said.")
+    padding: str = option("post", "Which end of a long sequence is cut and filled.", ("post", "pre"))
+    remap: bool = option(True, "False: the column already holds ids below vocab_size.")
+    vocab_size: int | None = option(None, "Number of ids where the column already holds ids.")
+    preprocess: None = option(None, "Code in YAML: not supported, always an error.")
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """One entry of ``label_col``."""
+
+    name: str = option("", "Label column.")
+    dtype: str = option("float", "Type of the column.", ("float", "int"))
+    kind: str | None = option(None, "What the task predicts.", ("binary", "regression"))
+    given: str | None = option(None, "Event without which this label is not defined, such as click.")
+    metrics: list[str] | None = option(None, "Metrics of this task; those of the stanza unless said.")
+    mask_value: float = option(-1.0, "Value that means missing, beside NaN.")
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """A stanza of dataset_config."""
+
+    data_root: str = option("./data/", "Folder under which encoded data are kept.")
+    data_format: str = option("csv", "Format of the files.", ("csv", "parquet", "npz", "h5"))
+    train_data: str = option("", "Training file, or a pattern such as part_*.parquet.")
+    valid_data: str | None = option(None, "Validation file; without it, see valid_size.")
+    test_data: str | None = option(None, "Test file; without it, see test_size.")
+    feature_cols: list[FeatureOptions] = option([], "The inputs.")
+    label_col: list[LabelOptions] = option([], "The labels.")
+    sample_weight: str | None = option(None, "Column with each row's weight in the loss.")
+    min_categr_count: int = option(1, "Tokens seen less often in training are OOV.")
+    split_type: str = option(
+        "random",
+        "How one file is divided.",
+        ("random", "sequential", "time", "user", "column"),
+    )
+    split_col: str | None = option(
+        None, "Time column, user column, or column whose values are train, valid (or val) and test."
+    )
+    split_seed: int = option(2026, "Seed of a random split or a split by user.")
+    valid_size: float = option(0.0, "Share (below 1) or number of rows for validation.")
+    test_size: float = option(0.0, "Share (below 1) or number of rows for testing.")
+    sep: str = option(",", "Separator of csv files.")
+    n_rows: int | None = option(None, "Read only this many rows of each file.")
+    data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.")
+    rebuild_dataset: bool = option(True, "False: the columns already hold ids, and vocab_size says how many.")
+    inconsistent: str = option(
+        "raise",
+        "What to do with rows such as a conversion without its click.",
+        ("raise", "drop", "zero"),
+    )
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """What an experiment is about: its data, model and tasks."""
+
+    dataset_id: str = option("", "Stanza of dataset_config.")
+    model: str = option("", "A registered model; `python -m fuxi_mtl list` shows them.")
+    model_root: str = option("./checkpoints/", "Folder for runs.")
+    tasks: dict[str, str] | None = option(None, "Tasks by name, such as {cvr: conversion | click}.")
+    num_tasks: int | None = option(None, "Checked against the tasks; not needed.")
+    task: str | list[str] | None = option(
+        None, "FuxiCTR's kinds, one or one a label.", ("binary_classification", "regression")
+    )
+    loss: str | list[str] | None = option(
+        None,
+        "Error of each task, one or one a label.",
+        ("binary_crossentropy", "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber"),
+    )
+    use_features: list[str] | None = option(None, "Use only these features.")
+    feature_specs: list[dict] | None = option(None, "Changes to feature_cols entries, by name.")
+    feature_config: list[dict] | None = option(None, "The same, under FuxiCTR's older name.")
+
+
+@dataclass(frozen=True)
+class WeightingOptions:
+    """How the losses are weighted."""
+
+    loss_weight: str | list[float] | dict[str, float] = option(
+        "EQ", "EQ, UW, GN, a list of weights in the order of the objectives, or weights by name."
+    )
+    gradnorm_alpha: float = option(1.5, "Strength of the pull towards equal training rates.")
+    gradnorm_lr: float = option(0.025, "Learning rate of the weights.")
+    gradnorm_init: str = option(
+        "first_batch", "What L(0) is.", ("first_batch", "mean_of_first_n", "log_classes")
+    )
+    gradnorm_init_batches: int = option(10, "The n of mean_of_first_n.")
+    uw_form: str = option("kendall", "Uncertainty weighting's penalty.", ("kendall", "revised"))
+    uw_lr: float = option(0.025, "Learning rate of the log variances.")
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """How variables move."""
+
+    optimizer: str = option(
+        "adam", "A Keras optimizer.", ("adam", "adamw", "sgd", "adagrad", "rmsprop", "ftrl", "nadam", "lion")
+    )
+    learning_rate: float = option(1e-3, "Learning rate at the start.")
+    max_gradient_norm: float = option(10.0, "Gradients are clipped to this global norm; 0 turns it off.")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long and on what to train, and when to stop."""
+
+    batch_size: int = option(1024, "Rows in a step.")
+    epochs: int = option(10, "Passes over the training data at most.")
+    shuffle: bool = option(True, "Shuffle the rows at each epoch.")
+    seed: int = option(2026, "Seed of everything random.")
+    monitor: str | dict[str, float] = option(
+        "AUC", "Metric to watch: AUC, click_AUC, logloss, or weights such as {AUC: 2, logloss: -1}."
+    )
+    monitor_mode: str | None = option(None, "Whether larger is better; known for a plain metric.", ("max", "min"))
+    early_stop_patience: int = option(2, "Evaluations without improvement before training stops.")
+    reduce_lr_on_plateau: bool = option(True, "An evaluation without improvement costs a tenth of the rate.")
+    eval_steps: int | None = option(None, "Steps between evaluations; an epoch unless said.")
+    save_best_only: bool = option(True, "False also saves the weights of the last step.")
+    precision: str = option(
+        "float32", "Keras dtype policy.", ("float32", "mixed_float16", "mixed_bfloat16", "auto")
+    )
+    steps_per_execution: int = option(16, "Training steps in one call of the graph.")
+    verbose: int = option(1, "0 hides the progress bar.")
+    tensorboard: bool = option(False, "Also write TensorBoard summaries into the run's folder.")
+    num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.")
+    debug_mode: bool = option(False, "FuxiCTR's: train on one epoch of 10,000 rows.")
+    pickle_feature_encoder: bool = option(False, "Accepted for FuxiCTR's sake; nothing is ever pickled.")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is measured, and what is kept."""
+
+    metrics: list[str] = option(["AUC", "logloss"], "Metrics of every task; see `python -m fuxi_mtl list`.")
+    group_id: str | None = option(None, "Meta column of gAUC's groups.")
+    gauc_weight: str = option("exposures", "What weighs a group in gAUC.", ("exposures", "clicks"))
+    threshold: float | str = option(
+        "base_rate", "Threshold of F1, precision, recall and accuracy: a number, base_rate or best_f1 (on validation)."
+    )
+    eval_batch_size: int = option(8192, "Rows in a step of evaluation.")
+    save_predictions: bool = option(True, "Keep the test scores, which `compare` needs for intervals.")
+    export: bool = option(True, "Write a SavedModel at the end of the run.")
+
+
+SECTIONS = (ExperimentOptions, WeightingOptions, OptimizerOptions, TrainingOptions, EvaluationOptions)
