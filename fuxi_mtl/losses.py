@@ -1,0 +1,110 @@
+"""Probabilities as logits, and errors on logits: pure functions on tensors, all in float32.
+
+A product of sigmoids has a zero gradient at logits -20 and -20; the logit of that product has -1.
+So chains of events stay in logit space and every error takes one logit.
+"""
+
+import tensorflow as tf
+
+
+def log_sigmoid(z: tf.Tensor) -> tf.Tensor:
+    """``log sigmoid(z) = -softplus(-z)``."""
+    return -tf.nn.softplus(-z)
+
+
+def _logaddexp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    high = tf.stop_gradient(tf.maximum(a, b))
+    return high + tf.math.log(tf.exp(a - high) + tf.exp(b - high))
+
+
+def logit_and(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Logit of the product of two probabilities.
+
+    ``logit(sigmoid(a) sigmoid(b)) = -logsumexp(-a, -b, -a-b)``, because
+    ``(1-p)/p = (1+exp(-a))(1+exp(-b)) - 1``. Finite, with a true gradient, at any logits.
+
+    Args:
+        a: Logits, any shape.
+        b: Logits, the same shape.
+    """
+    a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+    return -tf.reduce_logsumexp(tf.stack([-a, -b, -a - b]), axis=0)
+
+
+def logit_or(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Logit of ``1 - (1 - sigmoid(a)) (1 - sigmoid(b))``: at least one of two independent events."""
+    return -logit_and(-a, -b)
+
+
+def mix_logit(z: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Logit of the mixture ``sigmoid(z) sigmoid(a) + (1 - sigmoid(z)) sigmoid(b)``.
+
+    With z for "added to the cart", a for "bought after a cart" and b for "bought without one" this is
+    the conversion rate of ESM2.
+    """
+    z, a, b = (tf.cast(x, tf.float32) for x in (z, a, b))
+    happens = _logaddexp(log_sigmoid(z) + log_sigmoid(a), log_sigmoid(-z) + log_sigmoid(b))
+    does_not = _logaddexp(log_sigmoid(z) + log_sigmoid(-a), log_sigmoid(-z) + log_sigmoid(-b))
+    return happens - does_not
+
+
+def log1mexp(x: tf.Tensor) -> tf.Tensor:
+    """``log(1 - exp(x))`` for ``x < 0``, accurate at both ends.
+
+    ``log(-expm1(x))`` above -ln 2, ``log1p(-exp(x))`` below; x is clamped to at most -1e-7. Prefer
+    :func:`logit_and`, which needs no clamp.
+    """
+    x = tf.minimum(tf.cast(x, tf.float32), -1e-7)
+    near_zero = x > -0.6931472
+    # Each branch sees only arguments it is safe on: tf.where alone would leak NaN gradients.
+    near = tf.where(near_zero, x, -0.5)
+    far = tf.where(near_zero, -1.0, x)
+    return tf.where(near_zero, tf.math.log(-tf.math.expm1(near)), tf.math.log1p(-tf.exp(far)))
+
+
+def bce_with_logits(z: tf.Tensor, y: tf.Tensor, pos_weight: tf.Tensor | float = 1.0) -> tf.Tensor:
+    """Binary cross-entropy of each row, on logits.
+
+    ``-w y log sigmoid(z) - (1-y) log sigmoid(-z) = (1-y) z + (1 + (w-1) y) softplus(-z)``: the
+    weight multiplies the positive term only.
+
+    Args:
+        z: Logits, any shape.
+        y: Labels in [0, 1], the same shape.
+        pos_weight: The weight w of positives, positive.
+    """
+    z, y = tf.cast(z, tf.float32), tf.cast(y, tf.float32)
+    return (1 - y) * z + (1 + (pos_weight - 1) * y) * tf.nn.softplus(-z)
+
+
+def squared_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """``(prediction - y)^2`` of each row."""
+    return tf.square(tf.cast(prediction, tf.float32) - tf.cast(y, tf.float32))
+
+
+def absolute_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """``|prediction - y|`` of each row."""
+    return tf.abs(tf.cast(prediction, tf.float32) - tf.cast(y, tf.float32))
+
+
+def huber_error(prediction: tf.Tensor, y: tf.Tensor, delta: float = 1.0) -> tf.Tensor:
+    """Quadratic within `delta` of the label, linear beyond: ``d |e| - d^2/2``."""
+    error = absolute_error(prediction, y)
+    return tf.where(error <= delta, 0.5 * tf.square(error), delta * error - 0.5 * delta**2)
+
+
+def masked_mean(error: tf.Tensor, mask: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean of the errors of the rows that count: ``sum(w m e) / sum(w m)``.
+
+    Without a row that counts the mean is 0 with zero gradients, never NaN.
+
+    Args:
+        error: ``(batch,)`` errors; may be anything where the mask is False.
+        mask: ``(batch,)`` booleans.
+        sample_weight: ``(batch,)`` weights, or None for ones.
+    """
+    weight = tf.cast(mask, tf.float32)
+    if sample_weight is not None:
+        weight *= sample_weight
+    safe = tf.where(mask, error, tf.zeros_like(error))
+    return tf.math.divide_no_nan(tf.reduce_sum(weight * safe), tf.reduce_sum(weight))

@@ -1,0 +1,29 @@
+"""The bricks that networks are built of."""
+
+from fuxi_mtl.layers.bottoms import (
+    ExtractionLevels,
+    GatedExperts,
+    SharedBottom,
+    SharedEmbedding,
+    make_bottom,
+)
+from fuxi_mtl.layers.embedding import FeatureEmbedding
+from fuxi_mtl.layers.experts import Experts, Gate, mix
+from fuxi_mtl.layers.mlp import MLP, Towers
+from fuxi_mtl.layers.regularizers import penalty, regularizer
+
+__all__ = [
+    "MLP",
+    "ExtractionLevels",
+    "Experts",
+    "FeatureEmbedding",
+    "Gate",
+    "GatedExperts",
+    "SharedBottom",
+    "SharedEmbedding",
+    "Towers",
+    "make_bottom",
+    "mix",
+    "penalty",
+    "regularizer",
+]

@@ -1,0 +1,226 @@
+"""What lies between the embeddings and the towers: one representation for each head.
+
+Every bottom takes ``(batch, width)`` and gives a dict of ``(batch, units)`` by head. It also says
+which variables are the last shared layer, on which gradient norms are taken. Models name their bottom
+(MMoE, PLE), and entire-space models put any of them under their funnel.
+"""
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from fuxi_mtl.layers.experts import Experts, Gate, mix
+from fuxi_mtl.layers.mlp import MLP
+
+
+_SHARED = ""  # key of the shared stream; no head is called so
+
+
+class SharedEmbedding(keras.layers.Layer):
+    """Nothing but the shared embeddings: each tower sees them as they are (ESMM's own bottom)."""
+
+    def __init__(self, names: Sequence[str], mlp: Mapping):
+        super().__init__()
+        self.names = tuple(names)
+
+    def call(self, x, training=False):
+        """The same input for every head."""
+        return dict.fromkeys(self.names, x)
+
+    def shared_variables(self) -> list[keras.Variable]:
+        """None: the last thing that is shared is the embedding output."""
+        return []
+
+
+class SharedBottom(keras.layers.Layer):
+    """``h = MLP(x)`` for every head (Caruana 1997).
+
+    Args:
+        names: The heads.
+        mlp: Options of :class:`MLP`, common to all stacks.
+        bottom_hidden_units: Widths of the shared stack.
+    """
+
+    def __init__(self, names: Sequence[str], mlp: Mapping, bottom_hidden_units: Sequence[int] = (256, 128)):
+        super().__init__()
+        self.names = tuple(names)
+        self.stack = MLP(bottom_hidden_units, **mlp)
+
+    def call(self, x, training=False):
+        """The same hidden state for every head."""
+        return dict.fromkeys(self.names, self.stack(x, training=training))
+
+    def shared_variables(self) -> list[keras.Variable]:
+        """The kernel of the last shared layer."""
+        return self.stack.last_variables()
+
+
+class GatedExperts(keras.layers.Layer):
+    """``f^k(x) = sum_e g^k(x)_e f_e(x)``: shared experts, one gate a head (Ma et al., KDD 2018, eq. 6).
+
+    Args:
+        names: The heads.
+        mlp: Options of :class:`MLP`, common to experts and gates.
+        num_experts: Number of experts.
+        expert_hidden_units: Widths of each expert.
+        gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        mlp: Mapping,
+        num_experts: int = 8,
+        expert_hidden_units: Sequence[int] = (256, 128),
+        gate_hidden_units: Sequence[int] = (),
+    ):
+        super().__init__()
+        self.names = tuple(names)
+        self.experts = Experts(num_experts, expert_hidden_units, **mlp)
+        self.gates = [Gate(num_experts, gate_hidden_units, name=f"{name}_gate", **mlp) for name in names]
+
+    def call(self, x, training=False):
+        """Each head's own mixture of the experts."""
+        gates = [gate(x, training=training) for gate in self.gates]
+        return dict(zip(self.names, mix(gates, self.experts(x, training=training)), strict=True))
+
+    def shared_variables(self) -> list[keras.Variable]:
+        """The last kernels of all experts."""
+        return self.experts.last_variables()
+
+
+class ExtractionLevel(keras.layers.Layer):
+    """One level of PLE: private experts for each head, shared experts, and gates over both.
+
+    The shared gate, absent from the last level, sees every expert of the level.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        mlp: Mapping,
+        num_shared: int,
+        num_specific: int,
+        units: Sequence[int],
+        gate_units: Sequence[int],
+        last: bool,
+    ):
+        super().__init__()
+        self.names = tuple(names)
+        self.specific = [Experts(num_specific, units, name=f"{n}_experts", **mlp) for n in names if num_specific]
+        self.shared = Experts(num_shared, units, **mlp) if num_shared else None
+        self.gates = [
+            Gate(num_specific + num_shared, gate_units, name=f"{name}_gate", **mlp) for name in names
+        ]
+        everyone = num_specific * len(names) + num_shared
+        self.shared_gate = None if last or not num_shared else Gate(everyone, gate_units, **mlp)
+
+    def call(self, inputs, training=False):
+        """Takes and gives a dict by head, with the shared stream under a key of its own."""
+        own = [e(inputs[n], training=training) for n, e in zip(self.names, self.specific, strict=False)]
+        shared = [] if self.shared is None else [self.shared(inputs[_SHARED], training=training)]
+        outputs = {}
+        for i, (name, gate) in enumerate(zip(self.names, self.gates, strict=True)):
+            seen = keras.ops.concatenate(own[i : i + 1] + shared, axis=1)  # (batch, experts, units)
+            (outputs[name],) = mix([gate(inputs[name], training=training)], seen)
+        if self.shared_gate is not None:
+            everyone = keras.ops.concatenate(own + shared, axis=1)
+            (outputs[_SHARED],) = mix([self.shared_gate(inputs[_SHARED], training=training)], everyone)
+        return outputs
+
+
+class ExtractionLevels(keras.layers.Layer):
+    """Progressive layered extraction (Tang et al., RecSys 2020, eq. 1 to 6); one level is CGC.
+
+    Level j of head k mixes its own experts, fed by its own stream, with the shared experts, fed by
+    the shared stream; a gate reads the stream it feeds. Before the last level the shared stream mixes
+    all experts of the level, so another head's experts learn from a head's loss through it; in the
+    last level they do not.
+
+    Args:
+        names: The heads.
+        mlp: Options of :class:`MLP`, common to experts and gates.
+        num_layers: Number of levels.
+        num_shared_experts: Shared experts in each level.
+        num_specific_experts: Private experts of each head in each level.
+        expert_hidden_units: Widths of each expert.
+        gate_hidden_units: Widths of the hidden layers of each gate.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        mlp: Mapping,
+        num_layers: int = 1,
+        num_shared_experts: int = 4,
+        num_specific_experts: int = 2,
+        expert_hidden_units: Sequence[int] = (256, 128),
+        gate_hidden_units: Sequence[int] = (),
+    ):
+        super().__init__()
+        if num_layers < 1 or num_shared_experts + num_specific_experts < 1:
+            raise ValueError(
+                f"num_layers is {num_layers}, num_shared_experts {num_shared_experts}, "
+                f"num_specific_experts {num_specific_experts}: at least one level and one expert are needed."
+            )
+        self.names = tuple(names)
+        self.levels = [
+            ExtractionLevel(
+                names,
+                mlp,
+                num_shared_experts,
+                num_specific_experts,
+                expert_hidden_units,
+                gate_hidden_units,
+                last=level == num_layers - 1,
+            )
+            for level in range(num_layers)
+        ]
+
+    def call(self, x, training=False):
+        """Each head's stream after the last level."""
+        streams = dict.fromkeys([*self.names, _SHARED], x)
+        for level in self.levels:
+            streams = level(streams, training=training)
+        return streams
+
+    def shared_variables(self) -> list[keras.Variable]:
+        """The last kernels of the last level's shared experts."""
+        last = self.levels[-1].shared
+        return [] if last is None else last.last_variables()
+
+
+BOTTOMS = {
+    "shared_embedding": SharedEmbedding,
+    "ShareBottom": SharedBottom,
+    "MMoE": GatedExperts,
+    "PLE": ExtractionLevels,
+}
+
+
+def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> keras.layers.Layer:
+    """The bottom that an option such as ``bottom: {type: MMoE, num_experts: 4}`` describes.
+
+    Args:
+        spec: A name of :data:`BOTTOMS`, or a block with that ``type`` and the bottom's options.
+        names: The heads.
+        mlp: Options of :class:`MLP`, common to all stacks.
+
+    Raises:
+        ValueError: Unknown type or option.
+    """
+    options = {"type": spec} if isinstance(spec, str) else dict(spec)
+    kind = options.pop("type", None)
+    if kind not in BOTTOMS:
+        raise ValueError(f"bottom: type {kind!r} is unknown. Bottoms: {', '.join(BOTTOMS)}.")
+    known = list(inspect.signature(BOTTOMS[kind].__init__).parameters)[3:]
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"bottom {kind} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}."
+            )
+    return BOTTOMS[kind](names, mlp, **options)

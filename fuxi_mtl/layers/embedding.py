@@ -1,0 +1,162 @@
+"""From ids and numbers to one dense vector a row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.layers.regularizers import penalty_gradient
+
+
+class FeatureEmbedding(keras.layers.Layer):
+    """Looks up every id, pools the bags, and puts the numbers beside.
+
+    Features of one width share one table, each with its own block of rows, so a step needs one gather
+    and one sparse update a width however many features there are. Gradients name only the rows of the
+    batch. Pretrained features that are frozen lie in a table of their own that is not trained.
+
+    Args:
+        features: The inputs.
+        embedding_dim: Width of the features that name none of their own.
+        penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
+
+    Shapes:
+        ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
+    """
+
+    def __init__(self, features: FeatureMap, embedding_dim: int, penalty: float | str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.features = features
+        self.penalty = penalty
+        widths: dict[tuple[int, bool], list[Feature]] = {}
+        for feature in features.features:
+            if feature.has_ids:
+                owner = features[feature.share_embedding] if feature.share_embedding else feature
+                key = (owner.embedding_dim or embedding_dim, owner.trainable)
+                widths.setdefault(key, []).append(feature)
+        self.blocks = [
+            _Table(features, members, width, trainable, name=f"table_{width}" + ("" if trainable else "_frozen"))
+            for (width, trainable), members in widths.items()
+        ]
+        self.dense_columns = [
+            column
+            for feature in features.features
+            if not feature.has_ids
+            for column in range(feature.columns.start, feature.columns.stop)
+        ]
+
+    def call(self, inputs):
+        """Embeddings of all features, then the numbers."""
+        parts = [block(inputs) for block in self.blocks]
+        if self.dense_columns:
+            parts.append(tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype))
+        return tf.concat(parts, axis=1)
+
+    def regularised(self, gradient: tf.IndexedSlices, table: keras.Variable, scale: tf.Tensor) -> tf.IndexedSlices:
+        """Adds the penalty's gradient to rows that are named once.
+
+        Args:
+            gradient: The table's gradient, duplicates summed.
+            table: The table.
+            scale: The factor by which the loss was scaled.
+        """
+        rows = tf.gather(table.value, gradient.indices)
+        values = gradient.values + scale * penalty_gradient(rows, self.penalty)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+
+
+class _Table(keras.layers.Layer):
+    """All features of one width."""
+
+    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, trainable: bool, **kwargs):
+        super().__init__(trainable=trainable, **kwargs)
+        self.width = width
+        self.starts: dict[str, int] = {}
+        rows = []
+        for feature in members:
+            owner = feature.share_embedding or feature.name
+            if owner not in self.starts:
+                self.starts[owner] = sum(map(len, rows))
+                rows.append(_initial_rows(features[owner], width, features.folder))
+        initial = np.concatenate(rows)
+        self.table = self.add_weight(
+            shape=initial.shape,
+            initializer=lambda shape, dtype: tf.constant(initial, dtype),
+            name="rows",
+            # A cast of the whole table under mixed precision would make its gradient dense.
+            autocast=False,
+            dtype="float32",
+        )
+        single = [f for f in members if f.type == "categorical"]
+        self.single_columns = [f.start for f in single]
+        self.single_starts = [self._start(f) for f in single]
+        self.bags = [f for f in members if f.type == "sequence"]
+
+    def _start(self, feature: Feature) -> int:
+        return self.starts[feature.share_embedding or feature.name]
+
+    def call(self, inputs):
+        """``(batch, features of this width x width)``."""
+        ids = inputs["ids"]
+        parts = []
+        if self.single_columns:
+            rows = tf.gather(ids, self.single_columns, axis=1) + self.single_starts
+            found = tf.gather(self.table.value, rows)  # (batch, features, width)
+            parts.append(tf.reshape(found, (-1, len(self.single_columns) * self.width)))
+        for bag in self.bags:
+            members = ids[:, bag.columns]
+            found = tf.gather(self.table.value, members + self._start(bag))  # (batch, length, width)
+            weights = None
+            if bag.weight_start is not None:
+                weights = inputs["numeric"][:, bag.weight_start : bag.weight_start + bag.max_len]
+            parts.append(pool(found, members != PAD, bag.pooling, weights))
+        return tf.cast(tf.concat(parts, axis=1), self.compute_dtype)
+
+
+def pool(
+    vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """One vector for each bag, over the members that are present; an empty bag gives zeros.
+
+    ``mean`` is ``sum(w e) / sum(w)``, ``sum`` is ``sum(w e)``, ``max`` is taken of ``w e`` in each
+    dimension.
+
+    Args:
+        vectors: ``(batch, length, width)``.
+        present: ``(batch, length)`` booleans.
+        pooling: ``mean``, ``sum`` or ``max``.
+        weights: ``(batch, length)`` weights, or None for ones.
+    """
+    weight = tf.cast(present, vectors.dtype)
+    if weights is not None:
+        weight *= tf.cast(weights, vectors.dtype)
+    weighted = vectors * weight[:, :, None]
+    if pooling == "sum":
+        return tf.reduce_sum(weighted, axis=1)
+    if pooling == "mean":
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(weighted, axis=1), tf.reduce_sum(weight, axis=1, keepdims=True)
+        )
+    lowest = tf.where(present[:, :, None], weighted, vectors.dtype.min)
+    return tf.where(tf.reduce_any(present, axis=1)[:, None], tf.reduce_max(lowest, axis=1), 0.0)
+
+
+def _initial_rows(feature: Feature, width: int, folder: str) -> np.ndarray:
+    """Small random rows, or the pretrained ones; padding is zero."""
+    if feature.pretrained is not None:
+        rows = np.load(Path(folder) / feature.pretrained).astype(np.float32)
+        if rows.shape != (feature.vocab_size, width):
+            raise ValueError(
+                f"feature {feature.name!r}: pretrained rows in {feature.pretrained} have shape {rows.shape}, "
+                f"but its table is {(feature.vocab_size, width)}. Set its embedding_dim to {rows.shape[1]}."
+            )
+    else:
+        shape = (feature.vocab_size, width)
+        # A new initializer for each feature: one Keras initializer gives the same values again.
+        initializer = keras.initializers.RandomNormal(stddev=0.01)
+        rows = np.array(initializer(shape, dtype="float32"))
+    rows[PAD] = 0.0
+    return rows

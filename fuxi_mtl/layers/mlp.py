@@ -1,0 +1,111 @@
+"""Fully connected stacks: the body of experts, bottoms, gates and towers."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.layers.regularizers import regularizer
+
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "silu", "swish", "elu", "selu", "leaky_relu", "prelu", "linear")
+
+
+def activation_layer(name: str | None) -> keras.layers.Layer:
+    """The activation called `name` (FuxiCTR's spellings such as ``ReLU`` included).
+
+    Raises:
+        ValueError: No such activation.
+    """
+    known = (name or "linear").lower().replace("leakyrelu", "leaky_relu")
+    if known not in ACTIVATIONS:
+        raise ValueError(f"hidden_activations: {name!r} is unknown. Known: {', '.join(ACTIVATIONS)}.")
+    return keras.layers.PReLU() if known == "prelu" else keras.layers.Activation(known)
+
+
+class MLP(keras.layers.Layer):
+    """Dense, batch normalisation, activation and dropout for each hidden width.
+
+    Args:
+        units: Width of each layer, first to last; none makes this layer the identity.
+        activations: One activation for all layers, or one a layer.
+        dropout: Share of units dropped in training, in [0, 1).
+        batch_norm: Whether to normalise before each activation.
+        penalty: Regularizer of the kernels, in FuxiCTR's notation.
+
+    Shapes:
+        ``(batch, width)`` to ``(batch, units[-1])``.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int],
+        activations: str | Sequence[str] = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        penalty: float | str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        names = [activations] * len(units) if isinstance(activations, str) else list(activations)
+        if len(names) != len(units):
+            raise ValueError(
+                f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
+            )
+        self.hidden = [
+            keras.layers.Dense(width, kernel_regularizer=regularizer(penalty)) for width in units
+        ]
+        self.norms = [keras.layers.BatchNormalization() for _ in units] if batch_norm else []
+        self.activations = [activation_layer(name) for name in names]
+        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+
+    def call(self, x, training=False):
+        """Applies the layers in order."""
+        for i, dense in enumerate(self.hidden):
+            x = dense(x)
+            if self.norms:
+                x = self.norms[i](x, training=training)
+            x = self.activations[i](x)
+            if self.dropout is not None:
+                x = self.dropout(x, training=training)
+        return x
+
+    def last_variables(self) -> list[keras.Variable]:
+        """The kernel of the last layer; nothing for the identity."""
+        return [self.hidden[-1].kernel] if self.hidden else []
+
+
+class Towers(keras.layers.Layer):
+    """One private stack a head, each ending in one number (a logit, or a regression's value).
+
+    Args:
+        names: The heads.
+        units: Hidden widths, the same for every tower.
+        penalty: Regularizer of all kernels, the last one included.
+        **mlp: Options of :class:`MLP`.
+
+    Shapes:
+        A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32.
+    """
+
+    def __init__(
+        self, names: Sequence[str], units: Sequence[int], penalty: float | str | None = None, **mlp
+    ):
+        super().__init__()
+        self.names = tuple(names)
+        self.stacks = [MLP(units, penalty=penalty, name=f"{name}_tower", **mlp) for name in names]
+        # The head itself is float32 under every precision policy: losses need its full range.
+        self.outputs = [
+            keras.layers.Dense(
+                1, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{name}_head"
+            )
+            for name in names
+        ]
+
+    def call(self, x, training=False):
+        """The heads of the batch, by name."""
+        inputs = x if isinstance(x, Mapping) else dict.fromkeys(self.names, x)
+        heads = {}
+        for name, stack, output in zip(self.names, self.stacks, self.outputs, strict=True):
+            hidden = tf.cast(stack(inputs[name], training=training), tf.float32)
+            heads[name] = tf.squeeze(output(hidden), axis=-1)  # (batch,)
+        return heads

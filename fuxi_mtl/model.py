@@ -1,0 +1,226 @@
+"""The base class of every model: network in, one weighted and clipped step out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers import FeatureEmbedding
+from fuxi_mtl.objectives import Heads, Objective, supervised
+from fuxi_mtl.sparse import sum_duplicates
+from fuxi_mtl.tasks import Task
+from fuxi_mtl.weighting import Equal, Weighting
+
+
+class MultiTaskModel(keras.Model):
+    """A network with a named head for each task, trained on a weighted sum of objectives.
+
+    A subclass is one paper. Its constructor builds the network; it must give :meth:`heads`, and says
+    what is the last shared layer (:meth:`shared_variables`). What it learns from is data
+    (:meth:`objectives`), so every weighting works on every model::
+
+        features -> embed -> heads -> objectives -> weighting -> one step
+
+    Args:
+        features: The inputs.
+        tasks: What to predict.
+    """
+
+    def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
+        super().__init__()
+        self.features = features
+        self.tasks = tuple(tasks)
+        self.embedding: FeatureEmbedding | None = None
+        self.weighting: Weighting = Equal({})
+        # Keras locks a built model, so the means for the log exist from the start.
+        names = self.objective_names(self.tasks)
+        kinds = ["loss", *(f"{kind}_{name}" for kind in ("loss", "weight", "norm") for name in names)]
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in kinds}
+
+    # ---- what a subclass says -------------------------------------------------------------------
+
+    def embed(self, inputs: Mapping[str, tf.Tensor]) -> Any:
+        """The representation that all heads start from; ``(batch, width)`` unless overridden."""
+        return self.embedding(inputs)
+
+    def heads(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
+        """A ``(batch,)`` float32 tensor for each task: a logit, or the value of a regression."""
+        raise NotImplementedError(f"{type(self).__name__} must define heads(x, training).")
+
+    def shared_variables(self) -> list[keras.Variable]:
+        """The last shared layer, on which gradient norms are taken; none means what :meth:`embed` gives."""
+        return []
+
+    @classmethod
+    def plan_tasks(cls, tasks: Sequence[Task], explicit: bool = True) -> tuple[Task, ...]:
+        """The tasks of the model, from those of the stanza.
+
+        Args:
+            tasks: From ``tasks``, or one for each label.
+            explicit: Whether the stanza has ``tasks``.
+
+        Raises:
+            ValueError: The model cannot serve these tasks.
+        """
+        return tuple(tasks)
+
+    @classmethod
+    def supervised_tasks(cls, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        """The tasks whose heads are trained on their own labels."""
+        return tuple(tasks)
+
+    @classmethod
+    def objective_names(cls, tasks: Sequence[Task]) -> tuple[str, ...]:
+        """What ``loss_weight`` weighs, in order."""
+        return tuple(task.name for task in cls.supervised_tasks(tasks))
+
+    def objectives(self) -> list[Objective]:
+        """What the model learns from."""
+        return [supervised(task) for task in self.supervised_tasks(self.tasks)]
+
+    # ---- what the base class does ---------------------------------------------------------------
+
+    def call(self, inputs, training=False):
+        """The heads of a batch."""
+        return self.heads(self.embed(inputs), training=training)
+
+    def build(self, input_shape=None):
+        """Creates every variable, from the feature map alone."""
+        if not self.built:
+            self.built = True
+            self(
+                {
+                    "ids": np.zeros((2, self.features.id_columns), np.int32),
+                    "numeric": np.zeros((2, self.features.numeric_columns), np.float32),
+                }
+            )
+
+    def compile(self, optimizer="adam", weighting: Weighting | None = None, **keras_options):
+        """Sets how the model is trained.
+
+        Args:
+            optimizer: A Keras optimizer.
+            weighting: Weights of the objectives; equal unless said.
+            **keras_options: Such as ``steps_per_execution``.
+        """
+        self.build()
+        objectives = self.objectives()
+        self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
+        expected = tuple(objective.name for objective in objectives)
+        if self.weighting.names != expected:
+            raise ValueError(
+                f"the weighting is for {', '.join(self.weighting.names)}, "
+                f"but the objectives are {', '.join(expected)}."
+            )
+        super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """Means since the last evaluation: losses, weights and, where used, gradient norms."""
+        unused = () if self.weighting.needs_norms else ("norm_",)
+        return [tracker for name, tracker in self.trackers.items() if not name.startswith(unused)]
+
+    def train_step(self, data):
+        """One step on one batch: ``(inputs, labels, sample_weight)``."""
+        inputs, labels, sample_weight = data
+        with tf.GradientTape(persistent=self.weighting.needs_norms) as tape:
+            x = self.embed(inputs)
+            tape.watch(x)
+            losses, observed = self._objective_losses(self.heads(x, training=True), labels, sample_weight)
+            penalties = [tf.add_n(self.losses)] if self.losses else []
+        norms = self._shared_norms(tape, losses, x) if self.weighting.needs_norms else None
+        weights = self._reweight(losses, observed, norms)
+        # The weights enter as gradients of the losses: one backward pass for the weighted sum.
+        scale = self.optimizer.scale_loss(tf.constant(1.0)) / self._replicas()
+        gradients = tape.gradient(
+            [*losses.values(), *penalties],
+            [v.value for v in self.trainable_variables],
+            output_gradients=[*(scale * weights[name] for name in losses), *(scale for _ in penalties)],
+        )
+        self.optimizer.apply_gradients(
+            zip(self._row_gradients(gradients, scale), self.trainable_variables, strict=True)
+        )
+        total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
+        return self._track(total, losses, weights, norms, observed)
+
+    def test_step(self, data):
+        """The losses of one batch, without a step."""
+        inputs, labels, sample_weight = data
+        losses, observed = self._objective_losses(self(inputs, training=False), labels, sample_weight)
+        weights = self.weighting.weights()
+        total = tf.add_n([weights[name] * losses[name] for name in losses])
+        return self._track(total, losses, weights, None, observed)
+
+    def predict_step(self, data):
+        """Probabilities (values of a regression) of one batch, by task."""
+        inputs = data[0] if isinstance(data, tuple) else data
+        return self.probabilities(self(inputs, training=False))
+
+    def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
+        """Turns logits into probabilities; the values of regressions pass."""
+        return {
+            task.name: tf.sigmoid(heads[task.name]) if task.kind == "binary" else heads[task.name]
+            for task in self.tasks
+        }
+
+    # ---- parts of the step ----------------------------------------------------------------------
+
+    def _objective_losses(self, heads, labels, sample_weight):
+        losses, observed = {}, {}
+        for objective in self.objectives():
+            loss, any_row = objective.loss(heads, labels, sample_weight)
+            losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
+            observed[objective.name] = any_row
+        return losses, observed
+
+    def _shared_norms(self, tape: tf.GradientTape, losses: Mapping[str, tf.Tensor], x: Any):
+        """``||grad L_k||`` on the last shared layer, of the unweighted losses."""
+        shared: list = [variable.value for variable in self.shared_variables()]
+        sources = shared or tf.nest.flatten(x)
+        scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
+        norms = {}
+        for name, loss in losses.items():
+            gradients = tape.gradient(loss, sources, output_gradients=scale)
+            present = [tf.cast(g, tf.float32) / scale for g in gradients if g is not None]
+            norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
+        return norms
+
+    def _reweight(self, losses, observed, norms) -> dict[str, tf.Tensor]:
+        """Tells the weighting what came and returns its weights, those after the update."""
+        seen = {name: tf.where(observed[name], loss, np.nan) for name, loss in losses.items()}
+        if self._replicas() > 1:
+            context = tf.distribute.get_replica_context()
+            seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
+        self.weighting.update(seen, norms)
+        return self.weighting.weights()
+
+    def _row_gradients(self, gradients: Iterable, scale: tf.Tensor) -> list:
+        """Sums the duplicates of table gradients and adds the penalty of their rows."""
+        penalised = {v.path: e for e in self._embeddings() for v in e.trainable_variables if e.penalty}
+        result = []
+        for gradient, variable in zip(gradients, self.trainable_variables, strict=True):
+            if isinstance(gradient, tf.IndexedSlices):
+                gradient = sum_duplicates(gradient)
+                if variable.path in penalised:
+                    gradient = penalised[variable.path].regularised(gradient, variable, scale)
+            result.append(gradient)
+        return result
+
+    def _embeddings(self) -> list[FeatureEmbedding]:
+        return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
+
+    def _replicas(self) -> int:
+        return tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _track(self, total, losses, weights, norms, observed) -> dict[str, tf.Tensor]:
+        self.trackers["loss"].update_state(total)
+        for name, loss in losses.items():
+            self.trackers[f"loss_{name}"].update_state(loss, tf.cast(observed[name], tf.float32))
+            self.trackers[f"weight_{name}"].update_state(weights[name])
+            if norms is not None:
+                self.trackers[f"norm_{name}"].update_state(norms[name])
+        return {tracker.name: tracker.result() for tracker in self.metrics}

@@ -1,0 +1,77 @@
+"""From heads and labels to named scalar losses.
+
+An objective is not a task: ESMM has three heads and two objectives. A model hands its objectives up
+to the base class as data; weightings count objectives and never ask which model they serve.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from fuxi_mtl import losses
+from fuxi_mtl.tasks import Task
+
+Heads = Mapping[str, tf.Tensor]
+Labels = Mapping[str, tf.Tensor]
+
+ERRORS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "binary_crossentropy": losses.bce_with_logits,
+    "mse": losses.squared_error,
+    "mean_squared_error": losses.squared_error,
+    "mae": losses.absolute_error,
+    "mean_absolute_error": losses.absolute_error,
+    "huber": losses.huber_error,
+}
+DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One term of the training loss.
+
+    Attributes:
+        name: Key of its loss, weight and gradient norm.
+        error: ``error(heads, labels) -> (batch,)``. Labels of rows that do not count are 0.
+        given: ``given(labels) -> (batch,)`` booleans: the rows over which the error is averaged.
+            Labels are NaN where a task is not defined or not observed.
+        kind: ``binary`` or ``regression``; uncertainty weighting treats them differently.
+    """
+
+    name: str
+    error: Callable[[Heads, Labels], tf.Tensor]
+    given: Callable[[Labels], tf.Tensor]
+    kind: str = "binary"
+
+    def loss(self, heads: Heads, labels: Labels, sample_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean error over the rows that count, and whether there is any such row."""
+        mask = self.given(labels)
+        # A NaN label must not reach the error: its gradient would be NaN even where masked.
+        known = {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
+        loss = losses.masked_mean(self.error(heads, known), mask, sample_weight)
+        return loss, tf.reduce_any(mask & (sample_weight > 0))
+
+
+def supervised(task: Task) -> Objective:
+    """The error of a task's head against its label, over the rows where the label is known.
+
+    Raises:
+        ValueError: The task's loss does not fit its kind.
+    """
+    name = task.loss or DEFAULT_ERROR[task.kind]
+    if (task.kind == "binary") != (name == "binary_crossentropy"):
+        raise ValueError(
+            f"task {task.name!r} is {task.kind} but its loss is {name!r}. "
+            f"Losses of a {task.kind} task: {', '.join(_errors_of(task.kind))}."
+        )
+    error = ERRORS[name]
+    return Objective(
+        name=task.name,
+        error=lambda heads, labels: error(heads[task.name], labels[task.name]),
+        given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
+        kind=task.kind,
+    )
+
+
+def _errors_of(kind: str) -> list[str]:
+    return [name for name in ERRORS if (name == "binary_crossentropy") == (kind == "binary")]

@@ -1,0 +1,73 @@
+"""MMoE: shared experts, and for each task a gate that mixes them."""
+
+from collections.abc import Sequence
+
+from fuxi_mtl.layers import FeatureEmbedding, GatedExperts, Towers
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.registry import register
+
+
+@register
+class MMoE(MultiTaskModel):
+    """Multi-gate mixture of experts.
+
+    ``f^k(x) = sum_e g^k(x)_e f_e(x)``, ``g^k(x) = softmax(W_gk x)``, ``z_k = tower_k(f^k(x))``
+    (equations 5 to 7). Each loss reaches all experts, in proportion to its own gate, and its own
+    gate and tower. With one expert this is ShareBottom.
+
+    Args:
+        features: The inputs.
+        tasks: What to predict.
+        embedding_dim: Width of the embeddings.
+        num_experts: Number of experts.
+        expert_hidden_units: Widths of each expert.
+        gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
+        tower_hidden_units: Widths of each tower's hidden layers.
+        hidden_activations: Activation of hidden layers, one for all or one a layer.
+        net_dropout: Share of hidden units dropped in training.
+        batch_norm: Whether to normalise hidden layers.
+        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
+        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
+
+    Differs from the paper: gates have a bias.
+
+    Reference:
+        Ma et al. Modeling Task Relationships in Multi-task Learning with Multi-gate
+        Mixture-of-Experts. KDD 2018.
+    """
+
+    def __init__(
+        self,
+        features,
+        tasks,
+        *,
+        embedding_dim: int = 16,
+        num_experts: int = 8,
+        expert_hidden_units: Sequence[int] = (256, 128),
+        gate_hidden_units: Sequence[int] = (),
+        tower_hidden_units: Sequence[int] = (64,),
+        hidden_activations: str | Sequence[str] = "relu",
+        net_dropout: float = 0.0,
+        batch_norm: bool = False,
+        net_regularizer: float | str = 0.0,
+        embedding_regularizer: float | str = 1e-6,
+    ):
+        super().__init__(features, tasks)
+        names = [task.name for task in tasks]
+        mlp = {
+            "activations": hidden_activations,
+            "dropout": net_dropout,
+            "batch_norm": batch_norm,
+            "penalty": net_regularizer,
+        }
+        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
+        self.bottom = GatedExperts(names, mlp, num_experts, expert_hidden_units, gate_hidden_units)
+        self.towers = Towers(names, tower_hidden_units, **mlp)
+
+    def heads(self, x, training=False):
+        """See the base class."""
+        return self.towers(self.bottom(x, training=training), training=training)
+
+    def shared_variables(self):
+        """The last kernels of all experts."""
+        return self.bottom.shared_variables()
