@@ -1,0 +1,68 @@
+"""Metrics in plain numpy: exact, tie-aware, and NaN where a metric has no value.
+
+Every function takes ``(labels, predictions)``, one-dimensional and of equal length, drops the rows
+whose label is NaN (the task is not defined there) and returns a number. Where the remaining rows do not
+define the metric (one class only, no positive, no row, NaN predictions) the result is NaN, never 0 or
+0.5, and :func:`why_undefined` says why.
+
+    >>> auc([1, 0, 1, 0, 0], [0.9, 0.8, 0.8, 0.3, 0.1])
+    0.9166666666666666
+    >>> auc([0, 0], [0.1, 0.2])
+    nan
+    >>> why_undefined("AUC", [0, 0], [0.1, 0.2])
+    'all 2 labels are 0'
+"""
+
+from fuxi_mtl.metrics.decisions import (
+    Confusion,
+    accuracy,
+    base_rate_threshold,
+    best_f1_threshold,
+    confusion,
+    f1,
+    precision,
+    recall,
+)
+from fuxi_mtl.metrics.errors import ece, logloss, mae, pcoc, rmse
+from fuxi_mtl.metrics.ranking import GroupedAUC, auc, gauc, group_codes, ks
+from fuxi_mtl.metrics.registry import (
+    ALIASES,
+    METRICS,
+    REGRESSION_METRICS,
+    Metric,
+    did_you_mean,
+    find_metric,
+    lacking_labels,
+    why_undefined,
+)
+from fuxi_mtl.metrics.rows import observed
+
+__all__ = [
+    "ALIASES",
+    "METRICS",
+    "REGRESSION_METRICS",
+    "Confusion",
+    "GroupedAUC",
+    "Metric",
+    "accuracy",
+    "auc",
+    "base_rate_threshold",
+    "best_f1_threshold",
+    "confusion",
+    "did_you_mean",
+    "ece",
+    "f1",
+    "find_metric",
+    "gauc",
+    "group_codes",
+    "ks",
+    "lacking_labels",
+    "logloss",
+    "mae",
+    "observed",
+    "pcoc",
+    "precision",
+    "recall",
+    "rmse",
+    "why_undefined",
+]

@@ -1,0 +1,309 @@
+"""Metrics against hand numbers, scikit-learn and plain loops."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from scipy.stats import ks_2samp
+
+from fuxi_mtl import metrics
+
+LABELS = np.array([1, 0, 1, 0, 0])
+SCORES = np.array([0.9, 0.8, 0.8, 0.3, 0.1])
+
+
+def rows_with_ties(seed, rows=3000, rate=0.2, levels=40):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < rate).astype(np.float32)
+    scores = np.round(rng.random(rows) * 0.7 + 0.3 * labels * rng.random(rows), 3)
+    scores = np.floor(scores * levels) / levels
+    return labels, scores.astype(np.float32), rng.random(rows) + 0.1
+
+
+def grouped_by_loop(labels, scores, groups, weight):
+    values, weights = [], []
+    for group in np.unique(groups):
+        inside = groups == group
+        if 0 < labels[inside].sum() < inside.sum():
+            values.append(sk.roc_auc_score(labels[inside], scores[inside]))
+            weights.append(labels[inside].sum() if weight == "clicks" else inside.sum())
+    return np.average(values, weights=weights), len(values)
+
+
+def test_auc_and_ks_of_five_rows_are_the_hand_numbers():
+    assert metrics.auc(LABELS, SCORES) == pytest.approx(11 / 12)
+    assert metrics.ks(LABELS, SCORES) == pytest.approx(2 / 3)
+
+
+def test_auc_is_one_zero_and_half_for_perfect_reversed_and_constant_scores():
+    assert metrics.auc(LABELS, LABELS) == 1.0
+    assert metrics.auc(LABELS, -LABELS) == 0.0
+    assert metrics.auc(LABELS, np.full(5, 0.3)) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_metric_equals_scikit_learn_with_ties_and_weights(seed, weighted):
+    labels, scores, weights = rows_with_ties(seed)
+    weights = weights if weighted else None
+    assert metrics.auc(labels, scores, weights) == pytest.approx(
+        sk.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12
+    )
+    assert metrics.logloss(labels, scores, weights) == pytest.approx(
+        sk.log_loss(labels, scores, sample_weight=weights), rel=1e-6
+    )
+    yes = scores >= 0.5
+    for ours, theirs in [
+        (metrics.precision, sk.precision_score),
+        (metrics.recall, sk.recall_score),
+        (metrics.f1, sk.f1_score),
+        (metrics.accuracy, sk.accuracy_score),
+    ]:
+        assert ours(labels, scores, 0.5, weights) == pytest.approx(
+            theirs(labels, yes, sample_weight=weights), abs=1e-12
+        )
+    assert metrics.mae(labels, scores, weights) == pytest.approx(
+        sk.mean_absolute_error(labels, scores, sample_weight=weights)
+    )
+    assert metrics.rmse(labels, scores, weights) == pytest.approx(
+        sk.root_mean_squared_error(labels, scores, sample_weight=weights)
+    )
+    false_rate, true_rate, _ = sk.roc_curve(labels, scores, sample_weight=weights)
+    assert metrics.ks(labels, scores, weights) == pytest.approx(np.abs(true_rate - false_rate).max())
+
+
+def test_ks_equals_the_two_sample_statistic():
+    labels, scores, _ = rows_with_ties(7)
+    expected = ks_2samp(scores[labels == 1], scores[labels == 0]).statistic
+    assert metrics.ks(labels, scores) == pytest.approx(expected)
+
+
+def test_auc_is_exact_at_a_base_rate_of_one_in_ten_thousand():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(-9.5, 1, 400_000)
+    chance = 1 / (1 + np.exp(-logits))
+    labels = (rng.random(400_000) < chance).astype(np.float32)
+    assert 0 < labels.mean() < 3e-4
+    assert metrics.auc(labels, chance.astype(np.float32)) == pytest.approx(
+        sk.roc_auc_score(labels, chance.astype(np.float32)), abs=1e-12
+    )
+
+
+def test_rows_without_a_label_are_dropped_everywhere():
+    labels, scores, weights = rows_with_ties(3)
+    groups = np.arange(len(labels)) % 50
+    holes = labels.copy()
+    holes[::3] = np.nan
+    kept = ~np.isnan(holes)
+    for function in (metrics.auc, metrics.ks, metrics.logloss, metrics.pcoc, metrics.ece, metrics.mae):
+        assert function(holes, scores) == function(labels[kept], scores[kept])
+        assert function(holes, scores, weights) == function(labels[kept], scores[kept], weights[kept])
+    assert metrics.gauc(holes, scores, groups) == metrics.gauc(labels[kept], scores[kept], groups[kept])
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_one_class_is_nan_with_its_reason(value):
+    labels = np.full(4, value)
+    scores = np.array([0.1, 0.2, 0.3, 0.4])
+    for name in ("AUC", "KS"):
+        assert np.isnan(metrics.METRICS[name].function(labels, scores))
+        assert metrics.why_undefined(name, labels, scores) == f"all 4 labels are {value}"
+
+
+def test_no_labelled_row_is_nan_with_its_reason():
+    labels, scores = np.array([np.nan, np.nan]), np.array([0.1, 0.2])
+    for name, metric in metrics.METRICS.items():
+        if metric.uses == "":
+            assert np.isnan(metric.function(labels, scores)), name
+        if metric.uses != "groups":
+            assert metrics.why_undefined(name, labels, scores) == "no row has a label"
+
+
+def test_nan_predictions_are_nan_with_their_count():
+    scores = np.array([0.9, np.nan, 0.8, np.nan, 0.1])
+    for name, metric in metrics.METRICS.items():
+        arguments = {"": (), "threshold": (0.5,), "groups": (np.zeros(5, int),)}[metric.uses]
+        value = metric.function(LABELS, scores, *arguments)
+        assert np.isnan(value.value if name == "gAUC" else value), name
+    assert metrics.why_undefined("AUC", LABELS, scores) == "2 of 5 predictions are NaN"
+    assert np.isnan(metrics.base_rate_threshold(LABELS, scores))
+    assert np.isnan(metrics.best_f1_threshold(LABELS, scores))
+
+
+def test_without_a_positive_row_recall_f1_pcoc_and_thresholds_are_nan():
+    zeros = np.zeros(3)
+    scores = np.array([0.1, 0.2, 0.3])
+    assert np.isnan(metrics.recall(zeros, scores, 0.15))
+    assert np.isnan(metrics.f1(zeros, scores, 0.15))
+    assert np.isnan(metrics.pcoc(zeros, scores))
+    assert np.isnan(metrics.base_rate_threshold(zeros, scores))
+    assert np.isnan(metrics.best_f1_threshold(zeros, scores))
+    assert metrics.why_undefined("F1", zeros, scores, threshold=0.15) == "all 3 labels are 0"
+
+
+def test_precision_without_a_predicted_row_is_nan_and_f1_is_zero():
+    assert np.isnan(metrics.precision(LABELS, SCORES, 0.95))
+    assert metrics.f1(LABELS, SCORES, 0.95) == 0.0
+    assert (
+        metrics.why_undefined("precision", LABELS, SCORES, threshold=0.95)
+        == "no prediction reaches the threshold 0.95"
+    )
+
+
+def test_a_threshold_that_could_not_be_chosen_leaves_no_decision():
+    assert np.isnan(metrics.accuracy(LABELS, SCORES, np.nan))
+    assert (
+        metrics.why_undefined("accuracy", LABELS, SCORES, threshold=np.nan) == "no threshold could be chosen"
+    )
+
+
+def test_a_weight_of_zero_on_a_class_is_nan():
+    weights = np.array([0.0, 1, 0, 1, 1])
+    assert np.isnan(metrics.auc(LABELS, SCORES, weights))
+    assert np.isnan(metrics.ks(LABELS, SCORES, weights))
+    assert np.isnan(metrics.pcoc(LABELS, SCORES, weights))
+
+
+def test_defined_metrics_have_no_reason():
+    assert metrics.why_undefined("AUC", LABELS, SCORES) == ""
+
+
+def test_base_rate_predicts_as_many_positives_as_there_are():
+    rng = np.random.default_rng(5)
+    labels = (rng.random(5000) < 0.03).astype(np.float32)
+    scores = rng.random(5000).astype(np.float32)
+    threshold = metrics.base_rate_threshold(labels, scores)
+    assert (scores >= threshold).sum() == labels.sum()
+    assert metrics.precision(labels, scores, threshold) == metrics.recall(labels, scores, threshold)
+
+
+def test_best_f1_is_the_best_of_all_thresholds():
+    for seed in range(5):
+        labels, scores, _ = rows_with_ties(seed, rows=300)
+        chosen = metrics.f1(labels, scores, metrics.best_f1_threshold(labels, scores))
+        assert chosen == max(metrics.f1(labels, scores, value) for value in np.unique(scores))
+
+
+def test_logloss_survives_certain_predictions():
+    assert metrics.logloss([1, 0], np.array([1, 0], np.float32)) == pytest.approx(0, abs=1e-6)
+    assert metrics.logloss([1, 0], np.array([0, 1], np.float32)) == pytest.approx(-np.log(2**-23))
+
+
+def test_pcoc_is_mean_prediction_over_mean_label():
+    assert metrics.pcoc(LABELS, SCORES) == pytest.approx(2.9 / 2)
+
+
+def test_ece_of_two_bins_is_the_hand_number():
+    labels = np.array([0, 0, 1, 0, 1, 1])
+    chance = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.8])
+    # Bins {.1 .2 .3} with labels 0 0 1 and {.6 .7 .8} with labels 0 1 1.
+    expected = (3 * abs(0.2 - 1 / 3) + 3 * abs(0.7 - 2 / 3)) / 6
+    assert metrics.ece(labels, chance, bins=2) == pytest.approx(expected)
+
+
+def test_ece_does_not_depend_on_the_order_of_tied_rows():
+    labels, scores, _ = rows_with_ties(2, levels=5)
+    order = np.random.default_rng(0).permutation(len(labels))
+    assert metrics.ece(labels, scores) == pytest.approx(metrics.ece(labels[order], scores[order]))
+
+
+@pytest.mark.parametrize("weight", ["exposures", "clicks"])
+def test_c9_gauc_equals_a_loop_over_groups(weight):
+    labels, scores, _ = rows_with_ties(11)
+    groups = np.random.default_rng(2).integers(-400, 200, len(labels))
+    for predicted in (scores, scores.astype(np.float64), -scores, scores - np.float32(0.5)):
+        result = metrics.gauc(labels, predicted, groups, weight)
+        value, count = grouped_by_loop(labels, predicted, groups, weight)
+        assert result.value == pytest.approx(value, abs=1e-12)
+        assert result.groups == count
+
+
+def test_c9_gauc_of_200k_rows_in_20k_groups_equals_a_loop_over_a_tenth():
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 20_000, 200_000)
+    labels = (rng.random(200_000) < 0.2).astype(np.float32)
+    scores = np.round(rng.random(200_000), 2).astype(np.float32)
+    whole = metrics.gauc(labels, scores, groups)
+    assert 15_000 < whole.groups < 20_000
+    assert 0.8 < whole.coverage < 1
+    order = np.lexsort((scores, groups))
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)[:2000]
+    rows = np.concatenate(parts)
+    result = metrics.gauc(labels[rows], scores[rows], groups[rows])
+    value, count = grouped_by_loop(labels[rows], scores[rows], groups[rows], "exposures")
+    assert result.value == pytest.approx(value, abs=1e-12)
+    assert result.groups == count
+
+
+def test_gauc_takes_strings_and_leaves_out_rows_without_a_group():
+    labels = np.array([1, 0, 1, 0, 1, 0])
+    scores = np.array([0.9, 0.1, 0.2, 0.8, 0.1, 0.9])
+    names = np.array(["a", "a", "b", "b", None, None], object)
+    result = metrics.gauc(labels, scores, names)
+    assert (result.value, result.groups, result.coverage) == (0.5, 2, pytest.approx(4 / 6))
+    assert metrics.gauc(labels, scores, np.array(["a", "a", "b", "b", "c", "c"])).groups == 3
+    floats = np.array([1, 1, 2, 2, np.nan, np.nan])
+    assert metrics.gauc(labels, scores, floats) == result
+    assert metrics.gauc(labels, scores, [True] * 4 + [False] * 2).groups == 2
+
+
+def test_gauc_takes_groups_that_lie_far_apart():
+    groups = np.array([0, 0, 2**62, 2**62])
+    assert metrics.gauc([1, 0, 1, 0], np.array([0.9, 0.1, 0.2, 0.8]), groups).value == 0.5
+
+
+def test_negative_zero_ties_with_zero_in_gauc():
+    scores = np.array([0.0, -0.0], np.float32)
+    assert metrics.gauc([1, 0], scores, [7, 7]).value == 0.5
+
+
+def test_gauc_without_a_group_of_both_classes_is_nan_with_its_reason():
+    for labels, groups in [([1, 0], [1, 2]), ([1, 0], [None, None])]:
+        groups = np.array(groups, object)
+        assert np.isnan(metrics.gauc(labels, [0.2, 0.4], groups).value)
+        assert (
+            metrics.why_undefined("gAUC", labels, [0.2, 0.4], groups=groups)
+            == "no group has rows of both classes"
+        )
+    assert metrics.why_undefined("gAUC", [1, 0], [0.2, 0.4]) == "group_id names no column of groups"
+    assert metrics.gauc([], [], []).groups == 0
+
+
+def test_gauc_refuses_an_unknown_weight():
+    with pytest.raises(ValueError, match=r"gauc_weight is 'rows'. It can be: exposures, clicks."):
+        metrics.gauc([1, 0], [0.2, 0.4], [1, 1], "rows")
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match=r"Shapes given: \(5,\), \(4,\)."):
+        metrics.auc(LABELS, SCORES[:4])
+    with pytest.raises(ValueError, match="same length"):
+        metrics.mae(np.zeros((2, 1)), np.zeros((2, 1)))
+
+
+def test_labels_other_than_0_and_1_are_refused():
+    with pytest.raises(ValueError, match=r"labels 0 and 1 \(NaN where missing\), not -1"):
+        metrics.auc([1, 0, -1], [0.1, 0.2, 0.3])
+
+
+def test_a_metric_is_found_by_its_name_or_fuxictrs():
+    assert metrics.find_metric("binary_crossentropy").name == "logloss"
+    with pytest.raises(ValueError, match=r"unknown metric 'auc'. Did you mean 'AUC'\? Known: AUC, gAUC"):
+        metrics.find_metric("auc")
+
+
+def test_merit_grows_towards_the_better_value():
+    assert metrics.METRICS["AUC"].merit(0.8) > metrics.METRICS["AUC"].merit(0.7)
+    assert metrics.METRICS["logloss"].merit(0.1) > metrics.METRICS["logloss"].merit(0.2)
+    assert metrics.METRICS["PCOC"].merit(0.95) > metrics.METRICS["PCOC"].merit(1.1)
+
+
+def test_metrics_evaluation_and_comparison_import_no_tensorflow():
+    code = (
+        "import sys, fuxi_mtl.evaluate, fuxi_mtl.metrics, fuxi_mtl.monitor; "
+        "print([m for m in ('tensorflow', 'keras', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
