@@ -1,0 +1,218 @@
+"""What single keys cannot tell: settings that contradict each other, or need each other."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.config.values import did_you_mean, show
+from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
+from fuxi_mtl.metrics import find_metric
+from fuxi_mtl.options import DatasetOptions, EvaluationOptions, TrainingOptions, WeightingOptions
+from fuxi_mtl.tasks import Task
+
+WEIGHTINGS = ("EQ", "UW", "GN")
+_LEAST = {  # the smallest sensible value of each number
+    "batch_size": 1,
+    "data_block_size": 0,
+    "early_stop_patience": 1,
+    "epochs": 1,
+    "eval_batch_size": 1,
+    "eval_steps": 1,
+    "gradnorm_alpha": 0,
+    "gradnorm_init_batches": 1,
+    "max_gradient_norm": 0,
+    "min_categr_count": 1,
+    "n_rows": 1,
+    "num_workers": 0,
+    "seed": 0,
+    "split_seed": 0,
+    "steps_per_execution": 1,
+    "test_size": 0,
+    "valid_size": 0,
+}
+_ABOVE_ZERO = ("learning_rate", "gradnorm_lr", "uw_lr")
+
+
+def check_numbers(settings: Settings, *sections: Any) -> None:
+    """Numbers that no run can use, such as a batch of no rows."""
+    for section in sections:
+        for key, value in vars(section).items():
+            if value is None:
+                continue
+            if key in _LEAST and value < _LEAST[key]:
+                raise settings.error(key, f"{key} is {value}; the least is {_LEAST[key]}.")
+            if key in _ABOVE_ZERO and value <= 0:
+                raise settings.error(key, f"{key} is {value}; it must be above 0.")
+
+
+def check_weighting(settings: Settings, weighting: WeightingOptions, objectives: Sequence[str]) -> None:
+    """``loss_weight`` fits the objectives, and no option belongs to another weighting.
+
+    Raises:
+        ConfigError: With the names of the objectives or of the weightings.
+    """
+    choice, shown = weighting.loss_weight, ", ".join(objectives)
+    if isinstance(choice, str):
+        if choice not in WEIGHTINGS:
+            raise settings.error(
+                "loss_weight",
+                f"no weighting is called {choice!r}.{did_you_mean(choice, WEIGHTINGS)} Use EQ, UW, GN, "
+                f"a list of weights, or weights by name. Objectives: {shown}.",
+            )
+    elif isinstance(choice, list):
+        if len(choice) != len(objectives):
+            raise settings.error(
+                "loss_weight",
+                f"loss_weight has {len(choice)} entries for {len(objectives)} objectives: {shown}.",
+            )
+    else:
+        for name in objectives:
+            if name not in choice:
+                given = ", ".join(choice)
+                raise settings.error(
+                    "loss_weight",
+                    f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {shown}.",
+                )
+        for name in choice:
+            if name not in objectives:
+                raise settings.error(
+                    "loss_weight", f"loss_weight names {name!r}, which is no objective. Objectives: {shown}."
+                )
+    _check_weights(settings, choice)
+    _check_foreign_options(settings, weighting)
+
+
+def _check_weights(settings: Settings, choice: Any) -> None:
+    weights = [] if isinstance(choice, str) else choice if isinstance(choice, list) else list(choice.values())
+    for weight in weights:
+        if weight < 0:
+            raise settings.error("loss_weight", f"loss_weight has {weight}; a weight is a number from 0 up.")
+
+
+def foreign_options(weighting: WeightingOptions) -> list[str]:
+    """The keys of the weightings that are not chosen."""
+    chosen = {"GN": "gradnorm_", "UW": "uw_"}.get(str(weighting.loss_weight), "loss_weight")
+    return [key for key in vars(weighting) if key != "loss_weight" and not key.startswith(chosen)]
+
+
+def _check_foreign_options(settings: Settings, weighting: WeightingOptions) -> None:
+    for key in foreign_options(weighting):
+        # Base speaks to all experiments, and --set may exchange the weighting above a stanza's options.
+        if settings.layer(key) <= Layer.BASE or settings.layer(key) < settings.layer("loss_weight"):
+            continue
+        owner = "GN" if key.startswith("gradnorm_") else "UW"
+        raise settings.error(
+            key,
+            f"{key} has an effect only with loss_weight: {owner}, "
+            f"but loss_weight is {show(weighting.loss_weight)}.",
+        )
+
+
+def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task]) -> None:
+    """Every metric is known and fits its task, and gAUC has its groups' column.
+
+    Raises:
+        ConfigError: With the metrics that exist.
+    """
+    own = [(task, task.metrics) for task in tasks if task.metrics is not None]
+    for key, names in [("metrics", evaluation.metrics), *(("label_col", names) for _, names in own)]:
+        for name in names:
+            try:
+                find_metric(name)
+            except ValueError as error:
+                raise settings.error(key, str(error)) from error
+    for task in tasks:
+        try:
+            metrics_of(task, evaluation)
+        except ValueError as error:
+            key = "metrics" if task.metrics is None else "label_col"
+            raise settings.error(key, str(error)) from error
+
+
+def check_groups(
+    settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task], dataset: DatasetOptions
+) -> None:
+    """gAUC has ``group_id``, which is a meta column: groups are raw values, not encoded ids."""
+    group, columns = evaluation.group_id, dataset.feature_cols
+    meta = [feature.name for feature in columns if feature.type == "meta"]
+    if group is None:
+        if any("gAUC" in metrics_of(task, evaluation) for task in tasks):
+            raise settings.error(
+                "metrics", f"gAUC needs group_id, a meta column. Meta columns: {', '.join(meta) or 'none'}."
+            )
+    elif group not in meta:
+        isa = "an encoded input" if any(f.name == group for f in columns) else "no column of feature_cols"
+        raise settings.error(
+            "group_id",
+            f"group_id {group!r} is {isa}, not a meta column.{did_you_mean(group, meta)} Add "
+            f"{{name: {group}, type: meta}} to feature_cols. Meta columns: {', '.join(meta) or 'none'}.",
+        )
+
+
+def checked_mode(
+    settings: Settings, training: TrainingOptions, evaluation: EvaluationOptions, tasks: Sequence[Task]
+) -> str | None:
+    """``monitor_mode``, after checking that the monitor is measured and improves that way.
+
+    A mode from a lower layer than the monitor's was meant for another monitor and is left out.
+
+    Raises:
+        ConfigError: With what is measured, or with the direction of the metric.
+    """
+    mode, keys = training.monitor_mode, metric_keys(tasks, evaluation)
+    try:
+        if mode is not None and settings.layer("monitor_mode") < settings.layer("monitor"):
+            own = monitor_direction(training.monitor, None, keys)
+            mode = mode if own == mode else None
+        monitor_direction(training.monitor, mode, keys)
+    except ValueError as error:
+        key = "monitor_mode" if "monitor_mode is" in str(error) else "monitor"
+        raise settings.error(key, str(error)) from error
+    return mode
+
+
+def check_threshold(settings: Settings, evaluation: EvaluationOptions) -> None:
+    """A number between 0 and 1, or one of two names."""
+    value = evaluation.threshold
+    good = value in ("base_rate", "best_f1") if isinstance(value, str) else 0 <= value <= 1
+    if not good:
+        raise settings.error(
+            "threshold", f"threshold is {show(value)}. Use a number from 0 to 1, base_rate or best_f1."
+        )
+
+
+def check_split(settings: Settings, dataset: DatasetOptions) -> None:
+    """There is training data, and validation data from a file or a split of it.
+
+    Raises:
+        ConfigError: Something is missing or said twice.
+    """
+    if not dataset.train_data:
+        raise settings.error("train_data", f"train_data is missing in dataset {_dataset_id(settings)}.")
+    by_column = dataset.split_type == "column"
+    for part in ("valid", "test"):
+        file, size = getattr(dataset, f"{part}_data"), getattr(dataset, f"{part}_size")
+        if file and size:
+            raise settings.error(
+                f"{part}_size", f"{part}_size {size:g} and {part}_data {file!r} exclude each other. Remove one."
+            )
+        if size > 1 and size != math.floor(size):
+            raise settings.error(f"{part}_size", f"{part}_size is {size:g}: a share below 1, or whole rows.")
+    if not (dataset.valid_data or dataset.valid_size or by_column):
+        raise settings.error(
+            "valid_data", "there is no validation data: give valid_data, a file, or valid_size, a share of the rows."
+        )
+    shares = [size for size in (dataset.valid_size, dataset.test_size) if size < 1]
+    if sum(shares) >= 1:
+        raise settings.error("valid_size", f"valid_size and test_size take {sum(shares):g} of the rows; none is left.")
+    if dataset.split_type in ("time", "user", "column") and not dataset.split_col:
+        raise settings.error("split_type", f"split_type {dataset.split_type} needs split_col, its column.")
+    if dataset.split_col and dataset.split_type in ("random", "sequential"):
+        raise settings.error(
+            "split_col", f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column."
+        )
+
+
+def _dataset_id(settings: Settings) -> str:
+    return repr(settings.entries["dataset_id"].value) if "dataset_id" in settings.entries else "unnamed"

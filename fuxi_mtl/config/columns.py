@@ -1,0 +1,143 @@
+"""The columns of a dataset: name lists spelled out, ``feature_specs`` and ``use_features`` applied."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any
+
+from fuxi_mtl.config.places import Located
+from fuxi_mtl.config.stanzas import Settings
+from fuxi_mtl.config.values import converted_fields, did_you_mean
+from fuxi_mtl.options import DatasetOptions, ExperimentOptions, FeatureOptions
+
+_PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
+_POOLING = {"MaskedAveragePooling": "mean", "MaskedSumPooling": "sum", "MaskedMaxPooling": "max"}
+
+
+def spell_encoders(settings: Settings) -> None:
+    """FuxiCTR writes ``layers.MaskedAveragePooling()`` and evaluates it; here it is a name."""
+    for key in ("feature_cols", "feature_specs", "feature_config"):
+        for entry in _items(settings, key):
+            encoder = entry.value.get("feature_encoder") if isinstance(entry.value, dict) else None
+            if encoder is not None and isinstance(encoder.value, str):
+                name = encoder.value.removeprefix("layers.").removesuffix("()")
+                entry.value["feature_encoder"] = Located(name, encoder.place)
+
+
+def select_columns(
+    settings: Settings, dataset: DatasetOptions, experiment: ExperimentOptions
+) -> DatasetOptions:
+    """The dataset with the columns that this experiment uses, one entry a column.
+
+    Inactive columns are dropped. ``use_features`` selects inputs and leaves meta columns alone.
+
+    Raises:
+        ConfigError: A column is named twice or is unknown, or its options contradict each other.
+    """
+    features = _spelled_out(settings, dataset.feature_cols)
+    for key in ("feature_specs", "feature_config"):
+        features = _respecified(settings, key, features)
+    features = {key: entry for key, entry in features.items() if entry[0].active}
+    if experiment.use_features is not None:
+        features = _used(settings, experiment.use_features, features)
+    for feature, place in features.values():
+        _check_feature(feature, place)
+        _check_shared(feature, place, [each for each, _ in features.values()])
+    if not any(feature.type != "meta" for feature, _ in features.values()):
+        raise settings.error("feature_cols", "feature_cols has no active input.")
+    return replace(dataset, feature_cols=[feature for feature, _ in features.values()])
+
+
+_Columns = dict[tuple[str, bool], tuple[FeatureOptions, Located]]  # key: name and whether it is meta
+
+
+def _items(settings: Settings, key: str) -> list[Located]:
+    entry = settings.entries.get(key)
+    if entry is None or entry.value is None:
+        return []
+    return entry.value if isinstance(entry.value, list) else [entry]
+
+
+def _names(feature: FeatureOptions, entry: Located, key: str) -> list[str]:
+    names = [feature.name] if isinstance(feature.name, str) else list(feature.name)
+    if not names or not all(names):
+        raise entry.error(f"{key} has an entry without a name.")
+    return names
+
+
+def _spelled_out(settings: Settings, entries: Iterable[FeatureOptions]) -> _Columns:
+    columns: _Columns = {}
+    for feature, entry in zip(entries, _items(settings, "feature_cols"), strict=True):
+        for name in _names(feature, entry, "feature_cols"):
+            # A column may be an input and be carried along as it is, but nothing twice.
+            key = (name, feature.type == "meta")
+            if key in columns:
+                raise entry.error(
+                    f"feature_cols names {name!r} twice; the first is in {columns[key][1].place}."
+                )
+            columns[key] = (replace(feature, name=name), entry)
+    return columns
+
+
+def _respecified(settings: Settings, key: str, features: _Columns) -> _Columns:
+    changed = dict(features)
+    for entry in _items(settings, key):
+        given = converted_fields(entry, FeatureOptions, key)
+        for name in _names(FeatureOptions(name=given.pop("name", "")), entry, key):
+            targets = [each for each in features if each[0] == name]
+            if not targets:
+                raise entry.error(_unknown(key, name, features))
+            for target in targets:
+                feature, place = changed[target]
+                changed[target] = (replace(feature, **given), place)
+    return changed
+
+
+def _used(settings: Settings, names: Iterable[str], features: _Columns) -> _Columns:
+    inputs = {key[0]: key for key in features if not key[1]}
+    for name in names:
+        if name not in inputs:
+            raise settings.error("use_features", _unknown("use_features", name, inputs.values()))
+    wanted = {inputs[name] for name in names}
+    return {key: entry for key, entry in features.items() if key[1] or key in wanted}
+
+
+def _unknown(key: str, name: str, features: Iterable[tuple[str, bool]]) -> str:
+    known = [each for each, _ in features]
+    return (
+        f"{key} names {name!r}, which is no active feature.{did_you_mean(name, known)} "
+        f"Features: {', '.join(known)}."
+    )
+
+
+def _check_feature(feature: FeatureOptions, entry: Located) -> None:
+    name = f"feature_cols ({feature.name})"
+    default: dict[str, Any] = {each.name: each.default for each in fields(FeatureOptions)}
+    if feature.pretrained_emb is None:
+        for key in _PRETRAINED:
+            if getattr(feature, key) != default[key]:
+                raise entry.error(f"{name}: {key} has no effect without pretrained_emb, the file.")
+    if feature.num_buckets is not None and feature.category_processor is None:
+        raise entry.error(f"{name}: num_buckets has no effect without category_processor.")
+    if feature.category_processor is not None and feature.num_buckets is None:
+        raise entry.error(f"{name}: category_processor {feature.category_processor} needs num_buckets.")
+    if not feature.remap and feature.vocab_size is None and feature.type in ("categorical", "sequence"):
+        raise entry.error(f"{name}: remap: false says that the column holds ids; vocab_size must say how many.")
+    encoded = _POOLING.get(feature.feature_encoder or "")
+    if encoded and feature.pooling and encoded != feature.pooling:
+        raise entry.error(
+            f"{name}: feature_encoder {feature.feature_encoder} is {encoded} pooling, "
+            f"but pooling is {feature.pooling}. Remove one."
+        )
+
+
+def _check_shared(feature: FeatureOptions, entry: Located, features: Iterable[FeatureOptions]) -> None:
+    target = feature.share_embedding
+    if target is None:
+        return
+    tables = [f.name for f in features if f.type in ("categorical", "sequence") and f.name != feature.name]
+    if target not in tables:
+        raise entry.error(
+            f"feature_cols ({feature.name}): share_embedding names {target!r}, which is no other active "
+            f"categorical or sequence feature.{did_you_mean(target, tables)} "
+            f"Features: {', '.join(tables) or 'none'}."
+        )

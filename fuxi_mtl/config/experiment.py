@@ -1,0 +1,167 @@
+"""One experiment, read and checked: what the front door takes apart."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from fuxi_mtl.config import checks
+from fuxi_mtl.config.columns import select_columns, spell_encoders
+from fuxi_mtl.config.places import ConfigError
+from fuxi_mtl.config.planning import plan
+from fuxi_mtl.config.routing import as_yaml, route
+from fuxi_mtl.config.stanzas import Settings, read_folder, settings_of
+from fuxi_mtl.options import (
+    DatasetOptions,
+    EvaluationOptions,
+    ExperimentOptions,
+    FeatureOptions,
+    LabelOptions,
+    OptimizerOptions,
+    TrainingOptions,
+    WeightingOptions,
+)
+from fuxi_mtl.tasks import Task
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run needs to know.
+
+    Attributes:
+        expid: Its name.
+        options: Data, model and tasks, as written.
+        weighting: How losses are weighted.
+        optimizer: How variables move.
+        training: How long to train, and on what to stop.
+        evaluation: What is measured.
+        dataset: The dataset, with the columns that this experiment uses.
+        model_options: The model's options, defaults included.
+        tasks: What the model predicts.
+        config_dir: The folder it was read from.
+    """
+
+    expid: str
+    options: ExperimentOptions
+    weighting: WeightingOptions
+    optimizer: OptimizerOptions
+    training: TrainingOptions
+    evaluation: EvaluationOptions
+    dataset: DatasetOptions
+    model_options: dict[str, Any]
+    tasks: tuple[Task, ...]
+    config_dir: str = field(default="", compare=False)
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same experiment with another seed."""
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; the least is 0.")
+        return replace(self, training=replace(self.training, seed=seed))
+
+    def resolved(self) -> dict[str, Any]:
+        """One flat stanza of plain values with every key, those of the dataset included.
+
+        :func:`load_resolved` makes the same experiment of it.
+        """
+        sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
+        flat: dict[str, Any] = {}
+        for section in sections:
+            flat.update(as_yaml(asdict(section)))
+        for key in checks.foreign_options(self.weighting):
+            del flat[key]
+        return {**flat, **as_yaml(self.model_options), **self.resolved_dataset()}
+
+    def resolved_dataset(self) -> dict[str, Any]:
+        """The dataset's keys of :meth:`resolved`: a stanza of ``dataset_config``."""
+        flat = as_yaml({each.name: getattr(self.dataset, each.name) for each in fields(self.dataset)})
+        flat["feature_cols"] = [_given(each) for each in self.dataset.feature_cols]
+        flat["label_col"] = [_given(each) for each in self.dataset.label_col]
+        return flat
+
+
+class Available(NamedTuple):
+    """The names in a config folder, in the order of its files."""
+
+    expids: tuple[str, ...]
+    datasets: tuple[str, ...]
+
+
+def available(config_dir: str | Path) -> Available:
+    """What can be run from a config folder."""
+    folder = read_folder(config_dir)
+    return Available(tuple(folder.experiments), tuple(folder.datasets))
+
+
+def load_experiment(config_dir: str | Path, expid: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Reads one experiment from a config folder; no data is read.
+
+    Args:
+        config_dir: Folder with ``model_config.yaml`` and ``dataset_config.yaml``, or folders so called.
+        expid: A stanza of ``model_config``.
+        overrides: ``key=value``, each typed like YAML and stronger than the files.
+
+    Raises:
+        ConfigError: The first mistake, with its file, line and stanza.
+    """
+    return load_experiments(config_dir, [expid], overrides)[0]
+
+
+def load_experiments(
+    config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()
+) -> list[Experiment]:
+    """Reads several experiments; see :func:`load_experiment`."""
+    folder = read_folder(config_dir)
+    return [_experiment(folder.settings(expid, overrides), str(config_dir)) for expid in expids]
+
+
+def load_resolved(file: str | Path, expid: str) -> Experiment:
+    """The experiment of a stored run, from the stanza that :meth:`Experiment.resolved` gave.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no such stanza.
+    """
+    try:
+        stanza = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(file), f"cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(stanza, dict):
+        raise ConfigError(str(file), "is no stored stanza.")
+    return _experiment(settings_of(expid, stanza, str(file)), str(Path(file).parent))
+
+
+def _experiment(settings: Settings, config_dir: str) -> Experiment:
+    spell_encoders(settings)
+    routed = route(settings)
+    options, weighting, optimizer, training, evaluation, dataset = routed.sections.values()
+    checks.check_numbers(settings, *routed.sections.values())
+    dataset = select_columns(settings, dataset, options)
+    checks.check_split(settings, dataset)
+    tasks = plan(settings, options, dataset.label_col, routed.model)
+    checks.check_weighting(settings, weighting, routed.model.objective_names(tasks))
+    checks.check_metrics(settings, evaluation, tasks)
+    checks.check_groups(settings, evaluation, tasks, dataset)
+    checks.check_threshold(settings, evaluation)
+    mode = checks.checked_mode(settings, training, evaluation, tasks)
+    unused = checks.foreign_options(weighting)
+    plain = WeightingOptions()
+    return Experiment(
+        expid=settings.expid,
+        options=options,
+        # What Base or a stanza says about a weighting that is not chosen is not part of the experiment.
+        weighting=replace(weighting, **{key: getattr(plain, key) for key in unused}),
+        optimizer=optimizer,
+        training=replace(training, monitor_mode=mode),
+        evaluation=evaluation,
+        dataset=dataset,
+        model_options=routed.model_options,
+        tasks=tasks,
+        config_dir=config_dir,
+    )
+
+
+def _given(entry: FeatureOptions | LabelOptions) -> dict[str, Any]:
+    """The fields of an entry that differ from their defaults."""
+    default = type(entry)()
+    return {key: as_yaml(value) for key, value in vars(entry).items() if value != getattr(default, key)}

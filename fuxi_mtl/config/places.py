@@ -1,0 +1,56 @@
+"""Where a value was written, so that an error can point at it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A mistake in a configuration; the message begins with the place where it was written."""
+
+    def __init__(self, place: "Place | str", message: str):
+        super().__init__(f"{place}: {message}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a YAML file, or a ``--set`` on the command line.
+
+    Attributes:
+        source: The file, or the words of the command line.
+        line: Counted from 1; None on the command line.
+        stanza: The expid or dataset id in whose stanza the line is.
+    """
+
+    source: str
+    line: int | None = None
+    stanza: str = ""
+
+    def __str__(self) -> str:
+        text = self.source if self.line is None else f"{self.source}, line {self.line}"
+        return f"{text} ({self.stanza})" if self.stanza else text
+
+
+@dataclass(frozen=True)
+class Located:
+    """A YAML value that knows its place.
+
+    Attributes:
+        value: A scalar, a list of `Located`, or a dict of `Located` by name.
+        place: Where it was written.
+    """
+
+    value: Any
+    place: Place
+
+    def error(self, message: str) -> ConfigError:
+        """An error at this place."""
+        return ConfigError(self.place, message)
+
+
+def located(value: Any, place: Place) -> Located:
+    """Gives a plain value, and everything inside it, one place."""
+    if isinstance(value, dict):
+        return Located({str(key): located(each, place) for key, each in value.items()}, place)
+    if isinstance(value, (list, tuple)):
+        return Located([located(each, place) for each in value], place)
+    return Located(value, place)

@@ -1,0 +1,142 @@
+"""From labels and ``tasks`` to the tasks of the model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fuxi_mtl.config.places import ConfigError, Place
+from fuxi_mtl.config.stanzas import Settings
+from fuxi_mtl.config.values import did_you_mean, show
+from fuxi_mtl.options import ExperimentOptions, LabelOptions
+from fuxi_mtl.tasks import Task, event_of, parse_task
+
+_KINDS = {"binary_classification": "binary", "regression": "regression"}
+
+
+def plan(
+    settings: Settings, experiment: ExperimentOptions, labels: Sequence[LabelOptions], model: Any
+) -> tuple[Task, ...]:
+    """The tasks: those of ``tasks``, else one for each label, as the model plans them.
+
+    Args:
+        settings: For the places of errors.
+        experiment: ``tasks``, ``task``, ``loss`` and ``num_tasks``.
+        labels: ``label_col``.
+        model: The model's class.
+
+    Raises:
+        ConfigError: An unknown label, a list of the wrong length, or tasks that the model cannot serve.
+    """
+    known = _labels_by_name(settings, labels)
+    explicit = experiment.tasks is not None
+    expressions = _expressions(settings, experiment, known)
+    count = len(expressions)
+    kinds = _per_task(settings, "task", experiment.task, list(expressions))
+    losses = _per_task(settings, "loss", experiment.loss, list(expressions))
+    tasks = []
+    for (name, expression), kind, loss in zip(expressions.items(), kinds, losses, strict=True):
+        place = _place(settings, "tasks" if explicit else "label_col", name, known)
+        task = _parsed(place, name, expression)
+        _check_labels(place, task, known)
+        label = known[task.event[0]] if len(task.event) == 1 else None
+        metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
+        kind = _kind(settings, name, _KINDS.get(kind or ""), label)
+        _check_loss(settings, name, kind, loss)
+        tasks.append(_parsed(place, name, expression, kind=kind, loss=loss, metrics=metrics))
+    try:
+        planned = tuple(model.plan_tasks(tuple(tasks), explicit))
+    except ValueError as error:
+        raise settings.error("tasks" if explicit else "model", str(error)) from error
+    if experiment.num_tasks not in (None, count, len(planned)):
+        raise settings.error(
+            "num_tasks",
+            f"num_tasks is {experiment.num_tasks}, but there are {len(planned)} tasks: "
+            f"{', '.join(task.name for task in planned)}. The key may be left out.",
+        )
+    return planned
+
+
+def _labels_by_name(settings: Settings, labels: Sequence[LabelOptions]) -> dict[str, LabelOptions]:
+    known: dict[str, LabelOptions] = {}
+    for label in labels:
+        if not label.name:
+            raise settings.error("label_col", "label_col has an entry without a name.")
+        if label.name in known:
+            raise settings.error("label_col", f"label_col names {label.name!r} twice.")
+        known[label.name] = label
+    if not known:
+        raise settings.error("label_col", "label_col is missing: write label_col: [{name: click, dtype: float}].")
+    return known
+
+
+def _expressions(
+    settings: Settings, experiment: ExperimentOptions, labels: dict[str, LabelOptions]
+) -> dict[str, str]:
+    if experiment.tasks is None:
+        return {name: f"{name} | {each.given}" if each.given else name for name, each in labels.items()}
+    if not experiment.tasks:
+        raise settings.error("tasks", "tasks is empty. Write tasks: {ctr: click, cvr: conversion | click}.")
+    return experiment.tasks
+
+
+def _per_task(settings: Settings, key: str, value: Any, tasks: list[str]) -> list:
+    """One value for every task, from one value or a list."""
+    if not isinstance(value, list):
+        return [value] * len(tasks)
+    if len(value) != len(tasks):
+        raise settings.error(
+            key,
+            f"{key} has {len(value)} entries for {len(tasks)} tasks: {', '.join(tasks)}. "
+            "Give one a task, or a single value for all.",
+        )
+    return value
+
+
+def _place(settings: Settings, key: str, name: str, labels: dict[str, LabelOptions]) -> Place:
+    """The line of a task in ``tasks``, or of its entry in ``label_col``."""
+    entry = settings.entries[key]
+    if isinstance(entry.value, list):
+        return entry.value[list(labels).index(name)].place
+    return entry.value[name].place if name in entry.value else entry.place
+
+
+def _parsed(place: Place, name: str, expression: str, **attributes: Any) -> Task:
+    try:
+        return parse_task(name, expression, **attributes)
+    except ValueError as error:
+        raise ConfigError(place, str(error)) from error
+
+
+def _check_labels(place: Place, task: Task, labels: dict[str, LabelOptions]) -> None:
+    for column in task.columns:
+        if column not in labels:
+            raise ConfigError(
+                place,
+                f"task {task.name!r} names {column!r}, which is no label.{did_you_mean(column, labels)} "
+                f"Labels: {', '.join(labels)}.",
+            )
+    declared = labels[task.event[0]].given if len(task.event) == 1 else None
+    needed = {part.replace(" ", "") for part in declared.split("&")} if declared else set()
+    if not needed <= set(task.given) | {event_of(literal) for literal in task.given}:
+        raise ConfigError(
+            place,
+            f"task {task.name!r} is {task.expression!r}, but label_col says that {task.event[0]!r} is given "
+            f"{declared!r}. Write '{task.event[0]} | {declared}', or take 'given' out of label_col.",
+        )
+
+
+def _kind(settings: Settings, name: str, wanted: str | None, label: LabelOptions | None) -> str:
+    declared = label.kind if label is not None else None
+    if wanted and declared and wanted != declared:
+        raise settings.error(
+            "task", f"task says that {name!r} is {wanted}, but label_col says {declared}. Remove one of them."
+        )
+    return wanted or declared or "binary"
+
+
+def _check_loss(settings: Settings, name: str, kind: str, loss: str | None) -> None:
+    if loss is not None and (loss == "binary_crossentropy") != (kind == "binary"):
+        raise settings.error(
+            "loss",
+            f"loss {show(loss)} does not fit task {name!r}, which is {kind}. Losses of a binary task: "
+            "binary_crossentropy; of a regression: mse, mae, huber. Give a list, one a task.",
+        )

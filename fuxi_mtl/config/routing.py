@@ -1,0 +1,158 @@
+"""Each key to its one owner: a class of options, the dataset, or the model's signature."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fuxi_mtl import registry
+from fuxi_mtl.config.places import ConfigError
+from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.config.values import convert, describe, did_you_mean, show
+from fuxi_mtl.options import SECTIONS, DatasetOptions
+
+_TITLES = {
+    "ExperimentOptions": "experiment",
+    "WeightingOptions": "weighting",
+    "OptimizerOptions": "optimizer",
+    "TrainingOptions": "training",
+    "EvaluationOptions": "evaluation",
+    "DatasetOptions": "dataset",
+}
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A stanza's values, each with its owner.
+
+    Attributes:
+        sections: An instance of each class of options.
+        model: The model's class.
+        model_options: A value for every option of the model, defaults included.
+    """
+
+    sections: dict[type, Any]
+    model: type
+    model_options: dict[str, Any]
+
+
+def route(settings: Settings) -> Routed:
+    """Hands every key to its owner.
+
+    Raises:
+        ConfigError: A key that nobody owns, a wrong value, an unknown model, or a missing option.
+    """
+    name = _model_name(settings)
+    options = registry.options(name)
+    _check_owners(settings, name, options)
+    for key in settings.entries:
+        if not _is_owned(key, options):
+            _refuse(settings, key, name, options)
+    sections = {section: _section(settings, section) for section in (*SECTIONS, DatasetOptions)}
+    return Routed(sections, registry.model(name), _model_options(settings, name, options))
+
+
+def owners() -> dict[str, type]:
+    """The class of options that owns each key that is no model's."""
+    return {field.name: owner for owner in (*SECTIONS, DatasetOptions) for field in dataclasses.fields(owner)}
+
+
+def _model_name(settings: Settings) -> str:
+    if "model" not in settings.entries:
+        raise settings.error("model", f"model is missing. Models: {', '.join(registry.names())}.")
+    name = convert(settings.entries["model"], str, "model")
+    try:
+        registry.model(name)
+    except ValueError as error:
+        raise settings.error("model", str(error)) from error
+    return name
+
+
+def _check_owners(settings: Settings, model: str, options: Iterable[str]) -> None:
+    """A user's model may not take a key that has an owner already."""
+    taken = [key for key in options if key in owners()]
+    if taken:
+        raise settings.error(
+            "model",
+            f"{model} has an option {taken[0]!r}, which is a key of {_TITLES[owners()[taken[0]].__name__]} "
+            "already. Rename it in the model's constructor.",
+        )
+
+
+def _is_owned(key: str, options: Iterable[str]) -> bool:
+    return key in owners() or key in options
+
+
+def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) -> None:
+    """Raises for a key without an owner, unless Base means it for other models."""
+    takers = [name for name in registry.names() if key in registry.options(name)]
+    if takers and settings.layer(key) == Layer.BASE:
+        return
+    if key == "manual_weights":
+        _refuse_manual_weights(settings)
+    what = f"unknown key {key!r} (value {show(settings.entries[key])})."
+    if takers:
+        what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
+    known = {**{name: _TITLES[owner.__name__] for name, owner in owners().items()}}
+    known.update(dict.fromkeys(options, model))
+    guess = did_you_mean(key, known)
+    near = next((owner for name, owner in known.items() if f"{name!r}" in guess), None)
+    shown = [near] if near else [model] if takers else [model, *_TITLES.values()]
+    groups = [f"Keys of {each}: {', '.join(n for n, owner in known.items() if owner == each)}." for each in shown]
+    raise settings.error(key, f"{what}{guess} {' '.join(groups)}")
+
+
+def _refuse_manual_weights(settings: Settings) -> None:
+    given = show(settings.entries["manual_weights"])
+    choice = settings.entries.get("loss_weight")
+    if choice is not None:
+        raise settings.error(
+            "manual_weights",
+            f"manual_weights {given} contradicts loss_weight {show(choice)}: one weighting at a time. "
+            f"For fixed weights write loss_weight: {given}.",
+        )
+    raise settings.error("manual_weights", f"write loss_weight: {given} for fixed weights.")
+
+
+def _section(settings: Settings, section: type) -> Any:
+    hints = typing.get_type_hints(section)
+    given = {
+        field.name: convert(
+            settings.entries[field.name], hints[field.name], field.name, field.metadata["choices"]
+        )
+        for field in dataclasses.fields(section)
+        if field.name in settings.entries
+    }
+    return section(**given)
+
+
+def _model_options(settings: Settings, name: str, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    hints = _annotations(registry.model(name), options)
+    values = {}
+    for key, parameter in options.items():
+        if key in settings.entries:
+            values[key] = convert(settings.entries[key], hints[key], key)
+        elif parameter.default is inspect.Parameter.empty:
+            raise ConfigError(settings.place, f"{name} needs the option {key!r} ({describe(hints[key])}).")
+        else:
+            values[key] = as_yaml(parameter.default)
+    return values
+
+
+def _annotations(model: type, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(model.__init__)
+    except NameError:  # names that are imported for type checkers only
+        hints = {}
+    return {key: hints.get(key, Any) for key in options}
+
+
+
+
+def as_yaml(value: Any) -> Any:
+    """A default as YAML would give it: lists instead of tuples."""
+    if isinstance(value, dict):
+        return {key: as_yaml(each) for key, each in value.items()}
+    return [as_yaml(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,206 @@
+"""The stanzas of a config folder, and how Base, an experiment, its dataset and ``--set`` merge."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from fuxi_mtl.config.places import ConfigError, Located, Place, located
+from fuxi_mtl.config.values import did_you_mean, plain, show
+from fuxi_mtl.config.yaml_reading import read_file, read_value
+
+BASE = "Base"
+
+
+class Layer(IntEnum):
+    """Where a key was given; a higher layer wins."""
+
+    DEFAULT = -1
+    BASE = 0
+    STANZA = 1
+    DATASET = 2
+    SET = 3
+
+
+@dataclass
+class Settings:
+    """All keys of one experiment, merged, each with its place and layer.
+
+    Attributes:
+        expid: The experiment.
+        place: The head of its stanza, for errors about what is missing.
+        entries: The keys.
+        layers: Where each key was given.
+    """
+
+    expid: str
+    place: Place
+    entries: dict[str, Located] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+
+    def add(self, entries: Mapping[str, Located], layer: Layer) -> None:
+        """Puts a layer on top."""
+        self.entries.update(entries)
+        self.layers.update(dict.fromkeys(entries, layer))
+
+    def layer(self, key: str) -> Layer:
+        """Where a key was given."""
+        return self.layers.get(key, Layer.DEFAULT)
+
+    def error(self, key: str, message: str) -> ConfigError:
+        """An error at the line of `key`, or at the stanza where the key is absent."""
+        place = self.entries[key].place if key in self.entries else self.place
+        return ConfigError(place, message)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Everything that a config folder holds.
+
+    Attributes:
+        path: The folder.
+        experiments: Stanzas of ``model_config`` by expid.
+        bases: ``Base`` stanzas by file.
+        datasets: Stanzas of ``dataset_config`` by dataset id.
+    """
+
+    path: Path
+    experiments: dict[str, Located]
+    bases: dict[str, Located]
+    datasets: dict[str, Located]
+
+    def settings(self, expid: str, overrides: Sequence[str] = ()) -> Settings:
+        """Merges Base, the stanza, the dataset's keys and the overrides, in this order.
+
+        Raises:
+            ConfigError: Unknown expid or dataset, or a stanza and its dataset disagree.
+        """
+        if expid not in self.experiments:
+            raise ConfigError(
+                f"{self.path}",
+                f"no expid is called {expid!r}.{did_you_mean(expid, self.experiments)} "
+                f"Expids: {', '.join(self.experiments) or 'none'}.",
+            )
+        stanza = self.experiments[expid]
+        settings = Settings(expid, stanza.place)
+        settings.add(self._base_of(stanza), Layer.BASE)
+        settings.add(stanza.value, Layer.STANZA)
+        changes = [parse_override(text) for text in overrides]
+        chosen = Settings(expid, stanza.place, dict(settings.entries), dict(settings.layers))
+        _apply(chosen, changes)
+        _add_dataset(settings, self._dataset_of(chosen))
+        _apply(settings, changes)
+        return settings
+
+    def _base_of(self, stanza: Located) -> dict[str, Located]:
+        """The Base of the stanza's own file; else the only one there is."""
+        own = self.bases.get(stanza.place.source)
+        if own is not None:
+            return own.value
+        if len(self.bases) > 1:
+            raise stanza.error(
+                f"which Base applies? This file has none, and there are {len(self.bases)}: "
+                f"{', '.join(self.bases)}. Put a Base into this file."
+            )
+        return next(iter(self.bases.values())).value if self.bases else {}
+
+    def _dataset_of(self, settings: Settings) -> Located:
+        name = settings.entries.get("dataset_id")
+        if name is None:
+            raise settings.error(
+                "dataset_id", f"dataset_id is missing. Datasets: {', '.join(self.datasets) or 'none'}."
+            )
+        if name.value not in self.datasets:
+            raise name.error(
+                f"no dataset is called {show(name.value)}.{did_you_mean(name.value, self.datasets)} "
+                f"Datasets: {', '.join(self.datasets) or 'none'}."
+            )
+        return self.datasets[name.value]
+
+
+def read_folder(config_dir: str | Path) -> Folder:
+    """Reads ``model_config.yaml`` and ``dataset_config.yaml``, or folders of these names.
+
+    Raises:
+        ConfigError: Nothing there, not YAML, or one name in two files.
+    """
+    folder = Path(config_dir)
+    if not folder.is_dir():
+        raise ConfigError(str(folder), "no such folder. --config names the folder of the YAML files.")
+    experiments: dict[str, Located] = {}
+    bases: dict[str, Located] = {}
+    for file in _files(folder, "model_config"):
+        stanzas = read_file(file)
+        if BASE in stanzas:
+            bases[str(file)] = stanzas.pop(BASE)
+        _add_once(experiments, stanzas, "expid")
+    datasets: dict[str, Located] = {}
+    for file in _files(folder, "dataset_config"):
+        _add_once(datasets, read_file(file), "dataset id")
+    return Folder(folder, experiments, bases, datasets)
+
+
+def parse_override(text: str) -> tuple[list[str], Located]:
+    """``aux_focal.gamma=2`` as its path of keys and its value.
+
+    Raises:
+        ConfigError: There is no ``=``, no key, or no YAML behind it.
+    """
+    source = f"--set {text}"
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(source, "write --set key=value, such as --set batch_size=512.")
+    return path, read_value(value, source)
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    endings = (".yaml", ".yml")
+    files = [folder / f"{name}{ending}" for ending in endings]
+    found = [file for file in files if file.is_file()]
+    if (folder / name).is_dir():
+        found += sorted(file for file in (folder / name).iterdir() if file.suffix in endings)
+    if not found:
+        raise ConfigError(str(folder), f"there is neither {name}.yaml nor a folder {name} with *.yaml files.")
+    return found
+
+
+def _add_once(known: dict[str, Located], stanzas: Mapping[str, Located], what: str) -> None:
+    for name, stanza in stanzas.items():
+        if name in known:
+            raise stanza.error(f"the {what} {name!r} appears twice; the first is in {known[name].place}.")
+        known[name] = stanza
+
+
+def _add_dataset(settings: Settings, stanza: Located) -> None:
+    """The dataset's keys go on top. What the experiment itself says may not be lost by that."""
+    for key, entry in stanza.value.items():
+        own = settings.entries.get(key)
+        if own is not None and settings.layer(key) == Layer.STANZA and plain(own) != plain(entry):
+            raise own.error(
+                f"{key} is {show(own)} here and {show(entry)} in {entry.place}, which would win. "
+                "Remove one of them, or use --set."
+            )
+    settings.add(stanza.value, Layer.DATASET)
+
+
+def _apply(settings: Settings, changes: Iterable[tuple[list[str], Located]]) -> None:
+    for path, entry in changes:
+        settings.add({path[0]: _changed(settings.entries.get(path[0]), path[1:], entry)}, Layer.SET)
+
+
+def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Located:
+    """`old` with the value at `path` replaced; blocks on the way are made where they are missing."""
+    if not path:
+        return entry
+    block = dict(old.value) if old is not None and isinstance(old.value, dict) else {}
+    block[path[0]] = _changed(block.get(path[0]), path[1:], entry)
+    return Located(block, entry.place)
+
+
+def settings_of(expid: str, stanza: Mapping, source: str) -> Settings:
+    """Settings from the flat stanza that a run has stored, dataset keys included."""
+    place = Place(source)
+    settings = Settings(expid, place)
+    settings.add({str(key): located(value, place) for key, value in stanza.items()}, Layer.STANZA)
+    return settings

@@ -1,0 +1,221 @@
+"""Values converted by the type of the option they go to.
+
+``1e-3`` is text to YAML 1.1; it becomes a number where a number is wanted and stays text elsewhere.
+A whole number may stand for a fractional one, never the other way round, and true is not 1.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from fuxi_mtl.config.places import Located
+
+_EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+_SINGULAR = {str: "text", bool: "true or false", int: "a whole number", float: "a number", Any: "anything"}
+_PLURAL = {str: "texts", bool: "true or false", int: "whole numbers", float: "numbers", Any: "values"}
+_NONE = type(None)
+
+
+def convert(entry: Located, expected: Any, key: str, choices: Collection = ()) -> Any:
+    """The plain value of `entry`, of the expected type.
+
+    Args:
+        entry: What was written.
+        expected: A type annotation: a scalar type, a union, a list or mapping of such, a `Literal`, or
+            a dataclass of options.
+        key: The key, for the error.
+        choices: Allowed values, or allowed elements of a list; none allows all.
+
+    Raises:
+        ConfigError: The value has another type, or is none of the choices.
+    """
+    if typing.get_origin(expected) is Literal:
+        expected, choices = type(typing.get_args(expected)[0]), typing.get_args(expected)
+    alternatives = _alternatives(expected)
+    if entry.value is None and (_NONE in alternatives or Any in alternatives):
+        return None
+    for alternative in _fitting(entry.value, alternatives):
+        return _as(entry, alternative, key, choices)
+    if alternatives == [_NONE]:
+        raise entry.error(f"{key} is code, which is never run. Prepare the column in the data instead.")
+    hint = f" Write [{show(entry.value)}]." if _wants_list_of(entry.value, alternatives) else ""
+    if entry.value == "None" and _NONE in alternatives:
+        hint = " YAML writes None as null."
+    raise entry.error(f"{key} expects {describe(expected)}, not {show(entry.value)}.{hint}")
+
+
+def fill(entry: Located, options: type, key: str) -> Any:
+    """An options dataclass from a mapping: one entry of ``feature_cols``, for example.
+
+    Raises:
+        ConfigError: Not a mapping, an unknown key, or a wrong value.
+    """
+    return options(**converted_fields(entry, options, key))
+
+
+def converted_fields(entry: Located, options: type, key: str) -> dict[str, Any]:
+    """The fields of `options` that a mapping gives."""
+    if not isinstance(entry.value, dict):
+        raise entry.error(f"{key} expects a mapping such as {{name: ...}}, not {show(entry.value)}.")
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    hints = typing.get_type_hints(options)
+    name = entry.value.get("name")
+    label = f"{key} ({name.value})" if name and isinstance(name.value, str) else key
+    given = {}
+    for each, value in entry.value.items():
+        if each not in fields:
+            raise value.error(
+                f"{label}: unknown key {each!r}.{did_you_mean(each, fields)} Keys: {', '.join(fields)}."
+            )
+        given[each] = convert(value, hints[each], f"{label}.{each}", fields[each].metadata["choices"])
+    return given
+
+
+def plain(entry: Located) -> Any:
+    """The value without its places; numbers such as 1e-3 are read as numbers."""
+    if isinstance(entry.value, dict):
+        return {key: plain(value) for key, value in entry.value.items()}
+    if isinstance(entry.value, list):
+        return [plain(value) for value in entry.value]
+    return float(entry.value) if _is_exponent(entry.value) else entry.value
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'AUC'?"`` when something is near, else nothing."""
+    by_lower = {str(each).lower(): str(each) for each in known}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def show(value: Any) -> str:
+    """A value as an error shows it, in the spelling of YAML."""
+    if isinstance(value, Located):
+        return show(value.value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        text = f"[{', '.join(map(show, value))}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{key}: {show(each)}' for key, each in value.items())}}}"
+    else:
+        text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def describe(expected: Any) -> str:
+    """A type in words: ``a number or null``."""
+    return " or ".join(dict.fromkeys(_words(each) for each in _alternatives(expected)))
+
+
+def _words(expected: Any) -> str:
+    if expected is _NONE:
+        return "null"
+    if _is_list(expected):
+        return f"a list of {_PLURAL.get(_element(expected), 'mappings')}"
+    if _is_mapping(expected):
+        return f"a mapping of names to {_PLURAL.get(_element(expected), 'values')}"
+    if dataclasses.is_dataclass(expected):
+        return "a mapping"
+    return _SINGULAR.get(expected, str(expected))
+
+
+def _alternatives(expected: Any) -> list:
+    if typing.get_origin(expected) in (typing.Union, types.UnionType):
+        return list(typing.get_args(expected))
+    return [_NONE if expected is None else expected]
+
+
+def _fitting(value: Any, alternatives: list) -> list:
+    """The alternatives whose form fits; numbers first, so that 1e-6 is no text for ``float | str``."""
+    order = {bool: 0, int: 1, float: 2, str: 3}
+    return [each for each in sorted(alternatives, key=lambda a: order.get(a, 4)) if _fits(value, each)]
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if expected is Any:
+        return True
+    if _is_list(expected):
+        # FuxiCTR writes a single label as a mapping.
+        return isinstance(value, list) or (isinstance(value, dict) and _holds_options(expected))
+    if _is_mapping(expected) or dataclasses.is_dataclass(expected):
+        return isinstance(value, dict)
+    if expected is str:
+        return isinstance(value, str)
+    if expected is bool:
+        return isinstance(value, bool)
+    if expected in (int, float):
+        number = _number(value)
+        return number is not None and (expected is float or number == math.floor(number))
+    return False
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; infinity and NaN are no setting of anything."""
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_exponent(value)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond 1e308
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _is_exponent(value: Any) -> bool:
+    return isinstance(value, str) and _EXPONENT.fullmatch(value) is not None
+
+
+def _as(entry: Located, expected: Any, key: str, choices: Collection) -> Any:
+    value = entry.value
+    if expected is Any:
+        return plain(entry)
+    if dataclasses.is_dataclass(expected):
+        return fill(entry, expected, key)
+    if _is_list(expected):
+        element = _element(expected)
+        items = value if isinstance(value, list) else [entry]
+        return [convert(each, element, f"{key}[{i}]", choices) for i, each in enumerate(items)]
+    if _is_mapping(expected):
+        element = _element(expected)
+        return {name: convert(each, element, f"{key}.{name}", choices) for name, each in value.items()}
+    if expected is float or (expected is int and not isinstance(value, int)):
+        value = expected(float(value))
+    return _chosen(entry, value, key, choices) if choices else value
+
+
+def _chosen(entry: Located, value: Any, key: str, choices: Collection) -> Any:
+    """One of the choices; FuxiCTR's users write Adam and adam."""
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value.lower() == str(choice).lower()):
+            return choice
+    raise entry.error(
+        f"{key} is {show(value)}.{did_you_mean(value, choices)} Choices: {', '.join(map(str, choices))}."
+    )
+
+
+def _is_list(expected: Any) -> bool:
+    origin = typing.get_origin(expected) or expected
+    return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
+
+
+def _is_mapping(expected: Any) -> bool:
+    origin = typing.get_origin(expected) or expected
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _holds_options(expected: Any) -> bool:
+    return dataclasses.is_dataclass(_element(expected))
+
+
+def _element(expected: Any) -> Any:
+    """The type of a list's elements or of a mapping's values."""
+    arguments = [each for each in typing.get_args(expected) if each is not Ellipsis]
+    return arguments[-1] if arguments else Any
+
+
+def _wants_list_of(value: Any, alternatives: list) -> bool:
+    return any(_is_list(each) and _fits(value, _element(each)) for each in alternatives)

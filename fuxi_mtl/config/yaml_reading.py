@@ -1,0 +1,130 @@
+"""Safe YAML in which every value knows its line.
+
+Only plain data is read: mappings, lists, texts, numbers, true, false and null. Anchors, aliases and
+``<<`` merges work; tags such as ``!!python/object`` are errors, and so is a key that appears twice.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from fuxi_mtl.config.places import ConfigError, Located, Place
+
+_TAG = "tag:yaml.org,2002:"
+_NUMBERS_AND_SUCH = {_TAG + kind for kind in ("null", "bool", "int", "float")}
+# A date or a lone '=' is text here: no key takes one.
+_TEXTS = {_TAG + kind for kind in ("str", "timestamp", "value")}
+_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+
+
+def read_file(path: Path) -> dict[str, Located]:
+    """The stanzas of a file, by name.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or is not a mapping of stanzas.
+    """
+    try:
+        # utf-8-sig: editors on Windows put a byte-order mark in front.
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}.") from error
+    content = _Reader(str(path)).read(text)
+    if content.value is None:
+        return {}
+    if not isinstance(content.value, dict):
+        raise content.error("expected stanzas, each a name with its keys indented below it.")
+    for name, stanza in content.value.items():
+        if not isinstance(stanza.value, dict):
+            raise stanza.error(f"{name!r} is no stanza: write its keys indented below it.")
+    return content.value
+
+
+def read_value(text: str, source: str) -> Located:
+    """One value as typed behind ``--set key=``.
+
+    Raises:
+        ConfigError: It is not YAML.
+    """
+    return _Reader(source, with_lines=False).read(text)
+
+
+class _Reader:
+    """Turns YAML nodes into located values."""
+
+    def __init__(self, source: str, with_lines: bool = True):
+        self._source = source
+        self._with_lines = with_lines
+        self._open: list[yaml.Node] = []
+
+    def read(self, text: str) -> Located:
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = self._place(mark, "") if mark else Place(self._source)
+            raise ConfigError(place, f"not YAML: {error.problem}.") from error
+        except yaml.YAMLError as error:  # a character that YAML forbids: it has no mark
+            raise ConfigError(self._source, f"not YAML: {' '.join(str(error).split())}.") from error
+        return Located(None, Place(self._source)) if node is None else self._located(node, "", 0)
+
+    def _place(self, mark: yaml.Mark, stanza: str) -> Place:
+        return Place(self._source, mark.line + 1 if self._with_lines else None, stanza)
+
+    def _located(self, node: yaml.Node, stanza: str, depth: int) -> Located:
+        place = self._place(node.start_mark, stanza)
+        if isinstance(node, yaml.ScalarNode):
+            return Located(self._scalar(node, place), place)
+        if node.tag not in (_TAG + "map", _TAG + "seq"):
+            raise ConfigError(place, f"the tag {node.tag} is not allowed: only plain data is read.")
+        if any(node is outer for outer in self._open):
+            raise ConfigError(place, "an alias inside the value that it names.")
+        self._open.append(node)
+        if isinstance(node, yaml.MappingNode):
+            value = Located(self._mapping(node, stanza, depth), place)
+        else:
+            value = Located([self._located(each, stanza, depth + 1) for each in node.value], place)
+        self._open.pop()
+        return value
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place):
+        if node.tag in _TEXTS:
+            return node.value
+        if node.tag in _NUMBERS_AND_SUCH:
+            try:
+                return _CONSTRUCTOR.construct_object(node)
+            except (ValueError, KeyError, IndexError) as error:  # an explicit tag on another text
+                raise ConfigError(place, f"{node.value!r} is not what its tag {node.tag} says.") from error
+        raise ConfigError(place, f"the tag {node.tag} is not allowed: only plain data is read.")
+
+    def _mapping(self, node: yaml.MappingNode, stanza: str, depth: int) -> dict[str, Located]:
+        merged: dict[str, Located] = {}
+        own: dict[str, Located] = {}
+        first: dict[str, Place] = {}
+        for key_node, value_node in node.value:
+            place = self._place(key_node.start_mark, stanza)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(place, "a key must be a name.")
+            key = key_node.value
+            if key_node.tag == _TAG + "merge":
+                merged = {**self._merge(value_node, stanza, depth, place), **merged}
+                continue
+            if key in first:
+                raise ConfigError(place, f"{key!r} appears twice; the first is on line {first[key].line}.")
+            first[key] = place
+            value = self._located(value_node, stanza or (key if depth == 0 else ""), depth + 1)
+            # The key's line, not the value's: a list may begin on the next one.
+            own[key] = Located(value.value, Place(place.source, place.line, value.place.stanza))
+        return {**merged, **own}
+
+    def _merge(self, node: yaml.Node, stanza: str, depth: int, place: Place) -> dict[str, Located]:
+        """What ``<<: *name`` or ``<<: [*first, *second]`` brings; earlier names win."""
+        content = self._located(node, stanza, depth)
+        parts = content.value if isinstance(content.value, list) else [content]
+        if not all(isinstance(part.value, dict) for part in parts):
+            raise ConfigError(place, "'<<' merges mappings: write '<<: *name' for an anchor '&name'.")
+        merged: dict[str, Located] = {}
+        for part in parts:
+            merged = {**part.value, **merged}
+        return merged
