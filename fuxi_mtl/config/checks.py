@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fuxi_mtl.config.places import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
@@ -46,13 +47,28 @@ def check_numbers(settings: Settings, *sections: Any) -> None:
                 raise settings.error(key, f"{key} is {value}; it must be above 0.")
 
 
-def check_weighting(settings: Settings, weighting: WeightingOptions, objectives: Sequence[str]) -> None:
+def check_weighting(
+    settings: Settings, weighting: WeightingOptions, objectives: Sequence[str], tasks: Sequence[Task]
+) -> None:
     """``loss_weight`` fits the objectives, and no option belongs to another weighting.
 
     Raises:
         ConfigError: With the names of the objectives or of the weightings.
     """
-    choice, shown = weighting.loss_weight, ", ".join(objectives)
+    _check_choice(settings, weighting.loss_weight, objectives)
+    _check_weights(settings, weighting.loss_weight)
+    _check_foreign_options(settings, weighting)
+    unbounded = [task.name for task in tasks if task.kind == "regression" and task.name in objectives]
+    if weighting.loss_weight == "GN" and weighting.gradnorm_init == "log_classes" and unbounded:
+        raise settings.error(
+            "gradnorm_init",
+            f"gradnorm_init log_classes: {unbounded[0]!r} is a regression and has no classes. "
+            "Use first_batch or mean_of_first_n.",
+        )
+
+
+def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) -> None:
+    shown = ", ".join(objectives)
     if isinstance(choice, str):
         if choice not in WEIGHTINGS:
             raise settings.error(
@@ -79,8 +95,6 @@ def check_weighting(settings: Settings, weighting: WeightingOptions, objectives:
                 raise settings.error(
                     "loss_weight", f"loss_weight names {name!r}, which is no objective. Objectives: {shown}."
                 )
-    _check_weights(settings, choice)
-    _check_foreign_options(settings, weighting)
 
 
 def _check_weights(settings: Settings, choice: Any) -> None:
@@ -115,19 +129,18 @@ def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequ
     Raises:
         ConfigError: With the metrics that exist.
     """
-    own = [(task, task.metrics) for task in tasks if task.metrics is not None]
-    for key, names in [("metrics", evaluation.metrics), *(("label_col", names) for _, names in own)]:
-        for name in names:
-            try:
-                find_metric(name)
-            except ValueError as error:
-                raise settings.error(key, str(error)) from error
+    try:
+        for name in evaluation.metrics:
+            find_metric(name)
+    except ValueError as error:
+        raise settings.error("metrics", str(error)) from error
     for task in tasks:
         try:
             metrics_of(task, evaluation)
         except ValueError as error:
-            key = "metrics" if task.metrics is None else "label_col"
-            raise settings.error(key, str(error)) from error
+            if task.metrics is None:
+                raise settings.error("metrics", str(error)) from error
+            raise ConfigError(settings.place_of("label_col", task.event[-1]), str(error)) from error
 
 
 def check_groups(
@@ -135,7 +148,7 @@ def check_groups(
 ) -> None:
     """gAUC has ``group_id``, which is a meta column: groups are raw values, not encoded ids."""
     group, columns = evaluation.group_id, dataset.feature_cols
-    meta = [feature.name for feature in columns if feature.type == "meta"]
+    meta = [str(feature.name) for feature in columns if feature.type == "meta"]
     if group is None:
         if any("gAUC" in metrics_of(task, evaluation) for task in tasks):
             raise settings.error(
@@ -189,30 +202,31 @@ def check_split(settings: Settings, dataset: DatasetOptions) -> None:
         ConfigError: Something is missing or said twice.
     """
     if not dataset.train_data:
-        raise settings.error("train_data", f"train_data is missing in dataset {_dataset_id(settings)}.")
+        raise settings.error("train_data", "train_data is missing: the training file.")
     by_column = dataset.split_type == "column"
     for part in ("valid", "test"):
         file, size = getattr(dataset, f"{part}_data"), getattr(dataset, f"{part}_size")
         if file and size:
             raise settings.error(
-                f"{part}_size", f"{part}_size {size:g} and {part}_data {file!r} exclude each other. Remove one."
+                f"{part}_size",
+                f"{part}_size {size:g} and {part}_data {file!r} exclude each other. Remove one.",
             )
         if size > 1 and size != math.floor(size):
             raise settings.error(f"{part}_size", f"{part}_size is {size:g}: a share below 1, or whole rows.")
     if not (dataset.valid_data or dataset.valid_size or by_column):
         raise settings.error(
-            "valid_data", "there is no validation data: give valid_data, a file, or valid_size, a share of the rows."
+            "valid_data",
+            "there is no validation data: give valid_data, a file, or valid_size, a share of the rows.",
         )
     shares = [size for size in (dataset.valid_size, dataset.test_size) if size < 1]
     if sum(shares) >= 1:
-        raise settings.error("valid_size", f"valid_size and test_size take {sum(shares):g} of the rows; none is left.")
+        raise settings.error(
+            "valid_size", f"valid_size and test_size take {sum(shares):g} of the rows; none is left."
+        )
     if dataset.split_type in ("time", "user", "column") and not dataset.split_col:
         raise settings.error("split_type", f"split_type {dataset.split_type} needs split_col, its column.")
     if dataset.split_col and dataset.split_type in ("random", "sequential"):
         raise settings.error(
-            "split_col", f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column."
+            "split_col",
+            f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column.",
         )
-
-
-def _dataset_id(settings: Settings) -> str:
-    return repr(settings.entries["dataset_id"].value) if "dataset_id" in settings.entries else "unnamed"

@@ -10,17 +10,9 @@ from fuxi_mtl.config.values import converted_fields, did_you_mean
 from fuxi_mtl.options import DatasetOptions, ExperimentOptions, FeatureOptions
 
 _PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
+_COUNTS = ("min_categr_count", "embedding_dim", "pretrain_dim", "num_buckets", "max_len", "vocab_size")
+_WITH_IDS = ("categorical", "sequence")
 _POOLING = {"MaskedAveragePooling": "mean", "MaskedSumPooling": "sum", "MaskedMaxPooling": "max"}
-
-
-def spell_encoders(settings: Settings) -> None:
-    """FuxiCTR writes ``layers.MaskedAveragePooling()`` and evaluates it; here it is a name."""
-    for key in ("feature_cols", "feature_specs", "feature_config"):
-        for entry in _items(settings, key):
-            encoder = entry.value.get("feature_encoder") if isinstance(entry.value, dict) else None
-            if encoder is not None and isinstance(encoder.value, str):
-                name = encoder.value.removeprefix("layers.").removesuffix("()")
-                entry.value["feature_encoder"] = Located(name, encoder.place)
 
 
 def select_columns(
@@ -41,6 +33,7 @@ def select_columns(
         features = _used(settings, experiment.use_features, features)
     for feature, place in features.values():
         _check_feature(feature, place)
+        _check_ids(feature, place, dataset)
         _check_shared(feature, place, [each for each, _ in features.values()])
     if not any(feature.type != "meta" for feature, _ in features.values()):
         raise settings.error("feature_cols", "feature_cols has no active input.")
@@ -104,7 +97,7 @@ def _used(settings: Settings, names: Iterable[str], features: _Columns) -> _Colu
 def _unknown(key: str, name: str, features: Iterable[tuple[str, bool]]) -> str:
     known = [each for each, _ in features]
     return (
-        f"{key} names {name!r}, which is no active feature.{did_you_mean(name, known)} "
+        f"{key} names {name!r}, which is no {'active ' if key == 'use_features' else ''}feature.{did_you_mean(name, known)} "
         f"Features: {', '.join(known)}."
     )
 
@@ -112,6 +105,10 @@ def _unknown(key: str, name: str, features: Iterable[tuple[str, bool]]) -> str:
 def _check_feature(feature: FeatureOptions, entry: Located) -> None:
     name = f"feature_cols ({feature.name})"
     default: dict[str, Any] = {each.name: each.default for each in fields(FeatureOptions)}
+    for key in _COUNTS:
+        value = getattr(feature, key)
+        if value is not None and value < 1:
+            raise entry.error(f"{name}: {key} is {value}; the least is 1.")
     if feature.pretrained_emb is None:
         for key in _PRETRAINED:
             if getattr(feature, key) != default[key]:
@@ -120,8 +117,6 @@ def _check_feature(feature: FeatureOptions, entry: Located) -> None:
         raise entry.error(f"{name}: num_buckets has no effect without category_processor.")
     if feature.category_processor is not None and feature.num_buckets is None:
         raise entry.error(f"{name}: category_processor {feature.category_processor} needs num_buckets.")
-    if not feature.remap and feature.vocab_size is None and feature.type in ("categorical", "sequence"):
-        raise entry.error(f"{name}: remap: false says that the column holds ids; vocab_size must say how many.")
     encoded = _POOLING.get(feature.feature_encoder or "")
     if encoded and feature.pooling and encoded != feature.pooling:
         raise entry.error(
@@ -130,11 +125,23 @@ def _check_feature(feature: FeatureOptions, entry: Located) -> None:
         )
 
 
+def _check_ids(feature: FeatureOptions, entry: Located, dataset: DatasetOptions) -> None:
+    """A column that already holds ids says how many there are."""
+    if feature.type not in _WITH_IDS or feature.vocab_size is not None or feature.share_embedding:
+        return
+    for key, encodes in (("remap", feature.remap), ("rebuild_dataset", dataset.rebuild_dataset)):
+        if not encodes:
+            raise entry.error(
+                f"feature_cols ({feature.name}): {key}: false says that the column holds ids; "
+                "vocab_size must say how many."
+            )
+
+
 def _check_shared(feature: FeatureOptions, entry: Located, features: Iterable[FeatureOptions]) -> None:
     target = feature.share_embedding
     if target is None:
         return
-    tables = [f.name for f in features if f.type in ("categorical", "sequence") and f.name != feature.name]
+    tables = [str(f.name) for f in features if f.type in _WITH_IDS and f.name != feature.name]
     if target not in tables:
         raise entry.error(
             f"feature_cols ({feature.name}): share_embedding names {target!r}, which is no other active "

@@ -5,14 +5,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from fuxi_mtl.config import checks
-from fuxi_mtl.config.columns import select_columns, spell_encoders
-from fuxi_mtl.config.places import ConfigError
+from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, route
-from fuxi_mtl.config.stanzas import Settings, read_folder, settings_of
+from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
+from fuxi_mtl.config.yaml_reading import read_mapping
 from fuxi_mtl.options import (
     DatasetOptions,
     EvaluationOptions,
@@ -120,26 +118,20 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
     """The experiment of a stored run, from the stanza that :meth:`Experiment.resolved` gave.
 
     Raises:
-        ConfigError: The file cannot be read, or holds no such stanza.
+        ConfigError: The file cannot be read, or its content is no such stanza.
     """
-    try:
-        stanza = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(file), f"cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(stanza, dict):
-        raise ConfigError(str(file), "is no stored stanza.")
-    return _experiment(settings_of(expid, stanza, str(file)), str(Path(file).parent))
+    settings = stored_settings(expid, read_mapping(Path(file)), str(file))
+    return _experiment(settings, str(Path(file).parent))
 
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
-    spell_encoders(settings)
     routed = route(settings)
     options, weighting, optimizer, training, evaluation, dataset = routed.sections.values()
     checks.check_numbers(settings, *routed.sections.values())
     dataset = select_columns(settings, dataset, options)
     checks.check_split(settings, dataset)
     tasks = plan(settings, options, dataset.label_col, routed.model)
-    checks.check_weighting(settings, weighting, routed.model.objective_names(tasks))
+    checks.check_weighting(settings, weighting, routed.model.objective_names(tasks), tasks)
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)

@@ -45,12 +45,3 @@ class Located:
     def error(self, message: str) -> ConfigError:
         """An error at this place."""
         return ConfigError(self.place, message)
-
-
-def located(value: Any, place: Place) -> Located:
-    """Gives a plain value, and everything inside it, one place."""
-    if isinstance(value, dict):
-        return Located({str(key): located(each, place) for key, each in value.items()}, place)
-    if isinstance(value, (list, tuple)):
-        return Located([located(each, place) for each in value], place)
-    return Located(value, place)

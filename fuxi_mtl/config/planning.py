@@ -34,7 +34,9 @@ def plan(
     losses = _per_task(settings, "loss", experiment.loss, list(expressions))
     tasks = []
     for (name, expression), kind, loss in zip(expressions.items(), kinds, losses, strict=True):
-        place = _place(settings, "tasks" if explicit else "label_col", name, known)
+        place = (
+            settings.entries["tasks"].value[name].place if explicit else settings.place_of("label_col", name)
+        )
         task = _parsed(place, name, expression)
         _check_labels(place, task, known)
         label = known[task.event[0]] if len(task.event) == 1 else None
@@ -64,7 +66,9 @@ def _labels_by_name(settings: Settings, labels: Sequence[LabelOptions]) -> dict[
             raise settings.error("label_col", f"label_col names {label.name!r} twice.")
         known[label.name] = label
     if not known:
-        raise settings.error("label_col", "label_col is missing: write label_col: [{name: click, dtype: float}].")
+        raise settings.error(
+            "label_col", "label_col is missing: write label_col: [{name: click, dtype: float}]."
+        )
     return known
 
 
@@ -89,14 +93,6 @@ def _per_task(settings: Settings, key: str, value: Any, tasks: list[str]) -> lis
             "Give one a task, or a single value for all.",
         )
     return value
-
-
-def _place(settings: Settings, key: str, name: str, labels: dict[str, LabelOptions]) -> Place:
-    """The line of a task in ``tasks``, or of its entry in ``label_col``."""
-    entry = settings.entries[key]
-    if isinstance(entry.value, list):
-        return entry.value[list(labels).index(name)].place
-    return entry.value[name].place if name in entry.value else entry.place
 
 
 def _parsed(place: Place, name: str, expression: str, **attributes: Any) -> Task:

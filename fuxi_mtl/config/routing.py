@@ -34,7 +34,7 @@ class Routed:
     """
 
     sections: dict[type, Any]
-    model: type
+    model: Any
     model_options: dict[str, Any]
 
 
@@ -50,7 +50,7 @@ def route(settings: Settings) -> Routed:
     for key in settings.entries:
         if not _is_owned(key, options):
             _refuse(settings, key, name, options)
-    sections = {section: _section(settings, section) for section in (*SECTIONS, DatasetOptions)}
+    sections: dict[type, Any] = {each: _section(settings, each) for each in (*SECTIONS, DatasetOptions)}
     return Routed(sections, registry.model(name), _model_options(settings, name, options))
 
 
@@ -95,13 +95,16 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     what = f"unknown key {key!r} (value {show(settings.entries[key])})."
     if takers:
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
-    known = {**{name: _TITLES[owner.__name__] for name, owner in owners().items()}}
+    known = {name: _TITLES[owner.__name__] for name, owner in owners().items()}
     known.update(dict.fromkeys(options, model))
     guess = did_you_mean(key, known)
     near = next((owner for name, owner in known.items() if f"{name!r}" in guess), None)
     shown = [near] if near else [model] if takers else [model, *_TITLES.values()]
-    groups = [f"Keys of {each}: {', '.join(n for n, owner in known.items() if owner == each)}." for each in shown]
-    raise settings.error(key, f"{what}{guess} {' '.join(groups)}")
+    groups = [
+        f"Keys of {each}: {', '.join(n for n, owner in known.items() if owner == each)}." for each in shown
+    ]
+    # One group fits the line; the long list reads better as lines.
+    raise settings.error(key, what + guess + (" " if len(groups) == 1 else "\n  ") + "\n  ".join(groups))
 
 
 def _refuse_manual_weights(settings: Settings) -> None:
@@ -141,14 +144,12 @@ def _model_options(settings: Settings, name: str, options: dict[str, inspect.Par
     return values
 
 
-def _annotations(model: type, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
+def _annotations(model: Any, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
     try:
         hints = typing.get_type_hints(model.__init__)
     except NameError:  # names that are imported for type checkers only
         hints = {}
     return {key: hints.get(key, Any) for key in options}
-
-
 
 
 def as_yaml(value: Any) -> Any:

@@ -1,15 +1,17 @@
 """The stanzas of a config folder, and how Base, an experiment, its dataset and ``--set`` merge."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 
-from fuxi_mtl.config.places import ConfigError, Located, Place, located
+from fuxi_mtl.config.places import ConfigError, Located, Place
 from fuxi_mtl.config.values import did_you_mean, plain, show
-from fuxi_mtl.config.yaml_reading import read_file, read_value
+from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
+from fuxi_mtl.options import DatasetOptions
 
 BASE = "Base"
+_DATASET_KEYS = {each.name for each in fields(DatasetOptions)}
 
 
 class Layer(IntEnum):
@@ -22,6 +24,9 @@ class Layer(IntEnum):
     SET = 3
 
 
+Change = tuple[list[str], Located]  # a path of keys and its new value
+
+
 @dataclass
 class Settings:
     """All keys of one experiment, merged, each with its place and layer.
@@ -29,12 +34,14 @@ class Settings:
     Attributes:
         expid: The experiment.
         place: The head of its stanza, for errors about what is missing.
+        dataset_place: The head of the dataset's stanza, likewise.
         entries: The keys.
         layers: Where each key was given.
     """
 
     expid: str
     place: Place
+    dataset_place: Place
     entries: dict[str, Located] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
 
@@ -49,8 +56,17 @@ class Settings:
 
     def error(self, key: str, message: str) -> ConfigError:
         """An error at the line of `key`, or at the stanza where the key is absent."""
-        place = self.entries[key].place if key in self.entries else self.place
-        return ConfigError(place, message)
+        if key in self.entries:
+            return ConfigError(self.entries[key].place, message)
+        return ConfigError(self.dataset_place if key in _DATASET_KEYS else self.place, message)
+
+    def place_of(self, key: str, name: str) -> Place:
+        """The place of the entry called `name` in the list `key`, such as a label of ``label_col``."""
+        entry = self.entries[key]
+        for item in entry.value if isinstance(entry.value, list) else [entry]:
+            if item.value["name"].value == name:
+                return item.place
+        return entry.place
 
 
 @dataclass(frozen=True)
@@ -82,13 +98,11 @@ class Folder:
                 f"Expids: {', '.join(self.experiments) or 'none'}.",
             )
         stanza = self.experiments[expid]
-        settings = Settings(expid, stanza.place)
+        settings = Settings(expid, stanza.place, stanza.place)
         settings.add(self._base_of(stanza), Layer.BASE)
         settings.add(stanza.value, Layer.STANZA)
         changes = [parse_override(text) for text in overrides]
-        chosen = Settings(expid, stanza.place, dict(settings.entries), dict(settings.layers))
-        _apply(chosen, changes)
-        _add_dataset(settings, self._dataset_of(chosen))
+        _add_dataset(settings, self._dataset_of(settings, changes))
         _apply(settings, changes)
         return settings
 
@@ -104,15 +118,16 @@ class Folder:
             )
         return next(iter(self.bases.values())).value if self.bases else {}
 
-    def _dataset_of(self, settings: Settings) -> Located:
-        name = settings.entries.get("dataset_id")
+    def _dataset_of(self, settings: Settings, changes: Iterable[Change]) -> Located:
+        chosen = [entry for path, entry in changes if path == ["dataset_id"]]
+        name = chosen[-1] if chosen else settings.entries.get("dataset_id")
         if name is None:
             raise settings.error(
                 "dataset_id", f"dataset_id is missing. Datasets: {', '.join(self.datasets) or 'none'}."
             )
-        if name.value not in self.datasets:
+        if not isinstance(name.value, str) or name.value not in self.datasets:
             raise name.error(
-                f"no dataset is called {show(name.value)}.{did_you_mean(name.value, self.datasets)} "
+                f"no dataset is called {show(name.value)}.{did_you_mean(str(name.value), self.datasets)} "
                 f"Datasets: {', '.join(self.datasets) or 'none'}."
             )
         return self.datasets[name.value]
@@ -130,17 +145,17 @@ def read_folder(config_dir: str | Path) -> Folder:
     experiments: dict[str, Located] = {}
     bases: dict[str, Located] = {}
     for file in _files(folder, "model_config"):
-        stanzas = read_file(file)
+        stanzas = read_stanzas(file)
         if BASE in stanzas:
             bases[str(file)] = stanzas.pop(BASE)
         _add_once(experiments, stanzas, "expid")
     datasets: dict[str, Located] = {}
     for file in _files(folder, "dataset_config"):
-        _add_once(datasets, read_file(file), "dataset id")
+        _add_once(datasets, read_stanzas(file), "dataset id")
     return Folder(folder, experiments, bases, datasets)
 
 
-def parse_override(text: str) -> tuple[list[str], Located]:
+def parse_override(text: str) -> Change:
     """``aux_focal.gamma=2`` as its path of keys and its value.
 
     Raises:
@@ -182,9 +197,10 @@ def _add_dataset(settings: Settings, stanza: Located) -> None:
                 "Remove one of them, or use --set."
             )
     settings.add(stanza.value, Layer.DATASET)
+    settings.dataset_place = stanza.place
 
 
-def _apply(settings: Settings, changes: Iterable[tuple[list[str], Located]]) -> None:
+def _apply(settings: Settings, changes: Iterable[Change]) -> None:
     for path, entry in changes:
         settings.add({path[0]: _changed(settings.entries.get(path[0]), path[1:], entry)}, Layer.SET)
 
@@ -198,9 +214,8 @@ def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Locate
     return Located(block, entry.place)
 
 
-def settings_of(expid: str, stanza: Mapping, source: str) -> Settings:
+def stored_settings(expid: str, entries: Mapping[str, Located], source: str) -> Settings:
     """Settings from the flat stanza that a run has stored, dataset keys included."""
-    place = Place(source)
-    settings = Settings(expid, place)
-    settings.add({str(key): located(value, place) for key, value in stanza.items()}, Layer.STANZA)
+    settings = Settings(expid, Place(source), Place(source))
+    settings.add(entries, Layer.STANZA)
     return settings

@@ -46,20 +46,17 @@ def convert(entry: Located, expected: Any, key: str, choices: Collection = ()) -
     hint = f" Write [{show(entry.value)}]." if _wants_list_of(entry.value, alternatives) else ""
     if entry.value == "None" and _NONE in alternatives:
         hint = " YAML writes None as null."
+    elif str in alternatives and isinstance(entry.value, (bool, int, float)):
+        hint = " In quotes it is text."
     raise entry.error(f"{key} expects {describe(expected)}, not {show(entry.value)}.{hint}")
 
 
-def fill(entry: Located, options: type, key: str) -> Any:
-    """An options dataclass from a mapping: one entry of ``feature_cols``, for example.
+def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
+    """The fields of a dataclass that a mapping gives: one entry of ``feature_cols``, for example.
 
     Raises:
         ConfigError: Not a mapping, an unknown key, or a wrong value.
     """
-    return options(**converted_fields(entry, options, key))
-
-
-def converted_fields(entry: Located, options: type, key: str) -> dict[str, Any]:
-    """The fields of `options` that a mapping gives."""
     if not isinstance(entry.value, dict):
         raise entry.error(f"{key} expects a mapping such as {{name: ...}}, not {show(entry.value)}.")
     fields = {field.name: field for field in dataclasses.fields(options)}
@@ -70,7 +67,8 @@ def converted_fields(entry: Located, options: type, key: str) -> dict[str, Any]:
     for each, value in entry.value.items():
         if each not in fields:
             raise value.error(
-                f"{label}: unknown key {each!r}.{did_you_mean(each, fields)} Keys: {', '.join(fields)}."
+                f"{label}: unknown key {each!r} (value {show(value)}).{did_you_mean(each, fields)} "
+                f"Keys: {', '.join(fields)}."
             )
         given[each] = convert(value, hints[each], f"{label}.{each}", fields[each].metadata["choices"])
     return given
@@ -173,8 +171,8 @@ def _as(entry: Located, expected: Any, key: str, choices: Collection) -> Any:
     value = entry.value
     if expected is Any:
         return plain(entry)
-    if dataclasses.is_dataclass(expected):
-        return fill(entry, expected, key)
+    if isinstance(expected, type) and dataclasses.is_dataclass(expected):
+        return expected(**converted_fields(entry, expected, key))
     if _is_list(expected):
         element = _element(expected)
         items = value if isinstance(value, list) else [entry]
@@ -188,9 +186,10 @@ def _as(entry: Located, expected: Any, key: str, choices: Collection) -> Any:
 
 
 def _chosen(entry: Located, value: Any, key: str, choices: Collection) -> Any:
-    """One of the choices; FuxiCTR's users write Adam and adam."""
+    """One of the choices. FuxiCTR also takes Adam for adam, and layers.MaskedAveragePooling()."""
+    name = value.lower().removeprefix("layers.").removesuffix("()") if isinstance(value, str) else value
     for choice in choices:
-        if value == choice or (isinstance(value, str) and value.lower() == str(choice).lower()):
+        if name == (choice.lower() if isinstance(choice, str) else choice):
             return choice
     raise entry.error(
         f"{key} is {show(value)}.{did_you_mean(value, choices)} Choices: {', '.join(map(str, choices))}."

@@ -17,11 +17,28 @@ _TEXTS = {_TAG + kind for kind in ("str", "timestamp", "value")}
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 
 
-def read_file(path: Path) -> dict[str, Located]:
+def read_stanzas(path: Path) -> dict[str, Located]:
     """The stanzas of a file, by name.
 
     Raises:
         ConfigError: The file cannot be read, is not YAML, or is not a mapping of stanzas.
+    """
+    content = read_mapping(path, of_stanzas=True)
+    for name, stanza in content.items():
+        if not isinstance(stanza.value, dict):
+            raise stanza.error(f"{name!r} is no stanza: write its keys indented below it.")
+    return content
+
+
+def read_mapping(path: Path, of_stanzas: bool = False) -> dict[str, Located]:
+    """The keys of a file, each with its value.
+
+    Args:
+        path: The file.
+        of_stanzas: Whether each key names a stanza, so that errors inside it say which.
+
+    Raises:
+        ConfigError: The file cannot be read, is not YAML, or has no keys.
     """
     try:
         # utf-8-sig: editors on Windows put a byte-order mark in front.
@@ -30,14 +47,11 @@ def read_file(path: Path) -> dict[str, Located]:
         raise ConfigError(str(path), f"not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}.") from error
-    content = _Reader(str(path)).read(text)
+    content = _Reader(str(path), of_stanzas).read(text)
     if content.value is None:
         return {}
     if not isinstance(content.value, dict):
-        raise content.error("expected stanzas, each a name with its keys indented below it.")
-    for name, stanza in content.value.items():
-        if not isinstance(stanza.value, dict):
-            raise stanza.error(f"{name!r} is no stanza: write its keys indented below it.")
+        raise content.error(f"expected keys with values, not {type(content.value).__name__}.")
     return content.value
 
 
@@ -47,14 +61,15 @@ def read_value(text: str, source: str) -> Located:
     Raises:
         ConfigError: It is not YAML.
     """
-    return _Reader(source, with_lines=False).read(text)
+    return _Reader(source, False, with_lines=False).read(text)
 
 
 class _Reader:
     """Turns YAML nodes into located values."""
 
-    def __init__(self, source: str, with_lines: bool = True):
+    def __init__(self, source: str, of_stanzas: bool, with_lines: bool = True):
         self._source = source
+        self._of_stanzas = of_stanzas
         self._with_lines = with_lines
         self._open: list[yaml.Node] = []
 
@@ -113,7 +128,9 @@ class _Reader:
             if key in first:
                 raise ConfigError(place, f"{key!r} appears twice; the first is on line {first[key].line}.")
             first[key] = place
-            value = self._located(value_node, stanza or (key if depth == 0 else ""), depth + 1)
+            value = self._located(
+                value_node, stanza or (key if depth == 0 and self._of_stanzas else ""), depth + 1
+            )
             # The key's line, not the value's: a list may begin on the next one.
             own[key] = Located(value.value, Place(place.source, place.line, value.place.stanza))
         return {**merged, **own}
