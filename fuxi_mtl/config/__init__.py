@@ -15,6 +15,8 @@ A key that nobody owns is an error. Rules that need a word:
   stanza (``group_id``, say). Where a stanza and its dataset give one key different values, neither wins
   silently: it is an error. What Base says gives way.
 - Base may hold options of other models; they are left out for a model that does not have them.
+- ``tasks`` and a ``given`` in ``label_col`` may go together as long as they agree: a task on that label
+  must name the condition, as in ``conversion | click``.
 - ``group_id`` must be a meta column. A column may be listed twice, as an input and as meta.
 - Options of a weighting that is not chosen are an error, except from Base, or when a higher layer
   (``--set loss_weight=EQ``) has exchanged the weighting. ``monitor_mode`` likewise.

@@ -96,9 +96,9 @@ def _used(settings: Settings, names: Iterable[str], features: _Columns) -> _Colu
 
 def _unknown(key: str, name: str, features: Iterable[tuple[str, bool]]) -> str:
     known = [each for each, _ in features]
+    what = "active feature" if key == "use_features" else "feature"
     return (
-        f"{key} names {name!r}, which is no {'active ' if key == 'use_features' else ''}feature.{did_you_mean(name, known)} "
-        f"Features: {', '.join(known)}."
+        f"{key} names {name!r}, which is no {what}.{did_you_mean(name, known)} Features: {', '.join(known)}."
     )
 
 

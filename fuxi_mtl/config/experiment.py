@@ -61,7 +61,8 @@ class Experiment:
     def resolved(self) -> dict[str, Any]:
         """One flat stanza of plain values with every key, those of the dataset included.
 
-        :func:`load_resolved` makes the same experiment of it.
+        :func:`load_resolved` makes the same experiment of it, if it is written in this order: the order
+        of tasks counts.
         """
         sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
         flat: dict[str, Any] = {}
@@ -129,6 +130,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     options, weighting, optimizer, training, evaluation, dataset = routed.sections.values()
     checks.check_numbers(settings, *routed.sections.values())
     dataset = select_columns(settings, dataset, options)
+    dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
     checks.check_split(settings, dataset)
     tasks = plan(settings, options, dataset.label_col, routed.model)
     checks.check_weighting(settings, weighting, routed.model.objective_names(tasks), tasks)

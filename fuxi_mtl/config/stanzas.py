@@ -63,10 +63,8 @@ class Settings:
     def place_of(self, key: str, name: str) -> Place:
         """The place of the entry called `name` in the list `key`, such as a label of ``label_col``."""
         entry = self.entries[key]
-        for item in entry.value if isinstance(entry.value, list) else [entry]:
-            if item.value["name"].value == name:
-                return item.place
-        return entry.place
+        items = entry.value if isinstance(entry.value, list) else [entry]
+        return next(item.place for item in items if item.value["name"].value == name)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,6 @@ def convert(entry: Located, expected: Any, key: str, choices: Collection = ()) -
     Raises:
         ConfigError: The value has another type, or is none of the choices.
     """
-    if typing.get_origin(expected) is Literal:
-        expected, choices = type(typing.get_args(expected)[0]), typing.get_args(expected)
     alternatives = _alternatives(expected)
     if entry.value is None and (_NONE in alternatives or Any in alternatives):
         return None
@@ -55,10 +53,8 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
     """The fields of a dataclass that a mapping gives: one entry of ``feature_cols``, for example.
 
     Raises:
-        ConfigError: Not a mapping, an unknown key, or a wrong value.
+        ConfigError: An unknown key, or a wrong value.
     """
-    if not isinstance(entry.value, dict):
-        raise entry.error(f"{key} expects a mapping such as {{name: ...}}, not {show(entry.value)}.")
     fields = {field.name: field for field in dataclasses.fields(options)}
     hints = typing.get_type_hints(options)
     name = entry.value.get("name")
@@ -113,6 +109,8 @@ def describe(expected: Any) -> str:
 def _words(expected: Any) -> str:
     if expected is _NONE:
         return "null"
+    if typing.get_origin(expected) is Literal:
+        return f"one of {', '.join(map(show, typing.get_args(expected)))}"
     if _is_list(expected):
         return f"a list of {_PLURAL.get(_element(expected), 'mappings')}"
     if _is_mapping(expected):
@@ -137,6 +135,8 @@ def _fitting(value: Any, alternatives: list) -> list:
 def _fits(value: Any, expected: Any) -> bool:
     if expected is Any:
         return True
+    if typing.get_origin(expected) is Literal:
+        return type(value) in map(type, typing.get_args(expected))
     if _is_list(expected):
         # FuxiCTR writes a single label as a mapping.
         return isinstance(value, list) or (isinstance(value, dict) and _holds_options(expected))
@@ -180,6 +180,8 @@ def _as(entry: Located, expected: Any, key: str, choices: Collection) -> Any:
     if _is_mapping(expected):
         element = _element(expected)
         return {name: convert(each, element, f"{key}.{name}", choices) for name, each in value.items()}
+    if typing.get_origin(expected) is Literal:
+        return _chosen(entry, value, key, typing.get_args(expected))
     if expected is float or (expected is int and not isinstance(value, int)):
         value = expected(float(value))
     return _chosen(entry, value, key, choices) if choices else value

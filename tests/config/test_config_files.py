@@ -78,9 +78,11 @@ def test_a_folder_without_one_of_the_files_is_an_error(write, missing):
         ("A:\n", ", line 1 (A): 'A' is no stanza: write its keys indented below it."),
         ("A: {? [1, 2] : 3}\n", ", line 1 (A): a key must be a name."),
         ("A: {seed: !!int many}\n", ", line 1 (A): 'many' is not what its tag tag:yaml.org,2002:int says."),
-        ("A: {seed: !!set {1}}\n", ", line 1 (A): the tag tag:yaml.org,2002:set is not allowed: only plain data is read."),
+        ("A: {seed: !!set {1}}\n",
+         ", line 1 (A): the tag tag:yaml.org,2002:set is not allowed: only plain data is read."),
         ("A: !!python/object/apply:os.system [ls]\n",
-         ", line 1 (A): the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed: only plain data is read."),
+         ", line 1 (A): the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed: "
+         "only plain data is read."),
         ("A: {<<: 3}\n", ", line 1 (A): '<<' merges mappings: write '<<: *name' for an anchor '&name'."),
         ("A: &a\n  b: *a\n", ", line 1 (A): an alias inside the value that it names."),
     ],
@@ -161,13 +163,16 @@ class TestBase:
     def test_two_bases_elsewhere_are_an_error(self, write):
         folder = self.folder(write, A="Base: {seed: 7}\n", B=STANZA.format(name="B"), C="Base: {seed: 8}\n")
         message = (
-            "config/model_config/B.yaml, line 1 (B): which Base applies? This file has none, and there are 2: "
-            "config/model_config/A.yaml, config/model_config/C.yaml. Put a Base into this file."
+            "config/model_config/B.yaml, line 1 (B): which Base applies? This file has none, "
+            "and there are 2: config/model_config/A.yaml, config/model_config/C.yaml. "
+            "Put a Base into this file."
         )
         with pytest.raises(ConfigError, match=says(message)):
             load_experiment(folder, "B")
 
     def test_a_stanza_of_a_folder_is_pointed_at_in_its_file(self, write):
         folder = self.folder(write, B=STANZA.format(name="B") + "  sed: 1\n")
-        with pytest.raises(ConfigError, match=r"^config/model_config/B\.yaml, line 4 \(B\): unknown key 'sed'"):
+        with pytest.raises(
+            ConfigError, match=r"^config/model_config/B\.yaml, line 4 \(B\): unknown key 'sed'"
+        ):
             load_experiment(folder, "B")
