@@ -17,15 +17,16 @@ SPLIT_SEED = 2026
 MISSING = "?"
 NOT_INPUTS = ("marital_stat", "instance_weight")
 # The names of the columns, in the order of the raw files.
-COLUMNS = (
-    "age class_worker det_ind_code det_occ_code education wage_per_hour hs_college marital_stat major_ind_code "
-    "major_occ_code race hisp_origin sex union_member unemp_reason full_or_part_emp capital_gains capital_losses "
-    "stock_dividends tax_filer_stat region_prev_res state_prev_res det_hh_fam_stat det_hh_summ instance_weight "
-    "mig_chg_msa mig_chg_reg mig_move_reg mig_same mig_prev_sunbelt num_emp fam_under_18 country_father "
-    "country_mother country_self citizenship own_or_self vet_question vet_benefits weeks_worked year income_50k"
-).split()
-CODES = ("age", "det_ind_code", "det_occ_code", "num_emp", "own_or_self", "vet_benefits", "weeks_worked", "year")
-AMOUNTS = ("wage_per_hour", "capital_gains", "capital_losses", "stock_dividends")
+COLUMNS = """
+    age class_worker det_ind_code det_occ_code education wage_per_hour hs_college marital_stat
+    major_ind_code major_occ_code race hisp_origin sex union_member unemp_reason full_or_part_emp
+    capital_gains capital_losses stock_dividends tax_filer_stat region_prev_res state_prev_res
+    det_hh_fam_stat det_hh_summ instance_weight mig_chg_msa mig_chg_reg mig_move_reg mig_same
+    mig_prev_sunbelt num_emp fam_under_18 country_father country_mother country_self citizenship
+    own_or_self vet_question vet_benefits weeks_worked year income_50k
+""".split()
+CODES = "age det_ind_code det_occ_code num_emp own_or_self vet_benefits weeks_worked year".split()
+AMOUNTS = "wage_per_hour capital_gains capital_losses stock_dividends".split()
 
 
 def read_raw(folder: Path, name: str) -> pl.DataFrame:
@@ -58,7 +59,8 @@ def halves(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("raw_folder", type=Path)
     parser.add_argument("out_folder", type=Path, nargs="?", default=Path(__file__).parent)
     arguments = parser.parse_args()

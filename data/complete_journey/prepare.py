@@ -26,7 +26,8 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("raw_folder", type=Path)
     parser.add_argument("out_folder", type=Path, nargs="?", default=Path(__file__).parent)
     arguments = parser.parse_args()

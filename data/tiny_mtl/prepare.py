@@ -6,8 +6,8 @@ OUT_FOLDER is this script's folder unless said. The same seed gives the same byt
 uniform numbers, whose stream numpy does not change between versions, and every number is written with a fixed
 number of digits.
 
-A request is four exposures to one user, in order of time. With the affinity a of a user's and an item's latent
-vectors, the user's intent i and the standardised price p and age y::
+A request is four exposures to one user, in order of time. With the affinity a of a user's and an item's
+latent vectors, the user's intent i and the standardised price p and age y::
 
     P(click)             = sigmoid(-1.2 + 1.3 a + 0.6 quality + device + 0.4 sin(2 pi hour / 24))
     P(cart | click)      = sigmoid(-0.4 + 0.8 a + 0.8 i - 0.7 p)
@@ -147,16 +147,15 @@ def generate(seed: int) -> dict[str, np.ndarray]:
         "price": shown(world.price[item], "%.2f", draws.happens(0.97, len(item))),
         "tags": joined(shown(world.tags, "t%02d"), world.tag_weights > 0)[item],
         "tag_weights": joined(shown(world.tag_weights, "%.1f"), world.tag_weights > 0)[item],
-        "recent_items": joined(
-            shown(item_ids[recent], "%d"), np.arange(MAX_RECENT) < recent_count[:, None]
-        ),
+        "recent_items": joined(shown(item_ids[recent], "%d"), np.arange(MAX_RECENT) < recent_count[:, None]),
         **outcomes,
     }
 
 
 def draw_outcomes(draws, world, affinity, user, item, device, hour) -> dict[str, np.ndarray]:
     """The labels of each row, by the equations at the top of this file; all but affinity are indices."""
-    intent, price, age = world.intent[user], standardised(np.log(world.price))[item], standardised(world.age)[user]
+    intent, age = world.intent[user], standardised(world.age)[user]
+    price = standardised(np.log(world.price))[item]
     rows = len(item)
     by_hour = 0.4 * np.sin(2 * np.pi * hour / 24)
     attraction = -1.2 + 1.3 * affinity + 0.6 * world.quality[item] + DEVICE_EFFECT[device] + by_hour
@@ -177,7 +176,8 @@ def draw_outcomes(draws, world, affinity, user, item, device, hour) -> dict[str,
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("out_folder", type=Path, nargs="?", default=Path(__file__).parent)
     parser.add_argument("--seed", type=int, default=2026)
     arguments = parser.parse_args()

@@ -1,0 +1,62 @@
+"""Installs fuxi_mtl and model_zoo; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+PACKAGE = (HERE / "fuxi_mtl" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1]
+
+# Lower bounds are the oldest versions that the tests have passed with; upper bounds keep out the
+# next release that may break something.
+REQUIRES = [
+    "tensorflow>=2.19,<2.22",
+    "keras>=3.10,<4",
+    "numpy>=2.0,<3",
+    "polars>=1.31,<3",
+    "pyarrow>=18,<27",
+    "h5py>=3.11,<4",
+    "pyyaml>=6.0.1,<7",
+    "rich>=13.7,<16",
+    "matplotlib>=3.9,<4",
+    "filelock>=3.15,<5",
+]
+TENSORBOARD = ["tensorboard>=2.19,<2.22"]
+TEST = [
+    "pytest>=8.3,<10",
+    "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",
+    "ruff>=0.12,<0.18",
+    "mypy>=1.16,<3",
+    "types-PyYAML>=6.0.12,<7",
+    "setuptools>=77,<90",
+    *TENSORBOARD,
+]
+
+setup(
+    name="fuxi-mtl",
+    version=VERSION,
+    description="Multi-task recommender models on TensorFlow and Keras 3, in FuxiCTR's style",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["fuxi_mtl", "fuxi_mtl.*", "model_zoo", "model_zoo.*"]),
+    python_requires=">=3.10",
+    install_requires=REQUIRES,
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
+        "tensorboard": TENSORBOARD,
+        "test": TEST,
+    },
+    entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.__main__:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
