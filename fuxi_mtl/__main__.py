@@ -1,0 +1,192 @@
+"""The command line: run, list, compare, predict and export."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fuxi_mtl import __version__
+
+LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+    try:
+        _import_models(options.models)
+        options.command(options)
+    except KeyboardInterrupt:
+        print("Interrupted; nothing half-written was left.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from fuxi_mtl.config import load_experiment
+
+    planned = [load_experiment(options.config, expid, options.set) for expid in options.expid]
+    seeded = [each.with_seed(seed) for each in planned for seed in options.seed or [each.training.seed]]
+
+    from fuxi_mtl.experiment import folder_of, run_experiment
+
+    runs = []
+    for experiment in seeded:
+        with _log_file(folder_of(experiment).with_suffix(".log")):
+            runs.append(run_experiment(experiment, options.gpu))
+    if len(runs) > 1:
+        from fuxi_mtl.compare import compare
+
+        print(compare([run.folder for run in runs]).terminal())
+
+
+def _list(options: argparse.Namespace) -> None:
+    from fuxi_mtl.listing import listing
+
+    print(listing(options.config))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from fuxi_mtl.compare import compare
+    from fuxi_mtl.runs import find_runs, write_text
+
+    runs = find_runs(options.model_root)
+    known = {run.expid for run in runs}
+    for expid in options.expid:
+        if expid not in known:
+            raise ValueError(
+                f"no finished run of {expid!r} under {options.model_root}. "
+                f"Runs: {', '.join(sorted(known)) or 'none'}."
+            )
+    chosen = [run.folder for run in runs if not options.expid or run.expid in options.expid]
+    table = compare(chosen, baseline=options.baseline)
+    text = getattr(table, options.format)()
+    if options.output:
+        write_text(Path(options.output), text)
+    else:
+        print(text)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import load_run
+    from fuxi_mtl.predict import predict_file
+
+    model, encoder = load_run(_folder_of_run(options))
+    predict_file(model, encoder, options.input, options.output, keep=options.keep)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import load_run
+    from fuxi_mtl.export import export_model
+
+    model, encoder = load_run(_folder_of_run(options))
+    export_model(model, encoder, Path(options.output))
+
+
+def _folder_of_run(options: argparse.Namespace) -> Path:
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.experiment import folder_of
+
+    experiment = load_experiment(options.config, options.expid, options.set)
+    folder = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such run. Train it: run_expid.py --expid {options.expid}.")
+    return folder
+
+
+def _import_models(paths: Sequence[str]) -> None:
+    import model_zoo  # noqa: F401  (importing it registers every model)
+    from fuxi_mtl.registry import import_models
+
+    for path in paths:
+        import_models(path)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Also writes the log to a file; it stays when the run fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fuxi-mtl", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, doc: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=doc, description=doc)
+        sub.set_defaults(command=function)
+        sub.add_argument("--config", default="./config/", help="folder with the stanzas (default: %(default)s)")
+        sub.add_argument(
+            "--models", action="append", default=[], metavar="PATH", help="file or folder with your own models"
+        )
+        return sub
+
+    run = command("run", _run, "Train, measure and export experiments; several give a table.")
+    run.add_argument("--expid", nargs="+", required=True, help="experiments")
+    run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
+    _add_set(run)
+
+    command("list", _list, "Show models with their options, weightings, metrics, datasets and experiments.")
+
+    compare = command("compare", _compare, "Compare stored runs in a table.")
+    compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
+    compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
+    compare.add_argument("--baseline", help="experiment that the others are compared to")
+    compare.add_argument(
+        "--format", default="terminal", choices=["terminal", "markdown", "csv", "json", "html"]
+    )
+    compare.add_argument("--output", help="file to write; the terminal unless said")
+
+    predict = command("predict", _predict, "Write a trained model's probabilities beside the rows of a file.")
+    _add_run(predict)
+    predict.add_argument("--input", required=True, help="csv, parquet, npz or h5 file with the inputs")
+    predict.add_argument("--output", required=True, help="csv or parquet file to write")
+    predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
+
+    export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")
+    _add_run(export)
+    export.add_argument("--output", required=True, help="folder to write")
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--expid", required=True, help="experiment")
+    parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeat for more"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Which devices and which precision a run uses."""
+
+import logging
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+logger = logging.getLogger(__name__)
+
+
+def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
+    """Restricts TensorFlow to some GPUs; must run before anything is computed.
+
+    Args:
+        gpus: Ids of GPUs; ``[-1]`` is the CPU. With several, every step is split over them.
+
+    Returns:
+        The strategy under whose scope the model must be built.
+
+    Raises:
+        ValueError: A GPU of that id does not exist although others do.
+    """
+    wanted = [gpu for gpu in gpus if gpu >= 0]
+    present = tf.config.list_physical_devices("GPU")
+    if wanted and not present:
+        logger.warning("--gpu %s: no GPU is visible to TensorFlow; using the CPU.", _text(wanted))
+        wanted = []
+    if any(gpu >= len(present) for gpu in wanted):
+        raise ValueError(f"--gpu {_text(wanted)}: there are {len(present)} GPUs, numbered from 0.")
+    tf.config.set_visible_devices([present[gpu] for gpu in wanted], "GPU")
+    if len(wanted) > 1:
+        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(len(wanted))])
+    return tf.distribute.get_strategy()
+
+
+def use_precision(precision: str) -> str:
+    """Sets Keras's dtype policy and returns its name.
+
+    ``auto`` is bfloat16 on GPUs of compute capability 8.0 and above, float16 on 7.x, and float32
+    elsewhere.
+    """
+    gpus = tf.config.get_visible_devices("GPU")
+    if precision == "auto":
+        precision = _best_precision(gpus)
+        logger.info("precision: auto chose %s.", precision)
+    if precision == "mixed_float16" and not gpus:
+        logger.warning(
+            "precision: mixed_float16 on a CPU was measured hundreds of times slower than mixed_bfloat16; "
+            "use mixed_bfloat16 or float32 here."
+        )
+    keras.config.set_dtype_policy(precision)
+    return precision
+
+
+def _best_precision(gpus: Sequence) -> str:
+    if not gpus:
+        return "float32"
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+    ]
+    if min(capabilities) >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if min(capabilities) >= (7, 0) else "float32"
+
+
+def _text(gpus: Sequence[int]) -> str:
+    return " ".join(map(str, gpus))

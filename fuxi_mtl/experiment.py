@@ -1,0 +1,160 @@
+"""One experiment, from its stanza to a finished run; and back from a run to its model."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fuxi_mtl import checkpoint, registry
+from fuxi_mtl.config import Experiment, load_resolved
+from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset
+from fuxi_mtl.devices import use_devices, use_precision
+from fuxi_mtl.evaluate import Scores, log_lines, summary
+from fuxi_mtl.export import export_model
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.runs import Run, append_results_line, environment, new_run, run_folder
+from fuxi_mtl.train import Training, groups, measure, train
+
+logger = logging.getLogger(__name__)
+
+
+def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run:
+    """Trains, measures and exports one experiment with one seed.
+
+    Args:
+        experiment: What to do, checked.
+        gpus: GPUs to use; -1 is the CPU.
+
+    Returns:
+        The finished run.
+    """
+    strategy = use_devices(gpus)
+    use_precision(experiment.training.precision)
+    logger.info("Params: %s", experiment.resolved())
+    dataset = load_dataset(
+        experiment.dataset,
+        experiment.tasks,
+        experiment.options.dataset_id,
+        threads=experiment.training.num_workers,
+        progress=bool(experiment.training.verbose),
+    )
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(experiment.training.seed)
+    with new_run(folder_of(experiment)) as run:
+        save_inputs(run, experiment, dataset)
+        with strategy.scope():
+            model = make_model(experiment, dataset.feature_map)
+            logger.info("Total number of parameters: %d.", model.count_params())
+            training = train(model, dataset, experiment, run)
+        scores = _measure_splits(model, dataset, experiment, run)
+        _save_results(run, experiment, dataset, model, training, scores)
+        if experiment.evaluation.export:
+            export_model(model, run.features, run.saved_model)
+    return Run(folder_of(experiment))
+
+
+def folder_of(experiment: Experiment) -> Path:
+    """Where the run of this experiment lies."""
+    options = experiment.options
+    return run_folder(options.model_root, options.dataset_id, experiment.expid, experiment.training.seed)
+
+
+def make_model(experiment: Experiment, features: FeatureMap) -> MultiTaskModel:
+    """The model of an experiment, built."""
+    model = registry.model(experiment.options.model)(features, experiment.tasks, **experiment.model_options)
+    model.build()
+    return model
+
+
+def save_inputs(run: Run, experiment: Experiment, dataset: Dataset) -> None:
+    """Writes all that is needed to build the model again, and to know what it was trained on."""
+    run.write_config(experiment.resolved())
+    run.write_json("environment.json", environment(dataset.key))
+    dataset.encoder.save(run.features)
+
+
+def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
+    """The trained model of a run, and the encoder of its inputs.
+
+    Raises:
+        ValueError: The run is incomplete or damaged, or its model is not registered.
+    """
+    run = Run(Path(folder))
+    experiment = load_resolved(run.config, run.expid)
+    encoder = Encoder.load(run.features)
+    model = make_model(experiment, encoder.feature_map)
+    checkpoint.restore(model, run.checkpoint)
+    return model, encoder
+
+
+def _measure_splits(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run
+) -> dict[str, Scores]:
+    scores: dict[str, Scores] = {}
+    for split, title in (
+        (dataset.valid, "****** Validation evaluation ******"),
+        (dataset.test, "******** Test evaluation ********"),
+    ):
+        if split is None:
+            continue
+        logger.info(title)
+        thresholds = scores["valid"].thresholds if "valid" in scores else None
+        scores[split.name], predictions = measure(model, split, experiment, thresholds)
+        for line in log_lines(experiment.tasks, scores[split.name]):
+            logger.info("%s", line)
+        if split.name == "test" and experiment.evaluation.save_predictions:
+            _save_scores(run, split, experiment, predictions)
+    return scores
+
+
+def _save_scores(run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> None:
+    labels = split.labels(experiment.tasks)
+    arrays = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
+    arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
+    group = groups(split, experiment)
+    if group is not None:
+        arrays["group"] = group
+    np.savez_compressed(run.folder / "test_scores.npz", **arrays)
+
+
+def _save_results(
+    run: Run,
+    experiment: Experiment,
+    dataset: Dataset,
+    model: MultiTaskModel,
+    training: Training,
+    scores: Mapping[str, Scores],
+) -> None:
+    run.write_json("history.json", {"evaluations": training.history})
+    run.write_json(
+        "metrics.json",
+        {
+            "expid": experiment.expid,
+            "dataset_id": experiment.options.dataset_id,
+            "model": experiment.options.model,
+            "seed": experiment.training.seed,
+            "tasks": {task.name: task.expression for task in experiment.tasks},
+            **{name: split.values for name, split in scores.items()},
+            "undefined": {name: split.undefined for name, split in scores.items()},
+            "notes": {name: split.notes for name, split in scores.items()},
+            "num_parameters": model.count_params(),
+            "train_seconds": training.seconds,
+            "rows_per_second": training.rows_per_second,
+            "best_epoch": training.best_epoch,
+            "best_step": training.best_step,
+            "data_key": dataset.key,
+            "finished": datetime.now().isoformat(timespec="seconds"),
+        },
+    )
+    line = {name: summary(split.values) for name, split in scores.items()}
+    append_results_line(
+        experiment.config_dir,
+        experiment.expid,
+        experiment.options.dataset_id,
+        line.get("valid", ""),
+        line.get("test", ""),
+    )

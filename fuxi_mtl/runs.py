@@ -1,0 +1,183 @@
+"""The folder that a run leaves, and how others find it.
+
+``{model_root}/{dataset_id}/{expid}/seed_{seed}/`` holds::
+
+    config.yaml  environment.json  history.json  metrics.json  test_scores.npz
+    features/ (what the inputs mean)  checkpoint/ (the best weights)  saved_model/
+
+with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
+it lies in a folder of its own, which is removed if the run fails.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+_PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the names of what lies in it."""
+
+    folder: Path
+
+    @property
+    def expid(self) -> str:
+        """The experiment it is a run of."""
+        return self.folder.parent.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved stanza and its dataset's."""
+        return self.folder / "config.yaml"
+
+    @property
+    def features(self) -> Path:
+        """Feature map, vocabularies and encoders."""
+        return self.folder / "features"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The best weights."""
+        return self.folder / "checkpoint"
+
+    @property
+    def saved_model(self) -> Path:
+        """The exported model."""
+        return self.folder / "saved_model"
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a file of the run; NaN becomes null."""
+        write_text(self.folder / name, json.dumps(_plain(content), indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Reads a file of the run.
+
+        Raises:
+            ValueError: The file is missing or damaged.
+        """
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: cannot read this run ({error}). Train the experiment again.") from error
+
+    def write_config(self, stanza: Mapping) -> None:
+        """Writes what the run was configured with, resolved."""
+        write_text(self.config, yaml.safe_dump(_plain(stanza), sort_keys=False, allow_unicode=True))
+
+
+def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
+    """Where the run of an experiment with a seed lies."""
+    return Path(model_root) / dataset_id / expid / f"seed_{seed}"
+
+
+@contextmanager
+def new_run(folder: Path) -> Iterator[Run]:
+    """A run that is written under a temporary name and appears under its own when the block ends.
+
+    Raises:
+        ValueError: The folder cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
+    try:
+        yield Run(partial)
+        replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def find_runs(model_root: str | Path) -> list[Run]:
+    """Every finished run under `model_root`, by name."""
+    return [Run(path.parent) for path in sorted(Path(model_root).glob("*/*/seed_*/metrics.json"))]
+
+
+def environment(data_key: str) -> dict[str, Any]:
+    """What a number depends on beside the stanza: versions, machine, code and data."""
+    return {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "git_commit": _git_commit(),
+        "data_key": data_key,
+        "started": datetime.now().isoformat(timespec="seconds"),
+    }
+
+
+def append_results_line(config_dir: str | Path, expid: str, dataset_id: str, valid: str, test: str) -> None:
+    """Adds FuxiCTR's line to ``{config folder's name}.csv`` in the working directory."""
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    command = f"python {' '.join(sys.argv)}"
+    with Path(f"{Path(config_dir).resolve().name}.csv").open("a") as file:
+        file.write(
+            f" {time},[command] {command},[exp_id] {expid},[dataset_id] {dataset_id},"
+            f"[train] N.A.,[val] {valid or 'N.A.'},[test] {test or 'N.A.'}\n"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is either whole or not there."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _plain(content: Any) -> Any:
+    """Only what JSON and YAML know: NaN as None, numpy numbers and tuples as Python's."""
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    if isinstance(content, float) and not np.isfinite(content):
+        return None
+    return str(content) if isinstance(content, Path) else content

@@ -1,0 +1,231 @@
+"""Trains a model on a dataset as an experiment says, and measures it."""
+
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+from fuxi_mtl import checkpoint
+from fuxi_mtl.callbacks import Evaluation, LearningRateLog, ProgressBar
+from fuxi_mtl.config import Experiment
+from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batches, training_batches
+from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import OptimizerOptions
+from fuxi_mtl.runs import Run
+from fuxi_mtl.sparse import LazyAdam
+from fuxi_mtl.weighting import make_weighting
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training leaves beside the model.
+
+    Attributes:
+        history: One record an evaluation.
+        best_step: Optimizer step of the best evaluation, or None if the monitor was never defined.
+        best_epoch: The same in epochs.
+        seconds: Time spent in training steps, evaluations not counted.
+        rows_per_second: Rows a second of that time.
+    """
+
+    history: list[dict[str, Any]]
+    best_step: int | None
+    best_epoch: float | None
+    seconds: float
+    rows_per_second: float
+
+
+def make_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
+    """The optimizer of a stanza: `LazyAdam` for adam, Keras's own otherwise."""
+    classes = {"adam": LazyAdam, "nadam": keras.optimizers.Nadam, "rmsprop": keras.optimizers.RMSprop}
+    names = {"adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "ftrl": "Ftrl", "lion": "Lion"}
+    make = classes.get(options.optimizer) or getattr(keras.optimizers, names[options.optimizer])
+    return make(learning_rate=options.learning_rate, global_clipnorm=options.max_gradient_norm or None)
+
+
+def compile_model(model: MultiTaskModel, experiment: Experiment, steps_per_execution: int = 1) -> None:
+    """Gives the model its optimizer (with loss scaling under float16) and its weighting."""
+    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer)
+    if keras.config.dtype_policy().name == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    objectives = {objective.name: objective.kind for objective in model.objectives()}
+    model.compile(
+        optimizer=optimizer,
+        weighting=make_weighting(experiment.weighting, objectives),
+        steps_per_execution=steps_per_execution,
+    )
+
+
+def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run) -> Training:
+    """Trains until the monitor stops improving, and leaves the best weights in the model.
+
+    Args:
+        model: A built model, not compiled.
+        dataset: Its data; without a validation split the last weights are kept.
+        experiment: Optimizer, weighting, monitor, patience.
+        run: Where the checkpoint goes.
+
+    Raises:
+        TrainingError: A loss is not finite.
+    """
+    plan = _Plan.of(dataset.train, experiment)
+    compile_model(model, experiment, plan.steps_per_execution)
+    evaluation = _evaluation(model, dataset, experiment, run, plan)
+    batches = training_batches(
+        dataset.train,
+        experiment.tasks,
+        plan.batch_size,
+        epochs=plan.epochs,
+        shuffle=experiment.training.shuffle,
+        seed=experiment.training.seed,
+    )
+    try:
+        model.fit(
+            batches,
+            epochs=plan.evaluations,
+            steps_per_epoch=plan.steps,
+            callbacks=_callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None),
+            verbose=0,
+            shuffle=False,
+        )
+    except tf.errors.InvalidArgumentError as error:
+        raise _diverged(error, model, experiment) from error
+    if evaluation.best is None:
+        logger.warning("The monitor was never defined: keeping the last weights.")
+        checkpoint.save(model, run.checkpoint)
+    else:
+        if not experiment.training.save_best_only:
+            checkpoint.save(model, run.folder / "checkpoint_last")
+        checkpoint.restore(model, run.checkpoint)
+    rows = min(plan.steps * len(evaluation.history) * plan.batch_size, dataset.train.rows * plan.epochs)
+    return Training(
+        evaluation.history,
+        evaluation.best and evaluation.best["step"],
+        evaluation.best and evaluation.best["epoch"],
+        evaluation.seconds_training,
+        rows / evaluation.seconds_training,
+    )
+
+
+def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
+    """Probabilities (values of a regression) of every row of a split, by task."""
+    scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
+    return {name: np.asarray(values, np.float32) for name, values in scores.items()}
+
+
+def measure(
+    model: MultiTaskModel,
+    split: Split,
+    experiment: Experiment,
+    thresholds: Mapping[str, float] | None = None,
+) -> tuple[Scores, dict[str, np.ndarray]]:
+    """The metrics of a split and the predictions they were computed from."""
+    predictions = predict(model, split, experiment.evaluation.eval_batch_size)
+    scores = evaluate(
+        experiment.tasks,
+        split.labels(experiment.tasks),
+        predictions,
+        experiment.evaluation,
+        groups=groups(split, experiment),
+        thresholds=thresholds,
+    )
+    return scores, predictions
+
+
+def groups(split: Split, experiment: Experiment) -> np.ndarray | None:
+    """The group of each row for gAUC, as numbers; None without ``group_id``."""
+    name = experiment.evaluation.group_id
+    if name is None:
+        return None
+    return np.unique(split.meta([name])[name].cast(pl.String).fill_null("").to_numpy(), return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How many steps, in how many stretches between evaluations."""
+
+    batch_size: int
+    epochs: int
+    steps: int
+    evaluations: int
+    steps_per_epoch: int
+    steps_per_execution: int
+
+    @classmethod
+    def of(cls, split: Split, experiment: Experiment) -> "_Plan":
+        options = experiment.training
+        batch_size = min(options.batch_size, split.rows)
+        if batch_size < options.batch_size:
+            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, split.rows)
+        per_epoch = batches_per_epoch(split.rows, batch_size)
+        total = per_epoch * options.epochs
+        steps = min(options.eval_steps or per_epoch, total)
+        # Keras runs whole executions: only a divisor ends where the stretch ends.
+        executed = max(n for n in range(1, options.steps_per_execution + 1) if steps % n == 0)
+        return cls(batch_size, options.epochs, steps, total // steps, per_epoch, executed)
+
+
+def _evaluation(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, plan: _Plan
+) -> Evaluation:
+    options = experiment.training
+    keys = metric_keys(experiment.tasks, experiment.evaluation)
+
+    def scores() -> Scores:
+        if dataset.valid is None:
+            undefined = dict.fromkeys(keys, "there is no validation data")
+            return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
+        return measure(model, dataset.valid, experiment)[0]
+
+    return Evaluation(
+        scores,
+        lambda: checkpoint.save(model, run.checkpoint),
+        options.monitor,
+        monitor_direction(options.monitor, options.monitor_mode, keys),
+        plan.steps_per_epoch / plan.steps,
+    )
+
+
+def _callbacks(
+    evaluation: Evaluation, experiment: Experiment, run: Run, plan: _Plan, stops: bool
+) -> list[keras.callbacks.Callback]:
+    options = experiment.training
+    mode = monitor_direction(options.monitor, options.monitor_mode)
+    callbacks: list[keras.callbacks.Callback] = [evaluation]
+    if stops:
+        patience = options.early_stop_patience
+        callbacks.append(keras.callbacks.EarlyStopping("monitor", mode=mode, patience=patience))
+    if stops and options.reduce_lr_on_plateau:
+        plateau = {"factor": 0.1, "patience": 1, "min_delta": 0.0, "min_lr": 1e-6}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("monitor", mode=mode, **plateau))
+    if options.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False))
+    if options.verbose and sys.stderr.isatty():
+        callbacks.insert(0, ProgressBar(plan.batch_size))
+    return [*callbacks, LearningRateLog()]
+
+
+def _diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
+    names = [o.name for o in model.objectives() if f"objective {o.name}" in error.message]
+    if not names:
+        return error
+    return TrainingError(
+        f"the loss of objective {names[0]!r} is not finite at step {int(model.optimizer.iterations) + 1}. "
+        f"Try a smaller learning_rate (now {experiment.optimizer.learning_rate:g}), "
+        f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
+        "precision: float32, or look for extreme values in the numeric features and labels."
+    )
