@@ -99,6 +99,20 @@ class FeatureMap:
                 return feature
         raise KeyError(name)
 
+    def owner(self, feature: Feature) -> Feature:
+        """The feature whose table `feature` reads: itself, or the end of its ``share_embedding`` chain.
+
+        Raises:
+            ValueError: The chain runs in a circle.
+        """
+        seen = [feature.name]
+        while feature.share_embedding is not None:
+            feature = self[feature.share_embedding]
+            if feature.name in seen:
+                raise ValueError(f"feature {seen[0]!r} has no table: share_embedding goes in a circle.")
+            seen.append(feature.name)
+        return feature
+
     def to_json(self) -> dict:
         """FuxiCTR's ``feature_map.json``, with our keys in each feature's entry."""
         return {

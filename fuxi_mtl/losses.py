@@ -65,8 +65,9 @@ def log1mexp(x: tf.Tensor) -> tf.Tensor:
 def bce_with_logits(z: tf.Tensor, y: tf.Tensor, pos_weight: tf.Tensor | float = 1.0) -> tf.Tensor:
     """Binary cross-entropy of each row, on logits.
 
-    ``-w y log sigmoid(z) - (1-y) log sigmoid(-z) = (1-y) z + (1 + (w-1) y) softplus(-z)``: the
-    weight multiplies the positive term only.
+    ``-w y log sigmoid(z) - (1-y) log sigmoid(-z) = w y softplus(-z) + (1-y) softplus(z)``: the weight
+    multiplies the positive term only. Both terms are positive, so nothing cancels: a confident
+    negative keeps its error and its gradient of exp(z), which ``(1-y) z + ... softplus(-z)`` rounds to 0.
 
     Args:
         z: Logits, any shape.
@@ -74,7 +75,7 @@ def bce_with_logits(z: tf.Tensor, y: tf.Tensor, pos_weight: tf.Tensor | float = 
         pos_weight: The weight w of positives, positive.
     """
     z, y = tf.cast(z, tf.float32), tf.cast(y, tf.float32)
-    return (1 - y) * z + (1 + (pos_weight - 1) * y) * tf.nn.softplus(-z)
+    return pos_weight * y * tf.nn.softplus(-z) + (1 - y) * tf.nn.softplus(z)
 
 
 def squared_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

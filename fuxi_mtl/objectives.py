@@ -59,7 +59,7 @@ def supervised(task: Task) -> Objective:
         ValueError: The task's loss does not fit its kind.
     """
     name = task.loss or DEFAULT_ERROR[task.kind]
-    if (task.kind == "binary") != (name == "binary_crossentropy"):
+    if name not in _errors_of(task.kind):
         raise ValueError(
             f"task {task.name!r} is {task.kind} but its loss is {name!r}. "
             f"Losses of a {task.kind} task: {', '.join(_errors_of(task.kind))}."

@@ -56,6 +56,9 @@ class Task:
         both = set(self.event) & {event_of(literal) for literal in self.given}
         if both:
             raise ValueError(f"task {self.name!r} has {min(both)!r} on both sides of '|'.")
+        for literal in self.given:
+            if f"!{literal}" in self.given:
+                raise ValueError(f"task {self.name!r} is given both {literal!r} and '!{literal}'.")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -113,7 +116,8 @@ def parse_task(name: str, expression: str, **attributes) -> Task:
 
 
 def _literals(name: str, expression: str, text: str) -> tuple[str, ...]:
-    literals = tuple("".join(part.split()) for part in text.split("&"))
+    parts = [part.strip() for part in text.split("&")]
+    literals = tuple("!" + part[1:].strip() if part.startswith("!") else part for part in parts)
     if not all(_NAME.fullmatch(event_of(literal)) for literal in literals):
         raise ValueError(_bad(name, expression))
     return tuple(dict.fromkeys(literals))

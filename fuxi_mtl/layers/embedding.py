@@ -34,7 +34,7 @@ class FeatureEmbedding(keras.layers.Layer):
         widths: dict[tuple[int, bool], list[Feature]] = {}
         for feature in features.features:
             if feature.has_ids:
-                owner = features[feature.share_embedding] if feature.share_embedding else feature
+                owner = features.owner(feature)
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
                 widths.setdefault(key, []).append(feature)
         self.blocks = [
@@ -74,14 +74,14 @@ class _Table(keras.layers.Layer):
     def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, trainable: bool, **kwargs):
         super().__init__(trainable=trainable, **kwargs)
         self.width = width
-        self.starts: dict[str, int] = {}
-        rows = []
-        for feature in members:
-            owner = feature.share_embedding or feature.name
-            if owner not in self.starts:
-                self.starts[owner] = sum(map(len, rows))
-                rows.append(_initial_rows(features[owner], width, features.folder))
-        initial = np.concatenate(rows)
+        rows: dict[str, np.ndarray] = {}  # by the feature that owns them
+        starts: dict[str, int] = {}
+        for owner in map(features.owner, members):
+            if owner.name not in rows:
+                starts[owner.name] = sum(map(len, rows.values()))
+                rows[owner.name] = _initial_rows(owner, width, features.folder)
+        self.starts = {feature.name: starts[features.owner(feature).name] for feature in members}
+        initial = np.concatenate(list(rows.values()))
         self.table = self.add_weight(
             shape=initial.shape,
             initializer=lambda shape, dtype: tf.constant(initial, dtype),
@@ -92,11 +92,8 @@ class _Table(keras.layers.Layer):
         )
         single = [f for f in members if f.type == "categorical"]
         self.single_columns = [f.start for f in single]
-        self.single_starts = [self._start(f) for f in single]
+        self.single_starts = [self.starts[f.name] for f in single]
         self.bags = [f for f in members if f.type == "sequence"]
-
-    def _start(self, feature: Feature) -> int:
-        return self.starts[feature.share_embedding or feature.name]
 
     def call(self, inputs):
         """``(batch, features of this width x width)``."""
@@ -108,7 +105,7 @@ class _Table(keras.layers.Layer):
             parts.append(tf.reshape(found, (-1, len(self.single_columns) * self.width)))
         for bag in self.bags:
             members = ids[:, bag.columns]
-            found = tf.gather(self.table.value, members + self._start(bag))  # (batch, length, width)
+            found = tf.gather(self.table.value, members + self.starts[bag.name])  # (batch, length, width)
             weights = None
             if bag.weight_start is not None:
                 weights = inputs["numeric"][:, bag.weight_start : bag.weight_start + bag.max_len]
