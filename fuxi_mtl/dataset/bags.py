@@ -1,0 +1,68 @@
+"""How the members of a sequence, or of a dense vector, are laid out in columns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.errors import BadEntry
+
+
+@dataclass(frozen=True)
+class Bag:
+    """The layout of a sequence or vector. A missing or empty member is padding (a vector's is 0).
+
+    Attributes:
+        max_len: Columns.
+        splitter: What separates the members of a text.
+        padding: ``post`` keeps the first members and pads behind them, ``pre`` keeps the last ones and pads
+            before them.
+        weights: Column with the weights of the members. A missing weight is 1, a padded one 0.
+        fill_na: Text that stands for a missing bag.
+    """
+
+    max_len: int
+    splitter: str = "^"
+    padding: str = "post"
+    weights: str | None = None
+    fill_na: str | None = None
+
+    def members(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
+        """All members of all bags one after the other, and the length of each bag."""
+        if self.fill_na is not None:
+            entries = self._filled(entries, self.fill_na)
+        return raw.lists(entries, self.splitter)
+
+    def _filled(self, entries: pl.Series, text: str) -> pl.Series:
+        if not isinstance(entries.dtype, pl.List | pl.Array):
+            return entries.cast(pl.String).fill_null(raw.MISSING).replace(raw.MISSING, text)
+        members = pl.Series([text.split(self.splitter)]).cast(pl.List(entries.dtype.inner))
+        return pl.select(pl.when(entries.is_null()).then(pl.lit(members)).otherwise(entries)).to_series()
+
+    def layout(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the members go.
+
+        Args:
+            lengths: Members of each bag, ``(rows,)``.
+
+        Returns:
+            Row and column of each member that is kept, and for every member whether it is kept.
+        """
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        if self.padding == "pre":
+            places += self.max_len - lengths[rows]
+        kept = (places >= 0) & (places < self.max_len)
+        return rows[kept], places[kept], kept
+
+
+@contextmanager
+def errors_by_row(column: str, rows: np.ndarray) -> Iterator[None]:
+    """Turns the index of a member into that of its row."""
+    try:
+        yield
+    except BadEntry as error:
+        raise BadEntry(column, int(rows[error.index]), error.value, error.wanted) from None

@@ -1,0 +1,136 @@
+"""Encoded datasets on disk: found by a hash, complete or not there at all."""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from fuxi_mtl.dataset.encoding import write_json
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # Counts up when the files or their meaning change.
+MANIFEST = "manifest.json"
+_ENDS = 1 << 16  # Bytes at each end of a file that its checksum reads.
+
+
+def key_of(content: Mapping[str, Any], files: Iterable[str | Path]) -> str:
+    """Hash of what an encoded dataset is made from.
+
+    Args:
+        content: Plain data: everything that changes the result.
+        files: Input files, known by path, size and time of change.
+    """
+    identity = []
+    for file in map(Path, files):
+        status = file.stat()
+        identity.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    text = json.dumps([FORMAT, content, identity], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The place of one encoded dataset.
+
+    Attributes:
+        root: Folder of all encodings of the dataset.
+        key: Hash of what it is made from.
+    """
+
+    root: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the encoded dataset lies."""
+        return self.root / f"encoded-{self.key}"
+
+    def get(self, build: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+        """The manifest of the encoded dataset, which is built first if it is not there or damaged.
+
+        Other processes that want the same wait. It is built in a folder beside and renamed when whole, so a
+        crash leaves nothing that looks complete.
+
+        Args:
+            build: Fills an empty folder and returns what the manifest should keep.
+
+        Raises:
+            OSError: The folder cannot be written, or the disk is full.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f"encoded-{self.key}.lock"):
+                return self._read() or self._build(build)
+        except OSError as error:
+            raise _explained(error, self.root) from error
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.folder.exists():
+            return None
+        try:
+            manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            damaged = [
+                name for name, mark in manifest["files"].items() if fingerprint(self.folder / name) != mark
+            ]
+        except (OSError, ValueError, KeyError):
+            damaged = [MANIFEST]
+        if not damaged:
+            return manifest
+        logger.warning("%s is damaged (%s): building it again.", self.folder, ", ".join(damaged))
+        return None
+
+    def _build(self, build: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+        # Under the lock nobody else builds this key: what lies there is left from a crash.
+        building = self.root / f".building-{self.key}"
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        try:
+            manifest = dict(build(building))
+            files = sorted(file for file in building.iterdir())
+            manifest["files"] = {file.name: fingerprint(file) for file in files}
+            write_json(building / MANIFEST, manifest)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            building.rename(self.folder)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        return manifest
+
+
+def fingerprint(file: Path) -> list[int]:
+    """Size of a file and a checksum of its two ends: sees truncation without reading everything."""
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        check = zlib.crc32(stream.read(_ENDS))
+        if size > _ENDS:
+            stream.seek(max(size - _ENDS, _ENDS))
+            check = zlib.crc32(stream.read(), check)
+    return [size, check]
+
+
+def _explained(error: OSError, root: Path) -> OSError:
+    """The same error with what to do about it."""
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(root).free >> 20
+        return OSError(
+            error.errno,
+            f"no space left for the encoded data ({free} MiB free); make room or set data_root to another disk",
+            str(root),
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        reason = os.strerror(error.errno).lower()
+        return OSError(
+            error.errno, f"the folder for encoded data cannot be written ({reason}); set data_root", str(root)
+        )
+    return error

@@ -1,0 +1,115 @@
+"""What labels should look like before anybody trains on them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from fuxi_mtl.dataset.errors import DataError
+from fuxi_mtl.dataset.splits import Split
+from fuxi_mtl.features import Feature
+from fuxi_mtl.metrics import auc
+from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.tasks import event_of
+
+LEAK_AUC = 0.98
+LEAK_ROWS = 50_000  # Rows of each class that a leak is sought in.
+LEAST_ROWS = 10  # Rows of each class below which an AUC says nothing.
+
+
+def check_names(options: DatasetOptions, inputs: Iterable[str]) -> None:
+    """No input is a label.
+
+    Raises:
+        DataError: A label, or nothing at all, would be predicted from itself.
+    """
+    labels = [label.name for label in options.label_col]
+    if not labels:
+        raise DataError("label_col names no label.")
+    both = [name for name in inputs if name in labels]
+    if both:
+        raise DataError(
+            f"{both[0]!r} is a label and an input too: the model would read the answer. Remove it from feature_cols."
+        )
+
+
+def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
+    """Says which labels of a split are of one class.
+
+    Raises:
+        DataError: A label of the training rows is missing everywhere.
+    """
+    for i, name in enumerate(split.event_names):
+        column = split.events[:, i]
+        seen = column[~np.isnan(column)]
+        if not len(seen):
+            if split.name == "train":
+                raise DataError(f"label {name!r} is missing in all {split.rows} training rows.")
+            yield f"label {name!r} is missing in all rows of {split.name}: its metrics are undefined there."
+        elif name in binary and (seen == seen[0]).all():
+            effect = (
+                "nothing can be learned from it" if split.name == "train" else "its AUC is undefined there"
+            )
+            yield f"label {name!r} is {seen[0]:g} in all {len(seen)} rows of {split.name} that have it: {effect}."
+
+
+def leak_warnings(
+    split: Split, features: Sequence[Feature], binary: Iterable[str], required: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """Names features that alone tell a label: mostly outcomes that were logged with it.
+
+    A number is judged by its rank. Ids are judged by the mean label of each id, learned on one half of the
+    rows and scored on the other, so that an id that occurs once tells nothing. Rows are a sample of each
+    class, which leaves the AUC as it is.
+
+    Args:
+        split: Training rows.
+        features: The inputs.
+        binary: Labels with two classes.
+        required: Events without which a label's event cannot happen: it is judged where they happened.
+    """
+    for name in sorted(binary):
+        column = split.events[:, split.event_names.index(name)]
+        defined = ~np.isnan(column)
+        for other in required.get(name, ()):
+            defined &= split.events[:, split.event_names.index(event_of(other))] == 1
+        rows = _sample(column, defined)
+        labels = np.asarray(column[rows])
+        if min(labels.sum(), (1 - labels).sum()) < 2 * LEAST_ROWS:
+            continue
+        for feature in features:
+            score = _single_auc(split, feature, rows, labels)
+            if score > LEAK_AUC:
+                yield (
+                    f"feature {feature.name!r} alone has an AUC of {score:.3f} against label {name!r}: "
+                    "is it known before the outcome?"
+                )
+
+
+def _sample(column: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """Rows of both classes, in a seeded random order."""
+    rng = np.random.default_rng(0)
+    classes = [np.flatnonzero(defined & (column == value)) for value in (0, 1)]
+    chosen = [rng.choice(c, LEAK_ROWS, replace=False) if len(c) > LEAK_ROWS else c for c in classes]
+    return rng.permutation(np.concatenate(chosen))
+
+
+def _single_auc(split: Split, feature: Feature, rows: np.ndarray, labels: np.ndarray) -> float:
+    """The best AUC of the feature's columns, either way round."""
+    array = split.ids if feature.has_ids else split.numeric
+    best = 0.0
+    for place in range(feature.columns.start, feature.columns.stop):
+        values = array[rows, place]
+        if feature.has_ids:
+            half = len(rows) // 2
+            scores = _mean_labels(values[:half], labels[:half], feature.vocab_size)[values[half:]]
+            score = auc(labels[half:], scores)
+        else:
+            score = auc(labels, values)
+        best = max(best, score, 1 - score)
+    return best
+
+
+def _mean_labels(ids: np.ndarray, labels: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Mean label of each id, drawn towards the mean of all by one row."""
+    counts = np.bincount(ids, minlength=vocab_size)
+    return (np.bincount(ids, labels, vocab_size) + labels.mean()) / (counts + 1)

@@ -1,0 +1,192 @@
+"""From raw rows to ids and numbers, by rules that were fitted on the training split.
+
+Nothing is pickled: ``encoders.json`` holds the rules, ``feature_vocab.json`` the tokens and their ids,
+``feature_map.json`` what the encoded columns mean.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.bags import Bag, errors_by_row
+from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest, shortened
+from fuxi_mtl.dataset.rules import RULES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.features import PAD, Feature, FeatureMap
+
+__all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number", "Rule", "Vocabulary"]
+
+PAD_TOKEN, OOV_TOKEN = "__PAD__", "__OOV__"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input: the raw column of its name, its rule, and its layout if it is a sequence or a vector."""
+
+    name: str
+    rule: Rule
+    bag: Bag | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; the rule's class is named."""
+        rule = {"rule": type(self.rule).__name__, **asdict(self.rule)}
+        return {**rule, "bag": None if self.bag is None else asdict(self.bag)}
+
+    @classmethod
+    def from_json(cls, name: str, content: Mapping[str, Any]) -> "Column":
+        """Reads what :meth:`to_json` wrote."""
+        rule = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        bag, make = rule.pop("bag"), RULES[rule.pop("rule")]
+        return cls(name, make(**rule), None if bag is None else Bag(**bag))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The fitted encoding of a dataset.
+
+    Attributes:
+        feature_map: What the encoded columns mean.
+        columns: One entry a feature, in the same order.
+        tokens: The vocabulary of each owner, most frequent first; token i has id i + 1.
+    """
+
+    feature_map: FeatureMap
+    columns: tuple[Column, ...]
+    tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def raw_columns(self) -> tuple[str, ...]:
+        """The raw columns that :meth:`encode` reads."""
+        weights = [column.bag.weights for column in self.columns if column.bag and column.bag.weights]
+        return tuple(dict.fromkeys([*(column.name for column in self.columns), *weights]))
+
+    @cached_property
+    def _enums(self) -> dict[str, pl.Enum]:
+        return {owner: pl.Enum(tokens) for owner, tokens in self.tokens.items()}
+
+    def encode(self, frame: pl.DataFrame, each: Callable = map) -> tuple[np.ndarray, np.ndarray]:
+        """Encodes raw rows; labels and other columns are not looked at.
+
+        Args:
+            frame: Rows with at least :attr:`raw_columns`.
+            each: ``map``, or that of an executor to encode features in parallel.
+
+        Returns:
+            ids ``(rows, id columns)`` int32 and numeric ``(rows, numeric columns)`` float32.
+
+        Raises:
+            DataError: A column is missing, or an entry cannot be read.
+        """
+        for name in self.raw_columns:
+            if name not in frame.columns:
+                raise DataError(
+                    f"the input has no column {name!r}.{nearest(name, frame.columns)} "
+                    f"Columns: {shortened(frame.columns)}."
+                )
+        ids = np.zeros((frame.height, self.feature_map.id_columns), np.int32)
+        numeric = np.zeros((frame.height, self.feature_map.numeric_columns), np.float32)
+
+        def fill(feature: Feature, column: Column) -> None:
+            target = (ids if feature.has_ids else numeric)[:, feature.columns]
+            if column.bag is None:
+                target[:, 0] = self._apply(column.rule, frame[column.name])
+                return
+            self._fill_bag(feature, column, column.bag, frame, target)
+            if feature.weight_start is not None:
+                weights = numeric[:, feature.weight_start : feature.weight_start + feature.max_len]
+                _fill_weights(column, column.bag, frame, weights)
+                weights[target == PAD] = 0
+
+        # Going through the results raises what a worker raised.
+        for _ in each(fill, self.feature_map.features, self.columns):
+            pass
+        return ids, numeric
+
+    def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
+        if isinstance(rule, Vocabulary):
+            return rule.apply(entries, self._enums[rule.owner])
+        return rule.apply(entries)
+
+    def _fill_bag(
+        self, feature: Feature, column: Column, bag: Bag, frame: pl.DataFrame, target: np.ndarray
+    ) -> None:
+        members, lengths = bag.members(frame[column.name])
+        if not feature.has_ids:
+            _check_lengths(
+                column.name, frame, lengths, np.full_like(lengths, bag.max_len), f"of {bag.max_len}"
+            )
+        rows, places, kept = bag.layout(lengths)
+        members = members.filter(pl.Series(kept))
+        with errors_by_row(column.name, rows):
+            values = self._apply(column.rule, members)
+        if feature.has_ids:
+            empty = members.is_null() | (members.cast(pl.String) == raw.MISSING)
+            values = np.where(empty.to_numpy(), PAD, values)
+        target[rows, places] = values
+
+    def save(self, folder: str | Path) -> None:
+        """Writes all that :meth:`load` needs, pretrained rows included, into an existing folder."""
+        folder = Path(folder)
+        vocabularies = {
+            owner: {
+                PAD_TOKEN: PAD,
+                **dict(zip(tokens, range(1, len(tokens) + 1))),
+                OOV_TOKEN: len(tokens) + 1,
+            }
+            for owner, tokens in self.tokens.items()
+        }
+        write_json(folder / "feature_map.json", self.feature_map.to_json())
+        write_json(folder / "feature_vocab.json", vocabularies)
+        write_json(folder / "encoders.json", {column.name: column.to_json() for column in self.columns})
+        own = Path(self.feature_map.folder)
+        for feature in self.feature_map.features:
+            if feature.pretrained and own.resolve() != folder.resolve():
+                shutil.copyfile(own / feature.pretrained, folder / feature.pretrained)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Encoder":
+        """Reads what :meth:`save` wrote."""
+
+        def read(name: str) -> dict[str, Any]:
+            return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+
+        feature_map = FeatureMap.from_json(read("feature_map.json"), str(folder))
+        columns = tuple(Column.from_json(name, content) for name, content in read("encoders.json").items())
+        # The first entry is padding and the last is OOV.
+        tokens = {owner: tuple(entries)[1:-1] for owner, entries in read("feature_vocab.json").items()}
+        return cls(feature_map, columns, tokens)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON that a person can read too."""
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _fill_weights(column: Column, bag: Bag, frame: pl.DataFrame, target: np.ndarray) -> None:
+    members, lengths = raw.lists(frame[bag.weights], bag.splitter)
+    expected = bag.members(frame[column.name])[1]
+    _check_lengths(bag.weights or "", frame, lengths, expected, f"as long as {column.name!r}")
+    rows, places, kept = bag.layout(lengths)
+    with errors_by_row(bag.weights or "", rows):
+        values = raw.numbers(members.filter(pl.Series(kept)))
+    target[:] = 1
+    target[rows, places] = np.where(np.isnan(values), 1, values)
+
+
+def _check_lengths(
+    name: str, frame: pl.DataFrame, lengths: np.ndarray, expected: np.ndarray, wanted: str
+) -> None:
+    """A bag that is there has the expected length; an empty text counts as one member."""
+    bad = np.flatnonzero((lengths != expected) & (lengths > 1) | (lengths == 1) & (expected > 1))
+    for index in bad:
+        value = frame[name][int(index)]
+        if lengths[index] > 1 or value not in (None, raw.MISSING):
+            shown = value.to_list() if isinstance(value, pl.Series) else value
+            raise BadEntry(name, int(index), shown, f"a list {wanted}")

@@ -1,0 +1,41 @@
+"""What can be wrong with data, said with the file, the column, the row and the value."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class DataError(ValueError):
+    """The data, or what the stanza says about them, cannot be used."""
+
+
+class BadEntry(DataError):
+    """One entry of a column cannot be read.
+
+    Attributes:
+        column: The column.
+        index: Row of the entry in the frame at hand, from 0.
+        value: The entry.
+        wanted: What would have worked.
+    """
+
+    def __init__(self, column: str, index: int, value: object, wanted: str):
+        super().__init__(f"column {column!r}, row {index + 1}: {value!r} is not {wanted}.")
+        self.column, self.index, self.value, self.wanted = column, index, value, wanted
+
+    def located(self, file: str, rows: Sequence[int]) -> DataError:
+        """The same error for a frame whose row i is row ``rows[i]`` (from 0) of a file."""
+        row = int(rows[self.index]) + 1
+        return DataError(f"{file}, column {self.column!r}, row {row}: {self.value!r} is not {self.wanted}.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?``, or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def shortened(names: Iterable[str], most: int = 20) -> str:
+    """Names for an error message, which must fit on a screen."""
+    every = list(names)
+    rest = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + rest

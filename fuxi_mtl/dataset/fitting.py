@@ -1,0 +1,176 @@
+"""One pass over the training rows: vocabularies, boundaries, scales and lengths."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.bags import Bag, errors_by_row
+from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
+from fuxi_mtl.dataset.errors import BadEntry
+from fuxi_mtl.dataset.inputs import Input
+from fuxi_mtl.dataset.pretrained import write_pretrained
+from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.statistics import Moments, Sample, TokenCounts, frequent_tokens
+from fuxi_mtl.features import Feature, FeatureMap, place
+
+
+@dataclass
+class Observer:
+    """What one input shows of itself in the training rows."""
+
+    input: Input
+    longest: int = 0
+    counts: TokenCounts = field(default_factory=TokenCounts)
+    moments: Moments = field(default_factory=Moments)
+    sample: Sample = field(default_factory=Sample)
+
+    def observe(self, frame: pl.DataFrame) -> None:
+        """Takes in a block of training rows.
+
+        Raises:
+            BadEntry: An entry cannot be read.
+        """
+        entries = frame[self.input.name]
+        if self.input.bag is None:
+            self._observe(entries)
+            return
+        members, lengths = self.input.bag.members(entries)
+        self.longest = max(self.longest, int(lengths.max(initial=0)))
+        with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
+            self._observe(members)
+
+    def _observe(self, entries: pl.Series) -> None:
+        rule = self.input.rule
+        if isinstance(rule, Vocabulary):
+            tokens = rule.tokens(entries)
+            # An empty member of a bag is padding, no token.
+            self.counts.observe(tokens if self.input.bag is None else tokens.filter(tokens != raw.MISSING))
+        elif isinstance(rule, Number) and self.input.options.normalizer:
+            self.moments.observe(rule.filled(entries))
+        elif isinstance(rule, Buckets):
+            self.sample.observe(rule.filled(entries))
+        elif isinstance(rule, Ids):
+            _check_ids(entries, rule.vocab_size)
+
+
+def fit(
+    inputs: Sequence[Input],
+    blocks: Iterable[Block],
+    dataset_id: str,
+    labels: tuple[str, ...],
+    folder: Path,
+    warnings: list[str],
+    each: Callable = map,
+) -> Encoder:
+    """Fits every input on the training rows and writes pretrained rows into ``folder``.
+
+    Args:
+        inputs: The inputs and the rules that they need.
+        blocks: The training rows.
+        dataset_id: For the feature map.
+        labels: For the feature map.
+        folder: Where the encoded dataset is being built.
+        warnings: Gets what the user should know.
+        each: ``map``, or that of an executor.
+
+    Raises:
+        DataError: An entry cannot be read, with its file and row.
+    """
+    observers = [Observer(each_input) for each_input in inputs]
+    for block in blocks:
+        try:
+            for _ in each(lambda observer, frame=block.frame: observer.observe(frame), observers):
+                pass
+        except BadEntry as error:
+            raise block.located(error) from None
+    tokens = {
+        each_input.name: _tokens(each_input, observers, warnings)
+        for each_input in inputs
+        if _owns(each_input)
+    }
+    columns = tuple(Column(o.input.name, _rule(o), _bag(o)) for o in observers)
+    sizes = {column.name: _vocab_size(column.rule, tokens) for column in columns}
+    features = [_feature(o.input, column, sizes) for o, column in zip(observers, columns, strict=True)]
+    features = [
+        write_pretrained(f, o.input, tokens, folder) for f, o in zip(features, observers, strict=True)
+    ]
+    return Encoder(FeatureMap(dataset_id, place(features), labels, str(folder)), columns, tokens)
+
+
+def _owns(each: Input) -> bool:
+    return isinstance(each.rule, Vocabulary) and each.rule.owner == each.name
+
+
+def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) -> tuple[str, ...]:
+    """The vocabulary of a feature, counted over all columns that share it."""
+    counts = [o.counts for o in observers if getattr(o.input.rule, "owner", None) == owner.name]
+    tokens = frequent_tokens(counts, owner.min_count, (PAD_TOKEN, OOV_TOKEN))
+    if not tokens:
+        warnings.append(
+            f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training rows, so "
+            "every value is OOV. Lower its min_categr_count or leave the feature out."
+        )
+    return tokens
+
+
+def _rule(observer: Observer) -> Rule:
+    """The rule with what was seen."""
+    rule, options = observer.input.rule, observer.input.options
+    if isinstance(rule, Buckets):
+        return replace(rule, boundaries=observer.sample.boundaries(options.num_buckets or 0))
+    moments = observer.moments
+    if isinstance(rule, Number) and moments.count:
+        offset, scale = moments.mean, moments.deviation
+        if options.normalizer == "MinMaxScaler":
+            offset, scale = moments.least, moments.most - moments.least
+        # A constant column becomes 0.
+        return replace(rule, offset=float(np.float32(offset)), scale=float(np.float32(scale)) or 1.0)
+    return rule
+
+
+def _bag(observer: Observer) -> Bag | None:
+    bag = observer.input.bag
+    if bag is None or bag.max_len:
+        return bag
+    return replace(bag, max_len=max(observer.longest, 1))
+
+
+def _vocab_size(rule: Rule, tokens: dict[str, tuple[str, ...]]) -> int:
+    if isinstance(rule, Vocabulary):
+        return len(tokens[rule.owner]) + 2
+    if isinstance(rule, HashBuckets):
+        return rule.buckets + 2
+    if isinstance(rule, Buckets):
+        return len(rule.boundaries) + 3
+    return rule.vocab_size if isinstance(rule, Ids) else 0
+
+
+def _feature(each: Input, column: Column, sizes: dict[str, int]) -> Feature:
+    options = each.options
+    return Feature(
+        name=each.name,
+        type=each.feature_type,
+        source=options.source,
+        vocab_size=sizes[each.name],
+        max_len=column.bag.max_len if column.bag else 1,
+        embedding_dim=options.embedding_dim,
+        share_embedding=each.shares,
+        pooling=each.pooling,
+        weighted=bool(column.bag and column.bag.weights),
+        trainable=not options.freeze_emb,
+    )
+
+
+def _check_ids(entries: pl.Series, vocab_size: int) -> None:
+    ids = raw.integers(entries)
+    bad = (ids < 0) | (ids >= vocab_size)
+    if bad.any():
+        index = int(bad.arg_true()[0])
+        raise BadEntry(
+            entries.name, index, ids[index], f"an id from 0 to {vocab_size - 1} (vocab_size {vocab_size})"
+        )

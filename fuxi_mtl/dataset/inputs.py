@@ -1,0 +1,151 @@
+"""Which rule each entry of ``feature_cols`` asks for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.bags import Bag
+from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest
+from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.options import DatasetOptions, FeatureOptions
+
+_POOLING = {"MaskedAveragePooling": "mean", "MaskedSumPooling": "sum", "MaskedMaxPooling": "max"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the network before it is fitted.
+
+    Attributes:
+        options: Its entry of ``feature_cols``.
+        rule: The rule, without what the training rows will tell.
+        bag: Its layout, with ``max_len`` 0 if the training rows decide; None for a single entry a row.
+        shares: The feature whose table it reads, or None.
+        min_count: Rarer tokens are OOV.
+    """
+
+    options: FeatureOptions
+    rule: Rule
+    bag: Bag | None
+    shares: str | None
+    min_count: int
+
+    @property
+    def name(self) -> str:
+        """Its column."""
+        return str(self.options.name)
+
+    @property
+    def feature_type(self) -> str:
+        """Its type in the feature map; a number in buckets is a category there."""
+        if self.options.type == "numeric" and not isinstance(self.rule, Number):
+            return "categorical"
+        return self.options.type
+
+    @property
+    def pooling(self) -> str:
+        """How a bag is pooled."""
+        return self.options.pooling or _POOLING.get(self.options.feature_encoder or "", "mean")
+
+
+def single_columns(options: DatasetOptions) -> list[FeatureOptions]:
+    """The active entries of ``feature_cols``, one a column."""
+    entries = []
+    for feature in options.feature_cols:
+        names = [feature.name] if isinstance(feature.name, str) else feature.name
+        entries += [replace(feature, name=name) for name in names if feature.active]
+    return entries
+
+
+def meta_columns(options: DatasetOptions) -> list[FeatureOptions]:
+    """The columns that are carried along."""
+    return [feature for feature in single_columns(options) if feature.type == "meta"]
+
+
+def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
+    """The inputs in the order of ``feature_cols``.
+
+    Raises:
+        DataError: Options of a feature contradict each other.
+    """
+    features = {str(f.name): f for f in single_columns(options) if f.type != "meta"}
+    if not features:
+        raise DataError("feature_cols has no active input.")
+    inputs = []
+    for feature in features.values():
+        owner = _owner(feature, features)
+        rule = _rule(feature, owner, options)
+        least = owner.min_categr_count or options.min_categr_count
+        shares = None if owner is feature else str(owner.name)
+        inputs.append(Input(feature, rule, _bag(feature, rule), shares, least))
+    return tuple(inputs)
+
+
+def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> FeatureOptions:
+    """The feature at the end of the chain of share_embedding."""
+    seen = [str(feature.name)]
+    while feature.share_embedding is not None:
+        target = feature.share_embedding
+        if target not in features:
+            raise DataError(
+                f"feature {feature.name!r}: share_embedding names {target!r}, which is no active input."
+                f"{nearest(target, features)} Inputs: {', '.join(features)}."
+            )
+        if target in seen:
+            raise DataError(f"share_embedding goes in a circle: {' -> '.join([*seen, target])}.")
+        seen.append(target)
+        feature = features[target]
+    return feature
+
+
+def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOptions) -> Rule:
+    if feature.type == "embedding":
+        return Number()
+    if feature.type == "numeric" and not feature.category_processor:
+        return Number(fill_na=_filling(feature, _number))
+    text = _filling(feature, lambda entries: str(raw.tokens(entries, feature.dtype)[0]))
+    if feature.type == "sequence":
+        text = None  # The bag's: it is a whole sequence.
+    if owner.category_processor == "quantile_bucket":
+        if feature.type == "sequence" or owner is not feature:
+            raise DataError(
+                f"feature {feature.name!r}: quantile_bucket is for a single number of its own; "
+                "use hash_bucket or a vocabulary for sequences and shared tables."
+            )
+        return Buckets((), fill_na=_filling(feature, _number))
+    if owner.category_processor == "hash_bucket":
+        return HashBuckets(owner.num_buckets or 0, feature.dtype, text)
+    if not (owner.remap and options.rebuild_dataset):
+        if owner.vocab_size is None:
+            raise DataError(
+                f"feature {owner.name!r} already holds ids (remap or rebuild_dataset is false): "
+                "vocab_size must say how many."
+            )
+        fill = None if feature.type == "sequence" else _filling(feature, lambda x: int(raw.integers(x)[0]))
+        return Ids(owner.vocab_size, fill)
+    return Vocabulary(str(owner.name), feature.dtype, text)
+
+
+def _bag(feature: FeatureOptions, rule: Rule) -> Bag | None:
+    if feature.type not in ("sequence", "embedding"):
+        return None
+    fill = None if feature.fill_na is None else str(feature.fill_na)
+    return Bag(feature.max_len or 0, feature.splitter or "^", feature.padding, feature.weights, fill)
+
+
+def _number(entries: pl.Series) -> float:
+    return float(raw.numbers(entries)[0])
+
+
+def _filling(feature: FeatureOptions, read: Callable[[pl.Series], object]):
+    """``fill_na`` as the column's entries are read; empty text means that there is none."""
+    if feature.fill_na is None or feature.fill_na == "":
+        return None
+    try:
+        return read(pl.Series(str(feature.name), [str(feature.fill_na)]))
+    except BadEntry as error:
+        raise DataError(
+            f"feature {feature.name!r}: fill_na {feature.fill_na!r} is not {error.wanted}, as its dtype asks."
+        ) from None

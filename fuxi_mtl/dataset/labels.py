@@ -1,0 +1,103 @@
+"""Labels as float32 with NaN for missing, and rows that contradict themselves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.errors import BadEntry, DataError
+from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.options import LabelOptions
+from fuxi_mtl.tasks import Task, required_events
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """Reads the label columns of a block.
+
+    Attributes:
+        labels: The entries of ``label_col``.
+        binary: Label columns that must be 0, 1 or missing.
+        required: The events without which an event cannot happen.
+        inconsistent: What to do with a row whose event lacks its required event.
+        changed: Rows dropped or zeroed so far, by what was wrong.
+    """
+
+    labels: tuple[LabelOptions, ...]
+    binary: frozenset[str]
+    required: Mapping[str, tuple[str, ...]]
+    inconsistent: str
+    changed: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, labels: Iterable[LabelOptions], tasks: Iterable[Task], inconsistent: str) -> "LabelReader":
+        """The reader that these tasks need."""
+        labels, tasks = tuple(labels), tuple(tasks)
+        numbers = {task.event[0] for task in tasks if task.kind == "regression"}
+        numbers |= {label.name for label in labels if label.kind == "regression"}
+        used = {column for task in tasks for column in task.columns}
+        unknown = used - {label.name for label in labels}
+        if unknown:
+            known = ", ".join(label.name for label in labels)
+            raise DataError(
+                f"a task reads the label {min(unknown)!r}, which label_col does not name: {known}."
+            )
+        return cls(labels, frozenset(used - numbers), required_events(tasks), inconsistent)
+
+    def read(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """The events of a block and the rows to keep.
+
+        Returns:
+            ``(rows, labels)`` float32, and ``(rows,)`` booleans.
+
+        Raises:
+            BadEntry: A label is no number, or the label of a binary task is not 0, 1 or missing.
+            DataError: An event happened without its required event, and ``inconsistent`` is raise.
+        """
+        events = np.empty((block.frame.height, len(self.labels)), np.float32)
+        for i, label in enumerate(self.labels):
+            events[:, i] = self._column(label, block.frame[label.name])
+        return events, self._consistent(events, block)
+
+    def _column(self, label: LabelOptions, entries: pl.Series) -> np.ndarray:
+        values = raw.doubles(entries)
+        values[values == label.mask_value] = np.nan
+        good = np.isnan(values) | np.isfinite(values)
+        if label.name in self.binary:
+            good = np.isnan(values) | (values == 0) | (values == 1)
+        if not good.all():
+            index = int(np.argmin(good))
+            missing = f"0, 1 or missing (empty, or {label.mask_value:g})"
+            wanted = missing if label.name in self.binary else "a finite number"
+            raise BadEntry(label.name, index, entries[index], wanted)
+        return values.astype(np.float32)
+
+    def _consistent(self, events: np.ndarray, block: Block) -> np.ndarray:
+        place = {label.name: i for i, label in enumerate(self.labels)}
+        kept = np.ones(len(events), bool)
+        # Once for each link of the longest chain: zeroing a cart can leave its conversion without one.
+        for _ in self.required:
+            for event, needed in self.required.items():
+                for other in needed:
+                    bad = (events[:, place[event]] == 1) & (events[:, place[other]] == 0) & kept
+                    if bad.any():
+                        self._settle(f"{event} = 1 with {other} = 0", bad, events, place[event], kept, block)
+        return kept
+
+    def _settle(
+        self, what: str, bad: np.ndarray, events: np.ndarray, column: int, kept: np.ndarray, block: Block
+    ) -> None:
+        count = int(bad.sum())
+        if self.inconsistent == "raise":
+            raise DataError(
+                f"{block.file}: {what} in {count} of rows {block.rows[0] + 1} to {block.rows[-1] + 1}, first in row "
+                f"{block.rows[np.argmax(bad)] + 1}. Set inconsistent: drop (leave such rows out) or "
+                "inconsistent: zero (the event did not happen)."
+            )
+        self.changed[what] = self.changed.get(what, 0) + count
+        if self.inconsistent == "drop":
+            kept &= ~bad
+        else:
+            events[bad, column] = 0

@@ -1,0 +1,170 @@
+"""Raw rows in blocks, from csv, parquet, npz and h5 files; never a whole file in memory.
+
+All csv columns are read as text: what they mean is decided in one place, :mod:`fuxi_mtl.dataset.raw`, so that a
+number that cannot be read is named with its row instead of changing the type of its column.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset.errors import DataError
+
+FORMATS = ("csv", "parquet", "npz", "h5")
+BLOCK_ROWS = 100_000
+
+
+def column_names(path: Path, data_format: str, sep: str) -> list[str]:
+    """The columns of a file.
+
+    Raises:
+        DataError: The file cannot be read in this format.
+    """
+    with _errors(path, data_format):
+        if data_format in ("csv", "parquet"):
+            return _scan(path, data_format, sep).collect_schema().names()
+        with _OPEN[data_format](path) as arrays:
+            return list(arrays)
+
+
+def blocks(
+    path: Path, data_format: str, sep: str, columns: Sequence[str], block_rows: int
+) -> Iterator[pl.DataFrame]:
+    """The rows of a file in their order.
+
+    Args:
+        path: The file.
+        data_format: csv, parquet, npz or h5.
+        sep: Separator of a csv file.
+        columns: Columns to read, which exist.
+        block_rows: Most rows in a block.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with _errors(path, data_format):
+        if data_format in ("csv", "parquet"):
+            # Without any column polars would not count rows.
+            scan = _scan(path, data_format, sep).select(columns)
+            for frame in scan.collect_batches(chunk_size=block_rows, maintain_order=True):
+                yield from frame.iter_slices(block_rows)
+            return
+        with _OPEN[data_format](path) as arrays:
+            yield from _array_blocks(path, {name: arrays[name] for name in columns}, block_rows)
+
+
+def count_rows(path: Path, data_format: str, sep: str) -> int:
+    """Rows of a file, without reading its values where that is possible."""
+    with _errors(path, data_format):
+        if data_format in ("csv", "parquet"):
+            return int(_scan(path, data_format, sep).select(pl.len()).collect().item())
+        with _OPEN[data_format](path) as arrays:
+            return len(next(iter(arrays.values()))) if arrays else 0
+
+
+def _scan(path: Path, data_format: str, sep: str) -> pl.LazyFrame:
+    if data_format == "parquet":
+        return pl.scan_parquet(path, glob=False)
+    return pl.scan_csv(path, separator=sep, infer_schema=False, glob=False)
+
+
+@contextmanager
+def _errors(path: Path, data_format: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path} cannot be read as {data_format}: {reason}") from error
+
+
+class _NpzArray:
+    """One array of an npz archive, read from front to back."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: str, name: str):
+        self._open: Callable[[], Any] = lambda: archive.open(member)
+        with self._open() as stream:
+            self.shape, fortran, self.dtype = _npy_header(stream)
+        if self.dtype.hasobject:
+            raise DataError(f"array {name!r} holds Python objects; save it as numbers or as text of dtype U.")
+        if fortran and len(self.shape) > 1:
+            raise DataError(f"array {name!r} is stored by columns; save it with numpy.ascontiguousarray.")
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def parts(self, rows: int) -> Iterator[np.ndarray]:
+        width = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        with self._open() as stream:
+            _npy_header(stream)
+            for start in range(0, len(self), rows):
+                count = min(rows, len(self) - start)
+                content = stream.read(count * width)
+                yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
+
+
+class _H5Array:
+    """One dataset of an h5 file."""
+
+    def __init__(self, data: Any):
+        import h5py  # Only h5 files need it.
+
+        self.shape = data.shape
+        self._data = data.asstr() if h5py.check_string_dtype(data.dtype) else data
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def parts(self, rows: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), rows):
+            yield np.asarray(self._data[start : start + rows])
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[dict[str, _NpzArray]]:
+    with zipfile.ZipFile(path) as archive:
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        yield {name: _NpzArray(archive, f"{name}.npy", name) for name in names}
+
+
+@contextmanager
+def _open_h5(path: Path) -> Iterator[dict[str, _H5Array]]:
+    import h5py  # Only h5 files need it.
+
+    with h5py.File(path, "r") as file:
+        yield {name: _H5Array(data) for name, data in file.items() if isinstance(data, h5py.Dataset)}
+
+
+_OPEN: dict[str, Callable[[Path], Any]] = {"npz": _open_npz, "h5": _open_h5}
+
+
+def _array_blocks(path: Path, arrays: dict[str, Any], block_rows: int) -> Iterator[pl.DataFrame]:
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"{path}: the arrays differ in length: {told}.")
+    streams = {name: array.parts(block_rows) for name, array in arrays.items()}
+    for parts in zip(*streams.values(), strict=True):
+        yield pl.DataFrame({name: _series(part) for name, part in zip(streams, parts)})
+
+
+def _series(part: np.ndarray) -> pl.Series:
+    """A block of an array; fixed-width bytes are text."""
+    if part.dtype.kind == "S":
+        part = np.char.decode(part, "utf-8")
+    if part.dtype.kind in "UO":
+        flat = pl.Series(part.ravel().astype(str).tolist(), dtype=pl.String)
+        return flat if part.ndim == 1 else flat.reshape(part.shape)
+    return pl.Series(part)

@@ -1,0 +1,142 @@
+"""How one entry becomes an id or a number: small frozen rules that are fitted once and kept as JSON.
+
+The exporter rebuilds each rule inside a TensorFlow graph, so each says exactly what it computes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Id = 1 + position of the token in a list; unseen tokens get ``vocab_size - 1``.
+
+    Attributes:
+        owner: Feature whose list of tokens this is.
+        dtype: ``int`` or ``str``, see :func:`fuxi_mtl.dataset.raw.tokens`.
+        fill_na: Token of a missing entry; without it the token is ``""``.
+    """
+
+    owner: str
+    dtype: str = "str"
+    fill_na: str | None = None
+
+    def apply(self, entries: pl.Series, tokens: pl.Enum) -> np.ndarray:
+        """Ids ``(rows,)`` int32."""
+        # The code of a token in an Enum is its position.
+        codes = self.tokens(entries).cast(tokens, strict=False).to_physical().cast(pl.Int32)
+        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()
+
+    def tokens(self, entries: pl.Series) -> pl.Series:
+        """Entries as text."""
+        return _filled_tokens(entries, self.dtype, self.fill_na)
+
+
+@dataclass(frozen=True)
+class HashBuckets:
+    """Id = 1 + ``tf.strings.to_hash_bucket_fast(token, buckets)``; ``vocab_size`` is ``buckets + 2``.
+
+    Attributes:
+        buckets: Number of buckets.
+        dtype: As in :class:`Vocabulary`.
+        fill_na: As in :class:`Vocabulary`.
+    """
+
+    buckets: int
+    dtype: str = "str"
+    fill_na: str | None = None
+
+    def apply(self, entries: pl.Series) -> np.ndarray:
+        """Ids ``(rows,)`` int32."""
+        import tensorflow as tf  # Only hashing needs it, and it takes seconds to import.
+
+        names = _filled_tokens(entries, self.dtype, self.fill_na).rename("token").to_frame()
+        distinct = names.unique()
+        found = tf.strings.to_hash_bucket_fast(distinct["token"].to_list(), self.buckets).numpy() + 1
+        table = distinct.with_columns(pl.Series("id", found, pl.Int32))
+        return names.join(table, on="token", how="left", maintain_order="left")["id"].to_numpy()
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Id = 1 + number of boundaries that are not above the number; missing is ``vocab_size - 1``.
+
+    Attributes:
+        boundaries: Rising float32 numbers; ``vocab_size`` is three more than their number.
+        fill_na: Number that stands for a missing one.
+    """
+
+    boundaries: tuple[float, ...]
+    fill_na: float | None = None
+
+    def apply(self, entries: pl.Series) -> np.ndarray:
+        """Ids ``(rows,)`` int32."""
+        x = self.filled(entries)
+        ids = 1 + np.searchsorted(np.asarray(self.boundaries, np.float32), x, side="right")
+        return np.where(np.isnan(x), len(self.boundaries) + 2, ids).astype(np.int32)
+
+    def filled(self, entries: pl.Series) -> np.ndarray:
+        """Entries as float32, NaN where missing."""
+        return _filled_numbers(entries, self.fill_na)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The column already holds ids; missing ones and those outside ``[0, vocab_size)`` are OOV.
+
+    Attributes:
+        vocab_size: Number of ids.
+        fill_na: Id of a missing entry.
+    """
+
+    vocab_size: int
+    fill_na: int | None = None
+
+    def apply(self, entries: pl.Series) -> np.ndarray:
+        """Ids ``(rows,)`` int32."""
+        unknown = self.vocab_size - 1
+        ids = raw.integers(entries).fill_null(unknown if self.fill_na is None else self.fill_na).to_numpy()
+        return np.where((ids < 0) | (ids >= self.vocab_size), unknown, ids).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Number:
+    """``(x - offset) / scale`` in float32; a missing number without ``fill_na`` gives 0.
+
+    Attributes:
+        offset: Mean, or least value; 0 without a normalizer.
+        scale: Standard deviation, or range; 1 without a normalizer.
+        fill_na: Number that stands for a missing one, before scaling.
+    """
+
+    offset: float = 0.0
+    scale: float = 1.0
+    fill_na: float | None = None
+
+    def apply(self, entries: pl.Series) -> np.ndarray:
+        """Numbers ``(rows,)`` float32."""
+        x = self.filled(entries)
+        x = (x - np.float32(self.offset)) / np.float32(self.scale)
+        return np.where(np.isfinite(x), x, np.float32(0))
+
+    def filled(self, entries: pl.Series) -> np.ndarray:
+        """Entries as float32 before scaling, NaN where missing."""
+        return _filled_numbers(entries, self.fill_na)
+
+
+Rule = Vocabulary | HashBuckets | Buckets | Ids | Number
+RULES: dict[str, type] = {rule.__name__: rule for rule in (Vocabulary, HashBuckets, Buckets, Ids, Number)}
+
+
+def _filled_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> pl.Series:
+    text = raw.tokens(entries, dtype)
+    return text if fill_na is None else text.replace(raw.MISSING, fill_na)
+
+
+def _filled_numbers(entries: pl.Series, fill_na: float | None) -> np.ndarray:
+    x = raw.numbers(entries)
+    return x if fill_na is None else np.where(np.isnan(x), np.float32(fill_na), x)

@@ -1,0 +1,149 @@
+"""The files of a dataset: found, and checked for their columns, before anything is read."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import reading
+from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest, shortened
+from fuxi_mtl.options import DatasetOptions
+
+_SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "\\x01", " ": "space"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of one file.
+
+    Attributes:
+        frame: The raw rows.
+        file: Where they come from.
+        rows: Their numbers in the file, from 0.
+        start: Number of the first row in the whole source, before any filter.
+    """
+
+    frame: pl.DataFrame
+    file: str
+    rows: np.ndarray
+    start: int = 0
+
+    def where(self, kept: np.ndarray) -> "Block":
+        """The rows that a mask keeps."""
+        if kept.all():
+            return self
+        return Block(self.frame.filter(pl.Series(kept)), self.file, self.rows[kept], self.start)
+
+    def located(self, error: BadEntry) -> DataError:
+        """An error in this block's frame, with file and row."""
+        return error.located(self.file, self.rows)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of train_data, valid_data, test_data: files of one format, one after the other.
+
+    Attributes:
+        key: The YAML key.
+        files: The files, sorted.
+        data_format: Their format.
+        sep: Separator of csv files.
+        n_rows: Most rows to read, or None.
+        block_rows: Rows in a block.
+    """
+
+    key: str
+    files: tuple[Path, ...]
+    data_format: str
+    sep: str = ","
+    n_rows: int | None = None
+    block_rows: int = reading.BLOCK_ROWS
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """The rows in order, with only these columns."""
+        start = 0
+        for file in self.files:
+            in_file = 0
+            for frame in reading.blocks(file, self.data_format, self.sep, columns, self.block_rows):
+                if self.n_rows is not None:
+                    frame = frame.head(self.n_rows - start)
+                rows = np.arange(in_file, in_file + frame.height)
+                if frame.height:
+                    yield Block(frame, str(file), rows, start)
+                in_file += frame.height
+                start += frame.height
+                if start == self.n_rows:
+                    return
+
+    def count_rows(self) -> int:
+        """Rows that :meth:`blocks` gives."""
+        rows = sum(reading.count_rows(file, self.data_format, self.sep) for file in self.files)
+        return rows if self.n_rows is None else min(rows, self.n_rows)
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """Every file has every column.
+
+        Raises:
+            DataError: A file is empty or lacks a column.
+        """
+        for file in self.files:
+            if file.stat().st_size == 0:
+                raise DataError(f"{self.key}: {file} is empty.")
+            found = reading.column_names(file, self.data_format, self.sep)
+            for name in columns:
+                if name not in found:
+                    raise DataError(self._no_column(file, name, found))
+
+    def _no_column(self, file: Path, name: str, found: Sequence[str]) -> str:
+        if self.data_format == "csv" and len(found) == 1:
+            others = [f"{mark!r} ({_SEPARATORS[mark]})" for mark in _SEPARATORS if mark in found[0]]
+            if others:
+                return (
+                    f"{self.key}: {file} has a single column when split at sep {self.sep!r}, and its header holds "
+                    f"{' and '.join(others)}. Set sep."
+                )
+        return f"{self.key}: {file} has no column {name!r}.{nearest(name, found)} Its columns: {shortened(found)}."
+
+
+def find_sources(options: DatasetOptions) -> dict[str, Source]:
+    """The sources by split name: train, and valid and test if they are given.
+
+    Raises:
+        DataError: A file does not exist, or the format is unknown.
+    """
+    if options.data_format not in reading.FORMATS:
+        raise DataError(
+            f"data_format {options.data_format!r} is unknown.{nearest(options.data_format, reading.FORMATS)} "
+            f"Formats: {', '.join(reading.FORMATS)}."
+        )
+    if not options.train_data:
+        raise DataError("train_data is not given: it names the training file.")
+    sources = {}
+    for split in ("train", "valid", "test"):
+        pattern = getattr(options, f"{split}_data")
+        if pattern:
+            sources[split] = Source(
+                f"{split}_data",
+                _find(f"{split}_data", pattern),
+                options.data_format,
+                options.sep,
+                options.n_rows,
+                options.data_block_size or reading.BLOCK_ROWS,
+            )
+    return sources
+
+
+def _find(key: str, pattern: str) -> tuple[Path, ...]:
+    path = Path(pattern)
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        raise DataError(f"{key}: {pattern} is a folder; name its files, as in {path / '*.parquet'}.")
+    files = tuple(Path(name) for name in sorted(glob.glob(pattern)) if Path(name).is_file())
+    if files:
+        return files
+    near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    raise DataError(f"{key}: {pattern} is no file, seen from {Path.cwd()}.{near}")

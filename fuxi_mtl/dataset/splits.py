@@ -1,0 +1,123 @@
+"""An encoded dataset as it lies on disk, opened without reading it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset.encoding import Encoder
+from fuxi_mtl.dataset.errors import DataError, nearest
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.tasks import Task
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split, in the order of the file; arrays are memory maps.
+
+    Attributes:
+        name: train, valid or test.
+        ids: ``(rows, id columns)`` int32.
+        numeric: ``(rows, numeric columns)`` float32.
+        events: ``(rows, labels)`` float32, NaN where missing.
+        sample_weight: ``(rows,)`` float32, or None.
+        event_names: The label columns.
+        meta_file: Parquet file of the columns that are carried along.
+    """
+
+    name: str
+    ids: np.ndarray
+    numeric: np.ndarray
+    events: np.ndarray
+    sample_weight: np.ndarray | None
+    event_names: tuple[str, ...]
+    meta_file: Path
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.events)
+
+    def labels(self, tasks: Iterable[Task]) -> dict[str, np.ndarray]:
+        """The label of each row by task, float32 ``(rows,)``, NaN where the task is not defined."""
+        return labels_of(self.events, self.event_names, tasks)
+
+    def meta(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The columns that are carried along, all unless some are named.
+
+        Raises:
+            DataError: A column is not carried along.
+        """
+        known = pl.read_parquet_schema(self.meta_file) if self.meta_file.exists() else {}
+        wanted = list(known) if columns is None else list(columns)
+        for name in wanted:
+            if name not in known:
+                raise DataError(
+                    f"{name!r} is no meta column.{nearest(name, known)} Add {{name: {name}, type: meta}} to "
+                    f"feature_cols. Meta columns: {', '.join(known) or 'none'}."
+                )
+        return pl.read_parquet(self.meta_file, columns=wanted, glob=False) if wanted else pl.DataFrame()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An encoded dataset.
+
+    Attributes:
+        folder: Where it lies.
+        key: Hash of the options and files that it was made from.
+        encoder: Encodes further rows in the same way.
+        train: Rows to train on.
+        valid: Rows to choose by, or None.
+        test: Rows to report on, or None.
+        warnings: What the user should know about the data.
+    """
+
+    folder: Path
+    key: str
+    encoder: Encoder
+    train: Split
+    valid: Split | None
+    test: Split | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def feature_map(self) -> FeatureMap:
+        """What the encoded columns mean."""
+        return self.encoder.feature_map
+
+
+def labels_of(events: np.ndarray, names: Sequence[str], tasks: Iterable[Task]) -> dict[str, np.ndarray]:
+    """The label of each row by task.
+
+    Args:
+        events: ``(rows, labels)``.
+        names: The label columns.
+        tasks: What to predict.
+    """
+    columns = {name: events[:, i] for i, name in enumerate(names)}
+    return {task.name: task.label(columns) for task in tasks}
+
+
+def open_split(folder: Path, name: str, event_names: tuple[str, ...]) -> Split | None:
+    """A split of an encoded dataset, or None if it has no such split."""
+    if not (folder / f"{name}.events.npy").exists():
+        return None
+    weights = folder / f"{name}.weights.npy"
+    return Split(
+        name,
+        *(_mapped(folder / f"{name}.{part}.npy") for part in ("ids", "numeric", "events")),
+        _mapped(weights) if weights.exists() else None,
+        event_names,
+        folder / f"{name}.meta.parquet",
+    )
+
+
+def _mapped(file: Path) -> np.ndarray:
+    array = np.load(file, mmap_mode="r") if file.stat().st_size > _HEADER else np.load(file)
+    return array
+
+
+_HEADER = 128  # Bytes of a .npy file without any entry, which cannot be mapped.

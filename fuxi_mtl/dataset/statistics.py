@@ -1,0 +1,100 @@
+"""What one pass over the training rows has to remember, in bounded memory."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+COMPACT_ROWS = 1_000_000
+SAMPLE_ROWS = 1 << 22
+
+
+@dataclass
+class TokenCounts:
+    """How often each token was seen; grows with the number of distinct tokens only."""
+
+    parts: list[pl.DataFrame] = field(default_factory=list)
+    pending: int = 0
+
+    def observe(self, tokens: pl.Series) -> None:
+        """Counts the tokens of a block."""
+        self.parts.append(tokens.rename("token").to_frame().group_by("token").agg(pl.len().alias("count")))
+        self.pending += self.parts[-1].height
+        if self.pending > COMPACT_ROWS:
+            self.parts, self.pending = [self.total()], 0
+
+    def total(self) -> pl.DataFrame:
+        """Tokens and their counts."""
+        if not self.parts:
+            return pl.DataFrame(schema={"token": pl.String, "count": pl.UInt32})
+        return pl.concat(self.parts).group_by("token").agg(pl.col("count").sum())
+
+
+def frequent_tokens(counts: list[TokenCounts], least: int, reserved: tuple[str, ...]) -> tuple[str, ...]:
+    """Tokens seen at least ``least`` times in all, most frequent first, ties in the order of the text."""
+    total = pl.concat([each.total().cast({"count": pl.Int64}) for each in counts])
+    total = total.group_by("token").agg(pl.col("count").sum())
+    total = total.filter((pl.col("count") >= least) & ~pl.col("token").is_in(list(reserved)))
+    return tuple(total.sort("count", "token", descending=[True, False])["token"].to_list())
+
+
+@dataclass
+class Moments:
+    """Mean, spread and range of numbers, by Chan's update of blocks."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    least: float = np.inf
+    most: float = -np.inf
+
+    def observe(self, numbers: np.ndarray) -> None:
+        """Takes in a block; NaN does not count."""
+        x = numbers[~np.isnan(numbers)].astype(np.float64)
+        if not len(x):
+            return
+        total = self.count + len(x)
+        gap = x.mean() - self.mean
+        self.squares += ((x - x.mean()) ** 2).sum() + gap**2 * self.count * len(x) / total
+        self.mean += gap * len(x) / total
+        self.count = total
+        self.least, self.most = min(self.least, x.min()), max(self.most, x.max())
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation, of the population."""
+        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+
+
+@dataclass
+class Sample:
+    """All numbers while they are few, then every second one, every fourth, and so on."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+    step: int = 1
+    phase: int = 0
+    kept: int = 0
+
+    def observe(self, numbers: np.ndarray) -> None:
+        """Takes in a block; NaN does not count."""
+        x = numbers[~np.isnan(numbers)]
+        part = x[self.phase :: self.step]
+        self.phase = (self.phase - len(x)) % self.step
+        self.parts.append(part)
+        self.kept += len(part)
+        while self.kept > SAMPLE_ROWS:
+            numbers_kept = np.concatenate(self.parts)
+            if len(numbers_kept) % 2:
+                self.phase += self.step
+            self.step *= 2
+            self.parts = [numbers_kept[::2]]
+            self.kept = len(self.parts[0])
+
+    def boundaries(self, buckets: int) -> tuple[float, ...]:
+        """The numbers that cut the sample into buckets of equal size, repeated ones left out."""
+        x = np.concatenate(self.parts) if self.parts else np.zeros(0, np.float32)
+        if not len(x):
+            return ()
+        # "higher" takes a number of the sample: no rounding between float32 and float64.
+        cuts = np.quantile(x, np.arange(1, buckets) / buckets, method="higher")
+        return tuple(float(cut) for cut in np.unique(cuts.astype(np.float32)))
