@@ -114,16 +114,22 @@ class Uncertainty(Weighting):
     update. The first two settle at the weight ``1 / (2 L)``: an objective with a large loss counts
     less, whether it is difficult or merely measured in large units.
 
-    Differs from the paper: s has its own plain gradient descent instead of the network's optimizer.
+    Differs from the paper: s has its own gradient descent instead of the network's optimizer, and
+    ``ds`` is cut at -1, so that a loss of a million in raw units does not end at a weight of zero.
 
     Args:
         objectives: Kind of each objective, by name.
         form: ``kendall`` or ``revised``.
         learning_rate: Step of gradient descent on s.
+
+    Raises:
+        ValueError: Unknown form.
     """
 
     def __init__(self, objectives: Mapping[str, str], form: str = "kendall", learning_rate: float = 0.025):
         super().__init__(objectives)
+        if form not in ("kendall", "revised"):
+            raise ValueError(f"uw_form is {form!r}. Forms: kendall, revised.")
         self._revised = form == "revised"
         halved = [self._revised or kind == "regression" for kind in self.kinds]
         self._factor = tf.constant([0.5 if half else 1.0 for half in halved], tf.float32)
@@ -137,7 +143,7 @@ class Uncertainty(Weighting):
         loss = self._vector(losses)
         observed = tf.logical_not(tf.math.is_nan(loss))
         push = tf.sigmoid(self.log_variance) if self._revised else 0.5
-        gradient = push - self._weights() * tf.where(observed, loss, 0.0)
+        gradient = tf.maximum(push - self._weights() * tf.where(observed, loss, 0.0), -1.0)
         self.log_variance.assign_sub(tf.where(observed, self._learning_rate * gradient, 0.0))
 
 
@@ -165,7 +171,7 @@ class GradNorm(Weighting):
         initial_batches: That n.
 
     Raises:
-        ValueError: ``log_classes`` with a regression, which has no classes.
+        ValueError: Unknown initial loss, or ``log_classes`` with a regression, which has no classes.
     """
 
     needs_norms = True
@@ -180,7 +186,10 @@ class GradNorm(Weighting):
     ):
         super().__init__(objectives)
         self._alpha, self._learning_rate = alpha, learning_rate
-        self._initial_batches = {"first_batch": 1, "log_classes": 0}.get(initial_loss, initial_batches)
+        waits = {"first_batch": 1, "mean_of_first_n": initial_batches, "log_classes": 0}
+        if initial_loss not in waits:
+            raise ValueError(f"gradnorm_init is {initial_loss!r}. Choices: {', '.join(waits)}.")
+        self._initial_batches = waits[initial_loss]
         if initial_loss == "log_classes" and "regression" in self.kinds:
             name = self.names[self.kinds.index("regression")]
             raise ValueError(

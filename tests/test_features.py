@@ -10,14 +10,18 @@ from fuxi_mtl.features import Feature, FeatureMap, place
 
 def test_columns_are_placed_without_gap_or_overlap():
     ids = [c for f in tiny.FEATURES.features if f.has_ids for c in range(f.columns.start, f.columns.stop)]
-    numbers = [c for f in tiny.FEATURES.features if not f.has_ids for c in range(f.columns.start, f.columns.stop)]
+    numbers = [
+        c for f in tiny.FEATURES.features if not f.has_ids for c in range(f.columns.start, f.columns.stop)
+    ]
     weights = [f.weight_start + i for f in tiny.FEATURES.features if f.weighted for i in range(f.max_len)]
     assert ids == list(range(tiny.FEATURES.id_columns)) == list(range(9))
     assert numbers + weights == list(range(tiny.FEATURES.numeric_columns)) == list(range(7))
 
 
 def test_only_bags_with_weights_have_weight_columns():
-    plain, weighted = place([Feature("a", "sequence", max_len=2), Feature("b", "sequence", max_len=2, weighted=True)])
+    plain, weighted = place(
+        [Feature("a", "sequence", max_len=2), Feature("b", "sequence", max_len=2, weighted=True)]
+    )
     assert (plain.weight_start, weighted.weight_start) == (None, 0)
 
 

@@ -87,7 +87,11 @@ def test_mixture_by_hand():
 
 def test_chains_are_float32_whatever_the_policy():
     half = tf.constant([0.5], tf.float16)
-    for logit in (losses.logit_and(half, half), losses.logit_or(half, half), losses.mix_logit(half, half, half)):
+    for logit in (
+        losses.logit_and(half, half),
+        losses.logit_or(half, half),
+        losses.mix_logit(half, half, half),
+    ):
         assert logit.dtype == tf.float32
 
 
@@ -128,7 +132,9 @@ def test_n3_weighted_cross_entropy_keeps_its_relative_precision(weight, label):
     )
     assert_close(value, expected)
     assert_close(value, exact, absolute=1e-38)
-    assert_close(slope, (1 - y) * sigmoid(z) - weight * y * sigmoid(-z), absolute=1e-9 if 0 < label < 1 else 1e-37)
+    assert_close(
+        slope, (1 - y) * sigmoid(z) - weight * y * sigmoid(-z), absolute=1e-9 if 0 < label < 1 else 1e-37
+    )
 
 
 def test_a_confident_negative_keeps_its_small_gradient():
@@ -183,7 +189,9 @@ def test_a_mask_equals_dropping_the_rows():
 def test_n5_no_row_that_counts_gives_zero_and_zero_gradients(weight):
     mask = tf.constant([False, False] if weight != [0.0, 0.0] else [True, True])
     weights = None if weight is None else tf.constant(weight)
-    value, slope = gradients(lambda e: losses.masked_mean(e, mask, weights), [2.0, np.inf if weight is None else 3.0])
+    value, slope = gradients(
+        lambda e: losses.masked_mean(e, mask, weights), [2.0, np.inf if weight is None else 3.0]
+    )
     assert value == 0
     assert slope.tolist() == [0, 0]
 

@@ -41,12 +41,15 @@ def test_sample_weights_weigh_rows():
 
 @pytest.mark.parametrize(("label", "weight"), [([NAN, NAN], None), ([1.0, 0.0], [0.0, 0.0])])
 def test_n5_a_batch_without_a_row_that_counts_gives_zero_and_says_so(label, weight):
-    loss, gradient, observed = loss_and_gradient(Task("cvr", ("buy",), ("click",)), [3.0, -3.0], label, weight)
+    loss, gradient, observed = loss_and_gradient(
+        Task("cvr", ("buy",), ("click",)), [3.0, -3.0], label, weight
+    )
     assert (loss, gradient.tolist(), observed) == (0, [0, 0], False)
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("mse", 9), ("mean_squared_error", 9), ("mae", 3), ("mean_absolute_error", 3), ("huber", 2.5)]
+    ("name", "expected"),
+    [("mse", 9), ("mean_squared_error", 9), ("mae", 3), ("mean_absolute_error", 3), ("huber", 2.5)],
 )
 def test_a_regression_may_choose_its_error(name, expected):
     task = Task("w", ("watch",), kind="regression", loss=name)
@@ -59,7 +62,9 @@ def test_t6_a_regression_is_not_a_cross_entropy():
 
 @pytest.mark.parametrize(("kind", "loss"), [("binary", "mse"), ("regression", "binary_crossentropy")])
 def test_a_loss_must_fit_the_kind_of_its_task(kind, loss):
-    with pytest.raises(ValueError, match=f"'x' is {kind} but its loss is '{loss}'. Losses of a {kind} task: "):
+    with pytest.raises(
+        ValueError, match=f"'x' is {kind} but its loss is '{loss}'. Losses of a {kind} task: "
+    ):
         supervised(Task("x", ("click",), kind=kind, loss=loss))
 
 
@@ -83,7 +88,11 @@ def objective_gradients(cls, tasks, columns):
 
 @pytest.mark.parametrize(
     ("cls", "expressions"),
-    [(ESMM, tiny.NAMED["chain"]), (ESM2, tiny.NAMED["funnel"]), (MMoE, {"ctr": "click", "cvr": "buy | click"})],
+    [
+        (ESMM, tiny.NAMED["chain"]),
+        (ESM2, tiny.NAMED["funnel"]),
+        (MMoE, {"ctr": "click", "cvr": "buy | click"}),
+    ],
 )
 def test_n6_labels_of_unclicked_rows_leave_loss_and_gradients_bit_identical(cls, expressions):
     tasks = cls.plan_tasks(tiny.tasks_of(expressions))

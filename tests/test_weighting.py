@@ -1,0 +1,284 @@
+"""Weightings on plain numbers: no network anywhere."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fuxi_mtl.options import WeightingOptions
+from fuxi_mtl.weighting import Equal, GradNorm, Manual, Uncertainty, make_weighting
+
+TWO = {"ctr": "binary", "ctcvr": "binary"}
+MIXED = {"ctr": "binary", "watch": "regression"}
+NAN = float("nan")
+
+
+def numbers(weighting):
+    return [float(weight) for weight in weighting.weights().values()]
+
+
+def repeat(weighting, steps, losses, norms=None):
+    """Many updates with the same numbers, in a graph as in training."""
+
+    @tf.function
+    def update():
+        for _ in tf.range(steps):
+            weighting.update(losses, norms)
+
+    update()
+    return numbers(weighting)
+
+
+# ---- equal and manual ---------------------------------------------------------------------------
+
+
+def test_equal_weights_are_one_whatever_happens():
+    weighting = Equal(TWO)
+    weighting.update({"ctr": 0.1, "ctcvr": 9.0})
+    assert weighting.weights().keys() == TWO.keys()
+    assert numbers(weighting) == [1, 1]
+
+
+def test_manual_weights_are_as_given_and_not_normalised():
+    weighting = Manual(TWO, {"ctcvr": 2, "ctr": 0.5})
+    weighting.update({"ctr": 0.1, "ctcvr": 9.0})
+    assert list(weighting.weights()) == ["ctr", "ctcvr"]
+    assert numbers(weighting) == [0.5, 2]
+
+
+def test_a_missing_manual_weight_is_named():
+    message = "loss_weight has no entry for 'ctcvr'. Given: ctr, cvr. Objectives: ctr, ctcvr."
+    with pytest.raises(ValueError, match=message):
+        Manual(TWO, {"ctr": 1, "cvr": 1})
+
+
+def test_a_superfluous_manual_weight_is_named():
+    with pytest.raises(
+        ValueError, match="loss_weight names 'cvr', which is no objective. Objectives: ctr, ctcvr."
+    ):
+        Manual(TWO, {"ctr": 1, "cvr": 1, "ctcvr": 1})
+
+
+@pytest.mark.parametrize("value", [-1, NAN, float("inf")])
+def test_a_manual_weight_is_a_number_from_zero_up(value):
+    with pytest.raises(ValueError, match="loss_weight of 'ctr' is .*; a weight is a number from 0 up."):
+        Manual(TWO, {"ctr": value, "ctcvr": 1})
+
+
+# ---- uncertainty weighting ----------------------------------------------------------------------
+
+
+def test_l1_uncertainty_starts_at_one_for_a_class_and_a_half_for_a_number():
+    assert numbers(Uncertainty(MIXED)) == [1, 0.5]
+    assert numbers(Uncertainty(MIXED, form="revised")) == [0.5, 0.5]
+
+
+def test_l1_one_step_of_uncertainty_is_the_closed_form():
+    weighting = Uncertainty(MIXED, learning_rate=0.1)
+    weighting.update({"ctr": 0.7, "watch": 2.0})
+    # ds/d = 1/2 - weight L, at s = 0
+    expected = [-0.1 * (0.5 - 0.7), -0.1 * (0.5 - 0.5 * 2.0)]
+    assert weighting.log_variance.numpy() == pytest.approx(expected)
+    assert numbers(weighting) == pytest.approx([np.exp(-expected[0]), 0.5 * np.exp(-expected[1])])
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+@pytest.mark.parametrize("loss", [0.02, 0.7, 30.0])
+def test_l1_uncertainty_settles_at_one_over_twice_the_loss(kind, loss):
+    assert repeat(Uncertainty({"x": kind}, learning_rate=0.1), 400, {"x": loss}) == pytest.approx(
+        [1 / (2 * loss)], rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("loss", "weight"), [(0.7, 0.631), (0.1, 2.0), (0.01, 6.83)])
+def test_l1_revised_uncertainty_settles_lower_for_small_losses(loss, weight):
+    found = repeat(Uncertainty({"x": "binary"}, form="revised", learning_rate=0.2), 600, {"x": loss})
+    assert found == pytest.approx([weight], rel=2e-3)
+
+
+def test_a_huge_first_loss_does_not_throw_an_uncertainty_away():
+    # A regression in raw units: one unbounded step would leave exp(-s) at zero for good.
+    weighting = Uncertainty({"watch": "regression"}, learning_rate=0.1)
+    first = repeat(weighting, 1, {"watch": 1e6})
+    assert first == pytest.approx([0.5 * np.exp(-0.1)])
+    assert repeat(weighting, 400, {"watch": 1e6}) == pytest.approx([5e-7], rel=1e-2)
+
+
+def test_an_unobserved_objective_keeps_its_uncertainty():
+    weighting = Uncertainty(TWO, learning_rate=0.1)
+    weighting.update({"ctr": 0.1, "ctcvr": NAN})
+    assert weighting.log_variance.numpy() == pytest.approx([-0.1 * 0.4, 0])
+
+
+def test_an_unknown_form_of_uncertainty_names_the_known_ones():
+    with pytest.raises(ValueError, match="uw_form is 'Kendall'. Forms: kendall, revised."):
+        Uncertainty(TWO, form="Kendall")
+
+
+# ---- GradNorm -----------------------------------------------------------------------------------
+
+
+def started(objectives=None, **options):
+    """GradNorm after a first batch that moved nothing: L(0) = 1 and equal norms."""
+    weighting = GradNorm(objectives or TWO, **options)
+    ones = dict.fromkeys(weighting.names, 1.0)
+    weighting.update(ones, ones)
+    assert numbers(weighting) == [1] * len(weighting.names)
+    return weighting
+
+
+def test_l2_gradnorm_golden_numbers():
+    weighting = started(alpha=1.5, learning_rate=0.025)
+    weighting.update({"ctr": 0.5, "ctcvr": 0.9}, {"ctr": 2.0, "ctcvr": 3.0})
+    assert numbers(weighting) == pytest.approx([0.938272, 1.061728], abs=1e-6)
+
+
+def test_gradnorm_weights_always_sum_to_the_number_of_objectives():
+    weighting = GradNorm({"a": "binary", "b": "binary", "c": "regression"}, learning_rate=0.3)
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        losses, norms = random.uniform(0.1, 2, 3), random.uniform(0.1, 9, 3)
+        weighting.update(dict(zip("abc", losses, strict=True)), dict(zip("abc", norms, strict=True)))
+        assert sum(numbers(weighting)) == pytest.approx(3, abs=1e-5)
+        assert min(numbers(weighting)) > 0
+
+
+def test_gradnorm_leaves_identical_objectives_alone():
+    same = {"ctr": 0.4, "ctcvr": 0.4}
+    assert repeat(started(), 50, same, {"ctr": 3.0, "ctcvr": 3.0}) == [1, 1]
+
+
+def test_gradnorm_with_alpha_zero_makes_the_norms_equal():
+    weighting = GradNorm(TWO, alpha=0.0, learning_rate=1e-3)
+    first, second = repeat(weighting, 800, {"ctr": 0.3, "ctcvr": 3.0}, {"ctr": 1.0, "ctcvr": 10.0})
+    assert second / first == pytest.approx(0.1, rel=0.1)
+
+
+def test_gradnorm_gives_more_weight_to_what_trains_slowly():
+    # Equal norms, but the first objective has come further; more so for a larger alpha.
+    losses, norms = {"ctr": 0.5, "ctcvr": 0.9}, {"ctr": 1.0, "ctcvr": 1.0}
+    first, second = repeat(started(alpha=0.5, learning_rate=1e-3), 800, losses, norms)
+    # At rest w_k n_k = mean(G) r_k^alpha, so the ratio is (0.9 / 0.5)^alpha.
+    assert second / first == pytest.approx(1.8**0.5, rel=0.02)
+    first, second = repeat(started(alpha=1.0, learning_rate=1e-3), 800, losses, norms)
+    assert second / first == pytest.approx(1.8, rel=0.02)
+
+
+@pytest.mark.parametrize("missing", ["loss", "norm"])
+def test_an_unobserved_objective_is_left_out_of_gradnorms_means(missing):
+    weighting = started({"a": "binary", "b": "binary", "c": "binary"}, learning_rate=0.025)
+    losses, norms = {"a": 0.5, "b": 0.9, "c": 0.2}, {"a": 2.0, "b": 3.0, "c": 7.0}
+    (losses if missing == "loss" else norms)["c"] = NAN
+    weighting.update(losses, norms)
+    # a and b move as in the golden numbers, c only by the renormalisation.
+    moved = np.array([1 - 0.025 * 2, 1 + 0.025 * 3, 1.0])
+    assert numbers(weighting) == pytest.approx(moved * 3 / moved.sum(), abs=1e-6)
+
+
+def test_gradnorm_survives_a_batch_in_which_nothing_is_observed():
+    weighting = started()
+    weighting.update({"ctr": NAN, "ctcvr": NAN}, {"ctr": 0.0, "ctcvr": 0.0})
+    assert numbers(weighting) == [1, 1]
+
+
+def test_gradnorm_survives_an_overflow_of_a_norm():
+    weighting = started()
+    weighting.update({"ctr": 0.5, "ctcvr": 0.9}, {"ctr": float("inf"), "ctcvr": 3.0})
+    assert np.isfinite(numbers(weighting)).all()
+
+
+def test_the_first_batch_is_each_objectives_first_observed_one():
+    weighting = GradNorm(TWO)
+    weighting.update({"ctr": 0.7, "ctcvr": NAN}, {"ctr": 1.0, "ctcvr": 0.0})
+    weighting.update({"ctr": 0.5, "ctcvr": 0.2}, {"ctr": 1.0, "ctcvr": 1.0})
+    assert weighting.initial_loss.numpy() == pytest.approx([0.7, 0.2])
+
+
+def test_a_mean_of_first_batches_is_waited_for():
+    weighting = GradNorm(TWO, initial_loss="mean_of_first_n", initial_batches=3)
+    for loss in (0.6, 0.9):
+        weighting.update({"ctr": loss, "ctcvr": 0.3}, {"ctr": 1.0, "ctcvr": 9.0})
+        assert numbers(weighting) == [1, 1]
+    weighting.update({"ctr": 0.3, "ctcvr": 0.3}, {"ctr": 1.0, "ctcvr": 9.0})
+    assert weighting.initial_loss.numpy() == pytest.approx([0.6, 0.3])
+    assert numbers(weighting) != [1, 1]
+    weighting.update({"ctr": 0.1, "ctcvr": 0.1}, {"ctr": 1.0, "ctcvr": 9.0})
+    assert weighting.initial_loss.numpy() == pytest.approx([0.6, 0.3])
+
+
+def test_log_classes_starts_at_ln_2_and_moves_from_the_first_step():
+    weighting = GradNorm(TWO, initial_loss="log_classes")
+    weighting.update({"ctr": 0.5, "ctcvr": 0.9}, {"ctr": 2.0, "ctcvr": 3.0})
+    assert weighting.initial_loss.numpy() == pytest.approx([np.log(2)] * 2)
+    assert numbers(weighting) == pytest.approx([0.938272, 1.061728], abs=1e-6)  # the same rates as golden
+
+
+def test_a_regression_has_no_classes_to_take_the_logarithm_of():
+    with pytest.raises(
+        ValueError, match="gradnorm_init log_classes: 'watch' is a regression and has no classes."
+    ):
+        GradNorm(MIXED, initial_loss="log_classes")
+
+
+def test_an_unknown_start_of_gradnorm_names_the_known_ones():
+    with pytest.raises(
+        ValueError, match="gradnorm_init is 'first'. Choices: first_batch, mean_of_first_n, log_classes."
+    ):
+        GradNorm(TWO, initial_loss="first")
+
+
+def test_gradnorm_says_that_it_needs_norms():
+    assert GradNorm.needs_norms
+    assert not Uncertainty.needs_norms
+    with pytest.raises(ValueError, match="GradNorm needs the gradient norms"):
+        GradNorm(TWO).update({"ctr": 0.5, "ctcvr": 0.9})
+
+
+# ---- from a stanza ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        ("EQ", Equal),
+        ("UW", Uncertainty),
+        ("GN", GradNorm),
+        ([1, 2], Manual),
+        ({"ctr": 1, "ctcvr": 2}, Manual),
+    ],
+)
+def test_a_stanza_names_its_weighting(choice, kind):
+    weighting = make_weighting(WeightingOptions(loss_weight=choice), TWO)
+    assert type(weighting) is kind
+    assert numbers(weighting) == ([1, 2] if kind is Manual else [1, 1])
+
+
+def test_a_stanzas_options_reach_the_weighting():
+    revised = make_weighting(WeightingOptions(loss_weight="UW", uw_form="revised", uw_lr=0.5), TWO)
+    revised.update({"ctr": 0.7, "ctcvr": 0.7})
+    assert revised.log_variance.numpy() == pytest.approx([-0.5 * (0.5 - 0.5 * 0.7)] * 2)
+    options = WeightingOptions(
+        loss_weight="GN", gradnorm_lr=0.1, gradnorm_alpha=0.0, gradnorm_init="log_classes"
+    )
+    weighting = make_weighting(options, TWO)
+    weighting.update({"ctr": 0.5, "ctcvr": 0.9}, {"ctr": 2.0, "ctcvr": 3.0})
+    assert numbers(weighting) == pytest.approx(np.array([1.2, 0.7]) * 2 / 1.9)
+
+
+def test_a_list_of_the_wrong_length_is_counted():
+    with pytest.raises(ValueError, match="loss_weight has 3 entries for 2 objectives: ctr, ctcvr."):
+        make_weighting(WeightingOptions(loss_weight=[1, 2, 3]), TWO)
+
+
+def test_an_unknown_weighting_names_the_known_ones():
+    with pytest.raises(ValueError, match="loss_weight 'DWA' is unknown. Use EQ, UW, GN, a list"):
+        make_weighting(WeightingOptions(loss_weight="DWA"), TWO)
+
+
+def test_a_weightings_state_is_saved_and_restored(tmp_path):
+    for make in (Uncertainty, GradNorm):
+        old, new = make(TWO), make(TWO)
+        for loss in (0.7, 0.2):
+            old.update({"ctr": loss, "ctcvr": 0.1}, {"ctr": 3.0, "ctcvr": 1.0})
+        path = tf.train.Checkpoint(weighting=old).write(str(tmp_path / make.__name__))
+        tf.train.Checkpoint(weighting=new).read(path).assert_consumed()
+        assert numbers(new) == numbers(old) != numbers(make(TWO))
