@@ -6,15 +6,16 @@ task asks for follows by the chain rule, in logit space::
     P(click & conversion) = P(click) P(conversion | click)                          logit_and
     P(buy | click) = P(cart | click) P(buy | cart) + P(no cart | click) P(buy | no cart)   mix_logit
 
-An event cannot happen where a condition that all its towers share has failed.
+An event cannot happen where a condition that all its towers share has failed. A task may be given what
+comes before its event; "carts, given a purchase" is another question, and an error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from fuxi_mtl.losses import logit_and, logit_or, mix_logit
+from fuxi_mtl.losses import logit_and, mix_logit
 from fuxi_mtl.tasks import Task, event_of, required_events
 
 Logit = tf.Tensor | bool  # True and False: the event is certain, or impossible
@@ -26,9 +27,24 @@ class Funnel:
 
     Attributes:
         towers: One task of a single event each, the conditions of one event excluding each other.
+
+    Raises:
+        ValueError: Two towers of one event may both apply, or an event needs itself.
     """
 
     towers: tuple[Task, ...]
+
+    def __post_init__(self):
+        for i, tower in enumerate(self.towers):
+            for other in self.towers[:i]:
+                apart = any(_negated(literal) in other.given for literal in tower.given)
+                if tower.event == other.event and not apart:
+                    raise ValueError(
+                        f"the towers '{other.expression}' and '{tower.expression}' may both apply. "
+                        "Branches exclude each other, as in 'buy | click & cart' and 'buy | click & !cart'."
+                    )
+            if tower.event[0] in self._earlier(tower.event):
+                raise ValueError(f"event {tower.event[0]!r} needs itself in the funnel of {self}.")
 
     def logits(self, towers: Mapping[str, tf.Tensor], tasks: Sequence[Task]) -> dict[str, tf.Tensor]:
         """The logit of every task.
@@ -42,7 +58,7 @@ class Funnel:
         """
         heads = {}
         for task in tasks:
-            logit = self._logit(towers, task, frozenset(task.event), frozenset(task.given))
+            logit = self._logit(towers, task, frozenset(task.event), self._implied(task.given))
             if isinstance(logit, bool):
                 raise ValueError(
                     f"task {task.name!r} ({task.expression}) is {'certain' if logit else 'impossible'} "
@@ -55,11 +71,11 @@ class Funnel:
         self, towers: Mapping[str, tf.Tensor], task: Task, wanted: frozenset[str], known: frozenset[str]
     ) -> Logit:
         """Logit of all of `wanted` under the literals `known`, splitting on one tower after another."""
+        if any(self._impossible(event, known) for event in wanted):
+            return False
         wanted = wanted - known
         if not wanted:
             return True
-        if any(self._impossible(event, known) for event in wanted):
-            return False
         tower = self._next_tower(wanted, known)
         if tower is None:
             raise ValueError(
@@ -67,6 +83,11 @@ class Funnel:
                 "Give the missing step, such as 'conversion | click'."
             )
         event, z = tower.event[0], towers[tower.name]
+        if event in self._earlier(map(event_of, task.given)):
+            raise ValueError(
+                f"task {task.name!r} ({task.expression}) is given {' & '.join(task.given)}, which comes later "
+                f"than {event!r} in the funnel of {self}."
+            )
         return _either(
             z,
             self._logit(towers, task, wanted, known | {event}),
@@ -74,19 +95,35 @@ class Funnel:
         )
 
     def _impossible(self, event: str, known: frozenset[str]) -> bool:
-        required = required_events(self.towers).get(event, ())
-        return f"!{event}" in known or any(self._impossible(parent, known) for parent in required)
+        """Whether the event, or one that must come before it, is known not to happen."""
+        return any(_negated(literal) in known for literal in self._implied([event]))
+
+    def _implied(self, literals: Iterable[str]) -> frozenset[str]:
+        """The literals, and the conditions without which they cannot hold."""
+        implied = list(literals)
+        for literal in implied:  # grows while we walk
+            conditions = [set(tower.given) for tower in self._of(literal)]
+            shared = set.intersection(*conditions) if conditions else set()
+            implied += sorted(shared.difference(implied))
+        return frozenset(implied)
+
+    def _earlier(self, events: Iterable[str]) -> frozenset[str]:
+        """The events that the conditions of some events speak of, and theirs in turn."""
+        waiting, earlier = list(events), set()
+        for event in waiting:  # grows while we walk
+            for literal in (literal for tower in self._of(event) for literal in tower.given):
+                if event_of(literal) not in earlier:
+                    earlier.add(event_of(literal))
+                    waiting.append(event_of(literal))
+        return frozenset(earlier)
 
     def _next_tower(self, wanted: frozenset[str], known: frozenset[str]) -> Task | None:
-        """A tower of a wanted event whose conditions hold, or of one of those events' conditions."""
+        """A tower that applies now: of a wanted event, or else of one that comes before it."""
         settled = {event_of(literal) for literal in known}
-        needed = list(wanted)
-        for event in needed:  # grows while we walk: conditions of conditions count too
-            for tower in self._of(event):
-                needed += [e for e in map(event_of, tower.given) if e not in needed]
-        for tower in self.towers:
-            if tower.event[0] in needed and tower.event[0] not in settled and set(tower.given) <= known:
-                return tower
+        for events in (wanted, self._earlier(wanted) - settled):
+            for tower in self.towers:
+                if tower.event[0] in events and set(tower.given) <= known:
+                    return tower
         return None
 
     def _of(self, event: str) -> list[Task]:
@@ -96,18 +133,20 @@ class Funnel:
         return ", ".join(tower.expression for tower in self.towers)
 
 
+def _negated(literal: str) -> str:
+    return literal[1:] if literal.startswith("!") else f"!{literal}"
+
+
 def _either(z: tf.Tensor, if_so: Logit, if_not: Logit) -> Logit:
-    """Logit of ``p a + (1-p) b`` where a and b may be certain or impossible."""
-    if isinstance(if_so, bool) and isinstance(if_not, bool):
-        return if_so if if_so == if_not else (z if if_so else -z)
+    """Logit of ``p a + (1-p) b`` where a may be certain, and either may be impossible."""
+    if if_so is True:
+        return z  # nothing else was wanted, so the other branch is impossible
+    if if_so is False and if_not is False:
+        return False
     if if_not is False:
         return logit_and(z, if_so)
-    if if_not is True:
-        return logit_or(-z, if_so)
     if if_so is False:
         return logit_and(-z, if_not)
-    if if_so is True:
-        return logit_or(z, if_not)
     return mix_logit(z, if_so, if_not)
 
 
@@ -144,10 +183,31 @@ def with_joint_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
     ``ctr: click`` and ``cvr: conversion | click`` learn nothing about conversions from exposures
     without ``click & conversion``.
     """
+    required = required_events(tasks)
     planned = list(tasks)
     for task in tasks:
-        positive = tuple(literal for literal in task.given if not literal.startswith("!"))
-        covered = any(set(task.event) <= set(other.event) for other in entire_space(planned))
-        if task.given and not covered:
-            planned.append(Task("_and_".join(positive + task.event), positive + task.event))
+        if not task.given:
+            continue
+        # What both branches of an event need: buy | click & cart and buy | click & !cart need the click.
+        needed = tuple(literal for literal in task.given if not literal.startswith("!"))
+        if len(task.event) == 1:
+            needed = required.get(task.event[0], ())
+        joint = needed + task.event
+        covered = (set(task.event) <= set(other.event) <= set(joint) for other in entire_space(planned))
+        if not any(covered):
+            planned.append(Task("_and_".join(joint), joint))
     return tuple(planned)
+
+
+def check_binary(tasks: Sequence[Task]) -> None:
+    """An entire-space model multiplies probabilities.
+
+    Raises:
+        ValueError: A task is a regression.
+    """
+    for task in tasks:
+        if task.kind != "binary":
+            raise ValueError(
+                f"task {task.name!r} ({task.expression}) is a {task.kind}: an entire-space model multiplies "
+                "probabilities, so all of its tasks are binary."
+            )

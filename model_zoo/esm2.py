@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fuxi_mtl.funnel import Funnel, entire_space, towers_of, with_joint_tasks
+from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import register
@@ -82,6 +82,7 @@ class ESM2(MultiTaskModel):
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Adds what is missing of the funnel; three plain labels become ctr, ctavr, cvr and ctcvr."""
+        check_binary(tasks)
         if all(len(task.event) == 1 and not task.given for task in tasks):
             if explicit or len(tasks) != 3:
                 raise ValueError(
@@ -118,13 +119,12 @@ def _with_branches(tasks: Sequence[Task]) -> tuple[Task, ...]:
             "'buy | click & !cart'."
         )
     click, action, buy = _in_order(events, tasks)
-    steps = (
+    return (
         Task("y1", (click,)),
         Task("y2", (action,), (click,)),
         Task("y3", (buy,), (click, action)),
         Task("y4", (buy,), (click, f"!{action}")),
     )
-    return steps
 
 
 def _in_order(events: Sequence[str], tasks: Sequence[Task]) -> list[str]:
@@ -136,5 +136,5 @@ def _in_order(events: Sequence[str], tasks: Sequence[Task]) -> list[str]:
             f"ESM2: which of {', '.join(events)} is the click? Exactly one task must be a plain event, "
             "and the joint tasks must begin with it, as in 'click & cart'."
         )
-    later = dict.fromkeys(event for task in joint for event in task[1:])
+    later = dict.fromkeys(event for events_of_task in joint for event in events_of_task[1:])
     return [roots[0], *later, *(e for e in events if e != roots[0] and e not in later)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fuxi_mtl.funnel import Funnel, entire_space, towers_of, with_joint_tasks
+from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import register
@@ -79,6 +79,7 @@ class ESMM(MultiTaskModel):
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Adds what is missing of the chain; two plain labels become ctr, cvr and ctcvr."""
+        check_binary(tasks)
         if all(len(task.event) == 1 and not task.given for task in tasks):
             if explicit or len(tasks) != 2:
                 raise ValueError(
