@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
-from fuxi_mtl.dataset.errors import BadEntry
+from fuxi_mtl.dataset.errors import BadEntryError
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def errors_by_row(column: str, rows: np.ndarray) -> Iterator[None]:
     """Turns the index of a member into that of its row."""
     try:
         yield
-    except BadEntry as error:
-        raise BadEntry(column, int(rows[error.index]), error.value, error.wanted) from None
+    except BadEntryError as error:
+        raise BadEntryError(column, int(rows[error.index]), error.value, error.wanted) from None

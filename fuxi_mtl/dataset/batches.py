@@ -104,7 +104,11 @@ def _one_pass(
     rng = np.random.default_rng(seed)
     rest: Parts = tuple(array[:0] for array in arrays)
     for window in _windows(arrays, rng, window_bytes):
-        pool = tuple(np.concatenate(parts) for parts in zip(rest, window)) if len(rest[0]) else window
+        pool = (
+            tuple(np.concatenate(parts) for parts in zip(rest, window, strict=True))
+            if len(rest[0])
+            else window
+        )
         order = rng.permutation(len(pool[0]))
         whole = len(order) // batch_size * batch_size
         for start in range(0, whole, batch_size):

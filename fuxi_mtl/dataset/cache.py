@@ -67,27 +67,31 @@ class Cache:
         Raises:
             OSError: The folder cannot be written, or the disk is full.
         """
+        if not self._damage():
+            return self._manifest()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f"encoded-{self.key}.lock"):
-                return self._read() or self._build(build)
+                damage = self._damage()
+                if damage and self.folder.exists():
+                    logger.warning("%s is damaged (%s): building it again.", self.folder, ", ".join(damage))
+                return self._build(build) if damage else self._manifest()
         except OSError as error:
-            raise _explained(error, self.root) from error
+            explained = _explained(error, self.root)
+            if explained is None:
+                raise
+            raise explained from error
 
-    def _read(self) -> dict[str, Any] | None:
-        if not self.folder.exists():
-            return None
+    def _manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+
+    def _damage(self) -> list[str]:
+        """The files that are not as the manifest says; the manifest itself if there is none."""
         try:
-            manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            damaged = [
-                name for name, mark in manifest["files"].items() if fingerprint(self.folder / name) != mark
-            ]
+            marks = self._manifest()["files"].items()
         except (OSError, ValueError, KeyError):
-            damaged = [MANIFEST]
-        if not damaged:
-            return manifest
-        logger.warning("%s is damaged (%s): building it again.", self.folder, ", ".join(damaged))
-        return None
+            return [MANIFEST]
+        return [name for name, mark in marks if fingerprint(self.folder / name) != mark]
 
     def _build(self, build: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
         # Under the lock nobody else builds this key: what lies there is left from a crash.
@@ -108,10 +112,12 @@ class Cache:
         return manifest
 
 
-def fingerprint(file: Path) -> list[int]:
+def fingerprint(file: Path) -> list[int] | None:
     """Size of a file and a checksum of its two ends: sees truncation without reading everything."""
+    if not file.is_file():
+        return None
     size = file.stat().st_size
-    with open(file, "rb") as stream:
+    with file.open("rb") as stream:
         check = zlib.crc32(stream.read(_ENDS))
         if size > _ENDS:
             stream.seek(max(size - _ENDS, _ENDS))
@@ -119,18 +125,14 @@ def fingerprint(file: Path) -> list[int]:
     return [size, check]
 
 
-def _explained(error: OSError, root: Path) -> OSError:
-    """The same error with what to do about it."""
+def _explained(error: OSError, root: Path) -> OSError | None:
+    """The same error with what to do about it, if that is known."""
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(root).free >> 20
-        return OSError(
-            error.errno,
-            f"no space left for the encoded data ({free} MiB free); make room or set data_root to another disk",
-            str(root),
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        advice = f"the disk is full ({free} MiB free): make room, or set data_root to another disk"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         reason = os.strerror(error.errno).lower()
-        return OSError(
-            error.errno, f"the folder for encoded data cannot be written ({reason}); set data_root", str(root)
-        )
-    return error
+        advice = f"encoded data cannot be written there ({reason}): set data_root to another folder"
+    else:
+        return None
+    return OSError(error.errno, advice, str(root))

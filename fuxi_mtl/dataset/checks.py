@@ -28,7 +28,8 @@ def check_names(options: DatasetOptions, inputs: Iterable[str]) -> None:
     both = [name for name in inputs if name in labels]
     if both:
         raise DataError(
-            f"{both[0]!r} is a label and an input too: the model would read the answer. Remove it from feature_cols."
+            f"{both[0]!r} is a label and an input too: the model would read the answer. Remove it from "
+            "feature_cols."
         )
 
 
@@ -49,7 +50,8 @@ def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
             effect = (
                 "nothing can be learned from it" if split.name == "train" else "its AUC is undefined there"
             )
-            yield f"label {name!r} is {seen[0]:g} in all {len(seen)} rows of {split.name} that have it: {effect}."
+            rows = f"all {len(seen)} rows of {split.name} that have it"
+            yield f"label {name!r} is {seen[0]:g} in {rows}: {effect}."
 
 
 def leak_warnings(
@@ -76,8 +78,9 @@ def leak_warnings(
         labels = np.asarray(column[rows])
         if min(labels.sum(), (1 - labels).sum()) < 2 * LEAST_ROWS:
             continue
+        ids, numeric = split.ids[rows], split.numeric[rows]
         for feature in features:
-            score = _single_auc(split, feature, rows, labels)
+            score = _single_auc(feature, ids if feature.has_ids else numeric, labels)
             if score > LEAK_AUC:
                 yield (
                     f"feature {feature.name!r} alone has an AUC of {score:.3f} against label {name!r}: "
@@ -93,14 +96,13 @@ def _sample(column: np.ndarray, defined: np.ndarray) -> np.ndarray:
     return rng.permutation(np.concatenate(chosen))
 
 
-def _single_auc(split: Split, feature: Feature, rows: np.ndarray, labels: np.ndarray) -> float:
+def _single_auc(feature: Feature, array: np.ndarray, labels: np.ndarray) -> float:
     """The best AUC of the feature's columns, either way round."""
-    array = split.ids if feature.has_ids else split.numeric
     best = 0.0
     for place in range(feature.columns.start, feature.columns.stop):
-        values = array[rows, place]
+        values = array[:, place]
         if feature.has_ids:
-            half = len(rows) // 2
+            half = len(labels) // 2
             scores = _mean_labels(values[:half], labels[:half], feature.vocab_size)[values[half:]]
             score = auc(labels[half:], scores)
         else:

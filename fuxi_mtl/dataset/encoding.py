@@ -17,7 +17,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
-from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest, shortened
 from fuxi_mtl.dataset.rules import RULES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature, FeatureMap
 
@@ -42,9 +42,11 @@ class Column:
     @classmethod
     def from_json(cls, name: str, content: Mapping[str, Any]) -> "Column":
         """Reads what :meth:`to_json` wrote."""
-        rule = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-        bag, make = rule.pop("bag"), RULES[rule.pop("rule")]
-        return cls(name, make(**rule), None if bag is None else Bag(**bag))
+        rule = {key: value for key, value in content.items() if key not in ("rule", "bag")}
+        if "boundaries" in rule:
+            rule["boundaries"] = tuple(rule["boundaries"])
+        bag = content["bag"] and Bag(**content["bag"])
+        return cls(name, RULES[content["rule"]](**rule), bag)
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,7 @@ class Encoder:
         with errors_by_row(column.name, rows):
             values = self._apply(column.rule, members)
         if feature.has_ids:
-            empty = members.is_null() | (members.cast(pl.String) == raw.MISSING)
-            values = np.where(empty.to_numpy(), PAD, values)
+            values = np.where(raw.is_missing(members), PAD, values)
         target[rows, places] = values
 
     def save(self, folder: str | Path) -> None:
@@ -137,7 +138,7 @@ class Encoder:
         vocabularies = {
             owner: {
                 PAD_TOKEN: PAD,
-                **dict(zip(tokens, range(1, len(tokens) + 1))),
+                **{token: position for position, token in enumerate(tokens, 1)},
                 OOV_TOKEN: len(tokens) + 1,
             }
             for owner, tokens in self.tokens.items()
@@ -189,4 +190,4 @@ def _check_lengths(
         value = frame[name][int(index)]
         if lengths[index] > 1 or value not in (None, raw.MISSING):
             shown = value.to_list() if isinstance(value, pl.Series) else value
-            raise BadEntry(name, int(index), shown, f"a list {wanted}")
+            raise BadEntryError(name, int(index), shown, f"a list {wanted}")

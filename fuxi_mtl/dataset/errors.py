@@ -1,14 +1,14 @@
 """What can be wrong with data, said with the file, the column, the row and the value."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class DataError(ValueError):
     """The data, or what the stanza says about them, cannot be used."""
 
 
-class BadEntry(DataError):
+class BadEntryError(DataError):
     """One entry of a column cannot be read.
 
     Attributes:
@@ -22,10 +22,11 @@ class BadEntry(DataError):
         super().__init__(f"column {column!r}, row {index + 1}: {value!r} is not {wanted}.")
         self.column, self.index, self.value, self.wanted = column, index, value, wanted
 
-    def located(self, file: str, rows: Sequence[int]) -> DataError:
-        """The same error for a frame whose row i is row ``rows[i]`` (from 0) of a file."""
-        row = int(rows[self.index]) + 1
-        return DataError(f"{file}, column {self.column!r}, row {row}: {self.value!r} is not {self.wanted}.")
+    def located(self, file: str, row: int) -> DataError:
+        """The same error, in row ``row`` (from 0) of a file."""
+        return DataError(
+            f"{file}, column {self.column!r}, row {row + 1}: {self.value!r} is not {self.wanted}."
+        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

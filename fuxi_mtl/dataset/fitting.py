@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
 from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
-from fuxi_mtl.dataset.errors import BadEntry
+from fuxi_mtl.dataset.errors import BadEntryError
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.pretrained import write_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
@@ -33,7 +34,7 @@ class Observer:
         """Takes in a block of training rows.
 
         Raises:
-            BadEntry: An entry cannot be read.
+            BadEntryError: An entry cannot be read.
         """
         entries = frame[self.input.name]
         if self.input.bag is None:
@@ -83,11 +84,10 @@ def fit(
     """
     observers = [Observer(each_input) for each_input in inputs]
     for block in blocks:
-        try:
-            for _ in each(lambda observer, frame=block.frame: observer.observe(frame), observers):
+        # Going through the results raises what a worker raised.
+        with block.errors():
+            for _ in each(Observer.observe, observers, repeat(block.frame)):
                 pass
-        except BadEntry as error:
-            raise block.located(error) from None
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
         for each_input in inputs
@@ -112,8 +112,8 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
     tokens = frequent_tokens(counts, owner.min_count, (PAD_TOKEN, OOV_TOKEN))
     if not tokens:
         warnings.append(
-            f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training rows, so "
-            "every value is OOV. Lower its min_categr_count or leave the feature out."
+            f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training "
+            "rows, so every value is OOV. Lower its min_categr_count or leave the feature out."
         )
     return tokens
 
@@ -171,6 +171,6 @@ def _check_ids(entries: pl.Series, vocab_size: int) -> None:
     bad = (ids < 0) | (ids >= vocab_size)
     if bad.any():
         index = int(bad.arg_true()[0])
-        raise BadEntry(
+        raise BadEntryError(
             entries.name, index, ids[index], f"an id from 0 to {vocab_size - 1} (vocab_size {vocab_size})"
         )

@@ -1,13 +1,13 @@
 """Which rule each entry of ``feature_cols`` asks for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
-from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.options import DatasetOptions, FeatureOptions
 
@@ -79,7 +79,7 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
         rule = _rule(feature, owner, options)
         least = owner.min_categr_count or options.min_categr_count
         shares = None if owner is feature else str(owner.name)
-        inputs.append(Input(feature, rule, _bag(feature, rule), shares, least))
+        inputs.append(Input(feature, rule, _bag(feature), shares, least))
     return tuple(inputs)
 
 
@@ -105,6 +105,10 @@ def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOption
         return Number()
     if feature.type == "numeric" and not feature.category_processor:
         return Number(fill_na=_filling(feature, _number))
+    if owner.category_processor and not owner.num_buckets:
+        raise DataError(
+            f"feature {owner.name!r}: category_processor {owner.category_processor} needs num_buckets."
+        )
     text = _filling(feature, lambda entries: str(raw.tokens(entries, feature.dtype)[0]))
     if feature.type == "sequence":
         text = None  # The bag's: it is a whole sequence.
@@ -128,7 +132,11 @@ def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOption
     return Vocabulary(str(owner.name), feature.dtype, text)
 
 
-def _bag(feature: FeatureOptions, rule: Rule) -> Bag | None:
+def _bag(feature: FeatureOptions) -> Bag | None:
+    if feature.weights is not None and feature.type != "sequence":
+        raise DataError(
+            f"feature {feature.name!r}: weights is for a sequence, but its type is {feature.type}."
+        )
     if feature.type not in ("sequence", "embedding"):
         return None
     fill = None if feature.fill_na is None else str(feature.fill_na)
@@ -145,7 +153,7 @@ def _filling(feature: FeatureOptions, read: Callable[[pl.Series], object]):
         return None
     try:
         return read(pl.Series(str(feature.name), [str(feature.fill_na)]))
-    except BadEntry as error:
+    except BadEntryError as error:
         raise DataError(
             f"feature {feature.name!r}: fill_na {feature.fill_na!r} is not {error.wanted}, as its dtype asks."
         ) from None

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
-from fuxi_mtl.dataset.errors import BadEntry, DataError
+from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.options import LabelOptions
 from fuxi_mtl.tasks import Task, required_events
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabelReader:
     """Reads the label columns of a block.
 
@@ -53,13 +53,18 @@ class LabelReader:
             ``(rows, labels)`` float32, and ``(rows,)`` booleans.
 
         Raises:
-            BadEntry: A label is no number, or the label of a binary task is not 0, 1 or missing.
+            BadEntryError: A label is no number, or the label of a binary task is not 0, 1 or missing.
             DataError: An event happened without its required event, and ``inconsistent`` is raise.
         """
         events = np.empty((block.frame.height, len(self.labels)), np.float32)
         for i, label in enumerate(self.labels):
             events[:, i] = self._column(label, block.frame[label.name])
         return events, self._consistent(events, block)
+
+    def warnings(self) -> list[str]:
+        """What was dropped or zeroed."""
+        action = "left out" if self.inconsistent == "drop" else "set to 0"
+        return [f"{what} in {count} rows: {action}." for what, count in self.changed.items()]
 
     def _column(self, label: LabelOptions, entries: pl.Series) -> np.ndarray:
         values = raw.doubles(entries)
@@ -71,7 +76,7 @@ class LabelReader:
             index = int(np.argmin(good))
             missing = f"0, 1 or missing (empty, or {label.mask_value:g})"
             wanted = missing if label.name in self.binary else "a finite number"
-            raise BadEntry(label.name, index, entries[index], wanted)
+            raise BadEntryError(label.name, index, entries[index], wanted)
         return values.astype(np.float32)
 
     def _consistent(self, events: np.ndarray, block: Block) -> np.ndarray:
@@ -91,8 +96,9 @@ class LabelReader:
     ) -> None:
         count = int(bad.sum())
         if self.inconsistent == "raise":
+            first, last = block.rows[0] + 1, block.rows[-1] + 1
             raise DataError(
-                f"{block.file}: {what} in {count} of rows {block.rows[0] + 1} to {block.rows[-1] + 1}, first in row "
+                f"{block.file}: {what} in {count} of rows {first} to {last}, first in row "
                 f"{block.rows[np.argmax(bad)] + 1}. Set inconsistent: drop (leave such rows out) or "
                 "inconsistent: zero (the event did not happen)."
             )

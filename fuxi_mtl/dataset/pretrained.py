@@ -9,6 +9,7 @@ import polars as pl
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.writing import ArrayFile
 from fuxi_mtl.features import PAD, Feature
 
 SEED, DEVIATION = 2026, 0.01
@@ -29,8 +30,8 @@ def write_pretrained(
         return feature
     if not isinstance(rule, Vocabulary) or rule.owner != feature.name:
         raise DataError(
-            f"feature {feature.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids or "
-            "another feature's table."
+            f"feature {feature.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids "
+            "or another feature's table."
         )
     keys, values = _read(feature.name, Path(options.pretrained_emb))
     if values.ndim != 2 or len(keys) != len(values):
@@ -52,7 +53,9 @@ def write_pretrained(
     rows[ids[known]] = values[known]
     rows[PAD] = 0
     name = f"{feature.name}.pretrained.npy"
-    np.save(folder / name, rows)
+    file = ArrayFile(folder / name, np.float32, rows.shape[1])
+    file.append(rows)
+    file.close()
     return replace(feature, pretrained=name, embedding_dim=values.shape[1])
 
 
@@ -71,8 +74,8 @@ def _read(feature: str, path: Path) -> tuple[pl.Series, np.ndarray]:
                 key, value = file["key"][:], file["value"][:]
     except (OSError, KeyError, ValueError) as error:
         raise DataError(
-            f"feature {feature!r}: pretrained_emb {path} cannot be read: {error}. It should be an npz or h5 file "
-            "with the arrays 'key' (numbers or text) and 'value' (keys, width)."
+            f"feature {feature!r}: pretrained_emb {path} cannot be read: {error}. It should be an npz or h5 "
+            "file with the arrays 'key' (numbers or text) and 'value' (keys, width)."
         ) from error
     texts = [each.decode() if isinstance(each, bytes) else str(each) for each in key.tolist()]
     return pl.Series("key", texts, pl.String), np.asarray(value, np.float32)

@@ -8,7 +8,7 @@ then sees exactly what it saw in training.
 import numpy as np
 import polars as pl
 
-from fuxi_mtl.dataset.errors import BadEntry
+from fuxi_mtl.dataset.errors import BadEntryError
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53
@@ -22,7 +22,7 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
         dtype: ``int`` for integers; anything else takes the text as it is.
 
     Raises:
-        BadEntry: An entry of an integer column is no integer.
+        BadEntryError: An entry of an integer column is no integer.
     """
     if dtype == "int":
         entries = integers(entries)
@@ -31,11 +31,21 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
     return entries.cast(pl.String).fill_null(MISSING)
 
 
+def is_missing(entries: pl.Series) -> np.ndarray:
+    """Whether each entry is missing, as booleans."""
+    missing = entries.is_null()
+    if entries.dtype == pl.String:
+        missing |= entries == MISSING
+    elif entries.dtype.is_float():
+        missing |= entries.is_nan()
+    return missing.fill_null(True).to_numpy()
+
+
 def integers(entries: pl.Series) -> pl.Series:
     """Entries as Int64, null where missing.
 
     Raises:
-        BadEntry: An entry is no integer.
+        BadEntryError: An entry is no integer.
     """
     if entries.dtype.is_integer() or entries.dtype == pl.Boolean:
         return entries.cast(pl.Int64)
@@ -61,7 +71,7 @@ def _floats(values: pl.Series, entries: pl.Series, chosen: pl.Series) -> pl.Seri
     bad = parsed.is_null() & values.is_not_null()
     if bad.any():
         index = int(chosen.arg_true()[bad.arg_true()[0]])
-        raise BadEntry(entries.name, index, entries[index], "a number")
+        raise BadEntryError(entries.name, index, entries[index], "a number")
     return parsed.fill_nan(None)
 
 
@@ -70,7 +80,7 @@ def _whole(values: pl.Series, entries: pl.Series, chosen: pl.Series) -> pl.Serie
     bad = (values != values.round()) | (values.abs() > MAX_EXACT_FLOAT)
     if bad.any():
         index = int(chosen.arg_true()[bad.arg_true()[0]])
-        raise BadEntry(entries.name, index, entries[index], "an integer")
+        raise BadEntryError(entries.name, index, entries[index], "an integer")
     return values.cast(pl.Int64)
 
 
@@ -78,7 +88,7 @@ def numbers(entries: pl.Series) -> np.ndarray:
     """Entries as float32, NaN where missing or infinite.
 
     Raises:
-        BadEntry: An entry is no number.
+        BadEntryError: An entry is no number.
     """
     values = doubles(entries).astype(np.float32)
     values[~np.isfinite(values)] = np.nan
@@ -89,7 +99,7 @@ def doubles(entries: pl.Series) -> np.ndarray:
     """Entries as float64, NaN where missing.
 
     Raises:
-        BadEntry: An entry is no number.
+        BadEntryError: An entry is no number.
     """
     if entries.dtype == pl.String:
         quick = entries.cast(pl.Float64, strict=False)
@@ -97,7 +107,7 @@ def doubles(entries: pl.Series) -> np.ndarray:
             quick = _floats(entries, entries, pl.repeat(True, len(entries), eager=True))
         entries = quick
     elif not (entries.dtype.is_numeric() or entries.dtype in (pl.Boolean, pl.Null)):
-        raise BadEntry(entries.name, 0, entries[0] if len(entries) else None, "a number")
+        raise BadEntryError(entries.name, 0, entries[0] if len(entries) else None, "a number")
     return entries.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
 
 

@@ -1,7 +1,7 @@
 """Raw rows in blocks, from csv, parquet, npz and h5 files; never a whole file in memory.
 
-All csv columns are read as text: what they mean is decided in one place, :mod:`fuxi_mtl.dataset.raw`, so that a
-number that cannot be read is named with its row instead of changing the type of its column.
+All csv columns are read as text: what they mean is decided in one place, :mod:`fuxi_mtl.dataset.raw`, so that
+a number that cannot be read is named with its row instead of changing the type of its column.
 """
 
 import zipfile
@@ -157,7 +157,7 @@ def _array_blocks(path: Path, arrays: dict[str, Any], block_rows: int) -> Iterat
         raise DataError(f"{path}: the arrays differ in length: {told}.")
     streams = {name: array.parts(block_rows) for name, array in arrays.items()}
     for parts in zip(*streams.values(), strict=True):
-        yield pl.DataFrame({name: _series(part) for name, part in zip(streams, parts)})
+        yield pl.DataFrame({name: _series(part) for name, part in zip(streams, parts, strict=True)})
 
 
 def _series(part: np.ndarray) -> pl.Series:

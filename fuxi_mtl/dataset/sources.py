@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import reading
-from fuxi_mtl.dataset.errors import BadEntry, DataError, nearest, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest, shortened
 from fuxi_mtl.options import DatasetOptions
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "\\x01", " ": "space"}
@@ -37,9 +38,13 @@ class Block:
             return self
         return Block(self.frame.filter(pl.Series(kept)), self.file, self.rows[kept], self.start)
 
-    def located(self, error: BadEntry) -> DataError:
-        """An error in this block's frame, with file and row."""
-        return error.located(self.file, self.rows)
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Adds file and row to an error about an entry of this block."""
+        try:
+            yield
+        except BadEntryError as error:
+            raise error.located(self.file, int(self.rows[error.index])) from None
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,8 @@ class Source:
         start = 0
         for file in self.files:
             in_file = 0
-            for frame in reading.blocks(file, self.data_format, self.sep, columns, self.block_rows):
-                if self.n_rows is not None:
-                    frame = frame.head(self.n_rows - start)
+            for whole in reading.blocks(file, self.data_format, self.sep, columns, self.block_rows):
+                frame = whole if self.n_rows is None else whole.head(self.n_rows - start)
                 rows = np.arange(in_file, in_file + frame.height)
                 if frame.height:
                     yield Block(frame, str(file), rows, start)
@@ -102,10 +106,11 @@ class Source:
             others = [f"{mark!r} ({_SEPARATORS[mark]})" for mark in _SEPARATORS if mark in found[0]]
             if others:
                 return (
-                    f"{self.key}: {file} has a single column when split at sep {self.sep!r}, and its header holds "
-                    f"{' and '.join(others)}. Set sep."
+                    f"{self.key}: {file} has a single column when split at sep {self.sep!r}, and its header "
+                    f"holds {' and '.join(others)}. Set sep."
                 )
-        return f"{self.key}: {file} has no column {name!r}.{nearest(name, found)} Its columns: {shortened(found)}."
+        near = nearest(name, found)
+        return f"{self.key}: {file} has no column {name!r}.{near} Its columns: {shortened(found)}."
 
 
 def find_sources(options: DatasetOptions) -> dict[str, Source]:
@@ -142,7 +147,8 @@ def _find(key: str, pattern: str) -> tuple[Path, ...]:
         return (path,)
     if path.is_dir():
         raise DataError(f"{key}: {pattern} is a folder; name its files, as in {path / '*.parquet'}.")
-    files = tuple(Path(name) for name in sorted(glob.glob(pattern)) if Path(name).is_file())
+    names = sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    files = tuple(Path(name) for name in names if Path(name).is_file())
     if files:
         return files
     near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""

@@ -12,6 +12,8 @@ from fuxi_mtl.dataset.errors import DataError, nearest
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.tasks import Task
 
+_HEADER_BYTES = 128
+
 
 @dataclass(frozen=True)
 class Split:
@@ -101,23 +103,20 @@ def labels_of(events: np.ndarray, names: Sequence[str], tasks: Iterable[Task]) -
     return {task.name: task.label(columns) for task in tasks}
 
 
-def open_split(folder: Path, name: str, event_names: tuple[str, ...]) -> Split | None:
-    """A split of an encoded dataset, or None if it has no such split."""
-    if not (folder / f"{name}.events.npy").exists():
-        return None
+def open_split(folder: Path, name: str, event_names: tuple[str, ...]) -> Split:
+    """A split of an encoded dataset."""
     weights = folder / f"{name}.weights.npy"
     return Split(
-        name,
-        *(_mapped(folder / f"{name}.{part}.npy") for part in ("ids", "numeric", "events")),
-        _mapped(weights) if weights.exists() else None,
-        event_names,
-        folder / f"{name}.meta.parquet",
+        name=name,
+        ids=_mapped(folder / f"{name}.ids.npy"),
+        numeric=_mapped(folder / f"{name}.numeric.npy"),
+        events=_mapped(folder / f"{name}.events.npy"),
+        sample_weight=_mapped(weights) if weights.exists() else None,
+        event_names=event_names,
+        meta_file=folder / f"{name}.meta.parquet",
     )
 
 
 def _mapped(file: Path) -> np.ndarray:
-    array = np.load(file, mmap_mode="r") if file.stat().st_size > _HEADER else np.load(file)
-    return array
-
-
-_HEADER = 128  # Bytes of a .npy file without any entry, which cannot be mapped.
+    # A file without any entry is a header only, which cannot be mapped.
+    return np.load(file, mmap_mode="r" if file.stat().st_size > _HEADER_BYTES else None)

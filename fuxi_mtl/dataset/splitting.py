@@ -1,17 +1,18 @@
 """Which split each row of the training file goes to."""
 
-from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
-from fuxi_mtl.dataset.errors import BadEntry, DataError
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.sources import Source
 from fuxi_mtl.options import DatasetOptions
 
 NAMES = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(3)
+TYPES = ("random", "sequential", "time", "user", "column")
 _SPELLINGS = {
     "train": TRAIN,
     "training": TRAIN,
@@ -25,42 +26,62 @@ _SPELLINGS = {
 def assign_rows(source: Source, options: DatasetOptions) -> np.ndarray | None:
     """The split of each row of ``train_data``, or None if all of it is for training.
 
+    ``random`` draws rows, ``sequential`` takes the last rows for testing and those before them for
+    validation, ``time`` the latest rows by ``split_col``, ``user`` whole users of ``split_col`` in a seeded
+    order, ``column`` what ``split_col`` says.
+
     Returns:
         ``(rows,)`` uint8: 0 train, 1 valid, 2 test.
 
     Raises:
         DataError: Sizes, files and split_type contradict each other, or nothing is left for training.
     """
-    if options.split_type not in _SPLITTERS and options.split_type != "column":
-        raise DataError(
-            f"split_type {options.split_type!r} is unknown: {', '.join([*_SPLITTERS, 'column'])}."
-        )
-    if options.split_type in ("time", "user", "column") and options.split_col is None:
-        raise DataError(f"split_type {options.split_type} needs split_col, the column to split by.")
+    check_split(options)
     if options.split_type == "column":
-        return _by_column(source, options)
-    for name in ("valid", "test"):
-        if getattr(options, f"{name}_size") and getattr(options, f"{name}_data"):
-            raise DataError(f"{name}_data and {name}_size are both given: remove one.")
+        return _by_column(source, str(options.split_col))
     if not options.valid_size and not options.test_size:
         return None
-    entries = _column(source, options.split_col) if options.split_type in ("time", "user") else None
-    rows = source.count_rows() if entries is None else len(entries)
-    sizes = {VALID: _size(options, "valid", rows), TEST: _size(options, "test", rows)}
+    if options.split_type == "user":
+        users = _column(source, str(options.split_col))
+        return _by_user(users, _sizes(options, len(users)), options.split_seed)
+    order = _order(source, options)
+    return _from_the_end(order, _sizes(options, len(order)))
+
+
+def check_split(options: DatasetOptions) -> None:
+    """The options about splitting fit together.
+
+    Raises:
+        DataError: They do not.
+    """
+    kind = options.split_type
+    if kind not in TYPES:
+        raise DataError(f"split_type {kind!r} is unknown.{nearest(kind, TYPES)} Types: {', '.join(TYPES)}.")
+    if kind in ("time", "user", "column") and options.split_col is None:
+        raise DataError(f"split_type {kind} needs split_col, the column to split by.")
+    for name in ("valid", "test"):
+        size, data = getattr(options, f"{name}_size"), getattr(options, f"{name}_data")
+        if size < 0:
+            raise DataError(f"{name}_size {size:g} is negative: give a share below 1 or a number of rows.")
+        if size and data:
+            raise DataError(f"{name}_data and {name}_size are both given: remove one.")
+        if kind == "column" and (size or data):
+            raise DataError(
+                f"split_type column takes {name} from {options.split_col!r}: remove {name}_data and "
+                f"{name}_size."
+            )
+
+
+def _sizes(options: DatasetOptions, rows: int) -> dict[int, int]:
+    """Rows for validation and testing, given as shares below 1 or as numbers of rows."""
+    given = {VALID: options.valid_size, TEST: options.test_size}
+    sizes = {split: round(size * rows) if size < 1 else int(size) for split, size in given.items()}
     if sum(sizes.values()) >= rows:
         raise DataError(
-            f"valid_size {options.valid_size:g} and test_size {options.test_size:g} leave nothing for training: "
-            f"train_data has {rows} rows."
+            f"valid_size {options.valid_size:g} and test_size {options.test_size:g} leave nothing for "
+            f"training: train_data has {rows} rows."
         )
-    return _SPLITTERS[options.split_type](rows, sizes, options, entries)
-
-
-def _size(options: DatasetOptions, name: str, rows: int) -> int:
-    """A share below 1 or a number of rows, as rows."""
-    size = getattr(options, f"{name}_size")
-    if size < 0:
-        raise DataError(f"{name}_size {size:g} is negative: give a share below 1 or a number of rows.")
-    return round(size * rows) if size < 1 else int(size)
+    return sizes
 
 
 def _column(source: Source, name: str) -> pl.Series:
@@ -68,79 +89,56 @@ def _column(source: Source, name: str) -> pl.Series:
     return pl.concat(parts) if parts else pl.Series(name, [], pl.String)
 
 
-def _random(rows: int, sizes: dict[int, int], options: DatasetOptions, _: pl.Series | None) -> np.ndarray:
-    order = np.random.default_rng(options.split_seed).permutation(rows)
-    return _last(order, sizes)
+def _order(source: Source, options: DatasetOptions) -> np.ndarray:
+    if options.split_type == "time":
+        return _time_order(_column(source, str(options.split_col)))
+    rows = source.count_rows()
+    if options.split_type == "random":
+        return np.random.default_rng(options.split_seed).permutation(rows)
+    return np.arange(rows)
 
 
-def _sequential(rows: int, sizes: dict[int, int], options: DatasetOptions, _: pl.Series | None) -> np.ndarray:
-    return _last(np.arange(rows), sizes)
+def _time_order(times: pl.Series) -> np.ndarray:
+    """Earliest first; rows of one time keep the order of the file."""
+    missing = raw.is_missing(times)
+    if missing.any():
+        raise DataError(f"split_col {times.name!r}: the time is missing in row {np.argmax(missing) + 1}.")
+    # Dates as text stay text: ISO dates sort by time.
+    with suppress(BadEntryError):
+        times = pl.Series(raw.doubles(times)) if times.dtype == pl.String else times
+    return np.argsort(times.rank("dense").to_numpy(), kind="stable")
 
 
-def _by_time(
-    rows: int, sizes: dict[int, int], options: DatasetOptions, times: pl.Series | None
-) -> np.ndarray:
-    """The latest rows are for testing, those before them for validation; ties keep the order of the file."""
-    if times.null_count():
-        raise DataError(
-            f"split_col {options.split_col!r} is missing in row {times.is_null().arg_true()[0] + 1}."
-        )
-    if times.dtype == pl.String:
-        try:
-            times = pl.Series(raw.doubles(times))
-        except BadEntry:
-            pass  # Dates as text: ISO dates sort by time.
-    return _last(times.arg_sort(descending=False, maintain_order=True).to_numpy(), sizes)
-
-
-def _by_user(
-    rows: int, sizes: dict[int, int], options: DatasetOptions, users: pl.Series | None
-) -> np.ndarray:
-    """Whole users, in a seeded order, until a split has its rows."""
-    codes = users.cast(pl.String).fill_null(raw.MISSING).rank("dense").to_numpy() - 1
-    counts = np.bincount(codes)
-    order = np.random.default_rng(options.split_seed).permutation(len(counts))
-    taken = np.cumsum(counts[order])
-    split_of_user = np.full(len(counts), TRAIN, np.uint8)
-    end = 0
-    for split in (TEST, VALID):
-        start, end = end, end + sizes[split]
-        # A user belongs to the split in which its first row falls.
-        split_of_user[order[(taken - counts[order] >= start) & (taken - counts[order] < end)]] = split
-    return split_of_user[codes]
-
-
-def _last(order: np.ndarray, sizes: dict[int, int]) -> np.ndarray:
+def _from_the_end(order: np.ndarray, sizes: dict[int, int]) -> np.ndarray:
     """The last rows of an order are for testing, those before them for validation."""
     split = np.full(len(order), TRAIN, np.uint8)
-    ends = len(order) - sizes[TEST]
-    split[order[ends:]] = TEST
-    split[order[ends - sizes[VALID] : ends]] = VALID
+    training = len(order) - sizes[TEST] - sizes[VALID]
+    split[order[training:]] = VALID
+    split[order[training + sizes[VALID] :]] = TEST
     return split
 
 
-_SPLITTERS: dict[str, Callable[..., np.ndarray]] = {
-    "random": _random,
-    "sequential": _sequential,
-    "time": _by_time,
-    "user": _by_user,
-}
+def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
+    """Whole users in a seeded order, until a split has its rows or a few more."""
+    codes = users.cast(pl.String).fill_null(raw.MISSING).rank("dense").to_numpy() - 1
+    counts = np.bincount(codes)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    first = np.cumsum(counts[order]) - counts[order]  # Where the user's rows begin, users in this order.
+    split_of_user = np.full(len(counts), TRAIN, np.uint8)
+    split_of_user[order[first < sizes[TEST] + sizes[VALID]]] = VALID
+    split_of_user[order[first < sizes[TEST]]] = TEST
+    return split_of_user[codes]
 
 
-def _by_column(source: Source, options: DatasetOptions) -> np.ndarray:
-    for name in ("valid", "test"):
-        if getattr(options, f"{name}_data") or getattr(options, f"{name}_size"):
-            raise DataError(
-                f"split_type column takes {name} from {options.split_col!r}: remove {name}_data and {name}_size."
-            )
-    assigned = []
-    for block in source.blocks([options.split_col]):
-        values = block.frame[options.split_col].cast(pl.String).str.to_lowercase()
-        codes = values.replace_strict(_SPELLINGS, default=None, return_dtype=pl.UInt8)
-        if codes.null_count():
-            index = codes.is_null().arg_true()[0]
-            raise block.located(
-                BadEntry(options.split_col, index, values[index], "train, valid (or val) or test")
-            )
+def _by_column(source: Source, name: str) -> np.ndarray:
+    assigned = [np.zeros(0, np.uint8)]
+    for block in source.blocks([name]):
+        values = block.frame[name]
+        text = values.cast(pl.String).str.to_lowercase()
+        codes = text.replace_strict(_SPELLINGS, default=None, return_dtype=pl.UInt8)
+        with block.errors():
+            if codes.null_count():
+                index = codes.is_null().arg_true()[0]
+                raise BadEntryError(name, index, values[index], "train, valid (or val) or test")
         assigned.append(codes.to_numpy())
-    return np.concatenate(assigned) if assigned else np.zeros(0, np.uint8)
+    return np.concatenate(assigned)

@@ -1,12 +1,13 @@
 """Splits written block by block.
 
-Blocks are appended with plain writes, not through memory maps: on a full disk a write raises an error, where a
-memory map would end the process.
+Blocks are appended with plain writes, not through memory maps: on a full disk a write raises an error, where
+a memory map would end the process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,7 @@ class ArrayFile:
 
     def __init__(self, path: Path, dtype: type, width: int | None):
         self.dtype, self.width, self.rows = np.dtype(dtype), width, 0
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self._file = path.open("wb")
         self._header = self._write_header()
 
     def _write_header(self) -> int:
@@ -66,19 +67,18 @@ class SplitFiles:
         self,
         folder: Path,
         name: str,
-        widths: tuple[int, int, int],
+        widths: Mapping[str, int],
         weighted: bool,
         meta: Sequence[FeatureOptions],
     ):
-        kinds = {"ids": np.int32, "numeric": np.float32, "events": np.float32}
         self._arrays = {
-            part: ArrayFile(folder / f"{name}.{part}.npy", dtype, width)
-            for (part, dtype), width in zip(kinds.items(), widths, strict=True)
+            part: ArrayFile(folder / f"{name}.{part}.npy", np.int32 if part == "ids" else np.float32, width)
+            for part, width in widths.items()
         }
         if weighted:
             self._arrays["weights"] = ArrayFile(folder / f"{name}.weights.npy", np.float32, None)
-        self._meta_file, self._meta, self._writer = folder / f"{name}.meta.parquet", meta, None
-        self._name = name
+        self._meta_file, self._meta = folder / f"{name}.meta.parquet", meta
+        self._writer: Any = None
 
     @property
     def rows(self) -> int:
@@ -87,8 +87,9 @@ class SplitFiles:
 
     def append(self, meta: pl.DataFrame, **parts: np.ndarray | None) -> None:
         """Adds a block: ids, numeric, events and, if rows have weights, weights."""
-        for part, array in self._arrays.items():
-            array.append(parts[part])
+        for part, rows in parts.items():
+            if rows is not None:
+                self._arrays[part].append(rows)
         self._append_meta(meta)
 
     def _append_meta(self, frame: pl.DataFrame) -> None:
