@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # TensorFlow's notes on its own saving
     try:
         _import_models(options.models)
         options.command(options)
@@ -109,11 +111,35 @@ def _folder_of_run(options: argparse.Namespace) -> Path:
 
 
 def _import_models(paths: Sequence[str]) -> None:
-    import model_zoo  # noqa: F401  (importing it registers every model)
+    with _quiet_start():
+        import model_zoo  # noqa: F401  (importing it registers every model)
     from fuxi_mtl.registry import import_models
 
     for path in paths:
         import_models(path)
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Holds back what TensorFlow's C++ prints while it starts, unless it fails to start.
+
+    Its notes on oneDNN and on absent GPUs come before any of its own log settings apply.
+    """
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextmanager
@@ -184,7 +210,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeat for more"
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override keys"
     )
 
 

@@ -1,5 +1,6 @@
 """One experiment, from its stanza to a finished run; and back from a run to its model."""
 
+import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime
@@ -34,7 +35,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     """
     strategy = use_devices(gpus)
     use_precision(experiment.training.precision)
-    logger.info("Params: %s", experiment.resolved())
+    logger.info("Params: %s", _shown(experiment))
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
@@ -57,6 +58,13 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     return Run(folder_of(experiment))
 
 
+def _shown(experiment: Experiment) -> str:
+    """The resolved keys, one a line, without the columns of the dataset."""
+    columns = ("feature_cols", "label_col")
+    shown = {key: value for key, value in experiment.resolved().items() if key not in columns}
+    return json.dumps({"expid": experiment.expid, **shown}, indent=4)
+
+
 def folder_of(experiment: Experiment) -> Path:
     """Where the run of this experiment lies."""
     options = experiment.options
@@ -74,6 +82,7 @@ def save_inputs(run: Run, experiment: Experiment, dataset: Dataset) -> None:
     """Writes all that is needed to build the model again, and to know what it was trained on."""
     run.write_config(experiment.resolved())
     run.write_json("environment.json", environment(dataset.key))
+    run.features.mkdir()
     dataset.encoder.save(run.features)
 
 
