@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)  # TensorFlow's notes on its own saving
     try:
-        _import_models(options.models)
+        if options.command is not _compare:  # needs no TensorFlow, which takes seconds to import
+            _import_models(options.models)
         options.command(options)
     except KeyboardInterrupt:
         print("Interrupted; nothing half-written was left.", file=sys.stderr)
@@ -53,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
     if len(runs) > 1:
         from fuxi_mtl.compare import compare
 
-        print(compare([run.folder for run in runs]).terminal())
+        _show(compare([run.folder for run in runs]), "terminal")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -63,24 +65,21 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from fuxi_mtl.compare import compare
-    from fuxi_mtl.runs import find_runs, write_text
+    from fuxi_mtl.compare import compare, stored_runs
 
-    runs = find_runs(options.model_root)
-    known = {run.expid for run in runs}
-    for expid in options.expid:
-        if expid not in known:
-            raise ValueError(
-                f"no finished run of {expid!r} under {options.model_root}. "
-                f"Runs: {', '.join(sorted(known)) or 'none'}."
-            )
-    chosen = [run.folder for run in runs if not options.expid or run.expid in options.expid]
-    table = compare(chosen, baseline=options.baseline)
-    text = getattr(table, options.format)()
-    if options.output:
-        write_text(Path(options.output), text)
+    runs = stored_runs(options.model_root, options.expid or None, options.seed)
+    _show(compare(runs, options.baseline), options.format, options.output)
+
+
+def _show(tables: Sequence, style: str, output: str | None = None) -> None:
+    from fuxi_mtl.report import render
+    from fuxi_mtl.runs import write_text
+
+    if output:
+        write_text(Path(output), render(tables, style))
     else:
-        print(text)
+        width = shutil.get_terminal_size((160, 40)).columns
+        print(render(tables, style, width=width, colour=sys.stdout.isatty()))
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -184,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "Compare stored runs in a table.")
     compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
     compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
+    compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
     compare.add_argument("--baseline", help="experiment that the others are compared to")
     compare.add_argument(
         "--format", default="terminal", choices=["terminal", "markdown", "csv", "json", "html"]

@@ -64,18 +64,6 @@ class Run:
         """Writes a file of the run; NaN becomes null."""
         write_text(self.folder / name, json.dumps(_plain(content), indent=2) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """Reads a file of the run.
-
-        Raises:
-            ValueError: The file is missing or damaged.
-        """
-        path = self.folder / name
-        try:
-            return json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: cannot read this run ({error}). Train the experiment again.") from error
-
     def write_config(self, stanza: Mapping) -> None:
         """Writes what the run was configured with, resolved."""
         write_text(self.config, yaml.safe_dump(_plain(stanza), sort_keys=False, allow_unicode=True))
@@ -107,11 +95,6 @@ def new_run(folder: Path) -> Iterator[Run]:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def find_runs(model_root: str | Path) -> list[Run]:
-    """Every finished run under `model_root`, by name."""
-    return [Run(path.parent) for path in sorted(Path(model_root).glob("*/*/seed_*/metrics.json"))]
 
 
 def environment(data_key: str) -> dict[str, Any]:

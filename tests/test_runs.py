@@ -1,5 +1,6 @@
 """Run folders: whole or not there."""
 
+import json
 import os
 
 import numpy as np
@@ -13,7 +14,7 @@ def test_a_run_appears_under_its_name_only_when_the_block_ends(tmp_path):
     with runs.new_run(folder) as run:
         run.write_json("metrics.json", {"AUC": 0.5})
         assert not folder.exists()
-    assert runs.Run(folder).read_json("metrics.json") == {"AUC": 0.5}
+    assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
 
 
@@ -24,7 +25,7 @@ def test_a_failed_run_leaves_nothing_and_keeps_the_older_one(tmp_path):
     with pytest.raises(KeyboardInterrupt), runs.new_run(folder) as run:
         run.write_json("metrics.json", {"AUC": 0.9})
         raise KeyboardInterrupt
-    assert runs.Run(folder).read_json("metrics.json") == {"AUC": 0.5}
+    assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
 
 
@@ -40,13 +41,7 @@ def test_a_new_run_replaces_the_older_one_whole(tmp_path):
 def test_nan_is_written_as_null_and_numpy_numbers_as_numbers(tmp_path):
     run = runs.Run(tmp_path)
     run.write_json("x.json", {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]})
-    assert run.read_json("x.json") == {"a": None, "b": 0.25, "c": [3, None]}
-
-
-def test_a_damaged_file_of_a_run_is_named(tmp_path):
-    (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(ValueError, match=r"metrics.json: cannot read this run"):
-        runs.Run(tmp_path).read_json("metrics.json")
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 0.25, "c": [3, None]}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -61,14 +56,6 @@ def test_a_model_root_that_is_a_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="model_root: cannot write"):
         with runs.new_run(tmp_path / "checkpoints" / "data" / "MMoE" / "seed_1"):
             pass
-
-
-def test_runs_are_found_only_when_they_are_finished(tmp_path):
-    for expid in ("B", "A"):
-        with runs.new_run(runs.run_folder(str(tmp_path), "data", expid, 1)) as run:
-            run.write_json("metrics.json", {})
-    (tmp_path / "data" / "C" / "seed_1").mkdir(parents=True)
-    assert [run.expid for run in runs.find_runs(tmp_path)] == ["A", "B"]
 
 
 def test_the_results_line_is_fuxictrs(tmp_path, monkeypatch):
