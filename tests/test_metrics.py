@@ -212,7 +212,7 @@ def test_ece_does_not_depend_on_the_order_of_tied_rows():
 @pytest.mark.parametrize("weight", ["exposures", "clicks"])
 def test_c9_gauc_equals_a_loop_over_groups(weight):
     labels, scores, _ = rows_with_ties(11)
-    groups = np.random.default_rng(2).integers(-400, 200, len(labels))
+    groups = np.random.default_rng(2).integers(-100, 50, len(labels))
     for predicted in (scores, scores.astype(np.float64), -scores, scores - np.float32(0.5)):
         result = metrics.gauc(labels, predicted, groups, weight)
         value, count = grouped_by_loop(labels, predicted, groups, weight)
@@ -220,7 +220,7 @@ def test_c9_gauc_equals_a_loop_over_groups(weight):
         assert result.groups == count
 
 
-def test_c9_gauc_of_200k_rows_in_20k_groups_equals_a_loop_over_a_tenth():
+def test_c9_gauc_of_200k_rows_in_20k_groups_equals_a_loop_over_some_of_them():
     rng = np.random.default_rng(4)
     groups = rng.integers(0, 20_000, 200_000)
     labels = (rng.random(200_000) < 0.2).astype(np.float32)
@@ -229,7 +229,7 @@ def test_c9_gauc_of_200k_rows_in_20k_groups_equals_a_loop_over_a_tenth():
     assert 15_000 < whole.groups < 20_000
     assert 0.8 < whole.coverage < 1
     order = np.lexsort((scores, groups))
-    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)[:2000]
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)[:300]
     rows = np.concatenate(parts)
     result = metrics.gauc(labels[rows], scores[rows], groups[rows])
     value, count = grouped_by_loop(labels[rows], scores[rows], groups[rows], "exposures")
@@ -260,8 +260,8 @@ def test_negative_zero_ties_with_zero_in_gauc():
 
 
 def test_gauc_without_a_group_of_both_classes_is_nan_with_its_reason():
-    for labels, groups in [([1, 0], [1, 2]), ([1, 0], [None, None])]:
-        groups = np.array(groups, object)
+    labels = [1, 0]
+    for groups in (np.array([1, 2]), np.array([None, None])):
         assert np.isnan(metrics.gauc(labels, [0.2, 0.4], groups).value)
         assert (
             metrics.why_undefined("gAUC", labels, [0.2, 0.4], groups=groups)
@@ -302,7 +302,7 @@ def test_merit_grows_towards_the_better_value():
 
 def test_metrics_evaluation_and_comparison_import_no_tensorflow():
     code = (
-        "import sys, fuxi_mtl.evaluate, fuxi_mtl.metrics, fuxi_mtl.monitor; "
+        "import sys; import fuxi_mtl.compare, fuxi_mtl.evaluate, fuxi_mtl.metrics, fuxi_mtl.report.page; "
         "print([m for m in ('tensorflow', 'keras', 'sklearn', 'pandas') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

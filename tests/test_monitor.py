@@ -70,7 +70,8 @@ def test_c5_nan_is_never_better():
     assert not is_better(nan, 0.1, "min")
     assert is_better(0.1, nan, "max")
     assert is_better(0.1, None, "min")
-    assert is_better(0.2, 0.1, "max") and not is_better(0.2, 0.1, "min")
+    assert is_better(0.2, 0.1, "max")
+    assert not is_better(0.2, 0.1, "min")
     assert not is_better(0.1, 0.1, "max")
 
 

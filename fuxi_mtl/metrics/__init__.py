@@ -23,8 +23,8 @@ from fuxi_mtl.metrics.decisions import (
     precision,
     recall,
 )
-from fuxi_mtl.metrics.errors import ece, logloss, mae, pcoc, rmse
-from fuxi_mtl.metrics.ranking import GroupedAUC, auc, gauc, group_codes, ks
+from fuxi_mtl.metrics.errors import ece, equal_bins, logloss, mae, pcoc, rmse
+from fuxi_mtl.metrics.ranking import GroupAUCs, GroupedAUC, auc, gauc, group_aucs, group_codes, ks
 from fuxi_mtl.metrics.registry import (
     ALIASES,
     METRICS,
@@ -42,6 +42,7 @@ __all__ = [
     "METRICS",
     "REGRESSION_METRICS",
     "Confusion",
+    "GroupAUCs",
     "GroupedAUC",
     "Metric",
     "accuracy",
@@ -51,9 +52,11 @@ __all__ = [
     "confusion",
     "did_you_mean",
     "ece",
+    "equal_bins",
     "f1",
     "find_metric",
     "gauc",
+    "group_aucs",
     "group_codes",
     "ks",
     "lacking_labels",

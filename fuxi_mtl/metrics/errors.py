@@ -31,12 +31,19 @@ def ece(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
     positive, chance, weight_rows = binary_rows(labels, predictions, weights)
     if not len(chance) or np.isnan(chance).any():
         return NAN
-    cuts = np.arange(1, bins) * len(chance) // bins
-    edges = np.unique(np.partition(chance, cuts)[cuts])
-    bin_of = np.searchsorted(edges, chance, "right")
+    bin_of = equal_bins(chance, bins)
     row_weights = np.ones(len(chance)) if weight_rows is None else weight_rows.astype(np.float64)
     gap = np.bincount(bin_of, row_weights * (chance - positive.astype(np.float64)))
     return float(np.abs(gap).sum() / row_weights.sum())
+
+
+def equal_bins(scores: np.ndarray, bins: int = 10) -> np.ndarray:
+    """The bin of each row, from 0: bins of equally many rows, except that ties share a bin."""
+    if not len(scores):
+        return np.zeros(0, np.int64)
+    cuts = np.arange(1, bins) * len(scores) // bins
+    edges = np.unique(np.partition(scores, cuts)[cuts])
+    return np.searchsorted(edges, scores, "right")
 
 
 def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:

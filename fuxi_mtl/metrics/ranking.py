@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,31 +66,52 @@ def gauc(
     if weight not in ("exposures", "clicks"):
         raise ValueError(f"gauc_weight is {weight!r}. It can be: exposures, clicks.")
     label_rows, scores, codes = observed(labels, predictions, group_codes(groups))
-    positive, scores, _ = binary_rows(label_rows, scores)
-    if not len(scores) or np.isnan(scores).any():
+    by_group = group_aucs(label_rows, scores, codes)
+    if not len(by_group.auc):
         return GroupedAUC(NAN, 0, 0.0)
+    weights = by_group.positives if weight == "clicks" else by_group.rows
+    value = float(np.average(by_group.auc, weights=weights))
+    return GroupedAUC(value, len(weights), float(by_group.rows.sum() / len(scores)))
+
+
+class GroupAUCs(NamedTuple):
+    """One entry for each group with both classes."""
+
+    code: np.ndarray
+    auc: np.ndarray
+    rows: np.ndarray
+    positives: np.ndarray
+
+
+def group_aucs(labels: ArrayLike, predictions: ArrayLike, codes: np.ndarray) -> GroupAUCs:
+    """The AUC of each group that has both classes; none at all where a prediction is NaN.
+
+    Args:
+        labels: 0 or 1.
+        predictions: Scores.
+        codes: From :func:`group_codes`.
+    """
+    positive, scores, _ = binary_rows(labels, predictions)
     inside = codes >= 0
+    if np.isnan(scores).any():
+        inside = np.zeros_like(inside)
     key = (codes[inside].astype(np.uint64) << np.uint64(33)) | (
         _score_order(scores[inside]).astype(np.uint64) << np.uint64(1)
     )
     key |= positive[inside]
     key.sort()
-    wins, ones, rows = _group_sums(key)
+    code, wins, ones, rows = _group_sums(key)
     zeros = rows - ones
     both = (ones > 0) & (zeros > 0)
-    if not both.any():
-        return GroupedAUC(NAN, 0, 0.0)
-    group_auc = wins[both] / (2.0 * ones[both] * zeros[both])
-    weights = ones[both] if weight == "clicks" else rows[both]
-    value = float(np.average(group_auc, weights=weights))
-    return GroupedAUC(value, int(both.sum()), float(rows[both].sum() / len(scores)))
+    value = wins[both] / (2.0 * ones[both] * zeros[both])
+    return GroupAUCs(code[both], value, rows[both], ones[both])
 
 
-def _group_sums(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Twice the won pairs, the positives and the rows of each group, from sorted keys."""
+def _group_sums(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Each group's code, twice its won pairs, its positives and its rows, from sorted keys."""
     if not len(key):
         empty = np.zeros(0, np.int64)
-        return empty, empty, empty
+        return empty, empty, empty, empty
     tie = key >> np.uint64(1)
     tie_start = np.flatnonzero(np.concatenate([[True], tie[1:] != tie[:-1]]))
     ones = np.add.reduceat((key & np.uint64(1)).astype(np.int64), tie_start)
@@ -102,7 +124,7 @@ def _group_sums(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     zeros_below -= np.repeat(zeros_below[group_start], sizes)
     wins = ones * (2 * zeros_below + zeros)
     won, positives, total = (np.add.reduceat(values, group_start) for values in (wins, ones, rows))
-    return won, positives, total
+    return group[group_start].astype(np.int64), won, positives, total
 
 
 def group_codes(groups: ArrayLike) -> np.ndarray:

@@ -1,0 +1,153 @@
+"""Reads the folders that runs leave behind: ``{model_root}/{dataset_id}/{expid}/seed_{seed}``."""
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fuxi_mtl.metrics import did_you_mean
+
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.json"
+SCORES_FILE = "test_scores.npz"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One finished run.
+
+    Attributes:
+        folder: Where it lies.
+        expid: Key of the experiment.
+        dataset_id: Dataset it was trained on.
+        model: Class of the model.
+        seed: Its seed.
+        tasks: Expression of each task, by name.
+        metrics: Values by split (``valid``, ``test``) and key, NaN where undefined.
+        undefined: Reasons of those NaN, by split and key.
+        num_parameters: Variables of the model, None where unknown.
+        train_seconds: Wall clock of the training, None where unknown.
+        rows_per_second: Training rows a second, None where unknown.
+        best_step: Step of the checkpoint that was kept, None where unknown.
+        thresholds: Decision thresholds on the test rows by task, where they were stored.
+        gauc_weight: What weighed a group in gAUC.
+    """
+
+    folder: Path
+    expid: str
+    dataset_id: str
+    model: str
+    seed: int
+    tasks: dict[str, str]
+    metrics: dict[str, dict[str, float]]
+    undefined: dict[str, dict[str, str]] = field(default_factory=dict)
+    num_parameters: int | None = None
+    train_seconds: float | None = None
+    rows_per_second: float | None = None
+    best_step: int | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    gauc_weight: str = "exposures"
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations during training, in order; empty without a history."""
+        path = self.folder / HISTORY_FILE
+        if not path.is_file():
+            return []
+        return list(_read_json(path, "evaluations")["evaluations"])
+
+    def read_test_scores(self) -> dict[str, np.ndarray]:
+        """``{task}_pred``, ``{task}_label`` and perhaps ``group`` in test row order; empty if not saved."""
+        path = self.folder / SCORES_FILE
+        if not path.is_file():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+
+
+def read_run(folder: str | Path) -> StoredRun:
+    """Reads one run folder.
+
+    Raises:
+        ValueError: The folder holds no finished run, or its metrics.json is damaged.
+    """
+    folder = Path(folder)
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no finished run: {METRICS_FILE} is missing.")
+    content = _read_json(path, "expid", "dataset_id", "model", "seed", "tasks")
+    try:
+        return StoredRun(
+            folder=folder,
+            expid=content["expid"],
+            dataset_id=content["dataset_id"],
+            model=content["model"],
+            seed=int(content["seed"]),
+            tasks=dict(content["tasks"]),
+            metrics={split: _numbers(content.get(split) or {}) for split in ("valid", "test")},
+            undefined=content.get("undefined") or {},
+            num_parameters=content.get("num_parameters"),
+            train_seconds=content.get("train_seconds"),
+            rows_per_second=content.get("rows_per_second"),
+            best_step=content.get("best_step"),
+            thresholds=_numbers(content.get("thresholds") or {}),
+            gauc_weight=content.get("gauc_weight") or "exposures",
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold a run's metrics ({error}): run the experiment again."
+        ) from error
+
+
+def stored_runs(
+    model_root: str | Path,
+    expids: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+) -> list[StoredRun]:
+    """All finished runs under a folder, or those of some expids, in the order they are named.
+
+    Raises:
+        ValueError: An expid has no finished run, or there is none at all.
+    """
+    root = Path(model_root)
+    folders = sorted(path.parent for path in root.glob(f"*/*/seed_*/{METRICS_FILE}"))
+    if not folders:
+        raise ValueError(f"no finished run under {root}. Run an experiment first: run_expid.py --expid ...")
+    stored: dict[str, list[Path]] = {}
+    for folder in folders:
+        stored.setdefault(folder.parent.name, []).append(folder)
+    wanted = list(dict.fromkeys(expids or stored))
+    for expid in wanted:
+        if expid not in stored:
+            raise ValueError(f"no finished run of expid {expid!r} under {root}{did_you_mean(expid, stored)}")
+    runs = [read_run(folder) for expid in wanted for folder in stored[expid]]
+    if seeds is not None:
+        chosen = set(seeds)
+        runs = [run for run in runs if run.seed in chosen]
+        if not runs:
+            raise ValueError(f"no finished run under {root} has a seed in {sorted(chosen)}.")
+    runs.sort(key=lambda run: (wanted.index(run.expid), run.seed))
+    return runs
+
+
+def _read_json(path: Path, *required: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+    absent = [key for key in required if not isinstance(content, dict) or key not in content]
+    if absent:
+        raise ValueError(f"{path} lacks {', '.join(absent)}: run the experiment again.")
+    return content
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float("nan") if value is None else float(value) for key, value in values.items()}

@@ -1,0 +1,37 @@
+"""Shows a comparison: on the terminal, as markdown, csv, json or a self-contained web page.
+
+print(render(compare(stored_runs("./checkpoints/")), "markdown"))
+"""
+
+from collections.abc import Sequence
+
+from fuxi_mtl.compare import Table
+from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.report import text
+
+FORMATS = ("terminal", "markdown", "csv", "json", "html")
+
+
+def render(
+    tables: Sequence[Table], style: str = "terminal", *, width: int = 120, colour: bool = False
+) -> str:
+    """A comparison in one of :data:`FORMATS`.
+
+    Args:
+        tables: From :func:`fuxi_mtl.compare.compare`.
+        style: One of :data:`FORMATS`.
+        width: Columns of the terminal.
+        colour: Whether the terminal shows colour.
+
+    Raises:
+        ValueError: The style is unknown.
+    """
+    if style == "terminal":
+        return text.terminal(tables, width, colour)
+    if style == "html":
+        from fuxi_mtl.report import page  # matplotlib takes longer to load than all the rest
+
+        return page.html(tables)
+    if style not in FORMATS:
+        raise ValueError(f"unknown format {style!r}{did_you_mean(style, FORMATS)}")
+    return {"markdown": text.markdown, "csv": text.csv, "json": text.json}[style](tables)
