@@ -14,8 +14,8 @@ from fuxi_mtl.layers.regularizers import penalty, regularizer
 
 __all__ = [
     "MLP",
-    "ExtractionLevels",
     "Experts",
+    "ExtractionLevels",
     "FeatureEmbedding",
     "Gate",
     "GatedExperts",

@@ -14,7 +14,6 @@ import keras
 from fuxi_mtl.layers.experts import Experts, Gate, mix
 from fuxi_mtl.layers.mlp import MLP
 
-
 _SHARED = ""  # key of the shared stream; no head is called so
 
 
@@ -109,7 +108,9 @@ class ExtractionLevel(keras.layers.Layer):
     ):
         super().__init__()
         self.names = tuple(names)
-        self.specific = [Experts(num_specific, units, name=f"{n}_experts", **mlp) for n in names if num_specific]
+        self.specific = [
+            Experts(num_specific, units, name=f"{n}_experts", **mlp) for n in names if num_specific
+        ]
         self.shared = Experts(num_shared, units, **mlp) if num_shared else None
         self.gates = [
             Gate(num_specific + num_shared, gate_units, name=f"{name}_gate", **mlp) for name in names
@@ -160,7 +161,8 @@ class ExtractionLevels(keras.layers.Layer):
         gate_hidden_units: Sequence[int] = (),
     ):
         super().__init__()
-        if num_layers < 1 or num_shared_experts + num_specific_experts < 1:
+        counts = (num_shared_experts, num_specific_experts)
+        if num_layers < 1 or min(counts) < 0 or sum(counts) < 1:
             raise ValueError(
                 f"num_layers is {num_layers}, num_shared_experts {num_shared_experts}, "
                 f"num_specific_experts {num_specific_experts}: at least one level and one expert are needed."

@@ -27,7 +27,9 @@ class FeatureEmbedding(keras.layers.Layer):
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
     """
 
-    def __init__(self, features: FeatureMap, embedding_dim: int, penalty: float | str | None = None, **kwargs):
+    def __init__(
+        self, features: FeatureMap, embedding_dim: int, penalty: float | str | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.features = features
         self.penalty = penalty
@@ -38,7 +40,14 @@ class FeatureEmbedding(keras.layers.Layer):
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
                 widths.setdefault(key, []).append(feature)
         self.blocks = [
-            _Table(features, members, width, trainable, name=f"table_{width}" + ("" if trainable else "_frozen"))
+            _Table(
+                features,
+                members,
+                width,
+                trainable=trainable,
+                name=f"table_{width}" + ("" if trainable else "_frozen"),
+                dtype=self.dtype_policy,
+            )
             for (width, trainable), members in widths.items()
         ]
         self.dense_columns = [
@@ -52,10 +61,14 @@ class FeatureEmbedding(keras.layers.Layer):
         """Embeddings of all features, then the numbers."""
         parts = [block(inputs) for block in self.blocks]
         if self.dense_columns:
-            parts.append(tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype))
+            parts.append(
+                tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
+            )
         return tf.concat(parts, axis=1)
 
-    def regularised(self, gradient: tf.IndexedSlices, table: keras.Variable, scale: tf.Tensor) -> tf.IndexedSlices:
+    def regularised(
+        self, gradient: tf.IndexedSlices, table: keras.Variable, scale: tf.Tensor
+    ) -> tf.IndexedSlices:
         """Adds the penalty's gradient to rows that are named once.
 
         Args:
@@ -71,8 +84,8 @@ class FeatureEmbedding(keras.layers.Layer):
 class _Table(keras.layers.Layer):
     """All features of one width."""
 
-    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, trainable: bool, **kwargs):
-        super().__init__(trainable=trainable, **kwargs)
+    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, **kwargs):
+        super().__init__(**kwargs)
         self.width = width
         rows: dict[str, np.ndarray] = {}  # by the feature that owns them
         starts: dict[str, int] = {}
@@ -84,7 +97,7 @@ class _Table(keras.layers.Layer):
         initial = np.concatenate(list(rows.values()))
         self.table = self.add_weight(
             shape=initial.shape,
-            initializer=lambda shape, dtype: tf.constant(initial, dtype),
+            initializer=lambda _shape, dtype: tf.constant(initial, dtype),
             name="rows",
             # A cast of the whole table under mixed precision would make its gradient dense.
             autocast=False,
@@ -113,9 +126,7 @@ class _Table(keras.layers.Layer):
         return tf.cast(tf.concat(parts, axis=1), self.compute_dtype)
 
 
-def pool(
-    vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None
-) -> tf.Tensor:
+def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None) -> tf.Tensor:
     """One vector for each bag, over the members that are present; an empty bag gives zeros.
 
     ``mean`` is ``sum(w e) / sum(w)``, ``sum`` is ``sum(w e)``, ``max`` is taken of ``w e`` in each

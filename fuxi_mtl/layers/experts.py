@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.regularizers import regularizer
 
 
 class Experts(keras.layers.Layer):
@@ -13,10 +14,15 @@ class Experts(keras.layers.Layer):
 
     Shapes:
         ``(batch, width)`` to ``(batch, experts, units[-1])``.
+
+    Raises:
+        ValueError: No expert.
     """
 
     def __init__(self, num_experts: int, units: Sequence[int], name: str | None = None, **mlp):
         super().__init__(name=name)
+        if num_experts < 1:
+            raise ValueError(f"num_experts is {num_experts}: at least one expert is needed.")
         self.stacks = [MLP(units, name=f"expert_{i}", **mlp) for i in range(num_experts)]
 
     def call(self, x, training=False):
@@ -35,10 +41,17 @@ class Gate(keras.layers.Layer):
         ``(batch, width)`` to ``(batch, experts)``, each row summing to 1.
     """
 
-    def __init__(self, num_experts: int, units: Sequence[int] = (), name: str | None = None, **mlp):
+    def __init__(
+        self,
+        num_experts: int,
+        units: Sequence[int] = (),
+        penalty: float | str | None = None,
+        name: str | None = None,
+        **mlp,
+    ):
         super().__init__(name=name)
-        self.stack = MLP(units, **mlp)
-        self.logits = keras.layers.Dense(num_experts)
+        self.stack = MLP(units, penalty=penalty, **mlp)
+        self.logits = keras.layers.Dense(num_experts, kernel_regularizer=regularizer(penalty))
 
     def call(self, x, training=False):
         """The share of each expert."""

@@ -7,7 +7,19 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.regularizers import regularizer
 
-ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "silu", "swish", "elu", "selu", "leaky_relu", "prelu", "linear")
+ACTIVATIONS = (
+    "relu",
+    "sigmoid",
+    "tanh",
+    "gelu",
+    "silu",
+    "swish",
+    "elu",
+    "selu",
+    "leaky_relu",
+    "prelu",
+    "linear",
+)
 
 
 def activation_layer(name: str | None) -> keras.layers.Layer:
@@ -46,14 +58,13 @@ class MLP(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        names = [activations] * len(units) if isinstance(activations, str) else list(activations)
+        single = isinstance(activations, str) or not units  # a gate without hidden layers takes any list
+        names = [activations] * len(units) if single else list(activations)
         if len(names) != len(units):
             raise ValueError(
                 f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
             )
-        self.hidden = [
-            keras.layers.Dense(width, kernel_regularizer=regularizer(penalty)) for width in units
-        ]
+        self.hidden = [keras.layers.Dense(width, kernel_regularizer=regularizer(penalty)) for width in units]
         self.norms = [keras.layers.BatchNormalization() for _ in units] if batch_norm else []
         self.activations = [activation_layer(name) for name in names]
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
@@ -87,9 +98,7 @@ class Towers(keras.layers.Layer):
         A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32.
     """
 
-    def __init__(
-        self, names: Sequence[str], units: Sequence[int], penalty: float | str | None = None, **mlp
-    ):
+    def __init__(self, names: Sequence[str], units: Sequence[int], penalty: float | str | None = None, **mlp):
         super().__init__()
         self.names = tuple(names)
         self.stacks = [MLP(units, penalty=penalty, name=f"{name}_tower", **mlp) for name in names]
