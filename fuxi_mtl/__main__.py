@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)  # TensorFlow's notes on its own saving
+    for library in ("absl", "tensorflow"):  # TensorFlow's notes on its own saving and tracing
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         if options.command is not _compare:  # needs no TensorFlow, which takes seconds to import
             _import_models(options.models)

@@ -1,0 +1,58 @@
+"""The README says what is there."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import model_zoo  # noqa: F401  (registers the models)
+from fuxi_mtl import registry
+from fuxi_mtl.__main__ import _parser
+from fuxi_mtl.config import available
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def _model_rows() -> dict[str, list[str]]:
+    section = README.split("## Models")[1].split("##")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row for row in rows}
+
+
+def test_the_table_of_models_is_the_registry():
+    zoo = [name for name in registry.names() if registry.model(name).__module__.startswith("model_zoo")]
+    assert sorted(_model_rows()) == sorted(zoo)
+
+
+def test_each_row_names_an_expid_of_that_model():
+    stanzas = {}
+    for file in (ROOT / "config" / "model_config").glob("*.yaml"):
+        stanzas |= yaml.safe_load(file.read_text())
+    for model, row in _model_rows().items():
+        assert stanzas[row[3].strip("`")]["model"] == model
+
+
+def test_every_expid_in_a_command_exists():
+    expids = available(ROOT / "config").expids
+    own = {"CrossTalk_mine"}
+    for command in re.findall(r"--expid ((?:\w+ ?)+)", README):
+        assert set(command.split()) <= {*expids, *own}, command
+
+
+@pytest.mark.parametrize("command", re.findall(r"python -m fuxi_mtl ([^`#\n]+)", README))
+def test_every_command_of_the_readme_can_be_parsed(command):
+    _parser().parse_args(command.split())
+
+
+def test_the_readmes_own_model_is_a_model(tmp_path):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in block)
+    (tmp_path / "cross_talk.py").write_text(code)
+    try:
+        assert registry.import_models(str(tmp_path)) == ["CrossTalk"]
+        assert "shared_variables" in vars(registry.model("CrossTalk"))
+        assert inspect.getdoc(registry.model("CrossTalk"))
+    finally:
+        registry._MODELS.pop("CrossTalk", None)
