@@ -1,0 +1,107 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fuxi_mtl.dataset import batches_per_epoch, evaluation_batches, training_batches
+from fuxi_mtl.dataset.splits import Split
+from fuxi_mtl.tasks import parse_task
+
+TASKS = [parse_task("ctr", "click"), parse_task("cvr", "buy | click")]
+
+
+def split_of(rows: int, weighted: bool = False) -> Split:
+    """Row i has id i, number i and weight i."""
+    ids = np.arange(rows, dtype=np.int32)[:, None]
+    click = np.arange(rows) % 2
+    events = np.stack([click, click * (np.arange(rows) % 3 == 0)], axis=1).astype(np.float32)
+    weight = np.arange(rows, dtype=np.float32) if weighted else None
+    return Split("train", ids, ids.astype(np.float32), events, weight, ("click", "buy"), None)
+
+
+def passes(split: Split, batch_size: int, epochs: int = 1, **given) -> list:
+    return list(training_batches(split, TASKS, batch_size, epochs=epochs, **given).as_numpy_iterator())
+
+
+def rows_in(batches) -> list[int]:
+    return np.concatenate([inputs["ids"][:, 0] for inputs, *_ in batches]).tolist()
+
+
+@pytest.mark.parametrize("window_bytes", [1 << 30, 64 * 16 * 2])
+def test_every_row_comes_once_a_pass_with_its_own_labels(window_bytes):
+    split = split_of(1000, weighted=True)
+    batches = passes(split, 64, epochs=2, seed=1, window_bytes=window_bytes)
+    per_epoch = batches_per_epoch(1000, 64)
+    assert len(batches) == 2 * per_epoch == 32
+    for epoch in (batches[:per_epoch], batches[per_epoch:]):
+        assert sorted(rows_in(epoch)) == list(range(1000))
+        assert [len(weights) for *_, weights in epoch] == [64] * 15 + [40]
+    for inputs, labels, weights in batches:
+        rows = inputs["ids"][:, 0]
+        np.testing.assert_array_equal(inputs["numeric"][:, 0], rows)
+        np.testing.assert_array_equal(weights, rows)
+        np.testing.assert_array_equal(labels["ctr"], rows % 2)
+        np.testing.assert_array_equal(labels["cvr"], np.where(rows % 2 == 1, rows % 3 == 0, np.nan))
+
+
+def test_each_pass_has_an_order_of_its_own_that_the_seed_decides():
+    split = split_of(500)
+    first = rows_in(passes(split, 50, epochs=2, seed=7))
+    assert first == rows_in(passes(split, 50, epochs=2, seed=7))
+    assert first[:500] != first[500:]
+    assert first != rows_in(passes(split, 50, epochs=2, seed=8))
+
+
+def test_rows_are_shuffled_and_not_only_batches():
+    rows = rows_in(passes(split_of(1000), 100, seed=1))
+    assert np.abs(np.diff(rows[:100])).mean() > 100
+
+
+def test_a_large_table_is_mixed_across_blocks_and_rows():
+    """A window holds 64 of 512 blocks of 20 rows: a batch draws from blocks all over the table."""
+    split = split_of(10_240)
+    row_bytes = 4 + 4 + 8 + 4
+    rows = np.array(rows_in(passes(split, 256, seed=1, window_bytes=64 * 20 * row_bytes)))
+    assert sorted(rows) == list(range(10_240))
+    blocks = rows[:256] // 20
+    assert len(np.unique(blocks)) > 40
+    assert np.ptp(blocks) > 400
+
+
+def test_without_shuffling_rows_keep_their_order():
+    assert rows_in(passes(split_of(100), 30, epochs=2, shuffle=False)) == list(range(100)) * 2
+
+
+def test_rows_without_weights_weigh_one():
+    assert all((weights == 1).all() for *_, weights in passes(split_of(10), 4))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    assert rows_in(passes(split_of(5), 100, shuffle=False)) == list(range(5))
+
+
+def test_batches_have_a_free_first_dimension():
+    inputs, labels, weights = training_batches(split_of(10), TASKS, 4, epochs=1).element_spec
+    assert inputs["ids"].shape.as_list() == [None, 1]
+    assert inputs["ids"].dtype == tf.int32
+    assert labels["cvr"].shape.as_list() == weights.shape.as_list() == [None]
+
+
+def test_evaluation_batches_are_the_inputs_in_order():
+    split = split_of(10)
+    batches = evaluation_batches(split, 4)
+    assert batches.cardinality() == 3
+    seen = list(batches.as_numpy_iterator())
+    assert [len(inputs["ids"]) for inputs in seen] == [4, 4, 2]
+    assert np.concatenate([inputs["numeric"][:, 0] for inputs in seen]).tolist() == list(range(10))
+
+
+def test_features_of_one_kind_only_give_an_empty_other_array():
+    split = dataclasses.replace(split_of(10), numeric=np.zeros((10, 0), np.float32))
+    assert [inputs["numeric"].shape for inputs, *_ in passes(split, 5)] == [(5, 0)] * 2
+
+
+@pytest.mark.parametrize(("rows", "size", "batches"), [(10, 5, 2), (11, 5, 3), (1, 5, 1), (0, 5, 0)])
+def test_batches_per_epoch_counts_the_last_one(rows, size, batches):
+    assert batches_per_epoch(rows, size) == batches

@@ -1,0 +1,202 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuxi_mtl.dataset import DataError, building, cache, load_dataset, writing
+from fuxi_mtl.tasks import parse_task
+
+COLUMNS = {"x": ["a", "b", "a", "c"], "click": [1, 0, 1, 0]}
+FEATURES = [{"name": "x"}]
+TASKS = [parse_task("click", "click")]
+
+
+@pytest.fixture
+def builds(monkeypatch) -> list[int]:
+    """Counts how often data are encoded."""
+    counted: list[int] = []
+    fit = building.fit
+
+    def counting(*arguments):
+        counted.append(1)
+        return fit(*arguments)
+
+    monkeypatch.setattr(building, "fit", counting)
+    return counted
+
+
+def encodings(folder: Path) -> list[Path]:
+    return sorted(folder.glob("encoded/small/encoded-*/"))
+
+
+def test_the_same_options_and_files_are_encoded_once(options, write, builds):
+    stanza = options(write("train.csv", COLUMNS), FEATURES)
+    first, second = (load_dataset(stanza, TASKS, "small", progress=False) for _ in range(2))
+    assert len(builds) == 1
+    assert (first.folder, first.key, first.warnings) == (second.folder, second.key, second.warnings)
+    np.testing.assert_array_equal(first.train.ids, second.train.ids)
+
+
+def test_how_files_are_read_is_no_reason_to_encode_again(options, write, builds):
+    path = write("train.csv", COLUMNS)
+    for block in (1, 2):
+        load_dataset(options(path, FEATURES, data_block_size=block), TASKS, "small", progress=False)
+    assert len(builds) == 1
+
+
+@pytest.mark.parametrize("change", ["option", "label", "condition", "content", "time"])
+def test_any_change_that_matters_is_encoded_again(options, write, builds, change):
+    columns = COLUMNS | {"buy": [1, 0, 0, 0]}
+    path = write("train.csv", columns)
+    tasks = [*TASKS, parse_task("buy", "buy")]
+    labels = ["click", "buy"]
+    load_dataset(options(path, FEATURES, labels), tasks, "small", progress=False)
+    given = {}
+    if change == "option":
+        given["min_categr_count"] = 2
+    elif change == "label":
+        labels = ["click", {"name": "buy", "mask_value": -2}]
+    elif change == "condition":
+        tasks = [*TASKS, parse_task("buy", "buy | click")]
+    elif change == "content":
+        write("train.csv", {name: [*values, values[0]] for name, values in columns.items()})
+    else:
+        os.utime(path, ns=(0, 0))
+    load_dataset(options(path, FEATURES, labels, **given), tasks, "small", progress=False)
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize("name", ["train.ids.npy", "feature_vocab.json", "manifest.json", "train.events.npy"])
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_damaged_cache_is_built_again_with_a_warning(options, write, builds, caplog, name, damage):
+    stanza = options(write("train.csv", COLUMNS), FEATURES)
+    folder = load_dataset(stanza, TASKS, "small", progress=False).folder
+    if damage == "gone":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+    dataset = load_dataset(stanza, TASKS, "small", progress=False)
+    assert len(builds) == 2
+    assert f"is damaged ({name}): building it again" in caplog.text
+    assert dataset.train.ids[:, 0].tolist() == [1, 2, 1, 3]
+
+
+def test_an_error_leaves_nothing_behind(load, tmp_path):
+    with pytest.raises(DataError):
+        load(COLUMNS | {"x": ["1", "2", "3", "x"]}, [{"name": "x", "dtype": "int"}])
+    left = [path.name for path in (tmp_path / "encoded/small").iterdir()]
+    assert all(name.endswith(".lock") for name in left)
+
+
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    from fuxi_mtl.dataset import load_dataset, building
+    from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
+    from fuxi_mtl.tasks import parse_task
+
+    root, action = sys.argv[1:]
+    options = DatasetOptions(
+        data_root=root + "/encoded", train_data=root + "/train.csv",
+        feature_cols=[FeatureOptions("x")], label_col=[LabelOptions("click")],
+    )
+    if action == "hang":
+        import time
+        encode = building._encode
+        def hang(*arguments):
+            encode(*arguments)
+            print("encoding", flush=True)
+            time.sleep(60)
+        building._encode = hang
+    dataset = load_dataset(options, [parse_task("click", "click")], "small", progress=False)
+    print(dataset.folder.name, dataset.train.ids[:, 0].tolist())
+"""
+
+
+def start(folder: Path, action: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), action],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_ended_leaves_nothing_that_looks_complete(write, tmp_path, sent):
+    write("train.csv", COLUMNS)
+    process = start(tmp_path, "hang")
+    assert process.stdout.readline() == "encoding\n"
+    process.send_signal(sent)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not encodings(tmp_path)
+    output, _ = start(tmp_path, "load").communicate(timeout=60)
+    assert output.endswith("[1, 2, 1, 3]\n")
+    assert [path.name for path in (tmp_path / "encoded/small").glob(".building*")] == []
+
+
+def test_two_processes_build_once_and_read_the_same(write, tmp_path):
+    rows = 20_000
+    write("train.csv", {"x": [f"t{i % 977}" for i in range(rows)], "click": [i % 2 for i in range(rows)]})
+    processes = [start(tmp_path, "load") for _ in range(3)]
+    outputs = {process.communicate(timeout=60)[0] for process in processes}
+    assert len(outputs) == 1
+    assert all(process.returncode == 0 for process in processes)
+    assert len(encodings(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(options, write, tmp_path):
+    (tmp_path / "file").write_text("")
+    stanza = options(write("train.csv", COLUMNS), FEATURES, data_root=tmp_path / "file")
+    with pytest.raises(
+        OSError, match=r"cannot be written there .*set data_root to another folder.*file/small"
+    ):
+        load_dataset(stanza, TASKS, "small", progress=False)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(options, write, tmp_path, monkeypatch):
+    def full(self, rows):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writing.ArrayFile, "append", full)
+    with pytest.raises(OSError, match=r"the disk is full \(\d+ MiB free\): make room") as error:
+        load_dataset(options(write("train.csv", COLUMNS), FEATURES), TASKS, "small", progress=False)
+    assert error.value.errno == errno.ENOSPC
+    assert not encodings(tmp_path)
+    assert not list((tmp_path / "encoded/small").glob(".building*"))
+
+
+def test_another_error_of_the_system_is_passed_on(options, write, monkeypatch):
+    def broken(self, rows):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(writing.ArrayFile, "append", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_dataset(options(write("train.csv", COLUMNS), FEATURES), TASKS, "small", progress=False)
+
+
+def test_a_fingerprint_sees_both_ends_and_the_size(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(bytes(300_000))
+    marks = [cache.fingerprint(file)]
+    for content in (bytes(299_999), b"1" + bytes(299_999), bytes(299_999) + b"1"):
+        file.write_bytes(content)
+        marks.append(cache.fingerprint(file))
+    assert len({tuple(mark) for mark in marks}) == 4
+    assert cache.fingerprint(tmp_path / "none") is None
+
+
+def test_encodings_of_other_options_are_left_alone(load, tmp_path):
+    load(COLUMNS, FEATURES)
+    time.sleep(0.01)
+    load(COLUMNS, FEATURES, min_categr_count=2)
+    assert len(encodings(tmp_path)) == 2
