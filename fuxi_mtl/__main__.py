@@ -152,7 +152,7 @@ def _log_file(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
+        logging.getLogger(__name__).critical("%s: %s", type(error).__name__, error)
         raise
     finally:
         logging.getLogger().removeHandler(handler)
@@ -167,9 +167,15 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, function, doc: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=doc, description=doc)
         sub.set_defaults(command=function)
-        sub.add_argument("--config", default="./config/", help="folder with the stanzas (default: %(default)s)")
         sub.add_argument(
-            "--models", action="append", default=[], metavar="PATH", help="file or folder with your own models"
+            "--config", default="./config/", help="folder with the stanzas (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--models",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="file or folder with your own models",
         )
         return sub
 

@@ -67,7 +67,7 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Evaluation @epoch %d - batch %d:", self._epoch(epoch), record["step"])
         for line in log_lines(self.model.tasks, scores):
             logger.info("%s", line)
-        if is_better(value, self.best and self.best["monitor"], self._direction):
+        if is_better(value, None if self.best is None else self.best["monitor"], self._direction):
             logger.info("Save best model: monitor(%s)=%.6f", self._direction, value)
             self._save_best()
             self.best = {**record, "monitor": value}
@@ -129,7 +129,8 @@ class ProgressBar(keras.callbacks.Callback):
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f} {task.fields[speed]:,.0f} rows/s"),
+            TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[speed]:,.0f} rows/s"),
             TimeRemainingColumn(),
         )
         self._started = time.perf_counter()

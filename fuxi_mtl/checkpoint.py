@@ -13,7 +13,7 @@ class CheckpointError(ValueError):
 
 
 def save(model: MultiTaskModel, folder: Path) -> None:
-    """Writes network, optimizer and weighting (all attributes of the model); an older checkpoint stays until the new one is whole."""
+    """Writes network, optimizer and weighting; an older checkpoint stays until the new one is whole."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

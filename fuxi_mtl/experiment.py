@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         scores = _measure_splits(model, dataset, experiment, run)
         _save_results(run, experiment, dataset, model, training, scores)
         if experiment.evaluation.export:
-            export_model(model, run.features, run.saved_model)
+            export_model(model, dataset.encoder, run.saved_model)
     return Run(folder_of(experiment))
 
 
@@ -120,9 +121,11 @@ def _measure_splits(
     return scores
 
 
-def _save_scores(run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]) -> None:
+def _save_scores(
+    run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
+) -> None:
     labels = split.labels(experiment.tasks)
-    arrays = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
+    arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
     arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
     group = groups(split, experiment)
     if group is not None:

@@ -23,7 +23,9 @@ def listing(config_dir: str) -> str:
         f"Datasets in {config_dir}": list(datasets) or ["none"],
         f"Experiments in {config_dir}": list(expids) or ["none"],
     }
-    return "\n\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items())
+    return "\n\n".join(
+        "\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items()
+    )
 
 
 def _model(name: str) -> list[str]:

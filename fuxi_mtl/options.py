@@ -165,7 +165,9 @@ class TrainingOptions:
     monitor: str | dict[str, float] = option(
         "AUC", "Metric to watch: AUC, click_AUC, logloss, or weights such as {AUC: 2, logloss: -1}."
     )
-    monitor_mode: str | None = option(None, "Whether larger is better; known for a plain metric.", ("max", "min"))
+    monitor_mode: str | None = option(
+        None, "Whether larger is better; known for a plain metric.", ("max", "min")
+    )
     early_stop_patience: int = option(2, "Evaluations without improvement before training stops.")
     reduce_lr_on_plateau: bool = option(True, "An evaluation without improvement costs a tenth of the rate.")
     eval_steps: int | None = option(None, "Steps between evaluations; an epoch unless said.")
@@ -189,7 +191,8 @@ class EvaluationOptions:
     group_id: str | None = option(None, "Meta column of gAUC's groups.")
     gauc_weight: str = option("exposures", "What weighs a group in gAUC.", ("exposures", "clicks"))
     threshold: float | str = option(
-        "base_rate", "Threshold of F1, precision, recall and accuracy: a number, base_rate or best_f1 (on validation)."
+        "base_rate",
+        "Threshold of F1, precision, recall and accuracy: a number, base_rate or best_f1 (on validation).",
     )
     eval_batch_size: int = option(8192, "Rows in a step of evaluation.")
     save_predictions: bool = option(True, "Keep the test scores, which `compare` needs for intervals.")

@@ -114,8 +114,8 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     rows = min(plan.steps * len(evaluation.history) * plan.batch_size, dataset.train.rows * plan.epochs)
     return Training(
         evaluation.history,
-        evaluation.best and evaluation.best["step"],
-        evaluation.best and evaluation.best["epoch"],
+        None if evaluation.best is None else evaluation.best["step"],
+        None if evaluation.best is None else evaluation.best["epoch"],
         evaluation.seconds_training,
         rows / evaluation.seconds_training,
     )
@@ -151,7 +151,9 @@ def groups(split: Split, experiment: Experiment) -> np.ndarray | None:
     name = experiment.evaluation.group_id
     if name is None:
         return None
-    return np.unique(split.meta([name])[name].cast(pl.String).fill_null("").to_numpy(), return_inverse=True)[1]
+    return np.unique(split.meta([name])[name].cast(pl.String).fill_null("").to_numpy(), return_inverse=True)[
+        1
+    ]
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ class _Plan:
         options = experiment.training
         batch_size = min(options.batch_size, split.rows)
         if batch_size < options.batch_size:
-            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, split.rows)
+            logger.warning(
+                "batch_size %d: the training data have only %d rows.", options.batch_size, split.rows
+            )
         per_epoch = batches_per_epoch(split.rows, batch_size)
         total = per_epoch * options.epochs
         steps = min(options.eval_steps or per_epoch, total)

@@ -22,9 +22,14 @@ def test_a_failed_run_leaves_nothing_and_keeps_the_older_one(tmp_path):
     folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
     with runs.new_run(folder) as run:
         run.write_json("metrics.json", {"AUC": 0.5})
-    with pytest.raises(KeyboardInterrupt), runs.new_run(folder) as run:
-        run.write_json("metrics.json", {"AUC": 0.9})
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with runs.new_run(folder) as run:
+            run.write_json("metrics.json", {"AUC": 0.9})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
 
@@ -40,7 +45,9 @@ def test_a_new_run_replaces_the_older_one_whole(tmp_path):
 
 def test_nan_is_written_as_null_and_numpy_numbers_as_numbers(tmp_path):
     run = runs.Run(tmp_path)
-    run.write_json("x.json", {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]})
+    run.write_json(
+        "x.json", {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]}
+    )
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 0.25, "c": [3, None]}
 
 
@@ -53,9 +60,9 @@ def test_an_unwritable_model_root_is_named(tmp_path):
 
 def test_a_model_root_that_is_a_file_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("")
-    with pytest.raises(ValueError, match="model_root: cannot write"):
-        with runs.new_run(tmp_path / "checkpoints" / "data" / "MMoE" / "seed_1"):
-            pass
+    folder = tmp_path / "checkpoints" / "data" / "MMoE" / "seed_1"
+    with pytest.raises(ValueError, match="model_root: cannot write"), runs.new_run(folder):
+        pass
 
 
 def test_the_results_line_is_fuxictrs(tmp_path, monkeypatch):
