@@ -9,13 +9,13 @@ HERE = Path(__file__).parent
 PACKAGE = (HERE / "fuxi_mtl" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1]
 
-# Lower bounds are the oldest versions that the tests have passed with; upper bounds keep out the
-# next release that may break something.
+# All lower bounds together were tried on Python 3.10; upper bounds keep out the next release that may
+# break something.
 REQUIRES = [
     "tensorflow>=2.19,<2.22",
     "keras>=3.10,<4",
     "numpy>=2.0,<3",
-    "polars>=1.31,<3",
+    "polars>=1.34,<3",
     "pyarrow>=18,<27",
     "h5py>=3.11,<4",
     "pyyaml>=6.0.1,<7",

@@ -6,13 +6,15 @@ OUT_FOLDER is this script's folder unless said. The same seed gives the same byt
 uniform numbers, whose stream numpy does not change between versions, and every number is written with a fixed
 number of digits.
 
-A request is four exposures to one user, in order of time. With the affinity a of a user's and an item's
-latent vectors, the user's intent i and the standardised price p and age y::
+A request is four exposures to one user, in order of time. Tastes are mostly common to all users, less a
+matter of age, and a little a user's own. With the affinity a of a user's taste and an item's position (which
+follows from its category and its weighted tags), the user's intent i, and the standardised logarithm p of
+the price and age y::
 
-    P(click)             = sigmoid(-1.2 + 1.3 a + 0.6 quality + device + 0.4 sin(2 pi hour / 24))
-    P(cart | click)      = sigmoid(-0.4 + 0.8 a + 0.8 i - 0.7 p)
-    P(conversion | cart) = sigmoid(-0.2 + 1.0 i - 0.4 p + 0.5 y)
-    watch time, minutes  = exp(0.2 + 0.5 a + 0.3 noise), of clicked rows
+    P(click)             = sigmoid(-1.4 + 1.8 a + 0.3 quality + device + 0.5 sin(2 pi hour / 24))
+    P(cart | click)      = sigmoid(0.6 a + 0.4 i - 1.0 p)
+    P(conversion | cart) = sigmoid(0.2 + 0.4 i - 0.6 p + 0.9 y)
+    watch time, minutes  = exp(-0.7 + 0.4 a + 0.3 noise), of clicked rows
 """
 
 import argparse
@@ -27,7 +29,7 @@ EXPOSURES = 4  # of a request
 LATE_ITEMS = 10  # exist only after the training requests
 CATEGORIES = np.array(["books", "games", "garden", "kitchen", "music", "shoes", "sports", "toys"])
 DEVICES = np.array(["mobile", "desktop", "tablet"])
-DEVICE_EFFECT = np.array([0.3, 0.0, -0.3])
+DEVICE_EFFECT = np.array([0.4, 0.0, -0.4])
 MAX_TAGS, MAX_RECENT = 4, 5
 
 
@@ -76,10 +78,12 @@ def make_world(draws: Draws) -> World:
     weights = np.round(0.2 + 0.8 * draws.uniform((ITEMS, MAX_TAGS)), 1)
     weights = weights * (np.arange(MAX_TAGS) < count[:, None])
     blend = np.einsum("it,itd->id", weights, meanings[tags]) / weights.sum(1, keepdims=True)
+    age = draws.integers(16, 80, USERS)
+    common, by_age = draws.normal(LATENT), draws.normal(LATENT)
     return World(
-        taste=draws.normal(USERS, LATENT),
+        taste=common + 0.6 * standardised(age)[:, None] * by_age + 0.4 * draws.normal(USERS, LATENT),
         intent=draws.normal(USERS),
-        age=draws.integers(16, 80, USERS),
+        age=age,
         age_known=draws.happens(0.9, USERS),
         position=0.8 * centres[category] + 0.8 * blend,
         quality=draws.normal(ITEMS),
@@ -157,12 +161,12 @@ def draw_outcomes(draws, world, affinity, user, item, device, hour) -> dict[str,
     intent, age = world.intent[user], standardised(world.age)[user]
     price = standardised(np.log(world.price))[item]
     rows = len(item)
-    by_hour = 0.4 * np.sin(2 * np.pi * hour / 24)
-    attraction = -1.2 + 1.3 * affinity + 0.6 * world.quality[item] + DEVICE_EFFECT[device] + by_hour
+    by_hour = 0.5 * np.sin(2 * np.pi * hour / 24)
+    attraction = -1.4 + 1.8 * affinity + 0.3 * world.quality[item] + DEVICE_EFFECT[device] + by_hour
     click = draws.happens(sigmoid(attraction), rows)
-    cart = click & draws.happens(sigmoid(-0.4 + 0.8 * affinity + 0.8 * intent - 0.7 * price), rows)
-    conversion = cart & draws.happens(sigmoid(-0.2 + intent - 0.4 * price + 0.5 * age), rows)
-    minutes = np.exp(0.2 + 0.5 * affinity + 0.3 * draws.normal(rows))
+    cart = click & draws.happens(sigmoid(0.6 * affinity + 0.4 * intent - price), rows)
+    conversion = cart & draws.happens(sigmoid(0.2 + 0.4 * intent - 0.6 * price + 0.9 * age), rows)
+    minutes = np.exp(-0.7 + 0.4 * affinity + 0.3 * draws.normal(rows))
     # Not yet known for some clicked rows; a watch time needs a click.
     known = ~click | draws.happens(0.97, rows)
     watched = click & draws.happens(0.95, rows)
