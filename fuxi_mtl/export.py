@@ -1,0 +1,127 @@
+"""A trained model as a SavedModel that takes raw features, for servers that know TensorFlow only."""
+
+import keyword
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.serving import PADDED, RAGGED, TEXT, GraphEncoder
+
+logger = logging.getLogger(__name__)
+
+
+class ExportError(ValueError):
+    """A model cannot be exported."""
+
+
+def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) -> None:
+    """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
+
+    Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression:
+
+    * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers, int64 for
+      features of dtype int and for ids, text for the rest. A bag and its weights are texts as in a csv file
+      (``a^b^c``); a dense vector is ``(batch, length)``.
+    * ``serve_lists``, if there are bags, takes these as padded lists ``(batch, length)`` instead: behind the
+      last member, members are missing.
+    * ``from_ids`` takes an encoded batch, ``ids`` and ``numeric``.
+
+    A missing text is ``""``, a missing number NaN, a missing integer the smallest int64. Beside the signatures,
+    the loaded object has a function ``serve_ragged`` that takes a dict with ragged bags.
+
+    Example::
+
+        served = tf.saved_model.load("saved_model").signatures["serving_default"]
+        served(user_id=tf.constant(["u0042"]), age=tf.constant([34.0]))["ctr_pred"]
+
+    Args:
+        model: A built model; it is exported in the precision that it was built with.
+        encoder: The encoding that it was trained with.
+        folder: Where it goes. An older SavedModel there is replaced once the new one is whole.
+
+    Raises:
+        ExportError: The encoder is not the model's, or the folder holds something else or cannot be written.
+    """
+    if encoder.feature_map != model.features:
+        raise ExportError("the encoder belongs to other features than the model: load both from one run.")
+    folder = Path(folder)
+    if folder.exists() and not _is_replaceable(folder):
+        raise ExportError(f"{folder} exists and is no SavedModel: name a new folder.")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        served, signatures = served_module(model, encoder)
+        tf.saved_model.save(served, str(partial), signatures=signatures)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise ExportError(f"cannot write {folder} ({reason}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def served_module(model: MultiTaskModel, encoder: Encoder) -> tuple[tf.Module, dict[str, Any]]:
+    """What is saved: the encoding's tables with the variables that predictions need, and the signatures."""
+    served = tf.Module(name="served")
+    served.encoding = GraphEncoder(encoder)
+    names = input_names(encoder.raw_columns)
+
+    def predictions(inputs):
+        probabilities = model.probabilities(model(inputs, training=False))
+        return {f"{task}_pred": tf.cast(values, tf.float32) for task, values in probabilities.items()}
+
+    def traced(function, specs):
+        # A signature calls its inputs by the names of the specs.
+        named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
+        return tf.function(function).get_concrete_function(named)
+
+    def from_raw(inputs):
+        return predictions(served.encoding({column: inputs[name] for column, name in names.items()}))
+
+    def raw_specs(bags):
+        return {names[column]: spec for column, spec in served.encoding.specs(bags).items()}
+
+    signatures = {
+        "serving_default": traced(from_raw, raw_specs(TEXT)),
+        "from_ids": traced(predictions, served.encoding.encoded_specs),
+    }
+    if served.encoding.has_bags:
+        signatures["serve_lists"] = traced(from_raw, raw_specs(PADDED))
+        served.serve_ragged = tf.function(from_raw, input_signature=[raw_specs(RAGGED)])
+    # Only these, because the model itself would bring its optimizer along.
+    served.network = list(signatures["from_ids"].graph.variables)
+    return served, signatures
+
+
+def input_names(columns: Iterable[str]) -> dict[str, str]:
+    """The name of each raw column as an input: TensorFlow allows letters, digits and underscores only.
+
+    Example:
+        >>> input_names(["age", "user id", "7day"])
+        {'age': 'age', 'user id': 'user_id', '7day': 'arg_7day'}
+    """
+    names: dict[str, str] = {}
+    for column in columns:
+        plain = re.sub(r"\W", "_", column, flags=re.ASCII)
+        if not re.match(r"[A-Za-z]", plain) or keyword.iskeyword(plain) or plain == "self":
+            plain = f"arg_{plain}"
+        name, number = plain, 2
+        while name in names.values():
+            name, number = f"{plain}_{number}", number + 1
+        names[column] = name
+        if name != column:
+            logger.warning("The exported model calls column %r %r: inputs have plain names.", column, name)
+    return names
+
+
+def _is_replaceable(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / "saved_model.pb").is_file() or not any(folder.iterdir()))

@@ -1,0 +1,236 @@
+"""The SavedModel: raw rows in, the model's own predictions out, and nothing of the training inside."""
+
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+import tensorflow as tf
+
+import model_zoo  # noqa: F401  (registers the models)
+from fuxi_mtl import registry
+from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.export import ExportError, export_model, input_names
+from fuxi_mtl.options import FeatureOptions
+from tests import raw_rows
+
+PLAIN_TENSORFLOW = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+raw = dict(np.load(sys.argv[2], allow_pickle=True))
+served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+scores = served(**{name: tf.constant(x.tolist() if x.dtype == object else x) for name, x in raw.items()})
+np.savez(sys.argv[3], **{name: x.numpy() for name, x in scores.items()})
+assert not {"fuxi_mtl", "model_zoo", "polars"} & set(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Encoder:
+    return raw_rows.fitted(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    return raw_rows.frame(257, seed=3, unseen=True)
+
+
+@pytest.fixture(scope="module")
+def trained(encoder, rows):
+    """A model with an optimizer that has moved, as at the end of a run."""
+    model = raw_rows.model_for(encoder)
+    model.compile(optimizer="adam")
+    ids, numeric = encoder.encode(rows)
+    labels = {task.name: np.ones(len(ids), np.float32) for task in model.tasks}
+    batch = ({"ids": ids, "numeric": numeric}, labels, np.ones(len(ids), np.float32))
+    model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(trained, encoder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "saved_model"
+    export_model(trained, encoder, folder)
+    return folder
+
+
+def predictions(model, encoder: Encoder, rows: pl.DataFrame) -> dict[str, np.ndarray]:
+    ids, numeric = encoder.encode(rows)
+    scores = model.predict({"ids": ids, "numeric": numeric}, verbose=0)
+    return {f"{name}_pred": values for name, values in scores.items()}
+
+
+def assert_close(scores: dict, expected: dict[str, np.ndarray], tolerance: float = 1e-6) -> None:
+    assert scores.keys() == expected.keys()
+    for name, values in expected.items():
+        scored = np.asarray(scores[name])
+        assert scored.dtype == np.float32
+        assert scored.shape == values.shape
+        np.testing.assert_allclose(scored, values, rtol=0, atol=tolerance, err_msg=name)
+        assert len(values) < 2 or values.std() > 1e-4, "these rows would not show a difference"
+
+
+def tensors(raw: dict) -> dict:
+    return {name: tf.constant(x) if isinstance(x, np.ndarray) else x for name, x in raw.items()}
+
+
+@pytest.mark.parametrize("name", ["SingleTask", "ShareBottom", "MMoE", "PLE", "ESMM", "ESM2"])
+def test_every_model_gives_its_predictions_from_raw_rows(name, encoder, rows, tmp_path):
+    if name == "ESM2":
+        pytest.skip("needs three events; its network is built from the same layers")
+    model = raw_rows.model_for(encoder, name)
+    export_model(model, encoder, tmp_path / name)
+    served = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
+    assert_close(served(**tensors(raw_rows.texts(rows))), predictions(model, encoder, rows))
+
+
+def test_every_signature_gives_the_same_predictions(trained, encoder, rows, folder):
+    loaded = tf.saved_model.load(str(folder))
+    assert set(loaded.signatures) == {"serving_default", "serve_lists", "from_ids"}
+    expected = predictions(trained, encoder, rows)
+    ids, numeric = encoder.encode(rows)
+    assert_close(loaded.signatures["serving_default"](**tensors(raw_rows.texts(rows))), expected)
+    assert_close(loaded.signatures["serve_lists"](**tensors(raw_rows.padded(rows))), expected)
+    assert_close(loaded.signatures["from_ids"](ids=tf.constant(ids), numeric=tf.constant(numeric)), expected)
+    assert_close(loaded.serve_ragged(raw_rows.ragged(rows)), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 256])
+def test_a_batch_of_any_size_is_served(batch, trained, encoder, rows, folder):
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    some = rows[:batch]
+    assert_close(served(**tensors(raw_rows.texts(some))), predictions(trained, encoder, some))
+
+
+def test_a_process_that_imports_tensorflow_only_serves_raw_strings(trained, encoder, rows, folder, tmp_path):
+    np.savez(tmp_path / "raw.npz", **raw_rows.texts(rows))
+    script = tmp_path / "serve.py"
+    script.write_text(PLAIN_TENSORFLOW)
+    command = [sys.executable, "-I", str(script), str(folder), str(tmp_path / "raw.npz"), str(tmp_path / "scores.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "scores.npz") as scores:
+        assert_close(dict(scores), predictions(trained, encoder, rows))
+
+
+def test_inputs_are_the_raw_columns_in_their_types_and_outputs_the_tasks(encoder, folder):
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    inputs = served.structured_input_signature[1]
+    assert set(inputs) == set(encoder.raw_columns)
+    assert not {"click", "buy"} & set(inputs)
+    assert inputs["user"].dtype == inputs["tags"].dtype == inputs["tag_weights"].dtype == tf.string
+    assert inputs["item"].dtype == inputs["slot"].dtype == tf.int64
+    assert inputs["age"].dtype == inputs["income"].dtype == inputs["vector"].dtype == tf.float32
+    assert inputs["vector"].shape.as_list() == [None, 2]
+    assert set(served.structured_outputs) == {"ctr_pred", "cvr_pred", "ctcvr_pred"}
+
+
+def test_nothing_of_optimizer_weighting_and_metrics_is_in_the_file(trained, folder):
+    saved = [name for name, _ in tf.train.list_variables(str(folder / "variables" / "variables"))]
+    variables = [name for name in saved if "VARIABLE_VALUE" in name]
+    network = [name for name in variables if name.startswith("network/")]
+    scales = [name for name in variables if name.startswith("encoding/scales/")]
+    assert sorted(network + scales) == sorted(variables)
+    # Every weight of the network but the states that only training has.
+    assert len(network) == len(trained.weights)
+    size = sum(file.stat().st_size for file in (folder / "variables").iterdir())
+    weights = 4 * sum(int(np.prod(v.shape)) for v in trained.weights)
+    assert size < weights + 10_000 < 4 * 3 * trained.count_params()
+    assert b"adam" not in (folder / "saved_model.pb").read_bytes().lower()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_of_mixed_precision_is_exported_in_it_and_gives_float32(policy, encoder, rows, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = raw_rows.model_for(encoder)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    export_model(model, encoder, tmp_path / "mixed")
+    served = tf.saved_model.load(str(tmp_path / "mixed")).signatures["serving_default"]
+    some = rows[:32]
+    assert_close(served(**tensors(raw_rows.texts(some))), predictions(model, encoder, some), tolerance=5e-3)
+
+
+def test_without_bags_there_is_nothing_to_give_as_lists(tmp_path):
+    encoder = raw_rows.fitted(tmp_path, [FeatureOptions("user"), FeatureOptions("age", type="numeric")])
+    export_model(raw_rows.model_for(encoder), encoder, tmp_path / "plain")
+    loaded = tf.saved_model.load(str(tmp_path / "plain"))
+    assert set(loaded.signatures) == {"serving_default", "from_ids"}
+    assert not hasattr(loaded, "serve_ragged")
+
+
+def test_columns_whose_names_tensorflow_refuses_get_plain_ones(tmp_path, caplog):
+    columns = ["user id", "7day", "user_id", "Stück", "from", "self", "_x", "标签", "价格"]
+    rows = pl.DataFrame({name: ["a", "b", "b", ""] for name in columns} | {"click": ["0", "1", "0", "1"], "buy": "0"})
+    rows.write_csv(tmp_path / "odd.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_rows, "frame", lambda *_, **__: rows)
+        encoder = raw_rows.fitted(tmp_path, [FeatureOptions(name) for name in columns])
+    model = raw_rows.model_for(encoder)
+    with caplog.at_level(logging.WARNING):
+        export_model(model, encoder, tmp_path / "odd")
+    assert "calls column 'user id' 'user_id'" in caplog.text
+    names = input_names(columns)
+    assert names["user id"] == "user_id"
+    assert names["user_id"] == "user_id_2"
+    assert len(set(names.values())) == len(columns)
+    served = tf.saved_model.load(str(tmp_path / "odd")).signatures["serving_default"]
+    raw = {names[name]: tf.constant(rows[name].to_list()) for name in columns}
+    assert_close(served(**raw), predictions(model, encoder, rows))
+
+
+def test_a_vector_of_a_wrong_length_does_not_fit_the_signature(rows, folder):
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    raw = tensors(raw_rows.texts(rows)) | {"vector": tf.zeros([len(rows), 3])}
+    with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
+        served(**raw)
+
+
+def test_an_older_export_is_replaced_and_a_folder_of_something_else_is_not(trained, encoder, folder, tmp_path):
+    target = tmp_path / "model"
+    export_model(trained, encoder, target)
+    export_model(trained, encoder, target)
+    assert (target / "saved_model.pb").is_file()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep me")
+    with pytest.raises(ExportError, match="notes exists and is no SavedModel"):
+        export_model(trained, encoder, tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "keep me"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(trained, encoder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot write .*file/model"):
+        export_model(trained, encoder, tmp_path / "file" / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failure_while_saving_leaves_the_older_export_as_it_was(trained, encoder, tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    export_model(trained, encoder, target)
+    before = sorted(path.name for path in target.rglob("*"))
+
+    def full(served, path, signatures):
+        Path(path, "saved_model.pb").write_text("half")
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        export_model(trained, encoder, target)
+    assert sorted(path.name for path in target.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_encoder_of_other_features_is_refused(trained, encoder, tmp_path):
+    other = replace(encoder, feature_map=replace(encoder.feature_map, dataset_id="other"))
+    with pytest.raises(ExportError, match="other features"):
+        export_model(trained, other, tmp_path / "model")
