@@ -108,8 +108,8 @@ def evaluate(
         predictions: ``(rows,)`` by task name, probabilities or values.
         options: Which metrics, and how.
         groups: Group of each row for gAUC.
-        thresholds: Decision thresholds by task name, such as those chosen on validation. None follows
-            ``options.threshold``; with ``best_f1`` the best of these very rows.
+        thresholds: Under ``best_f1`` the thresholds that validation chose, by task name; without them the
+            best of these very rows. ``base_rate`` and a number never need them.
     """
     scores = Scores()
     blamed: dict[str, str] = {}
@@ -117,7 +117,7 @@ def evaluate(
     for task, names in by_task.items():
         rows = _Rows(*metrics.observed(labels[task], predictions[task], groups))
         if any(METRICS[name].uses == "threshold" for name in names):
-            given = (thresholds or {}).get(task)
+            given = (thresholds or {}).get(task) if options.threshold == "best_f1" else None
             scores.thresholds[task] = _threshold(options.threshold, rows) if given is None else given
         for name in names:
             if _measure(scores, task, METRICS[name], rows, options):

@@ -125,6 +125,13 @@ def test_the_best_f1_threshold_of_validation_is_applied_to_test():
     assert test.values["ctr_F1"] == metrics.f1(test_labels["ctr"], test_predictions["ctr"], threshold)
 
 
+def test_the_base_rate_is_that_of_the_rows_measured_even_after_a_validation():
+    options = EvaluationOptions(metrics=["F1"], threshold="base_rate")
+    labels, predictions = exposures()
+    scores = evaluate([CTR], labels, predictions, options, thresholds={"ctr": 0.99})
+    assert (predictions["ctr"] >= scores.thresholds["ctr"]).sum() == labels["ctr"].sum()
+
+
 def test_thresholds_are_a_number_or_follow_the_base_rate():
     labels, predictions = exposures()
     fixed = evaluate([CTR], labels, predictions, EvaluationOptions(metrics=["F1"], threshold=0.25))

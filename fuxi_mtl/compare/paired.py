@@ -145,7 +145,7 @@ class Paired:
             except ValueError as error:
                 reasons[column] = str(error)
         values = replicates(statistics, self._reference[1])
-        for mean in set(self._columns) & metrics.METRICS.keys():
+        for mean in (column for column in self._columns if column in metrics.METRICS):
             parts = [key for key in run.metrics["test"] if _is_part(key, mean, run)]
             if missing := [key for key in parts if key not in values]:
                 reasons[mean] = reasons[missing[0]]
@@ -196,7 +196,7 @@ def _statistic(tested: _Tested, task: str, name: str) -> Statistic:
 def _other_rows(reference: _Tested, tested: _Tested) -> str:
     """Why two runs were not tested on the same rows; empty if they were."""
     who = f"{tested.run.expid} seed {tested.run.seed}"
-    for key in reference.scores.keys() & tested.scores.keys():
+    for key in (key for key in reference.scores if key in tested.scores):
         ours, theirs = reference.scores[key], tested.scores[key]
         if len(ours) != len(theirs):
             return f"{who} was tested on {len(theirs)} rows, {reference.run.expid} on {len(ours)}"

@@ -67,7 +67,8 @@ class StoredRun:
         if not path.is_file():
             return {}
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # numpy leaves a damaged file open if it opened it itself.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error

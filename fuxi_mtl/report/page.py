@@ -40,6 +40,7 @@ tbody tr:hover > td.best { background: var(--best); }
 .best .sd { color: inherit; }
 .worse { color: var(--bad); } .sure { font-weight: 650; }
 .plot { padding: 12px 14px; } .plot svg { max-width: 100%; height: auto; display: block; }
+@media (max-width: 900px) { .plot { overflow-x: auto; } .plot svg { max-width: none; } }
 .key { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 10px 16px 0; font-size: 13.5px; }
 .key svg { vertical-align: middle; margin-right: 6px; }
 footer { margin-top: 44px; color: var(--soft); font-size: 13px; }

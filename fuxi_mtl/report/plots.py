@@ -120,10 +120,11 @@ def _curve(run: StoredRun, kind: str, name: str) -> tuple[list[float], list[floa
 
 
 def _panels(count: int, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A row of up to four panels, then the next row."""
-    across = min(4, count)
-    down = -(-count // across)
-    figure = Figure(figsize=(3.4 * across + (1.2 if share_y else 0), height * down), layout="constrained")
+    """Rows of up to four panels, as even as they can be."""
+    down = -(-count // 4)
+    across = -(-count // down)
+    width = min(4.2, 12.6 / across)
+    figure = Figure(figsize=(width * across + (1.2 if share_y else 0), height * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=share_y).ravel()
     for axes in grid[count:]:
         axes.set_visible(False)
