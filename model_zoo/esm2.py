@@ -1,6 +1,7 @@
 """ESM2: conversions through a decisive action, such as the cart, or past it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
@@ -59,7 +60,7 @@ class ESM2(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         self.funnel = Funnel(towers_of(_with_branches(tasks)))
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,

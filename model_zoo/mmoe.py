@@ -1,6 +1,7 @@
 """MMoE: shared experts, and for each task a gate that mixes them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.layers import FeatureEmbedding, GatedExperts, Towers
 from fuxi_mtl.model import MultiTaskModel
@@ -54,7 +55,7 @@ class MMoE(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,

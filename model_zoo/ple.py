@@ -1,6 +1,7 @@
 """PLE: private and shared experts in levels; one level is CGC."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.layers import ExtractionLevels, FeatureEmbedding, Towers
 from fuxi_mtl.model import MultiTaskModel
@@ -58,7 +59,7 @@ class PLE(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,

@@ -1,6 +1,7 @@
 """Shared-Bottom: one stack for all tasks, a tower for each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.layers import FeatureEmbedding, SharedBottom, Towers
 from fuxi_mtl.model import MultiTaskModel
@@ -46,7 +47,7 @@ class ShareBottom(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,

@@ -1,6 +1,7 @@
 """SingleTask: one private network a task, the baseline that sharing has to beat."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.model import MultiTaskModel
@@ -40,7 +41,7 @@ class SingleTask(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,
