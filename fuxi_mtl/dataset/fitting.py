@@ -48,9 +48,11 @@ class Observer:
     def _observe(self, entries: pl.Series) -> None:
         rule = self.input.rule
         if isinstance(rule, Vocabulary):
-            tokens = rule.tokens(entries)
+            tokens, rows = rule.distinct(entries)
+            counts = pl.Series(np.bincount(rows, minlength=len(tokens)))
             # An empty member of a bag is padding, no token.
-            self.counts.observe(tokens if self.input.bag is None else tokens.filter(tokens != raw.MISSING))
+            real = tokens != raw.MISSING if self.input.bag else tokens.is_not_null()
+            self.counts.observe(tokens.filter(real), counts.filter(real))
         elif isinstance(rule, Number) and self.input.options.normalizer:
             self.moments.observe(rule.filled(entries))
         elif isinstance(rule, Buckets):

@@ -31,6 +31,18 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
     return entries.cast(pl.String).fill_null(MISSING)
 
 
+def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """The different entries and, for each row, which of them it holds.
+
+    What is costly for texts is done once for each different one: entries mostly repeat.
+    """
+    if entries.dtype in (pl.Categorical, pl.Enum):
+        entries = entries.cast(pl.String)
+    encoded = entries.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode("encode")
+    values = pl.Series(entries.name, pl.from_arrow(encoded.dictionary))
+    return values, encoded.indices.to_numpy()
+
+
 def is_missing(entries: pl.Series) -> np.ndarray:
     """Whether each entry is missing, as booleans."""
     missing = entries.is_null()

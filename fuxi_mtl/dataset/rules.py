@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.errors import BadEntryError
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,14 @@ class Vocabulary:
 
     def apply(self, entries: pl.Series, tokens: pl.Enum) -> np.ndarray:
         """Ids ``(rows,)`` int32."""
+        found, rows = self.distinct(entries)
         # The code of a token in an Enum is its position.
-        codes = self.tokens(entries).cast(tokens, strict=False).to_physical().cast(pl.Int32)
-        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()
+        codes = found.cast(tokens, strict=False).to_physical().cast(pl.Int32)
+        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()[rows]
 
-    def tokens(self, entries: pl.Series) -> pl.Series:
-        """Entries as text."""
-        return _filled_tokens(entries, self.dtype, self.fill_na)
+    def distinct(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
+        """The tokens of the different entries, and which of them each row holds."""
+        return _distinct_tokens(entries, self.dtype, self.fill_na)
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class HashBuckets:
         """Ids ``(rows,)`` int32."""
         import tensorflow as tf  # Only hashing needs it, and it takes seconds to import.
 
-        names = _filled_tokens(entries, self.dtype, self.fill_na).rename("token").to_frame()
-        distinct = names.unique()
-        found = tf.strings.to_hash_bucket_fast(distinct["token"].to_list(), self.buckets).numpy() + 1
-        table = distinct.with_columns(pl.Series("id", found, pl.Int32))
-        return names.join(table, on="token", how="left", maintain_order="left")["id"].to_numpy()
+        found, rows = _distinct_tokens(entries, self.dtype, self.fill_na)
+        if not len(found):
+            return np.zeros(0, np.int32)
+        buckets = tf.strings.to_hash_bucket_fast(found.to_list(), self.buckets).numpy()
+        return (buckets + 1).astype(np.int32)[rows]
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,14 @@ Rule = Vocabulary | HashBuckets | Buckets | Ids | Number
 RULES: dict[str, type] = {rule.__name__: rule for rule in (Vocabulary, HashBuckets, Buckets, Ids, Number)}
 
 
-def _filled_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> pl.Series:
-    text = raw.tokens(entries, dtype)
-    return text if fill_na is None else text.replace(raw.MISSING, fill_na)
+def _distinct_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> tuple[pl.Series, np.ndarray]:
+    values, rows = raw.distinct(entries)
+    try:
+        tokens = raw.tokens(values, dtype)
+    except BadEntryError as error:
+        first = int(np.argmax(rows == error.index))
+        raise BadEntryError(error.column, first, error.value, error.wanted) from None
+    return (tokens if fill_na is None else tokens.replace(raw.MISSING, fill_na)), rows
 
 
 def _filled_numbers(entries: pl.Series, fill_na: float | None) -> np.ndarray:

@@ -7,6 +7,7 @@ import polars as pl
 
 COMPACT_ROWS = 1_000_000
 SAMPLE_ROWS = 1 << 22
+_COUNTS = {"token": pl.String, "count": pl.Int64}
 
 
 @dataclass
@@ -16,9 +17,9 @@ class TokenCounts:
     parts: list[pl.DataFrame] = field(default_factory=list)
     pending: int = 0
 
-    def observe(self, tokens: pl.Series) -> None:
-        """Counts the tokens of a block."""
-        self.parts.append(tokens.rename("token").to_frame().group_by("token").agg(pl.len().alias("count")))
+    def observe(self, tokens: pl.Series, counts: pl.Series) -> None:
+        """Adds the counts of a block; a token may come more than once."""
+        self.parts.append(pl.DataFrame({"token": tokens, "count": counts}, schema_overrides=_COUNTS))
         self.pending += self.parts[-1].height
         if self.pending > COMPACT_ROWS:
             self.parts, self.pending = [self.total()], 0
@@ -26,13 +27,13 @@ class TokenCounts:
     def total(self) -> pl.DataFrame:
         """Tokens and their counts."""
         if not self.parts:
-            return pl.DataFrame(schema={"token": pl.String, "count": pl.UInt32})
+            return pl.DataFrame(schema=_COUNTS)
         return pl.concat(self.parts).group_by("token").agg(pl.col("count").sum())
 
 
 def frequent_tokens(counts: list[TokenCounts], least: int, reserved: tuple[str, ...]) -> tuple[str, ...]:
     """Tokens seen at least ``least`` times in all, most frequent first, ties in the order of the text."""
-    total = pl.concat([each.total().cast({"count": pl.Int64}) for each in counts])
+    total = pl.concat([each.total() for each in counts])
     total = total.group_by("token").agg(pl.col("count").sum())
     total = total.filter((pl.col("count") >= least) & ~pl.col("token").is_in(list(reserved)))
     return tuple(total.sort("count", "token", descending=[True, False])["token"].to_list())

@@ -26,17 +26,17 @@ def test_counts_are_compacted_without_losing_any(monkeypatch):
     monkeypatch.setattr(statistics, "COMPACT_ROWS", 5)
     counts = TokenCounts()
     for _ in range(10):
-        counts.observe(pl.Series(["a", "b", "c", "a"]))
+        counts.observe(pl.Series(["a", "b", "c", "a"]), pl.Series([1, 1, 1, 1]))
         assert counts.pending <= 8
     assert dict(counts.total().iter_rows()) == {"a": 20, "b": 10, "c": 10}
 
 
 def test_tokens_of_several_columns_are_counted_together():
     first, second = TokenCounts(), TokenCounts()
-    first.observe(pl.Series(["a", "b"]))
-    second.observe(pl.Series(["b", "c", "pad"]))
+    first.observe(pl.Series(["a", "b"]), pl.Series([1, 1]))
+    second.observe(pl.Series(["b", "c", "pad"]), pl.Series([1, 1, 9]))
     assert frequent_tokens([first, second, TokenCounts()], 1, ("pad",)) == ("b", "a", "c")
-    assert frequent_tokens([first, second], 2, ()) == ("b",)
+    assert frequent_tokens([first, second], 2, ("pad",)) == ("b",)
 
 
 def test_a_sample_that_grows_too_large_keeps_every_second_number(monkeypatch):
