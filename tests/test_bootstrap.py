@@ -1,0 +1,112 @@
+"""The paired bootstrap against metrics recomputed on every resample."""
+
+import numpy as np
+import pytest
+
+from fuxi_mtl import metrics
+from fuxi_mtl.compare.bootstrap import MAX_UNITS, replicates, resampling, statistic
+
+
+def small_data(rows=1500, rate=0.3):
+    rng = np.random.default_rng(8)
+    labels = (rng.random(rows) < rate).astype(np.float32)
+    predictions = np.clip(0.4 * labels + 0.6 * rng.random(rows), 0.01, 0.99).astype(np.float32)
+    labels[::7] = np.nan
+    return labels, predictions
+
+
+def counted(drawn, resample):
+    return drawn.surplus[resample].astype(np.int64) + 1
+
+
+def exact(name, labels, predictions, weights, **arguments):
+    """The metric of one resample, recomputed from scratch with the draws as weights."""
+    rows = np.repeat(np.arange(len(labels)), weights)
+    arguments = {
+        key: value[rows] if isinstance(value, np.ndarray) else value for key, value in arguments.items()
+    }
+    value = metrics.METRICS[name].function(labels[rows], predictions[rows], **arguments)
+    return value.value if name == "gAUC" else value
+
+
+@pytest.mark.parametrize("name", ["logloss", "PCOC", "MAE", "RMSE", "precision", "recall", "F1", "accuracy"])
+def test_a_resampled_sum_is_the_metric_of_the_resample(name):
+    labels, predictions = small_data()
+    threshold = {"threshold": 0.5} if metrics.METRICS[name].uses == "threshold" else {}
+    built = statistic(name, labels, predictions, **threshold)
+    drawn = resampling(len(labels), resamples=20)
+    values = replicates({name: built}, drawn)[name]
+    expected = [exact(name, labels, predictions, counted(drawn, i), **threshold) for i in range(20)]
+    assert values == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("AUC", 0.03), ("KS", 0.15)])
+@pytest.mark.parametrize(("rows", "rate"), [(1500, 0.3), (3000, 0.015)])
+def test_metrics_that_are_no_sums_vary_as_those_of_the_resamples(name, tolerance, rows, rate):
+    labels, predictions = small_data(rows, rate)
+    drawn = resampling(len(labels), resamples=200)
+    values = replicates({name: statistic(name, labels, predictions)}, drawn)[name]
+    expected = [exact(name, labels, predictions, counted(drawn, i)) for i in range(200)]
+    assert values.std() == pytest.approx(np.std(expected), rel=tolerance)
+    assert np.corrcoef(values, expected)[0, 1] > 1 - tolerance
+
+
+def test_ece_keeps_the_bins_of_all_rows():
+    labels, predictions = small_data()
+    built = statistic("ECE", labels, predictions)
+    assert built.value() == pytest.approx(metrics.ece(labels, predictions))
+    drawn = resampling(len(labels), resamples=3)
+    seen = ~np.isnan(labels)
+    bin_of = metrics.equal_bins(predictions[seen])
+    for i, value in enumerate(replicates({"ECE": built}, drawn)["ECE"]):
+        weights = counted(drawn, i)[seen]
+        gaps = np.bincount(bin_of, weights * (predictions - labels)[seen])
+        assert value == pytest.approx(np.abs(gaps).sum() / weights.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["AUC", "KS", "ECE", "logloss"])
+def test_without_both_classes_a_resampled_metric_is_nan_or_defined_but_never_a_crash(name):
+    for labels in (np.full(3, np.nan, np.float32), np.ones(3, np.float32)):
+        built = statistic(name, labels, np.array([0.1, 0.2, 0.3], np.float32))
+        assert replicates({name: built}, resampling(3, resamples=4))[name].shape == (4,)
+
+
+@pytest.mark.parametrize("weight", ["exposures", "clicks"])
+def test_gauc_is_resampled_by_whole_groups(weight):
+    labels, predictions = small_data()
+    groups = np.random.default_rng(3).integers(0, 60, len(labels))
+    built = statistic("gAUC", labels, predictions, groups=groups, gauc_weight=weight)
+    assert built.value() == pytest.approx(metrics.gauc(labels, predictions, groups, weight).value)
+    drawn = resampling(len(labels), groups, resamples=5)
+    values = replicates({"gAUC": built}, drawn)["gAUC"]
+    for i in range(5):
+        weights = counted(drawn, i)[drawn.unit_of_row]
+        rows = np.repeat(np.arange(len(labels)), weights)
+        copy = np.concatenate([np.arange(n) for n in weights])  # a group drawn twice is two groups
+        expected = metrics.gauc(labels[rows], predictions[rows], groups[rows] * 100 + copy, weight).value
+        assert values[i] == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_of_a_group_are_drawn_together_and_rows_without_one_alone():
+    groups = np.array(["a", "b", "a", None, None], object)
+    units = resampling(5, groups, resamples=1).unit_of_row
+    assert units[0] == units[2]
+    assert len(set(units)) == 4
+
+
+def test_many_rows_are_bundled_without_changing_the_spread():
+    rows = MAX_UNITS + 50_000
+    values = np.random.default_rng(0).random(rows).astype(np.float32)
+    drawn = resampling(rows, resamples=100)
+    assert drawn.surplus.shape == (100, MAX_UNITS)
+    means = replicates({"MAE": statistic("MAE", np.zeros(rows, np.float32), values)}, drawn)["MAE"]
+    assert means.std() == pytest.approx(values.std() / np.sqrt(rows), rel=0.25)
+
+
+def test_a_statistic_without_what_it_needs_is_refused():
+    labels, predictions = small_data()
+    with pytest.raises(ValueError, match="the threshold of F1 was not stored"):
+        statistic("F1", labels, predictions)
+    with pytest.raises(ValueError, match="the groups of gAUC were not stored"):
+        statistic("gAUC", labels, predictions)
+    assert replicates({}, resampling(3, resamples=2)) == {}
