@@ -85,8 +85,8 @@ class Funnel:
         event, z = tower.event[0], towers[tower.name]
         if event in self._earlier(map(event_of, task.given)):
             raise ValueError(
-                f"task {task.name!r} ({task.expression}) is given {' & '.join(task.given)}, which comes later "
-                f"than {event!r} in the funnel of {self}."
+                f"task {task.name!r} ({task.expression}) is given {' & '.join(task.given)}, which comes "
+                f"later than {event!r} in the funnel of {self}."
             )
         return _either(
             z,

@@ -55,7 +55,7 @@ class MultiTaskModel(keras.Model):
         return []
 
     @classmethod
-    def plan_tasks(cls, tasks: Sequence[Task], explicit: bool = True) -> tuple[Task, ...]:
+    def plan_tasks(cls, tasks: Sequence[Task], explicit: bool = True) -> tuple[Task, ...]:  # noqa: ARG003
         """The tasks of the model, from those of the stanza.
 
         Args:
@@ -83,9 +83,11 @@ class MultiTaskModel(keras.Model):
 
     # ---- what the base class does ---------------------------------------------------------------
 
-    def call(self, inputs, training=False):
-        """The heads of a batch."""
-        return self.heads(self.embed(inputs), training=training)
+    def call(self, inputs, training=False, representation=False):
+        """The heads of a batch; with `representation`, what :meth:`embed` gave and the heads."""
+        x = self.embed(inputs)
+        heads = self.heads(x, training=training)
+        return (x, heads) if representation else heads
 
     def build(self, input_shape=None):
         """Creates every variable, from the feature map alone."""
@@ -125,15 +127,14 @@ class MultiTaskModel(keras.Model):
         return [tracker for name, tracker in self.trackers.items() if not name.startswith(unused)]
 
     def train_step(self, data):
-        """One step on one batch: ``(inputs, labels, sample_weight)``."""
-        inputs, labels, sample_weight = data
+        """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``."""
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape(persistent=self.weighting.needs_norms) as tape:
-            x = self.embed(inputs)
-            tape.watch(x)
-            losses, observed = self._objective_losses(self.heads(x, training=True), labels, sample_weight)
+            x, heads = self(inputs, training=True, representation=True)
+            losses, rows = self._objective_losses(heads, labels, sample_weight)
             penalties = [tf.add_n(self.losses)] if self.losses else []
         norms = self._shared_norms(tape, losses, x) if self.weighting.needs_norms else None
-        weights = self._reweight(losses, observed, norms)
+        weights = self._reweight(losses, rows, norms)
         # The weights enter as gradients of the losses: one backward pass for the weighted sum.
         scale = self.optimizer.scale_loss(tf.constant(1.0)) / self._replicas()
         gradients = tape.gradient(
@@ -145,19 +146,19 @@ class MultiTaskModel(keras.Model):
             zip(self._row_gradients(gradients, scale), self.trainable_variables, strict=True)
         )
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
-        return self._track(total, losses, weights, norms, observed)
+        return self._track(total, losses, rows, weights, norms)
 
     def test_step(self, data):
         """The losses of one batch, without a step."""
-        inputs, labels, sample_weight = data
-        losses, observed = self._objective_losses(self(inputs, training=False), labels, sample_weight)
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        losses, rows = self._objective_losses(self(inputs, training=False), labels, sample_weight)
         weights = self.weighting.weights()
         total = tf.add_n([weights[name] * losses[name] for name in losses])
-        return self._track(total, losses, weights, None, observed)
+        return self._track(total, losses, rows, weights, None)
 
     def predict_step(self, data):
         """Probabilities (values of a regression) of one batch, by task."""
-        inputs = data[0] if isinstance(data, tuple) else data
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.probabilities(self(inputs, training=False))
 
     def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
@@ -170,15 +171,22 @@ class MultiTaskModel(keras.Model):
     # ---- parts of the step ----------------------------------------------------------------------
 
     def _objective_losses(self, heads, labels, sample_weight):
-        losses, observed = {}, {}
+        """Each objective's loss, and the weight of the rows behind it over all replicas."""
+        losses, rows = {}, {}
         for objective in self.objectives():
-            loss, any_row = objective.loss(heads, labels, sample_weight)
+            loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
-            observed[objective.name] = any_row
-        return losses, observed
+        if self._replicas() == 1:
+            return losses, rows
+        # The mean over replicas must be the mean over the rows of all of them.
+        everywhere = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
+        shares = {
+            name: tf.math.divide_no_nan(rows[name] * self._replicas(), everywhere[name]) for name in rows
+        }
+        return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
 
     def _shared_norms(self, tape: tf.GradientTape, losses: Mapping[str, tf.Tensor], x: Any):
-        """``||grad L_k||`` on the last shared layer, of the unweighted losses."""
+        """``||grad L_k||`` on the last shared layer, of the unweighted losses (those of one replica)."""
         shared: list = [variable.value for variable in self.shared_variables()]
         sources = shared or tf.nest.flatten(x)
         scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
@@ -189,9 +197,9 @@ class MultiTaskModel(keras.Model):
             norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
         return norms
 
-    def _reweight(self, losses, observed, norms) -> dict[str, tf.Tensor]:
+    def _reweight(self, losses, rows, norms) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns its weights, those after the update."""
-        seen = {name: tf.where(observed[name], loss, np.nan) for name, loss in losses.items()}
+        seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
         if self._replicas() > 1:
             context = tf.distribute.get_replica_context()
             seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
@@ -200,14 +208,15 @@ class MultiTaskModel(keras.Model):
 
     def _row_gradients(self, gradients: Iterable, scale: tf.Tensor) -> list:
         """Sums the duplicates of table gradients and adds the penalty of their rows."""
-        penalised = {v.path: e for e in self._embeddings() for v in e.trainable_variables if e.penalty}
+        penalised = {id(v): e for e in self._embeddings() for v in e.trainable_variables if e.penalty}
         result = []
         for gradient, variable in zip(gradients, self.trainable_variables, strict=True):
-            if isinstance(gradient, tf.IndexedSlices):
-                gradient = sum_duplicates(gradient)
-                if variable.path in penalised:
-                    gradient = penalised[variable.path].regularised(gradient, variable, scale)
-            result.append(gradient)
+            if not isinstance(gradient, tf.IndexedSlices):
+                result.append(gradient)
+                continue
+            summed = sum_duplicates(gradient)
+            embedding = penalised.get(id(variable))
+            result.append(embedding.regularised(summed, variable, scale) if embedding else summed)
         return result
 
     def _embeddings(self) -> list[FeatureEmbedding]:
@@ -216,10 +225,10 @@ class MultiTaskModel(keras.Model):
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync
 
-    def _track(self, total, losses, weights, norms, observed) -> dict[str, tf.Tensor]:
+    def _track(self, total, losses, rows, weights, norms) -> dict[str, tf.Tensor]:
         self.trackers["loss"].update_state(total)
         for name, loss in losses.items():
-            self.trackers[f"loss_{name}"].update_state(loss, tf.cast(observed[name], tf.float32))
+            self.trackers[f"loss_{name}"].update_state(loss, tf.cast(rows[name] > 0, tf.float32))
             self.trackers[f"weight_{name}"].update_state(weights[name])
             if norms is not None:
                 self.trackers[f"norm_{name}"].update_state(norms[name])

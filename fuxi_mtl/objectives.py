@@ -43,13 +43,22 @@ class Objective:
     given: Callable[[Labels], tf.Tensor]
     kind: str = "binary"
 
-    def loss(self, heads: Heads, labels: Labels, sample_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mean error over the rows that count, and whether there is any such row."""
+    def loss(
+        self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean error over the rows that count, and the sum of their weights (0 if there is none).
+
+        Args:
+            heads: The heads of the batch, by task.
+            labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
+            sample_weight: ``(batch,)`` weights, or None for ones.
+        """
         mask = self.given(labels)
         # A NaN label must not reach the error: its gradient would be NaN even where masked.
         known = {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
         loss = losses.masked_mean(self.error(heads, known), mask, sample_weight)
-        return loss, tf.reduce_any(mask & (sample_weight > 0))
+        counted = tf.cast(mask, tf.float32)
+        return loss, tf.reduce_sum(counted if sample_weight is None else counted * sample_weight)
 
 
 def supervised(task: Task) -> Objective:

@@ -43,9 +43,7 @@ class Task:
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"task name {self.name!r} is not a name: use letters, digits and underscores."
-            )
+            raise ValueError(f"task name {self.name!r} is not a name: use letters, digits and underscores.")
         if self.kind not in KINDS:
             raise ValueError(f"task {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(KINDS)}.")
         if self.kind == "regression" and len(self.event) > 1:

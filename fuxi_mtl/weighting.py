@@ -88,9 +88,7 @@ class Manual(Weighting):
                     f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {wanted}."
                 )
             if name not in objectives:
-                raise ValueError(
-                    f"loss_weight names {name!r}, which is no objective. Objectives: {wanted}."
-                )
+                raise ValueError(f"loss_weight names {name!r}, which is no objective. Objectives: {wanted}.")
             if not (math.isfinite(values[name]) and values[name] >= 0):
                 raise ValueError(
                     f"loss_weight of {name!r} is {values[name]}; a weight is a number from 0 up."
@@ -140,6 +138,7 @@ class Uncertainty(Weighting):
         return self._factor * tf.exp(-self.log_variance)
 
     def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """One step on the log variances of what was observed."""
         loss = self._vector(losses)
         observed = tf.logical_not(tf.math.is_nan(loss))
         push = tf.sigmoid(self.log_variance) if self._revised else 0.5
@@ -206,6 +205,7 @@ class GradNorm(Weighting):
         return tf.convert_to_tensor(self.weight)
 
     def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """One step on the weights of what was observed, and their renormalisation."""
         if norms is None:
             raise ValueError("GradNorm needs the gradient norms: update(losses, norms).")
         loss, norm = self._vector(losses), self._vector(norms)

@@ -1,6 +1,7 @@
 """ESMM: the conversion rate, learnt on every exposure instead of on clicks only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
@@ -56,7 +57,7 @@ class ESMM(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         self.funnel = Funnel(towers_of(tasks))
-        mlp = {
+        mlp: dict[str, Any] = {
             "activations": hidden_activations,
             "dropout": net_dropout,
             "batch_norm": batch_norm,
@@ -83,7 +84,8 @@ class ESMM(MultiTaskModel):
         if all(len(task.event) == 1 and not task.given for task in tasks):
             if explicit or len(tasks) != 2:
                 raise ValueError(
-                    f"ESMM needs a chain of events, but the tasks are {', '.join(t.expression for t in tasks)}. "
+                    "ESMM needs a chain of events, but the tasks are "
+                    f"{', '.join(t.expression for t in tasks)}. "
                     "Write tasks: {ctr: click, cvr: conversion | click, ctcvr: click & conversion}, or "
                     "give two labels, the click first."
                 )
