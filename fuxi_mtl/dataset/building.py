@@ -69,8 +69,9 @@ def build(
     encoder.save(folder)
     labels = replace(recipe.labels, changed={})
     rows = _encode(recipe, labels, encoder, assigned, folder, each, advance)
-    if not rows.get("train"):
-        raise DataError(f"train_data ({recipe.options.train_data}) has no row to train on.")
+    for name, source in recipe.sources.items():
+        if name not in rows:
+            raise DataError(f"{source.key}: {', '.join(map(str, source.files))} has no row for {name}.")
     warnings += labels.warnings()
     warnings += _check(folder, encoder, labels, list(rows))
     return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}

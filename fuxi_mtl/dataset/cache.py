@@ -129,7 +129,8 @@ def _explained(error: OSError, root: Path) -> OSError | None:
     """The same error with what to do about it, if that is known."""
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(root).free >> 20
-        advice = f"the disk is full ({free} MiB free): make room, or set data_root to another disk"
+        left = f"{free} MiB are free without the unfinished files"
+        advice = f"the disk is full ({left}): make room, or set data_root to another disk"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         reason = os.strerror(error.errno).lower()
         advice = f"encoded data cannot be written there ({reason}): set data_root to another folder"

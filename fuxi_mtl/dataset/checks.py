@@ -9,7 +9,6 @@ from fuxi_mtl.dataset.splits import Split
 from fuxi_mtl.features import Feature
 from fuxi_mtl.metrics import auc
 from fuxi_mtl.options import DatasetOptions
-from fuxi_mtl.tasks import event_of
 
 LEAK_AUC = 0.98
 LEAK_ROWS = 50_000  # Rows of each class that a leak is sought in.
@@ -73,7 +72,7 @@ def leak_warnings(
         column = split.events[:, split.event_names.index(name)]
         defined = ~np.isnan(column)
         for other in required.get(name, ()):
-            defined &= split.events[:, split.event_names.index(event_of(other))] == 1
+            defined &= split.events[:, split.event_names.index(other)] == 1
         rows = _sample(column, defined)
         labels = np.asarray(column[rows])
         if min(labels.sum(), (1 - labels).sum()) < 2 * LEAST_ROWS:

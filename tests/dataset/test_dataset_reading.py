@@ -3,6 +3,8 @@ import polars as pl
 import pytest
 
 from fuxi_mtl.dataset import DataError, load_dataset
+from fuxi_mtl.dataset.sources import find_sources
+from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.tasks import parse_task
 
 FEATURES = [
@@ -97,7 +99,9 @@ def test_a_wrong_separator_is_recognised(load, write, options):
 def test_an_empty_file_is_an_error(tmp_path, options, content):
     path = tmp_path / "empty.csv"
     path.write_text(content)
-    with pytest.raises(DataError, match="is empty" if not content else "no row to train on"):
+    with pytest.raises(
+        DataError, match="is empty" if not content else "train_data: .*empty.csv has no row for train"
+    ):
         load_dataset(options(path, FEATURES), [parse_task("click", "click")], "small", progress=False)
     assert not list(tmp_path.glob("encoded/small/encoded-*/"))
 
@@ -154,3 +158,30 @@ def test_arrays_of_different_lengths_are_an_error(load):
     for suffix in ("npz", "h5"):
         with pytest.raises(DataError, match="differ in length: city 2, click 3"):
             load({"city": ["a", "b"], "click": [0, 1, 1]}, FEATURES[:1], file=f"train.{suffix}")
+
+
+def test_an_empty_validation_file_is_an_error(load, tmp_path):
+    path = tmp_path / "empty.csv"
+    path.write_text("city,age,price,click\n")
+    with pytest.raises(DataError, match="valid_data: .*empty.csv has no row for valid"):
+        load(COLUMNS, FEATURES, valid_data=str(path))
+
+
+def test_a_split_column_without_training_rows_is_an_error(load):
+    with pytest.raises(DataError, match="train_data: .*train.csv has no row for train"):
+        load(COLUMNS | {"part": ["test"] * 6}, FEATURES, split_type="column", split_col="part")
+
+
+@pytest.mark.parametrize(
+    "content", [b"city,click\na,1\nb,0,7\n", b'city,click\na,1\n"b,0\n', b"city,click\n\xff,1\n"]
+)
+def test_a_broken_csv_file_is_named(load, tmp_path, content):
+    path = tmp_path / "broken.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken.csv cannot be read as csv: "):
+        load(COLUMNS, FEATURES[:1], valid_data=str(path))
+
+
+def test_train_data_must_be_given():
+    with pytest.raises(DataError, match="train_data is not given"):
+        find_sources(DatasetOptions())
