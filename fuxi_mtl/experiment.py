@@ -153,7 +153,7 @@ def _save_results(
             **{name: split.values for name, split in scores.items()},
             "undefined": {name: split.undefined for name, split in scores.items()},
             "notes": {name: split.notes for name, split in scores.items()},
-            "thresholds": scores["valid"].thresholds if "valid" in scores else {},
+            "thresholds": scores["test"].thresholds if "test" in scores else {},
             "gauc_weight": experiment.evaluation.gauc_weight,
             "num_parameters": model.count_params(),
             "train_seconds": training.seconds,

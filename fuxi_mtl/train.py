@@ -151,9 +151,8 @@ def groups(split: Split, experiment: Experiment) -> np.ndarray | None:
     name = experiment.evaluation.group_id
     if name is None:
         return None
-    return np.unique(split.meta([name])[name].cast(pl.String).fill_null("").to_numpy(), return_inverse=True)[
-        1
-    ]
+    # A dense rank numbers the groups; a missing one stays missing (NaN) and belongs to none.
+    return split.meta([name])[name].rank("dense").cast(pl.Float64).to_numpy()
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from fuxi_mtl.registry import register
 
 @register
 class PLE(MultiTaskModel):
-    """Progressive layered extraction; see :class:`fuxi_mtl.layers.ExtractionLevels`.
+    """Progressive layered extraction.
 
     Each level gives every task its own experts beside the shared ones; gates choose among both, and
-    between levels the shared stream gathers from all of them (equations 1 to 6). In the last level a
-    loss never reaches another task's experts.
+    between levels the shared stream gathers from all of them (equations 1 to 6; the levels are
+    :class:`fuxi_mtl.layers.ExtractionLevels`). In the last level a loss never reaches another task's
+    experts.
 
     Args:
         features: The inputs.

@@ -10,9 +10,9 @@ from fuxi_mtl.registry import register
 
 @register
 class ShareBottom(MultiTaskModel):
-    """``h = MLP(x)``, ``z_k = tower_k(h)``.
+    """Shared bottom: one stack, then a tower for each task.
 
-    The plainest way to share, and the first baseline for related tasks. Each loss reaches the shared
+    ``h = MLP(x)``, ``z_k = tower_k(h)``. The plainest way to share, and the first baseline for related tasks. Each loss reaches the shared
     stack and its own tower, never another task's tower.
 
     Args:

@@ -10,9 +10,9 @@ from fuxi_mtl.registry import register
 
 @register
 class SingleTask(MultiTaskModel):
-    """``z_k = MLP_k(embedding_k(x))``: nothing is shared, the embeddings included.
+    """One private network for each task.
 
-    What a multi-task model gains or loses against this is positive or negative transfer.
+    ``z_k = MLP_k(embedding_k(x))``: nothing is shared, the embeddings included. What a multi-task model gains or loses against this is positive or negative transfer.
 
     Args:
         features: The inputs.
