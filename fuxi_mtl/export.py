@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) ->
       last member, members are missing.
     * ``from_ids`` takes an encoded batch, ``ids`` and ``numeric``.
 
-    A missing text is ``""``, a missing number NaN, a missing integer the smallest int64. Beside the signatures,
-    the loaded object has a function ``serve_ragged`` that takes a dict with ragged bags.
+    A missing text is ``""``, a missing number NaN, a missing integer the smallest int64. Beside the
+    signatures, the loaded object has a function ``serve_ragged`` that takes a dict with ragged bags.
 
     Example::
 
@@ -79,26 +79,25 @@ def served_module(model: MultiTaskModel, encoder: Encoder) -> tuple[tf.Module, d
         probabilities = model.probabilities(model(inputs, training=False))
         return {f"{task}_pred": tf.cast(values, tf.float32) for task, values in probabilities.items()}
 
-    def traced(function, specs):
-        # A signature calls its inputs by the names of the specs.
-        named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-        return tf.function(function).get_concrete_function(named)
+    from_ids = _traced(predictions, served.encoding.encoded_specs)
 
+    # The encoding has no Python control flow that depends on data: converting it would take seconds.
+    @tf.autograph.experimental.do_not_convert
     def from_raw(inputs):
-        return predictions(served.encoding({column: inputs[name] for column, name in names.items()}))
+        return from_ids(served.encoding({column: inputs[name] for column, name in names.items()}))
 
     def raw_specs(bags):
         return {names[column]: spec for column, spec in served.encoding.specs(bags).items()}
 
     signatures = {
-        "serving_default": traced(from_raw, raw_specs(TEXT)),
-        "from_ids": traced(predictions, served.encoding.encoded_specs),
+        "serving_default": _traced(from_raw, raw_specs(TEXT)),
+        "from_ids": from_ids,
     }
     if served.encoding.has_bags:
-        signatures["serve_lists"] = traced(from_raw, raw_specs(PADDED))
+        signatures["serve_lists"] = _traced(from_raw, raw_specs(PADDED))
         served.serve_ragged = tf.function(from_raw, input_signature=[raw_specs(RAGGED)])
     # Only these, because the model itself would bring its optimizer along.
-    served.network = list(signatures["from_ids"].graph.variables)
+    served.network = list(from_ids.graph.variables)
     return served, signatures
 
 
@@ -121,6 +120,12 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
         if name != column:
             logger.warning("The exported model calls column %r %r: inputs have plain names.", column, name)
     return names
+
+
+def _traced(function: Callable, specs: Mapping[str, tf.TensorSpec]) -> Any:
+    """A signature; it calls its inputs by the names of the specs."""
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
+    return tf.function(function).get_concrete_function(named)
 
 
 def _is_replaceable(folder: Path) -> bool:

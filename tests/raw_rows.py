@@ -35,7 +35,13 @@ FEATURES = [
     ),
     FeatureOptions("tags", type="sequence", max_len=3, weights="tag_weights"),
     FeatureOptions(
-        "recent", type="sequence", dtype="int", max_len=4, padding="pre", share_embedding="item", pooling="max"
+        "recent",
+        type="sequence",
+        dtype="int",
+        max_len=4,
+        padding="pre",
+        share_embedding="item",
+        pooling="max",
     ),
     FeatureOptions(
         "topics",
@@ -101,7 +107,7 @@ def frame(rows: int, seed: int, unseen: bool = False) -> pl.DataFrame:
     columns = {name: sometimes_missing(texts) for name, texts in columns.items()}
     columns |= {
         "tags": bag("t", 8),
-        "tag_weights": ["^".join(each) if lost > 0.2 else None for each, lost in zip(weights, random.random(rows))],
+        "tag_weights": sometimes_missing(["^".join(each) for each in weights]),
         "recent": sometimes_missing(bag("", 12)),
         "topics": sometimes_missing(bag("topic", 7, "|")),
         "places": sometimes_missing(bag("", 6)),
@@ -129,8 +135,8 @@ def fitted(folder: Path, features: list[FeatureOptions] | None = None) -> Encode
 def model_for(encoder: Encoder, name: str = "MMoE"):
     """A small model of these inputs, built, with weights far enough from zero for its outputs to differ."""
     cls = registry.model(name)
-    tasks = cls.plan_tasks(tiny.tasks_of({"ctr": "click", "cvr": "buy | click", "ctcvr": "click & buy"}))
-    model = cls(encoder.feature_map, tasks, **tiny.options_of(cls))
+    plans = tiny.plans(cls)
+    model = cls(encoder.feature_map, plans.get("chain") or plans["funnel"], **tiny.options_of(cls))
     model.build()
     for variable in model.trainable_variables:
         variable.assign(variable * 3)

@@ -61,6 +61,14 @@ def folder(trained, encoder, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A model without bags, which is exported sooner, and its encoder."""
+    features = [FeatureOptions("user"), FeatureOptions("age", type="numeric")]
+    encoder = raw_rows.fitted(tmp_path_factory.mktemp("plain"), features)
+    return raw_rows.model_for(encoder, "ShareBottom"), encoder
+
+
 def predictions(model, encoder: Encoder, rows: pl.DataFrame) -> dict[str, np.ndarray]:
     ids, numeric = encoder.encode(rows)
     scores = model.predict({"ids": ids, "numeric": numeric}, verbose=0)
@@ -81,10 +89,8 @@ def tensors(raw: dict) -> dict:
     return {name: tf.constant(x) if isinstance(x, np.ndarray) else x for name, x in raw.items()}
 
 
-@pytest.mark.parametrize("name", ["SingleTask", "ShareBottom", "MMoE", "PLE", "ESMM", "ESM2"])
+@pytest.mark.parametrize("name", registry.names())
 def test_every_model_gives_its_predictions_from_raw_rows(name, encoder, rows, tmp_path):
-    if name == "ESM2":
-        pytest.skip("needs three events; its network is built from the same layers")
     model = raw_rows.model_for(encoder, name)
     export_model(model, encoder, tmp_path / name)
     served = tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"]
@@ -113,7 +119,7 @@ def test_a_process_that_imports_tensorflow_only_serves_raw_strings(trained, enco
     np.savez(tmp_path / "raw.npz", **raw_rows.texts(rows))
     script = tmp_path / "serve.py"
     script.write_text(PLAIN_TENSORFLOW)
-    command = [sys.executable, "-I", str(script), str(folder), str(tmp_path / "raw.npz"), str(tmp_path / "scores.npz")]
+    command = [sys.executable, "-I", script, folder, tmp_path / "raw.npz", tmp_path / "scores.npz"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(tmp_path / "scores.npz") as scores:
@@ -159,9 +165,8 @@ def test_a_model_of_mixed_precision_is_exported_in_it_and_gives_float32(policy, 
     assert_close(served(**tensors(raw_rows.texts(some))), predictions(model, encoder, some), tolerance=5e-3)
 
 
-def test_without_bags_there_is_nothing_to_give_as_lists(tmp_path):
-    encoder = raw_rows.fitted(tmp_path, [FeatureOptions("user"), FeatureOptions("age", type="numeric")])
-    export_model(raw_rows.model_for(encoder), encoder, tmp_path / "plain")
+def test_without_bags_there_is_nothing_to_give_as_lists(plain, tmp_path):
+    export_model(*plain, tmp_path / "plain")
     loaded = tf.saved_model.load(str(tmp_path / "plain"))
     assert set(loaded.signatures) == {"serving_default", "from_ids"}
     assert not hasattr(loaded, "serve_ragged")
@@ -169,7 +174,8 @@ def test_without_bags_there_is_nothing_to_give_as_lists(tmp_path):
 
 def test_columns_whose_names_tensorflow_refuses_get_plain_ones(tmp_path, caplog):
     columns = ["user id", "7day", "user_id", "Stück", "from", "self", "_x", "标签", "价格"]
-    rows = pl.DataFrame({name: ["a", "b", "b", ""] for name in columns} | {"click": ["0", "1", "0", "1"], "buy": "0"})
+    labels = {"click": ["0", "1", "0", "1"], "buy": "0"}
+    rows = pl.DataFrame({name: ["a", "b", "b", ""] for name in columns} | labels)
     rows.write_csv(tmp_path / "odd.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(raw_rows, "frame", lambda *_, **__: rows)
@@ -194,29 +200,29 @@ def test_a_vector_of_a_wrong_length_does_not_fit_the_signature(rows, folder):
         served(**raw)
 
 
-def test_an_older_export_is_replaced_and_a_folder_of_something_else_is_not(trained, encoder, folder, tmp_path):
+def test_an_older_export_is_replaced_and_a_folder_of_something_else_is_not(plain, tmp_path):
     target = tmp_path / "model"
-    export_model(trained, encoder, target)
-    export_model(trained, encoder, target)
+    export_model(*plain, target)
+    export_model(*plain, target)
     assert (target / "saved_model.pb").is_file()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me")
     with pytest.raises(ExportError, match="notes exists and is no SavedModel"):
-        export_model(trained, encoder, tmp_path / "notes")
+        export_model(plain, tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep me"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(trained, encoder, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(plain, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write .*file/model"):
-        export_model(trained, encoder, tmp_path / "file" / "model")
+        export_model(plain, tmp_path / "file" / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failure_while_saving_leaves_the_older_export_as_it_was(trained, encoder, tmp_path, monkeypatch):
+def test_a_failure_while_saving_leaves_the_older_export_as_it_was(plain, tmp_path, monkeypatch):
     target = tmp_path / "model"
-    export_model(trained, encoder, target)
+    export_model(*plain, target)
     before = sorted(path.name for path in target.rglob("*"))
 
     def full(served, path, signatures):
@@ -225,12 +231,13 @@ def test_a_failure_while_saving_leaves_the_older_export_as_it_was(trained, encod
 
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        export_model(trained, encoder, target)
+        export_model(*plain, target)
     assert sorted(path.name for path in target.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_the_encoder_of_other_features_is_refused(trained, encoder, tmp_path):
+def test_the_encoder_of_other_features_is_refused(plain, tmp_path):
+    model, encoder = plain
     other = replace(encoder, feature_map=replace(encoder.feature_map, dataset_id="other"))
     with pytest.raises(ExportError, match="other features"):
-        export_model(trained, other, tmp_path / "model")
+        export_model(model, other, tmp_path / "model")

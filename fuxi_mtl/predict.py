@@ -1,0 +1,165 @@
+"""Predictions for a file of raw rows, in blocks, beside the columns that the user wants to keep."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset.errors import nearest
+from fuxi_mtl.dataset.reading import BLOCK_ROWS
+from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.model import MultiTaskModel
+
+logger = logging.getLogger(__name__)
+
+READABLE = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".npz": "npz", ".h5": "h5"}
+WRITABLE = (".csv", ".parquet")
+
+
+def predict_file(
+    model: MultiTaskModel,
+    encoder: Encoder,
+    input: str | Path,  # noqa: A002 - as on the command line
+    output: str | Path,
+    keep: Sequence[str] = (),
+    *,
+    batch_size: int = 8192,
+    sep: str | None = None,
+    block_rows: int = BLOCK_ROWS,
+) -> int:
+    """Writes ``{task}_pred`` for each row of a file, after the columns to keep, in the order of the file.
+
+    Labels are not needed. The columns of a csv file are carried over as the texts that they are. The output
+    appears under its name when it is whole.
+
+    Args:
+        model: A trained model.
+        encoder: The encoding that it was trained with.
+        input: A csv, parquet, npz or h5 file, by its suffix.
+        output: A csv or parquet file, by its suffix; an older one is replaced.
+        keep: Columns to carry over.
+        batch_size: Rows in a step of the network.
+        sep: Separator of a csv file; a comma unless said, a tab for .tsv.
+        block_rows: Rows in memory at a time.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        DataError: A file, a column or an entry is not as it must be.
+    """
+    input, output = Path(input), Path(output)  # noqa: A001
+    keep = tuple(dict.fromkeys(keep))
+    source = _source(input, sep, block_rows)
+    _check_output(input, output)
+    _check_keep(keep, model)
+    source.check_columns([*encoder.raw_columns, *keep])
+    frames = _scored(model, encoder, source, keep, batch_size)
+    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            rows = _write(frames, file, output)
+        partial.replace(output)
+    except OSError as error:
+        raise DataError(f"output: cannot write {output} ({error.strerror or error}).") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    logger.info("Wrote %d rows to %s.", rows, output)
+    return rows
+
+
+def _scored(
+    model: MultiTaskModel, encoder: Encoder, source: Source, keep: Sequence[str], batch_size: int
+) -> Iterator[pl.DataFrame]:
+    """The frames to write; one without rows if the file has none."""
+    columns = list(dict.fromkeys([*encoder.raw_columns, *keep]))
+    some = False
+    for block in source.blocks(columns):
+        some = True
+        with block.errors():
+            ids, numeric = encoder.encode(block.frame)
+        kept = [block.frame[name] for name in keep]
+        yield pl.DataFrame([*kept, *_predictions(model, ids, numeric, batch_size)])
+    if not some:
+        # Without a row no block says what type a column has.
+        schema: dict[str, Any] = dict.fromkeys(keep, pl.String)
+        yield pl.DataFrame(schema=schema | {f"{task.name}_pred": pl.Float32 for task in model.tasks})
+
+
+def _predictions(
+    model: MultiTaskModel, ids: np.ndarray, numeric: np.ndarray, batch_size: int
+) -> list[pl.Series]:
+    scores: Mapping[str, np.ndarray] = model.predict(
+        {"ids": ids, "numeric": numeric}, batch_size=batch_size, verbose=0
+    )
+    return [pl.Series(f"{task.name}_pred", np.asarray(scores[task.name], np.float32)) for task in model.tasks]
+
+
+def _write(frames: Iterator[pl.DataFrame], file: BinaryIO, output: Path) -> int:
+    """Writes one frame after the other and returns the number of rows."""
+    return (_write_parquet if output.suffix == ".parquet" else _write_csv)(frames, file)
+
+
+def _write_csv(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
+    rows = 0
+    for number, frame in enumerate(frames):
+        for name, dtype in frame.schema.items():
+            if dtype.is_nested():
+                raise DataError(
+                    f"keep: column {name!r} holds lists, which a csv file cannot. Write a parquet file."
+                )
+        frame.write_csv(file, include_header=number == 0)
+        rows += frame.height
+    return rows
+
+
+def _write_parquet(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
+    import pyarrow.parquet as pq  # Slow to import, and only needed here.
+
+    rows, writer = 0, None
+    try:
+        for frame in frames:
+            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+            rows += frame.height
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _source(path: Path, sep: str | None, block_rows: int) -> Source:
+    if not path.is_file():
+        near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise DataError(f"input: {path} is no file, seen from {Path.cwd()}.{near}")
+    data_format = READABLE.get(path.suffix)
+    if data_format is None:
+        raise DataError(f"input: {path} has the suffix {path.suffix!r}. Suffixes: {', '.join(READABLE)}.")
+    separator = sep or ("\t" if path.suffix == ".tsv" else ",")
+    return Source("input", (path,), data_format, separator, block_rows=block_rows)
+
+
+def _check_output(path: Path, output: Path) -> None:
+    if output.suffix not in WRITABLE:
+        raise DataError(
+            f"output: {output} has the suffix {output.suffix!r}. Suffixes: {', '.join(WRITABLE)}."
+        )
+    if output.exists() and output.samefile(path):
+        raise DataError(f"output: {output} is the input itself: name another file.")
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = output if output.is_dir() else output.parent
+        raise DataError(f"output: {wrong} {'is a folder' if output.is_dir() else 'does not exist'}.")
+
+
+def _check_keep(keep: Sequence[str], model: MultiTaskModel) -> None:
+    for task in model.tasks:
+        if f"{task.name}_pred" in keep:
+            raise DataError(
+                f"keep: '{task.name}_pred' is the name of a prediction: rename that column of the input."
+            )

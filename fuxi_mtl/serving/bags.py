@@ -1,0 +1,92 @@
+"""The members of sequences and their weights, laid out in columns, inside a graph."""
+
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from fuxi_mtl.dataset.bags import Bag
+from fuxi_mtl.dataset.raw import MISSING
+from fuxi_mtl.features import PAD
+from fuxi_mtl.serving.raw import integers, is_missing, numbers
+
+Entries: TypeAlias = tf.Tensor | tf.RaggedTensor
+
+
+def is_padded(entries: Entries) -> bool:
+    """Whether bags come as ``(batch, length)``, not as texts and not as a ragged tensor."""
+    return not isinstance(entries, tf.RaggedTensor) and entries.shape.rank == 2
+
+
+def lists(entries: Entries, splitter: str) -> tf.RaggedTensor:
+    """Bags as a ragged tensor: texts are split, and missing members at the end of padded rows are dropped."""
+    if isinstance(entries, tf.RaggedTensor):
+        return entries
+    if not is_padded(entries):
+        return tf.strings.split(entries, splitter)
+    places = tf.range(1, tf.shape(entries)[1] + 1)
+    lengths = tf.reduce_max(tf.where(is_missing(entries), 0, places), axis=1)
+    # The largest of no numbers is the smallest there is.
+    return tf.RaggedTensor.from_tensor(entries, lengths=tf.maximum(lengths, 0))
+
+
+def filled_lists(entries: Entries, bag: Bag) -> tf.RaggedTensor:
+    """Bags as a ragged tensor, with ``fill_na`` for a missing text or a list without members."""
+    if bag.fill_na is None:
+        return lists(entries, bag.splitter)
+    if entries.shape.rank == 1:
+        return lists(tf.where(entries == MISSING, bag.fill_na, entries), bag.splitter)
+    members = lists(entries, bag.splitter)
+    filling = tf.constant(bag.fill_na.split(bag.splitter))
+    if members.dtype == tf.int64:
+        filling = integers(filling)
+    choices = tf.concat([members, tf.RaggedTensor.from_row_lengths(filling, [tf.size(filling)])], axis=0)
+    rows = members.nrows()
+    return tf.gather(choices, tf.where(members.row_lengths() == 0, rows, tf.range(rows)))
+
+
+def layout(members: tf.RaggedTensor, bag: Bag) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the members go.
+
+    Returns:
+        Row and column of each member that is kept, ``(kept, 2)``, and for every member whether it is kept.
+    """
+    rows = members.value_rowids()
+    places = tf.range(tf.size(rows, tf.int64)) - tf.gather(members.row_starts(), rows)
+    if bag.padding == "pre":
+        places += bag.max_len - tf.gather(members.row_lengths(), rows)
+    kept = (places >= 0) & (places < bag.max_len)
+    return tf.boolean_mask(tf.stack([rows, places], 1), kept), kept
+
+
+def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor) -> tf.Tensor:
+    """The weights of bags ``(batch, max_len)``: 1 where none is given, 0 where there is no id.
+
+    Args:
+        entries: The raw weights.
+        bag: The layout of the bags.
+        members: The bags.
+        ids: Their ids, laid out.
+    """
+    if is_padded(entries):
+        # What lies behind the last member is padding, whatever its value.
+        given = tf.RaggedTensor.from_tensor(entries, lengths=members.row_lengths())
+    else:
+        given = lists(entries, bag.splitter)
+    _check_lengths(given, members, str(bag.weights))
+    index, kept = layout(given, bag)
+    values = numbers(tf.boolean_mask(given.values, kept), fill_na=1.0)
+    placed = tf.tensor_scatter_nd_update(tf.ones(tf.shape(ids)), index, values)
+    return tf.where(ids == PAD, 0.0, placed)
+
+
+def _check_lengths(given: tf.RaggedTensor, members: tf.RaggedTensor, column: str) -> None:
+    """Weights that are there are as many as the members; an empty text counts as one missing weight."""
+    lengths, expected = given.row_lengths(), members.row_lengths()
+    missing = tf.math.unsorted_segment_sum(
+        tf.cast(is_missing(given.values), tf.int64), given.value_rowids(), given.nrows()
+    )
+    absent = (lengths == 0) | (lengths == 1) & ((missing == 1) | (expected < 2))
+    tf.debugging.Assert(
+        tf.reduce_all(absent | (lengths == expected)),
+        [f"{column}: a row has not as many weights as members. Weights, members:", lengths, expected],
+    )

@@ -1,0 +1,160 @@
+"""From raw rows to ids and numbers by fitted rules, inside a graph."""
+
+from collections.abc import Iterator, Mapping
+
+import tensorflow as tf
+
+from fuxi_mtl.dataset import Column, Encoder
+from fuxi_mtl.dataset.bags import Bag
+from fuxi_mtl.dataset.encoding import OOV_TOKEN
+from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.features import PAD, Feature
+from fuxi_mtl.serving.bags import filled_lists, layout, weights
+from fuxi_mtl.serving.raw import MISSING_INTEGER, integers, is_missing, numbers, tokens
+
+TEXT, PADDED, RAGGED = "text", "padded", "ragged"
+
+
+class GraphEncoder(tf.Module):
+    """From raw rows to ids and numbers inside a graph, as :class:`fuxi_mtl.dataset.Encoder` does it.
+
+    Args:
+        encoder: The fitted encoding.
+    """
+
+    def __init__(self, encoder: Encoder):
+        super().__init__(name="encoding")
+        self._encoder = encoder
+        # As a constant TensorFlow would replace the division by a multiplication, which rounds another way.
+        self.scales = {
+            column.name: tf.Variable(column.rule.scale, trainable=False)
+            for column in encoder.columns
+            if isinstance(column.rule, Number)
+        }
+        self.tables = {owner: _table(known) for owner, known in encoder.tokens.items()}
+
+    @property
+    def has_bags(self) -> bool:
+        """Whether any input is a list of ids."""
+        return any(feature.type == "sequence" for feature in self._encoder.feature_map.features)
+
+    @property
+    def encoded_specs(self) -> dict[str, tf.TensorSpec]:
+        """What an encoded batch looks like."""
+        features = self._encoder.feature_map
+        return {
+            "ids": tf.TensorSpec([None, features.id_columns], tf.int32),
+            "numeric": tf.TensorSpec([None, features.numeric_columns], tf.float32),
+        }
+
+    def specs(self, bags: str) -> dict[str, tf.TypeSpec]:
+        """What each raw column looks like, ``(batch,)`` unless it is a list or a vector.
+
+        Args:
+            bags: ``text`` for bags as in a csv file (``a^b^c``), ``padded`` for ``(batch, length)``,
+                ``ragged`` for ragged tensors.
+        """
+        specs = {}
+        for column, feature in self._inputs():
+            dtype = _dtype(column.rule)
+            if column.bag is None:
+                specs[column.name] = tf.TensorSpec([None], dtype)
+            elif not feature.has_ids:
+                specs[column.name] = tf.TensorSpec([None, feature.max_len], dtype)
+            else:
+                specs[column.name] = _bag_spec(bags, dtype)
+                if column.bag.weights:
+                    specs[column.bag.weights] = _bag_spec(bags, tf.float32)
+        return specs
+
+    def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Encodes a batch.
+
+        Args:
+            raw: Tensors by raw column, as :meth:`specs` describes them for any form of bags.
+
+        Returns:
+            ``ids`` (batch, id columns) int32 and ``numeric`` (batch, numeric columns) float32.
+        """
+        first = next(iter(raw.values()))
+        rows = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0]
+        ids, numeric = [tf.zeros([rows, 0], tf.int32)], [tf.zeros([rows, 0])]
+        weights_of_bags = []
+        for column, feature in self._inputs():
+            entries = raw[column.name]
+            if column.bag is None or not feature.has_ids:
+                encoded = tf.reshape(self._apply(column, entries), [-1, feature.max_len])
+                (ids if feature.has_ids else numeric).append(encoded)
+                continue
+            members = filled_lists(entries, column.bag)
+            ids.append(self._bag(column, column.bag, members))
+            if column.bag.weights:
+                weights_of_bags.append(weights(raw[column.bag.weights], column.bag, members, ids[-1]))
+        # The order of `features.place`: the weights of bags come last.
+        parts = {"ids": ids, "numeric": numeric + weights_of_bags}
+        return {
+            name: tf.ensure_shape(tf.concat(parts[name], 1), spec.shape)
+            for name, spec in self.encoded_specs.items()
+        }
+
+    def _inputs(self) -> Iterator[tuple[Column, Feature]]:
+        return zip(self._encoder.columns, self._encoder.feature_map.features, strict=True)
+
+    def _bag(self, column: Column, bag: Bag, members: tf.RaggedTensor) -> tf.Tensor:
+        """Ids ``(batch, max_len)``; a missing member is padding."""
+        index, kept = layout(members, bag)
+        entries = tf.boolean_mask(members.values, kept)
+        values = tf.where(is_missing(entries), PAD, self._apply(column, entries))
+        return tf.scatter_nd(index, values, [members.nrows(), bag.max_len])
+
+    def _apply(self, column: Column, entries: tf.Tensor) -> tf.Tensor:
+        """The column's rule on each entry: int32 ids, or float32 numbers."""
+        rule = column.rule
+        if isinstance(rule, Number):
+            x = (numbers(entries, rule.fill_na) - rule.offset) / self.scales[column.name]
+            return tf.where(tf.math.is_finite(x), x, 0.0)
+        if isinstance(rule, Vocabulary):
+            ids = self.tables[rule.owner].lookup(tokens(entries, rule.dtype, rule.fill_na))
+        elif isinstance(rule, HashBuckets):
+            text = tokens(entries, rule.dtype, rule.fill_na)
+            ids = 1 + tf.strings.to_hash_bucket_fast(text, rule.buckets)
+        elif isinstance(rule, Buckets):
+            ids = _buckets(rule, numbers(entries, rule.fill_na))
+        else:
+            ids = _known_ids(rule, integers(entries))
+        return tf.cast(ids, tf.int32)
+
+
+def _table(known: tuple[str, ...]) -> tf.lookup.StaticHashTable:
+    """Token i of the list has id i + 1; all others have the id that comes after."""
+    unknown = len(known) + 1
+    # A table must not be empty, though a vocabulary may be.
+    keys = tf.constant([*known, OOV_TOKEN], tf.string)
+    values = tf.range(1, unknown + 1, dtype=tf.int64)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), unknown)
+
+
+def _buckets(rule: Buckets, x: tf.Tensor) -> tf.Tensor:
+    boundaries = tf.constant(rule.boundaries, tf.float32)
+    ids = 1 + tf.searchsorted(boundaries, x, side="right")
+    return tf.where(tf.math.is_nan(x), len(rule.boundaries) + 2, ids)
+
+
+def _known_ids(rule: Ids, ids: tf.Tensor) -> tf.Tensor:
+    unknown = tf.constant(rule.vocab_size - 1, tf.int64)
+    if rule.fill_na is not None:
+        ids = tf.where(ids == MISSING_INTEGER, tf.constant(rule.fill_na, tf.int64), ids)
+    return tf.where((ids < 0) | (ids >= rule.vocab_size), unknown, ids)
+
+
+def _dtype(rule: Rule) -> tf.DType:
+    """How one entry arrives."""
+    if isinstance(rule, (Number, Buckets)):
+        return tf.float32
+    return tf.int64 if isinstance(rule, Ids) or rule.dtype == "int" else tf.string
+
+
+def _bag_spec(bags: str, dtype: tf.DType) -> tf.TypeSpec:
+    if bags == TEXT:
+        return tf.TensorSpec([None], tf.string)
+    return tf.TensorSpec([None, None], dtype) if bags == PADDED else tf.RaggedTensorSpec([None, None], dtype)

@@ -1,0 +1,47 @@
+"""Entries as tokens, integers and numbers, inside a graph."""
+
+import tensorflow as tf
+
+from fuxi_mtl.dataset.raw import MISSING
+
+MISSING_INTEGER = tf.int64.min
+
+
+def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
+    """Entries as text, ``fill_na`` or ``""`` where missing."""
+    if dtype == "int":
+        whole = integers(entries)
+        entries = tf.where(whole == MISSING_INTEGER, MISSING, tf.strings.as_string(whole))
+    return entries if fill_na is None else tf.where(entries == MISSING, fill_na, entries)
+
+
+def integers(entries: tf.Tensor) -> tf.Tensor:
+    """Entries as int64; a text may be written as ``3.0``."""
+    if entries.dtype != tf.string:
+        return tf.cast(entries, tf.int64)
+    text = tf.strings.strip(entries)
+    plain = tf.strings.regex_full_match(text, r"[+-]?[0-9]+")
+    whole = tf.strings.to_number(tf.where(plain, text, "0"), tf.int64)
+    other = tf.strings.to_number(tf.where(plain | (text == MISSING), "nan", text), tf.float64)
+    missing = tf.math.is_nan(other)
+    other = tf.where(missing, tf.constant(0, tf.float64), other)
+    tf.debugging.assert_equal(other, tf.round(other), "An entry of an integer column is no integer.")
+    other = tf.where(missing, tf.constant(MISSING_INTEGER, tf.int64), tf.cast(other, tf.int64))
+    return tf.where(plain, whole, other)
+
+
+def numbers(entries: tf.Tensor, fill_na: float | None = None) -> tf.Tensor:
+    """Entries as float32, ``fill_na`` or NaN where missing or infinite."""
+    if entries.dtype == tf.string:
+        text = tf.strings.strip(entries)
+        # By way of float64, as the training data were read: direct parsing may round another way.
+        entries = tf.strings.to_number(tf.where(text == MISSING, "nan", text), tf.float64)
+    x = tf.cast(entries, tf.float32)
+    return tf.where(tf.math.is_finite(x), x, float("nan") if fill_na is None else fill_na)
+
+
+def is_missing(entries: tf.Tensor) -> tf.Tensor:
+    """Which entries are missing."""
+    if entries.dtype == tf.string:
+        return entries == MISSING
+    return tf.math.is_nan(entries) if entries.dtype.is_floating else entries == MISSING_INTEGER
