@@ -40,7 +40,7 @@ def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         entries = entries.cast(pl.String)
     encoded = entries.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode("encode")
     values = pl.Series(entries.name, pl.from_arrow(encoded.dictionary))
-    return values, encoded.indices.to_numpy()
+    return values, pl.Series(pl.from_arrow(encoded.indices)).to_numpy()
 
 
 def is_missing(entries: pl.Series) -> np.ndarray:
