@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset.raw import MISSING
+from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING
 
 MISSING_INTEGER = tf.int64.min
 
@@ -20,14 +20,15 @@ def integers(entries: tf.Tensor) -> tf.Tensor:
     if entries.dtype != tf.string:
         return tf.cast(entries, tf.int64)
     text = tf.strings.strip(entries)
-    plain = tf.strings.regex_full_match(text, r"[+-]?[0-9]+")
-    whole = tf.strings.to_number(tf.where(plain, text, "0"), tf.int64)
-    other = tf.strings.to_number(tf.where(plain | (text == MISSING), "nan", text), tf.float64)
-    missing = tf.math.is_nan(other)
-    other = tf.where(missing, tf.constant(0, tf.float64), other)
-    tf.debugging.assert_equal(other, tf.round(other), "An entry of an integer column is no integer.")
-    other = tf.where(missing, tf.constant(MISSING_INTEGER, tf.int64), tf.cast(other, tf.int64))
-    return tf.where(plain, whole, other)
+    x = tf.strings.to_number(tf.where(text == MISSING, "nan", text), tf.float64)
+    missing, large = tf.math.is_nan(x), tf.abs(x) > MAX_EXACT_FLOAT
+    tf.debugging.Assert(
+        tf.reduce_all((x == tf.round(x)) | missing), ["An entry of an integer column is no integer:", text]
+    )
+    # Only the text has all digits of a large integer.
+    exact = tf.strings.to_number(tf.where(large, text, "0"), tf.int64)
+    small = tf.cast(tf.where(missing | large, tf.constant(0, tf.float64), x), tf.int64)
+    return tf.where(missing, tf.constant(MISSING_INTEGER, tf.int64), tf.where(large, exact, small))
 
 
 def numbers(entries: tf.Tensor, fill_na: float | None = None) -> tf.Tensor:
