@@ -7,6 +7,13 @@ A key belongs to exactly one class here, or to the signature of the model that t
 from dataclasses import dataclass, field
 from typing import Any
 
+# FuxiCTR's names for the pooling of a sequence.
+POOLING_OF_ENCODER = {
+    "MaskedAveragePooling": "mean",
+    "MaskedSumPooling": "sum",
+    "MaskedMaxPooling": "max",
+}
+
 
 def option(default: Any, doc: str, choices: tuple = ()) -> Any:
     """A dataclass field that knows its own documentation and, perhaps, its allowed values."""
@@ -35,7 +42,7 @@ class FeatureOptions:
     feature_encoder: str | None = option(
         None,
         "FuxiCTR's name of the pooling of a sequence.",
-        ("MaskedAveragePooling", "MaskedSumPooling", "MaskedMaxPooling"),
+        tuple(POOLING_OF_ENCODER),
     )
     pooling: str | None = option(None, "Pooling of a sequence; mean unless said.", ("mean", "sum", "max"))
     weights: str | None = option(None, "Column with the weights of a bag, split like the bag.")
@@ -94,7 +101,9 @@ class DatasetOptions:
     valid_size: float = option(0.0, "Share (below 1) or number of rows for validation.")
     test_size: float = option(0.0, "Share (below 1) or number of rows for testing.")
     sep: str = option(",", "Separator of csv files.")
-    n_rows: int | None = option(None, "Read only this many rows of each file.")
+    n_rows: int | None = option(
+        None, "Read at most this many rows of train_data, valid_data and test_data."
+    )
     data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.")
     rebuild_dataset: bool = option(True, "False: the columns already hold ids, and vocab_size says how many.")
     inconsistent: str = option(
@@ -179,7 +188,9 @@ class TrainingOptions:
     verbose: int = option(1, "0 hides the progress bar.")
     tensorboard: bool = option(False, "Also write TensorBoard summaries into the run's folder.")
     num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.")
-    debug_mode: bool = option(False, "FuxiCTR's: train on one epoch of 10,000 rows.")
+    debug_mode: bool = option(
+        False, "FuxiCTR's: one epoch on the first 10,000 rows of each file, for a first try."
+    )
     pickle_feature_encoder: bool = option(False, "Accepted for FuxiCTR's sake; nothing is ever pickled.")
 
 

@@ -146,7 +146,7 @@ def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequ
 def check_groups(
     settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task], dataset: DatasetOptions
 ) -> None:
-    """gAUC has ``group_id``, which is a meta column: groups are raw values, not encoded ids."""
+    """With gAUC there is a ``group_id``, which is a meta column: groups are raw values, not encoded ids."""
     group, columns = evaluation.group_id, dataset.feature_cols
     meta = [str(feature.name) for feature in columns if feature.type == "meta"]
     if group is None:

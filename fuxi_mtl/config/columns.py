@@ -7,12 +7,11 @@ from typing import Any
 from fuxi_mtl.config.places import Located
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.config.values import converted_fields, did_you_mean
-from fuxi_mtl.options import DatasetOptions, ExperimentOptions, FeatureOptions
+from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, ExperimentOptions, FeatureOptions
 
 _PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
 _COUNTS = ("min_categr_count", "embedding_dim", "pretrain_dim", "num_buckets", "max_len", "vocab_size")
 _WITH_IDS = ("categorical", "sequence")
-_POOLING = {"MaskedAveragePooling": "mean", "MaskedSumPooling": "sum", "MaskedMaxPooling": "max"}
 
 
 def select_columns(
@@ -117,7 +116,7 @@ def _check_feature(feature: FeatureOptions, entry: Located) -> None:
         raise entry.error(f"{name}: num_buckets has no effect without category_processor.")
     if feature.category_processor is not None and feature.num_buckets is None:
         raise entry.error(f"{name}: category_processor {feature.category_processor} needs num_buckets.")
-    encoded = _POOLING.get(feature.feature_encoder or "")
+    encoded = POOLING_OF_ENCODER.get(feature.feature_encoder or "")
     if encoded and feature.pooling and encoded != feature.pooling:
         raise entry.error(
             f"{name}: feature_encoder {feature.feature_encoder} is {encoded} pooling, "

@@ -41,9 +41,9 @@ def plan(
         _check_labels(place, task, known)
         label = known[task.event[0]] if len(task.event) == 1 else None
         metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
-        kind = _kind(settings, name, _KINDS.get(kind or ""), label)
-        _check_loss(settings, name, kind, loss)
-        tasks.append(_parsed(place, name, expression, kind=kind, loss=loss, metrics=metrics))
+        settled = _kind(settings, name, _KINDS.get(kind or ""), label)
+        _check_loss(settings, name, settled, loss)
+        tasks.append(_parsed(place, name, expression, kind=settled, loss=loss, metrics=metrics))
     try:
         planned = tuple(model.plan_tasks(tuple(tasks), explicit))
     except ValueError as error:

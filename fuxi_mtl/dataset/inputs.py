@@ -9,9 +9,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
-from fuxi_mtl.options import DatasetOptions, FeatureOptions
-
-_POOLING = {"MaskedAveragePooling": "mean", "MaskedSumPooling": "sum", "MaskedMaxPooling": "max"}
+from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Input:
     @property
     def pooling(self) -> str:
         """How a bag is pooled."""
-        return self.options.pooling or _POOLING.get(self.options.feature_encoder or "", "mean")
+        return self.options.pooling or POOLING_OF_ENCODER.get(self.options.feature_encoder or "", "mean")
 
 
 def single_columns(options: DatasetOptions) -> list[FeatureOptions]:
