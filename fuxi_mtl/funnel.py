@@ -12,13 +12,14 @@ comes before its event; "carts, given a purchase" is another question, and an er
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from fuxi_mtl.losses import logit_and, mix_logit
 from fuxi_mtl.tasks import Task, event_of, required_events
 
-Logit = tf.Tensor | bool  # True and False: the event is certain, or impossible
+Logit: TypeAlias = "tf.Tensor | bool"  # True and False: the event is certain, or impossible
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Funnel:
         Raises:
             ValueError: A task is certain, impossible, or not determined by the towers.
         """
-        heads = {}
+        heads: dict[str, tf.Tensor] = {}
         for task in tasks:
             logit = self._logit(towers, task, frozenset(task.event), self._implied(task.given))
             if isinstance(logit, bool):

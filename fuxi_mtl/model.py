@@ -29,11 +29,13 @@ class MultiTaskModel(keras.Model):
         tasks: What to predict.
     """
 
+    built: bool
+    embedding: FeatureEmbedding  # set by a subclass, unless it embeds in a way of its own
+
     def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
         super().__init__()
         self.features = features
         self.tasks = tuple(tasks)
-        self.embedding: FeatureEmbedding | None = None
         self.weighting: Weighting = Equal({})
         # Keras locks a built model, so the means for the log exist from the start.
         names = self.objective_names(self.tasks)

@@ -51,7 +51,7 @@ def model(name: str) -> type:
 
 def options(name: str) -> dict[str, inspect.Parameter]:
     """The options of a model: the keyword parameters of its constructor, in order."""
-    parameters = inspect.signature(model(name).__init__).parameters.values()
+    parameters = inspect.signature(model(name).__init__).parameters.values()  # type: ignore[misc]
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 

@@ -12,8 +12,8 @@ from fuxi_mtl.registry import register
 class ShareBottom(MultiTaskModel):
     """Shared bottom: one stack, then a tower for each task.
 
-    ``h = MLP(x)``, ``z_k = tower_k(h)``. The plainest way to share, and the first baseline for related tasks. Each loss reaches the shared
-    stack and its own tower, never another task's tower.
+    ``h = MLP(x)``, ``z_k = tower_k(h)``. The plainest way to share, and the first baseline for related
+    tasks. Each loss reaches the shared stack and its own tower, never another task's tower.
 
     Args:
         features: The inputs.

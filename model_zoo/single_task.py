@@ -12,7 +12,8 @@ from fuxi_mtl.registry import register
 class SingleTask(MultiTaskModel):
     """One private network for each task.
 
-    ``z_k = MLP_k(embedding_k(x))``: nothing is shared, the embeddings included. What a multi-task model gains or loses against this is positive or negative transfer.
+    ``z_k = MLP_k(embedding_k(x))``: nothing is shared, the embeddings included. What a multi-task model
+    gains or loses against this is positive or negative transfer.
 
     Args:
         features: The inputs.

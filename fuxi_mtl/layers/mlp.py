@@ -58,15 +58,14 @@ class MLP(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        single = isinstance(activations, str) or not units  # a gate without hidden layers takes any list
-        names = [activations] * len(units) if single else list(activations)
-        if len(names) != len(units):
+        names = [activations] * len(units) if isinstance(activations, str) else list(activations)
+        if units and len(names) != len(units):  # a gate without hidden layers takes any list
             raise ValueError(
                 f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
             )
         self.hidden = [keras.layers.Dense(width, kernel_regularizer=regularizer(penalty)) for width in units]
         self.norms = [keras.layers.BatchNormalization() for _ in units] if batch_norm else []
-        self.activations = [activation_layer(name) for name in names]
+        self.activations = [activation_layer(name) for name in names[: len(units)]]
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
 
     def call(self, x, training=False):
