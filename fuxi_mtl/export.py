@@ -56,12 +56,15 @@ def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) ->
     if folder.exists() and not _is_replaceable(folder):
         raise ExportError(f"{folder} exists and is no SavedModel: name a new folder.")
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
         served, signatures = served_module(model, encoder)
         tf.saved_model.save(served, str(partial), signatures=signatures)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(replaced)
         partial.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise ExportError(f"cannot write {folder} ({reason}).") from error

@@ -220,7 +220,7 @@ def test_an_older_export_is_replaced_and_a_folder_of_something_else_is_not(plain
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me")
     with pytest.raises(ExportError, match="notes exists and is no SavedModel"):
-        export_model(plain, tmp_path / "notes")
+        export_model(*plain, tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep me"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "notes"]
 
@@ -228,7 +228,7 @@ def test_an_older_export_is_replaced_and_a_folder_of_something_else_is_not(plain
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(plain, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write .*file/model"):
-        export_model(plain, tmp_path / "file" / "model")
+        export_model(*plain, tmp_path / "file" / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
