@@ -1,0 +1,76 @@
+"""Imports point down only: read from the source, not from what happens to be loaded."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# From the words up to the front doors. A module may import what stands in lower rows, and its own package.
+LAYERS = [
+    ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices"],
+    ["layers", "objectives", "weighting", "funnel", "sparse", "registry", "monitor"],
+    ["model", "dataset", "evaluate", "compare"],
+    ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],
+    ["train", "export", "predict", "listing"],
+    ["experiment"],
+    ["__main__"],
+    ["run_expid"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def _room(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "fuxi_mtl" else parts[0]
+
+
+def _imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if node.module == "fuxi_mtl":
+                names = [f"fuxi_mtl.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "model_zoo":
+                rooms.add("model_zoo")
+            elif first == "fuxi_mtl" and rest:
+                rooms.add(rest.split(".")[0])
+    return {room for room in rooms if room in LEVEL}
+
+
+FILES = sorted([*ROOT.glob("fuxi_mtl/**/*.py"), *ROOT.glob("model_zoo/*.py"), ROOT / "run_expid.py"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_lies_below_it(path):
+    room = _room(path)
+    assert room in LEVEL, f"{room} has no place in LAYERS"
+    for other in _imported_rooms(path) - {room}:
+        assert LEVEL[other] < LEVEL[room], f"{path.relative_to(ROOT)} imports {other}, which is not below"
+
+
+def test_only_the_front_doors_import_the_zoo():
+    importers = {_room(path) for path in FILES if "model_zoo" in _imported_rooms(path)}
+    assert importers <= {"__main__", "run_expid", "model_zoo"}
+
+
+def test_model_and_dataset_do_not_know_each_other():
+    rooms = {room: set() for room in ("model", "dataset")}
+    for path in FILES:
+        if _room(path) in rooms:
+            rooms[_room(path)] |= _imported_rooms(path)
+    assert "dataset" not in rooms["model"]
+    assert "model" not in rooms["dataset"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_short_enough_to_be_read(path):
+    limit = 150 if _room(path) == "model_zoo" else 300
+    assert len(path.read_text().splitlines()) <= limit
