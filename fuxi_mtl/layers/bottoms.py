@@ -47,6 +47,10 @@ class SharedBottom(keras.layers.Layer):
         self.names = tuple(names)
         self.stack = MLP(bottom_hidden_units, **mlp)
 
+    def build(self, input_shape):
+        """Creates the layers."""
+        self.stack.build(input_shape)
+
     def call(self, x, training=False):
         """The same hidden state for every head."""
         return dict.fromkeys(self.names, self.stack(x, training=training))
@@ -79,6 +83,11 @@ class GatedExperts(keras.layers.Layer):
         self.names = tuple(names)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
         self.gates = [Gate(num_experts, gate_hidden_units, name=f"{name}_gate", **mlp) for name in names]
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        for layer in [self.experts, *self.gates]:
+            layer.build(input_shape)
 
     def call(self, x, training=False):
         """Each head's own mixture of the experts."""
@@ -117,6 +126,13 @@ class ExtractionLevel(keras.layers.Layer):
         ]
         everyone = num_specific * len(names) + num_shared
         self.shared_gate = None if last or not num_shared else Gate(everyone, gate_units, **mlp)
+
+    def build(self, input_shape):
+        """Creates the layers; a level has one input width for all of its streams."""
+        shape = input_shape[self.names[0]]
+        for layer in [*self.specific, self.shared, *self.gates, self.shared_gate]:
+            if layer is not None:
+                layer.build(shape)
 
     def call(self, inputs, training=False):
         """Takes and gives a dict by head, with the shared stream under a key of its own."""

@@ -57,6 +57,9 @@ class FeatureEmbedding(keras.layers.Layer):
             for column in range(feature.columns.start, feature.columns.stop)
         ]
 
+    def build(self, input_shape=None):
+        """Nothing is left to do: tables need no input to know their shape."""
+
     def call(self, inputs):
         """Embeddings of all features, then the numbers."""
         parts = [block(inputs) for block in self.blocks]

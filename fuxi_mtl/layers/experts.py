@@ -25,6 +25,11 @@ class Experts(keras.layers.Layer):
             raise ValueError(f"num_experts is {num_experts}: at least one expert is needed.")
         self.stacks = [MLP(units, name=f"expert_{i}", **mlp) for i in range(num_experts)]
 
+    def build(self, input_shape):
+        """Creates the layers."""
+        for stack in self.stacks:
+            stack.build(input_shape)
+
     def call(self, x, training=False):
         """All experts' outputs."""
         return tf.stack([stack(x, training=training) for stack in self.stacks], axis=1)
@@ -52,6 +57,11 @@ class Gate(keras.layers.Layer):
         super().__init__(name=name)
         self.stack = MLP(units, penalty=penalty, **mlp)
         self.logits = keras.layers.Dense(num_experts, kernel_regularizer=regularizer(penalty))
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        self.stack.build(input_shape)
+        self.logits.build((*input_shape[:-1], self.stack.width(input_shape[-1])))
 
     def call(self, x, training=False):
         """The share of each expert."""

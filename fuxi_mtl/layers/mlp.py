@@ -68,6 +68,16 @@ class MLP(keras.layers.Layer):
         self.activations = [activation_layer(name) for name in names[: len(units)]]
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
 
+    def build(self, input_shape):
+        """Creates the layers; without it Keras would trace :meth:`call` at each level of nesting."""
+        shape = tuple(input_shape)
+        for i, dense in enumerate(self.hidden):
+            dense.build(shape)
+            shape = (*shape[:-1], dense.units)
+            if self.norms:
+                self.norms[i].build(shape)
+            self.activations[i].build(shape)
+
     def call(self, x, training=False):
         """Applies the layers in order."""
         for i, dense in enumerate(self.hidden):
@@ -78,6 +88,10 @@ class MLP(keras.layers.Layer):
             if self.dropout is not None:
                 x = self.dropout(x, training=training)
         return x
+
+    def width(self, inputs: int) -> int:
+        """The width of its output, for an input of width `inputs`."""
+        return self.hidden[-1].units if self.hidden else inputs
 
     def last_variables(self) -> list[keras.Variable]:
         """The kernel of the last layer; nothing for the identity."""
@@ -108,6 +122,13 @@ class Towers(keras.layers.Layer):
             )
             for name in names
         ]
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        for name, stack, output in zip(self.names, self.stacks, self.outputs, strict=True):
+            shape = tuple(input_shape[name] if isinstance(input_shape, Mapping) else input_shape)
+            stack.build(shape)
+            output.build((*shape[:-1], stack.width(shape[-1])))
 
     def call(self, x, training=False):
         """The heads of the batch, by name."""
