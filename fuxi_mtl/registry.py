@@ -43,8 +43,9 @@ def model(name: str) -> type:
         ValueError: No such model; the message has the nearest name and all names.
     """
     if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        spelled = {known.lower(): known for known in _MODELS}
+        near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+        hint = f" Did you mean {spelled[near[0]]}?" if near else ""
         raise ValueError(f"no model is called {name!r}.{hint} Models: {', '.join(names())}.")
     return _MODELS[name]
 
@@ -62,22 +63,30 @@ def import_models(path: str) -> list[str]:
         The names that were registered by it.
 
     Raises:
-        ValueError: The path does not exist, or holds no model.
+        ValueError: The path does not exist, cannot be imported, or holds no model.
     """
     place = Path(path)
     files = sorted(place.glob("[!_]*.py")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         raise ValueError(f"--models {path}: no Python file there.")
-    before = set(_MODELS)
-    for file in files:
-        module_name = f"fuxi_mtl_user_models.{file.stem}"
-        spec = importlib.util.spec_from_file_location(module_name, file)
-        if spec is None or spec.loader is None:
-            raise ValueError(f"--models {file}: not a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        spec.loader.exec_module(module)
-    added = sorted(set(_MODELS) - before)
+    modules = [_import_file(file) for file in files]
+    added = sorted(name for name, cls in _MODELS.items() if cls.__module__ in modules)
     if not added:
         raise ValueError(f"--models {path}: no class there is decorated with @register.")
     return added
+
+
+def _import_file(file: Path) -> str:
+    """Imports one file as a module of its own, and returns the module's name."""
+    # The whole path is the name: two users' files called model.py are two modules.
+    module_name = "fuxi_mtl_user_models." + "_".join(file.resolve().with_suffix("").parts[1:])
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--models {file}: not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
+        raise ValueError(f"--models {file}: {type(error).__name__}: {error}") from error
+    return module_name

@@ -74,3 +74,55 @@ def test_model_and_dataset_do_not_know_each_other():
 def test_a_file_is_short_enough_to_be_read(path):
     limit = 150 if _room(path) == "model_zoo" else 300
     assert len(path.read_text().splitlines()) <= limit
+
+
+PAPERS = [path for path in FILES if _room(path) == "model_zoo" and path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
+def test_a_paper_uses_bricks_and_the_base_class_and_no_other_paper(path):
+    assert all(LEVEL[other] <= LEVEL["model"] for other in _imported_rooms(path))
+
+
+# Reading a stanza, looking at runs and asking for help must not wait for TensorFlow.
+LIGHT = [
+    "tasks",
+    "options",
+    "features",
+    "metrics",
+    "registry",
+    "config",
+    "runs",
+    "evaluate",
+    "monitor",
+    "compare",
+]
+
+
+@pytest.mark.parametrize("name", [*LIGHT, "report", "listing", "__main__"])
+def test_a_light_module_does_not_load_tensorflow(name):
+    waiting, seen = [name], set()
+    while waiting:
+        seen.add(current := waiting.pop())
+        for path in (path for path in FILES if _room(path) == current):
+            # What a function imports, it imports when it is called.
+            body = ast.parse(path.read_text()).body
+            nodes = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            names = {getattr(node, "module", None) or node.names[0].name for node in nodes}
+            assert not {name.split(".")[0] for name in names} & {"tensorflow", "keras"}, (
+                f"{path.name} is heavy"
+            )
+            rooms = {name.split(".")[1] for name in names if name.startswith("fuxi_mtl.")}
+            waiting += sorted(rooms - seen)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_evaluated_pickled_or_printed(path):
+    banned = {"eval", "exec"} if _room(path) in ("__main__", "run_expid") else {"eval", "exec", "print"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in banned, f"line {node.lineno} calls {node.func.id}"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno} is a bare except"
+        if isinstance(node, ast.Import):
+            assert not {alias.name for alias in node.names} & {"pickle", "dill", "joblib"}
