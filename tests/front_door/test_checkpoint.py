@@ -1,0 +1,183 @@
+"""A checkpoint is whole, or the error says what is wrong with it."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from fuxi_mtl import checkpoint
+from fuxi_mtl.checkpoint import CheckpointError
+from fuxi_mtl.config import load_resolved
+from fuxi_mtl.experiment import load_run
+from fuxi_mtl.sparse import LazyAdam
+from fuxi_mtl.weighting import GradNorm
+from model_zoo.share_bottom import ShareBottom
+
+TASKS = tiny.PLAIN["two"]
+
+
+def make(units=(6, 5)):
+    model = ShareBottom(tiny.FEATURES, TASKS, embedding_dim=4, bottom_hidden_units=units)
+    model.build()
+    return model
+
+
+def compiled(**options):
+    keras.utils.set_random_seed(1)
+    model = make(**options)
+    model.compile(LazyAdam(0.01), GradNorm({task.name: "binary" for task in TASKS}), run_eagerly=True)
+    return model
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A trained model and its checkpoint."""
+    model = compiled()
+    for seed in range(2):
+        model.train_step(tiny.batch(TASKS, seed=seed))
+    checkpoint.save(model, tmp_path / "checkpoint")
+    return model, tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def damaged(toy_run, tmp_path):
+    """A run of its own, to be damaged."""
+    return shutil.copytree(toy_run.folder, tmp_path / "Toy" / "seed_1")
+
+
+def test_a_restored_model_goes_on_as_if_nothing_had_happened(stored):
+    model, folder = stored
+    other = compiled()
+    other.train_step(tiny.batch(TASKS, seed=7))
+    checkpoint.restore(other, folder)
+    batch = tiny.batch(TASKS, seed=9)
+    for each in (model, other):
+        each.train_step(batch)
+    for one, two in zip(model.trainable_variables, other.trainable_variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+    np.testing.assert_array_equal(model.weighting.weight.numpy(), other.weighting.weight.numpy())
+    assert int(other.optimizer.iterations) == 3
+
+
+def test_a_model_that_only_predicts_takes_the_network_alone(stored):
+    model, folder = stored
+    other = make()
+    checkpoint.restore(other, folder)
+    inputs = tiny.tensors(tiny.inputs())
+    for name, head in model(inputs).items():
+        np.testing.assert_array_equal(head, other(inputs)[name])
+
+
+def test_saving_replaces_the_older_checkpoint(stored):
+    model, folder = stored
+    model.train_step(tiny.batch(TASKS, seed=5))
+    checkpoint.save(model, folder)
+    other = compiled()
+    checkpoint.restore(other, folder)
+    assert int(other.optimizer.iterations) == 3
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), tf.errors.ResourceExhaustedError(None, None, "No space left")],
+)
+def test_a_full_disk_keeps_the_older_checkpoint(stored, monkeypatch, error):
+    model, folder = stored
+
+    def write(self, path):
+        (folder.with_name("checkpoint.partial") / "state.data").write_text("half")
+        raise error
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", write)
+    with pytest.raises(CheckpointError, match="cannot be written .*No space left.* Make room"):
+        checkpoint.save(model, folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+    checkpoint.restore(compiled(), folder)
+
+
+def test_a_model_of_another_shape_is_named(stored):
+    _, folder = stored
+    for other in (make(units=(6, 4)), make(units=(6,))):
+        with pytest.raises(CheckpointError, match="damaged, or of another model"):
+            checkpoint.restore(other, folder)
+
+
+def test_an_error_without_a_message_is_named_by_its_type(stored, monkeypatch):
+    model, folder = stored
+
+    def read(self, path):
+        raise AssertionError
+
+    monkeypatch.setattr(tf.train.Checkpoint, "read", read)
+    with pytest.raises(CheckpointError, match="(AssertionError)"):
+        checkpoint.restore(model, folder)
+
+
+def test_a_missing_checkpoint_is_named(damaged):
+    shutil.rmtree(damaged / "checkpoint")
+    with pytest.raises(CheckpointError, match=r"checkpoint: no checkpoint there. Train the experiment again"):
+        load_run(damaged)
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return (
+        content[:middle]
+        + bytes(255 - byte for byte in content[middle : middle + 64])
+        + content[middle + 64 :]
+    )
+
+
+@pytest.mark.parametrize("kind", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize(
+    "damage",
+    [flip, lambda content: content[: len(content) // 2], lambda content: b""],
+    ids=["flip", "half", "empty"],
+)
+def test_a_damaged_checkpoint_is_an_error(damaged, kind, damage):
+    file = damaged / "checkpoint" / f"state.{kind}"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(CheckpointError, match="damaged, or of another model") as raised:
+        load_run(damaged)
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "features/encoders.json", "features/feature_map.json"])
+@pytest.mark.parametrize("damage", ["truncated", "removed"])
+def test_any_other_damage_is_an_error_that_names_the_file(damaged, name, damage):
+    file = damaged / name
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match=name.partition("/")[0]):
+        load_run(damaged)
+
+
+def test_a_stored_stanza_of_another_shape_is_an_error(damaged):
+    config = damaged / "config.yaml"
+    config.write_text(config.read_text().replace("bottom_hidden_units:\n- 8", "bottom_hidden_units:\n- 9"))
+    assert list(load_resolved(config, "Toy").model_options["bottom_hidden_units"]) == [9]
+    with pytest.raises(CheckpointError, match="of another model"):
+        load_run(damaged)
+
+
+def test_a_loaded_model_computes_in_float32_whatever_the_policy_is(damaged):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, _ = load_run(damaged)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+
+
+def test_a_run_with_another_seed_is_another_folder(toy_run):
+    from fuxi_mtl.experiment import folder_of
+
+    experiment = load_resolved(toy_run.folder / "config.yaml", "Toy")
+    assert folder_of(experiment) == toy_run.folder
+    assert folder_of(experiment.with_seed(2)).name == "seed_2"
