@@ -4,8 +4,10 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C.
+        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C and SIGTERM.
     """
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
     for library in ("absl", "tensorflow"):  # TensorFlow's notes on its own saving and tracing
         logging.getLogger(library).setLevel(logging.ERROR)
+    if threading.current_thread() is threading.main_thread():
+        # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if options.command is not _compare:  # needs no TensorFlow, which takes seconds to import
             _import_models(options.models)
@@ -33,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; nothing half-written was left.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # as in `list | head`; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -44,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiment
 
-    planned = [load_experiment(options.config, expid, options.set) for expid in options.expid]
-    seeded = [each.with_seed(seed) for each in planned for seed in options.seed or [each.training.seed]]
+    planned = [load_experiment(options.config, expid, options.set) for expid in dict.fromkeys(options.expid)]
+    seeds = dict.fromkeys(options.seed or [])
+    seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
     from fuxi_mtl.experiment import folder_of, run_experiment
 
@@ -88,7 +96,7 @@ def _predict(options: argparse.Namespace) -> None:
     from fuxi_mtl.predict import predict_file
 
     model, encoder = load_run(_folder_of_run(options))
-    predict_file(model, encoder, options.input, options.output, keep=options.keep)
+    predict_file(model, encoder, options.input, options.output, options.keep, sep=options.sep)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -145,8 +153,11 @@ def _quiet_start() -> Iterator[None]:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Also writes the log to a file; it stays when the run fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"model_root: cannot write {path} ({error.strerror}).") from error
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(handler)
     try:
@@ -201,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(predict)
     predict.add_argument("--input", required=True, help="csv, parquet, npz or h5 file with the inputs")
     predict.add_argument("--output", required=True, help="csv or parquet file to write")
+    predict.add_argument("--sep", help="separator of a csv file; a comma unless said")
     predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
 
     export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")

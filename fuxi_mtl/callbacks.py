@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,7 +28,9 @@ class Evaluation(keras.callbacks.Callback):
         save_best: Saves the model as it is now.
         monitor: The stanza's ``monitor``.
         direction: ``max`` or ``min``.
-        evaluations_per_epoch: To number the epochs.
+        steps: Steps between two evaluations.
+        steps_per_epoch: Steps of a pass over the data.
+        total_steps: Steps of the whole run; the last evaluation may come after fewer than ``steps``.
     """
 
     def __init__(
@@ -36,20 +39,26 @@ class Evaluation(keras.callbacks.Callback):
         save_best: Callable[[], None],
         monitor: str | Mapping[str, float],
         direction: str,
-        evaluations_per_epoch: float,
+        *,
+        steps: int,
+        steps_per_epoch: int,
+        total_steps: int,
     ):
         super().__init__()
         self._measure, self._save_best = measure, save_best
         self._monitor, self._direction = monitor, direction
-        self._evaluations_per_epoch = evaluations_per_epoch
+        self._steps, self._steps_per_epoch, self._total = steps, steps_per_epoch, total_steps
+        self._announced = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.seconds_training = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock of training; evaluation is not training."""
-        if epoch / self._evaluations_per_epoch % 1 == 0:
-            logger.info("************ Epoch=%d start ************", self._epoch(epoch))
+        started = epoch * self._steps // self._steps_per_epoch + 1
+        if started > self._announced:
+            logger.info("************ Epoch=%d start ************", started)
+            self._announced = started
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -64,7 +73,7 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Weights: %s", _line(record["weights"]))
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
-        logger.info("Evaluation @epoch %d - batch %d:", self._epoch(epoch), record["step"])
+        logger.info("Evaluation @epoch %d - batch %d:", math.ceil(record["epoch"]), record["step"])
         for line in log_lines(self.model.tasks, scores):
             logger.info("%s", line)
         if is_better(value, None if self.best is None else self.best["monitor"], self._direction):
@@ -76,41 +85,76 @@ class Evaluation(keras.callbacks.Callback):
         worst = -math.inf if self._direction == "max" else math.inf
         logs["monitor"] = worst if math.isnan(value) else value
 
-    def _epoch(self, evaluation: int) -> int:
-        return int(evaluation / self._evaluations_per_epoch) + 1
-
     def _record(self, evaluation: int, logs: Mapping[str, float], scores: Scores) -> dict[str, Any]:
         def those(kind: str) -> dict[str, float]:
             return {k.removeprefix(kind): float(v) for k, v in logs.items() if k.startswith(kind)}
 
+        step = min((evaluation + 1) * self._steps, self._total)
         return {
-            "step": int(self.model.optimizer.iterations),
-            "epoch": (evaluation + 1) / self._evaluations_per_epoch,
+            "step": step,
+            "epoch": step / self._steps_per_epoch,
             "loss": float(logs["loss"]),
             "losses": those("loss_"),
             "weights": those("weight_"),
             "gradient_norms": those("norm_") or None,
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": learning_rate(self.model.optimizer),
             "metrics": scores.values,
             "undefined": scores.undefined,
         }
 
 
+class LastStretch(keras.callbacks.Callback):
+    """Ends the last stretch where the data end, if that is before its last step.
+
+    Keras knows stretches of one length only. This callback must come before those that stop training.
+
+    Args:
+        steps: Steps of the last stretch.
+    """
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self._steps = steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sees whether this is the last one."""
+        self._is_last = epoch + 1 == self.params["epochs"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Leaves the stretch after its last step."""
+        if self._is_last and batch + 1 == self._steps:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        """The data have ended: nothing was stopped early."""
+        if self._is_last:
+            self.model.stop_training = False
+
+
 class LearningRateLog(keras.callbacks.Callback):
-    """Says when the learning rate was reduced, and when training stopped early."""
+    """Says when the learning rate was reduced, and when training stopped early.
+
+    Args:
+        evaluation: Knows the epoch.
+    """
+
+    def __init__(self, evaluation: Evaluation):
+        super().__init__()
+        self._evaluation = evaluation
 
     def on_train_begin(self, logs=None):
         """Remembers where the learning rate starts."""
-        self._rate = float(self.model.optimizer.learning_rate)
+        self._rate = learning_rate(self.model.optimizer)
 
     def on_epoch_end(self, epoch, logs=None):
         """Comes after the callbacks that change either."""
-        rate = float(self.model.optimizer.learning_rate)
+        rate = learning_rate(self.model.optimizer)
         if rate < self._rate:
             logger.info("Reduce learning rate on plateau: %.6f", rate)
         self._rate = rate
         if self.model.stop_training:
-            logger.info("********* Epoch=%d early stop *********", epoch + 1)
+            epochs = math.ceil(self._evaluation.history[-1]["epoch"])
+            logger.info("********* Epoch=%d early stop *********", epochs)
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -123,18 +167,12 @@ class ProgressBar(keras.callbacks.Callback):
     def __init__(self, batch_size: int):
         super().__init__()
         self._batch_size = batch_size
+        self._bar = _bar()
 
     def on_epoch_begin(self, epoch, logs=None):
         """A new bar."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
-            TextColumn("{task.fields[speed]:,.0f} rows/s"),
-            TimeRemainingColumn(),
-        )
         self._started = time.perf_counter()
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar = _bar()
         self._bar.start()
         self._task = self._bar.add_task(
             f"epoch {epoch + 1}", total=self.params["steps"], loss=math.nan, speed=0.0
@@ -147,7 +185,27 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Leaves the terminal to the log."""
+        self.stop()
+
+    def stop(self):
+        """Gives the cursor back; also when training is interrupted."""
         self._bar.stop()
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate as a number; a variable that is mirrored on several devices does not convert by itself."""
+    return float(tf.convert_to_tensor(optimizer.learning_rate))
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:,.0f} rows/s"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _line(numbers: Mapping[str, float]) -> str:

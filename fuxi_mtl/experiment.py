@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from fuxi_mtl.train import Training, groups, measure, train
 
 logger = logging.getLogger(__name__)
 
+DEBUG_ROWS = 10_000
+
 
 def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run:
     """Trains, measures and exports one experiment with one seed.
@@ -34,6 +37,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     Returns:
         The finished run.
     """
+    if experiment.training.debug_mode:
+        experiment = shortened(experiment)
     strategy = use_devices(gpus)
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
@@ -54,9 +59,21 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
             training = train(model, dataset, experiment, run)
         scores = _measure_splits(model, dataset, experiment, run)
         _save_results(run, experiment, dataset, model, training, scores)
-        if experiment.evaluation.export:
-            export_model(model, dataset.encoder, run.saved_model)
-    return Run(folder_of(experiment))
+    # The run is whole and in its place: what fails now does not take hours of training with it.
+    run = Run(folder_of(experiment))
+    _append_results(experiment, scores)
+    if experiment.evaluation.export:
+        export_model(*load_run(run.folder), run.saved_model)
+    return run
+
+
+def shortened(experiment: Experiment) -> Experiment:
+    """The same experiment in ``debug_mode``: one epoch on the first rows of each file."""
+    return replace(
+        experiment,
+        training=replace(experiment.training, epochs=1),
+        dataset=replace(experiment.dataset, n_rows=min(experiment.dataset.n_rows or DEBUG_ROWS, DEBUG_ROWS)),
+    )
 
 
 def _shown(experiment: Experiment) -> str:
@@ -90,12 +107,21 @@ def save_inputs(run: Run, experiment: Experiment, dataset: Dataset) -> None:
 def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     """The trained model of a run, and the encoder of its inputs.
 
+    The model computes in float32, whatever precision it was trained in: its predictions do not depend
+    on the device that it happens to be loaded on.
+
     Raises:
         ValueError: The run is incomplete or damaged, or its model is not registered.
     """
     run = Run(Path(folder))
     experiment = load_resolved(run.config, run.expid)
-    encoder = Encoder.load(run.features)
+    try:
+        encoder = Encoder.load(run.features)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{run.features}: the encoding of the inputs is damaged ({error}). Train the experiment again."
+        ) from error
+    use_precision("float32")
     model = make_model(experiment, encoder.feature_map)
     checkpoint.restore(model, run.checkpoint)
     return model, encoder
@@ -164,11 +190,17 @@ def _save_results(
             "finished": datetime.now().isoformat(timespec="seconds"),
         },
     )
+
+
+def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> None:
     line = {name: summary(split.values) for name, split in scores.items()}
-    append_results_line(
-        experiment.config_dir,
-        experiment.expid,
-        experiment.options.dataset_id,
-        line.get("valid", ""),
-        line.get("test", ""),
-    )
+    try:
+        append_results_line(
+            experiment.config_dir,
+            experiment.expid,
+            experiment.options.dataset_id,
+            line.get("valid", ""),
+            line.get("test", ""),
+        )
+    except OSError as error:
+        logger.warning("The results line cannot be added in the working directory: %s.", error)

@@ -9,12 +9,14 @@ with the log beside it, ``seed_{seed}.log``. A run appears under its name when i
 it lies in a folder of its own, which is removed if the run fails.
 """
 
+import errno
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,20 +81,28 @@ def new_run(folder: Path) -> Iterator[Run]:
     """A run that is written under a temporary name and appears under its own when the block ends.
 
     Raises:
-        ValueError: The folder cannot be written.
+        ValueError: The folder cannot be written, or the disk is full.
     """
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    # Not by the process id: a container that is killed and started again has the same one.
+    unique = uuid.uuid4().hex[:8]
+    partial = folder.with_name(f".{folder.name}.partial-{unique}")
     try:
         partial.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
     try:
         yield Run(partial)
-        replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+        replaced = folder.with_name(f".{folder.name}.replaced-{unique}")
         if folder.exists():
             folder.rename(replaced)
         partial.rename(folder)
         shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"model_root: the disk of {folder.parent} is full: make room, or set model_root to another one."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -114,7 +124,7 @@ def append_results_line(config_dir: str | Path, expid: str, dataset_id: str, val
     """Adds FuxiCTR's line to ``{config folder's name}.csv`` in the working directory."""
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     command = f"python {' '.join(sys.argv)}"
-    with Path(f"{Path(config_dir).resolve().name}.csv").open("a") as file:
+    with Path(f"{Path(config_dir).resolve().name}.csv").open("a", encoding="utf-8") as file:
         file.write(
             f" {time},[command] {command},[exp_id] {expid},[dataset_id] {dataset_id},"
             f"[train] N.A.,[val] {valid or 'N.A.'},[test] {test or 'N.A.'}\n"
@@ -125,7 +135,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file that is either whole or not there."""
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

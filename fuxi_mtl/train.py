@@ -3,7 +3,8 @@
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl import checkpoint
-from fuxi_mtl.callbacks import Evaluation, LearningRateLog, ProgressBar
+from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batches, training_batches
 from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
@@ -80,7 +81,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         run: Where the checkpoint goes.
 
     Raises:
-        TrainingError: A loss is not finite.
+        TrainingError: A loss is not finite, or the memory is not enough.
     """
     plan = _Plan.of(dataset.train, experiment)
     compile_model(model, experiment, plan.steps_per_execution)
@@ -93,17 +94,23 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         shuffle=experiment.training.shuffle,
         seed=experiment.training.seed,
     )
+    callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     try:
-        model.fit(
-            batches,
-            epochs=plan.evaluations,
-            steps_per_epoch=plan.steps,
-            callbacks=_callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None),
-            verbose=0,
-            shuffle=False,
-        )
+        with _enough_memory("batch_size", plan.batch_size):
+            model.fit(
+                batches,
+                epochs=plan.evaluations,
+                steps_per_epoch=plan.steps,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,
+            )
     except tf.errors.InvalidArgumentError as error:
         raise _diverged(error, model, experiment) from error
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.stop()
     if evaluation.best is None:
         logger.warning("The monitor was never defined: keeping the last weights.")
         checkpoint.save(model, run.checkpoint)
@@ -111,7 +118,8 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         if not experiment.training.save_best_only:
             checkpoint.save(model, run.folder / "checkpoint_last")
         checkpoint.restore(model, run.checkpoint)
-    rows = min(plan.steps * len(evaluation.history) * plan.batch_size, dataset.train.rows * plan.epochs)
+    steps = evaluation.history[-1]["step"]
+    rows = min(steps * plan.batch_size, dataset.train.rows * plan.epochs)
     return Training(
         evaluation.history,
         None if evaluation.best is None else evaluation.best["step"],
@@ -123,7 +131,8 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
 
 def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
     """Probabilities (values of a regression) of every row of a split, by task."""
-    scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
+    with _enough_memory("eval_batch_size", batch_size):
+        scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
     return {name: np.asarray(values, np.float32) for name, values in scores.items()}
 
 
@@ -157,11 +166,12 @@ def groups(split: Split, experiment: Experiment) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How many steps, in how many stretches between evaluations."""
+    """How many steps, in how many stretches between evaluations; the last one may be shorter."""
 
     batch_size: int
     epochs: int
     steps: int
+    last_steps: int
     evaluations: int
     steps_per_epoch: int
     steps_per_execution: int
@@ -177,9 +187,15 @@ class _Plan:
         per_epoch = batches_per_epoch(split.rows, batch_size)
         total = per_epoch * options.epochs
         steps = min(options.eval_steps or per_epoch, total)
-        # Keras runs whole executions: only a divisor ends where the stretch ends.
-        executed = max(n for n in range(1, options.steps_per_execution + 1) if steps % n == 0)
-        return cls(batch_size, options.epochs, steps, total // steps, per_epoch, executed)
+        evaluations = math.ceil(total / steps)
+        last = total - (evaluations - 1) * steps
+        # Keras runs whole executions: only a common divisor ends where both kinds of stretch end.
+        common = math.gcd(steps, last)
+        most = options.steps_per_execution
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
+        executed = max(n for n in range(1, most + 1) if common % n == 0)
+        return cls(batch_size, options.epochs, steps, last, evaluations, per_epoch, executed)
 
 
 def _evaluation(
@@ -199,7 +215,9 @@ def _evaluation(
         lambda: checkpoint.save(model, run.checkpoint),
         options.monitor,
         monitor_direction(options.monitor, options.monitor_mode, keys),
-        plan.steps_per_epoch / plan.steps,
+        steps=plan.steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        total_steps=plan.steps_per_epoch * plan.epochs,
     )
 
 
@@ -209,6 +227,8 @@ def _callbacks(
     options = experiment.training
     mode = monitor_direction(options.monitor, options.monitor_mode)
     callbacks: list[keras.callbacks.Callback] = [evaluation]
+    if plan.last_steps < plan.steps:
+        callbacks.insert(0, LastStretch(plan.last_steps))
     if stops:
         patience = options.early_stop_patience
         callbacks.append(keras.callbacks.EarlyStopping("monitor", mode=mode, patience=patience))
@@ -219,15 +239,28 @@ def _callbacks(
         callbacks.append(keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False))
     if options.verbose and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(plan.batch_size))
-    return [*callbacks, LearningRateLog()]
+    return [*callbacks, LearningRateLog(evaluation)]
+
+
+@contextmanager
+def _enough_memory(key: str, rows: int) -> Iterator[None]:
+    """Names the key that decides how much memory a step needs."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        reason = error.message.strip().partition("\n")[0]
+        raise TrainingError(
+            f"the memory is not enough for {key} {rows}: try a smaller one ({reason})."
+        ) from error
 
 
 def _diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
-    names = [o.name for o in model.objectives() if f"objective {o.name}" in error.message]
+    names = [o.name for o in model.objectives() if f"objective {o.name} :" in error.message]
     if not names:
         return error
+    step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1
     return TrainingError(
-        f"the loss of objective {names[0]!r} is not finite at step {int(model.optimizer.iterations) + 1}. "
+        f"the loss of objective {names[0]!r} is not finite at step {step}. "
         f"Try a smaller learning_rate (now {experiment.optimizer.learning_rate:g}), "
         f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
         "precision: float32, or look for extreme values in the numeric features and labels."
