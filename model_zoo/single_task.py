@@ -25,6 +25,9 @@ class SingleTask(MultiTaskModel):
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
+
+    Reference:
+        The baseline "STL" of Caruana. Multitask Learning. Machine Learning 28, 1997.
     """
 
     def __init__(

@@ -1,0 +1,263 @@
+"""What every model must do, as functions over its class: ours and any user's.
+
+    from contract import CHECKS
+    for check in CHECKS:
+        check(MyModel)
+
+A check builds small networks on the data of `tiny`, for the sets of tasks that the model can serve.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from fuxi_mtl import checkpoint, registry
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import WeightingOptions
+from fuxi_mtl.sparse import LazyAdam
+from fuxi_mtl.weighting import make_weighting
+
+CHECKS: list[Callable[[type], None]] = []
+
+
+def check(function: Callable[[type], None]) -> Callable[[type], None]:
+    """Adds a function to the contract."""
+    CHECKS.append(function)
+    return function
+
+
+def make(cls: type, tasks, seed: int = 1, **changes) -> MultiTaskModel:
+    """A small model with its variables."""
+    keras.utils.set_random_seed(seed)
+    model = cls(tiny.FEATURES, tasks, **tiny.options_of(cls, **changes))
+    model.build()
+    return model
+
+
+@cache
+def built(cls: type, tasks) -> MultiTaskModel:
+    """One such model for all checks that only look at it."""
+    return make(cls, tasks)
+
+
+def compiled(cls: type, tasks, loss_weight="EQ", rate: float = 0.01, **changes) -> MultiTaskModel:
+    """The same, ready to train eagerly: no time goes into tracing."""
+    model = make(cls, tasks, **changes)
+    objectives = {objective.name: objective.kind for objective in model.objectives()}
+    weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
+    model.compile(LazyAdam(rate, global_clipnorm=10.0), weighting, run_eagerly=True)
+    return model
+
+
+def first_plan(cls: type):
+    """One set of tasks that the model can serve."""
+    return next(iter(tiny.plans(cls).values()))
+
+
+def objective_gradients(model: MultiTaskModel, batch, variables) -> Iterator[tuple[str, list]]:
+    """The gradients of each objective alone; None where there is no path."""
+    inputs, labels, sample_weight = batch
+    for objective in model.objectives():
+        with tf.GradientTape() as tape:
+            loss, _ = objective.loss(model(inputs, training=True), labels, sample_weight)
+        yield objective.name, tape.gradient(loss, [v.value for v in variables])
+
+
+def nonzero(gradient) -> bool:
+    """Whether there is a gradient at all."""
+    return gradient is not None and bool(np.any(tf.convert_to_tensor(gradient).numpy() != 0))
+
+
+# ---- what a model is ----------------------------------------------------------------------------
+
+
+@check
+def serves_some_tasks_and_names_its_objectives(cls):
+    plans = tiny.plans(cls)
+    assert plans, f"{cls.__name__} serves none of the tiny tasks"
+    for tasks in plans.values():
+        names = tuple(objective.name for objective in built(cls, tasks).objectives())
+        assert names == cls.objective_names(tasks)
+        assert len(set(names)) == len(names) > 0
+
+
+@check
+def documents_itself_every_option_and_a_reference(cls):
+    document = inspect.getdoc(cls)
+    assert "Reference:" in document
+    for name, parameter in registry.options(cls.__name__).items():
+        assert f"    {name}: " in document, f"{name} is not documented"
+        assert parameter.annotation is not inspect.Parameter.empty, f"{name} has no type"
+        assert parameter.default is not inspect.Parameter.empty, f"{name} has no default"
+
+
+@check
+def takes_only_options_by_name(cls):
+    parameters = inspect.signature(cls).parameters.values()
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["features", "tasks"]
+    with pytest.raises(TypeError, match="num_exprts"):
+        cls(tiny.FEATURES, first_plan(cls), num_exprts=3)
+
+
+# ---- the forward pass ---------------------------------------------------------------------------
+
+
+@check
+def gives_a_finite_float32_head_for_every_task(cls):
+    for tasks in tiny.plans(cls).values():
+        model = built(cls, tasks)
+        heads = model(tiny.tensors(tiny.inputs(5)))
+        assert set(heads) == {task.name for task in tasks}
+        for head in heads.values():
+            assert head.shape == (5,)
+            assert head.dtype == tf.float32
+            assert np.isfinite(head.numpy()).all()
+        for task in tasks:
+            probability = model.probabilities(heads)[task.name].numpy()
+            assert task.kind == "regression" or ((probability > 0) & (probability < 1)).all()
+
+
+@check
+def treats_each_row_by_itself(cls):
+    model = built(cls, first_plan(cls))
+    inputs = tiny.tensors(tiny.inputs(6))
+    together = model(inputs)
+    for row in range(6):
+        alone = model({name: array[row : row + 1] for name, array in inputs.items()})
+        for name, head in alone.items():
+            np.testing.assert_allclose(head[0], together[name][row], rtol=1e-5, atol=1e-6)
+
+
+@check
+def gives_the_same_answer_twice(cls):
+    model = make(cls, first_plan(cls), net_dropout=0.5)
+    inputs = tiny.tensors(tiny.inputs())
+    first, second = model(inputs), model(inputs)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+@check
+def starts_with_different_kernels(cls):
+    for tasks in tiny.plans(cls).values():
+        kernels = [v.numpy() for v in built(cls, tasks).trainable_variables if len(v.shape) > 1]
+        assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
+
+
+# ---- gradients ----------------------------------------------------------------------------------
+
+
+@check
+def every_variable_learns(cls):
+    for tasks in tiny.plans(cls).values():
+        model = built(cls, tasks)
+        learning = np.zeros(len(model.trainable_variables), bool)
+        for _, gradients in objective_gradients(model, tiny.batch(tasks), model.trainable_variables):
+            learning |= [nonzero(gradient) for gradient in gradients]
+        idle = [v.path for v, learns in zip(model.trainable_variables, learning, strict=True) if not learns]
+        assert not idle, f"no gradient reaches {idle}"
+
+
+@check
+def shared_variables_learn_from_several_objectives(cls):
+    for tasks in tiny.plans(cls).values():
+        model = built(cls, tasks)
+        shared = model.shared_variables()
+        own = {id(variable) for variable in model.trainable_variables}
+        assert all(id(variable) in own for variable in shared)
+        counts = dict.fromkeys(map(id, shared), 0)
+        for _, gradients in objective_gradients(model, tiny.batch(tasks), shared):
+            for variable, gradient in zip(shared, gradients, strict=True):
+                counts[id(variable)] += nonzero(gradient)
+        assert all(count >= 2 for count in counts.values())
+
+
+# ---- training -----------------------------------------------------------------------------------
+
+
+@check
+def trains_under_every_weighting(cls):
+    choices = ["EQ", "manual", "UW", "GN"]
+    for number, tasks in enumerate(tiny.plans(cls).values()):
+        model = make(cls, tasks)
+        for choice in choices if number == 0 else choices[-1:]:
+            step_under(model, choice)
+
+
+def step_under(model: MultiTaskModel, choice: str) -> None:
+    """Takes one step, in which everything moves and the weights are what they should be."""
+    objectives = {objective.name: objective.kind for objective in model.objectives()}
+    loss_weight = dict.fromkeys(objectives, 0.5) if choice == "manual" else choice
+    weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
+    model.compile(LazyAdam(0.01, global_clipnorm=10.0), weighting, run_eagerly=True)
+    before = [v.numpy() for v in model.trainable_variables]
+    logs = model.train_step(tiny.batch(model.tasks))
+    assert all(np.isfinite(float(value)) for value in logs.values())
+    assert {f"loss_{name}" for name in objectives} < set(logs)
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert (variable.numpy() != old).any(), variable.path
+    weights = [float(weight) for weight in weighting.weights().values()]
+    assert min(weights) > 0
+    assert (weights == [1.0] * len(objectives)) == (choice == "EQ")
+
+
+@check
+def overfits_a_few_rows(cls):
+    tasks = first_plan(cls)
+    model = compiled(cls, tasks, rate=0.03, embedding_dim=8)
+    batch = tiny.batch(tasks)
+    first = model.test_step(batch)
+    step = tf.function(model.train_step)
+    for _ in range(200):
+        step(batch)
+    model.reset_metrics()
+    final = model.test_step(batch)
+    for name in cls.objective_names(tasks):
+        assert final[f"loss_{name}"] < 0.1 * first[f"loss_{name}"] + 0.02
+
+
+def losses_of(model: MultiTaskModel, tasks, seeds) -> list[float]:
+    """The loss of each of some steps."""
+    values = []
+    for seed in seeds:
+        model.reset_metrics()
+        values.append(float(model.train_step(tiny.batch(tasks, rows=16, seed=seed))["loss"]))
+    return values
+
+
+@check
+def repeats_itself_to_the_last_digit(cls):
+    tasks = first_plan(cls)
+    first, second = (losses_of(compiled(cls, tasks, net_dropout=0.3), tasks, range(2)) for _ in range(2))
+    assert first == second
+    assert first[0] != first[1]
+
+
+@check
+def goes_on_from_a_checkpoint_as_if_nothing_had_happened(cls):
+    tasks = first_plan(cls)
+    whole = compiled(cls, tasks, "GN")
+    expected = losses_of(whole, tasks, range(2))
+    half = compiled(cls, tasks, "GN")
+    losses = losses_of(half, tasks, range(1))
+    with TemporaryDirectory() as folder:
+        checkpoint.save(half, Path(folder) / "checkpoint")
+        resumed = compiled(cls, tasks, "GN", seed=9)
+        checkpoint.restore(resumed, Path(folder) / "checkpoint")
+    assert losses + losses_of(resumed, tasks, range(1, 2)) == expected
+    for one, other in zip(whole.variables, resumed.variables, strict=True):
+        if one.path.startswith(cls.__name__.lower()):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+    for one, other in zip(whole.optimizer.variables, resumed.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert [float(w) for w in whole.weighting.weights().values()] == [
+        float(w) for w in resumed.weighting.weights().values()
+    ]
