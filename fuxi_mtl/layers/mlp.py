@@ -39,7 +39,7 @@ class MLP(keras.layers.Layer):
 
     Args:
         units: Width of each layer, first to last; none makes this layer the identity.
-        activations: One activation for all layers, or one a layer.
+        activations: One activation for all layers, or one a layer; what a list has beyond is not used.
         dropout: Share of units dropped in training, in [0, 1).
         batch_norm: Whether to normalise before each activation.
         penalty: Regularizer of the kernels, in FuxiCTR's notation.
@@ -59,7 +59,7 @@ class MLP(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         names = [activations] * len(units) if isinstance(activations, str) else list(activations)
-        if units and len(names) != len(units):  # a gate without hidden layers takes any list
+        if len(names) < len(units):  # one list serves experts, gates and towers of different depths
             raise ValueError(
                 f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
             )
