@@ -86,8 +86,9 @@ class GatedExperts(keras.layers.Layer):
 
     def build(self, input_shape):
         """Creates the layers."""
-        for layer in [self.experts, *self.gates]:
-            layer.build(input_shape)
+        self.experts.build(input_shape)
+        for gate in self.gates:
+            gate.build(input_shape)
 
     def call(self, x, training=False):
         """Each head's own mixture of the experts."""
