@@ -26,6 +26,7 @@ REQUIRES = [
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 TEST = [
     "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
     "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
     "ruff>=0.12,<0.18",
