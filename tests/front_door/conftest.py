@@ -46,7 +46,4 @@ def tiny_runs(in_place, tmp_path_factory) -> tuple[Path, door.Outcome]:
     """Every experiment on data/tiny_mtl, trained once; only one of them exports."""
     root = tmp_path_factory.mktemp("tiny")
     common = ("--set", f"model_root={root}", "export=false")
-    return root, door.call("run", "--expid", *TINY, *common)
-
-
-TINY = ("MMoE_test", "SingleTask_test", "ShareBottom_test", "PLE_test", "ESMM_test", "ESM2_test")
+    return root, door.call("run", "--expid", *door.TINY, *common)

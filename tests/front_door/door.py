@@ -16,6 +16,9 @@ import polars as pl
 from fuxi_mtl.__main__ import main
 
 REPOSITORY = Path(__file__).parent.parent.parent
+# Every experiment on data/tiny_mtl.
+TINY = ("MMoE_test", "SingleTask_test", "ShareBottom_test", "PLE_test", "ESMM_test", "ESM2_test")
+
 MODEL_CONFIG = """\
 Toy:
   dataset_id: toy

@@ -5,8 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import TINY
-from door import Trained
+from door import TINY, Trained
 
 from fuxi_mtl.config import load_experiment, load_resolved
 from fuxi_mtl.experiment import load_run
