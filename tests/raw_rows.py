@@ -135,8 +135,7 @@ def fitted(folder: Path, features: list[FeatureOptions] | None = None) -> Encode
 def model_for(encoder: Encoder, name: str = "MMoE"):
     """A small model of these inputs, built, with weights far enough from zero for its outputs to differ."""
     cls = registry.model(name)
-    plans = tiny.plans(cls)
-    model = cls(encoder.feature_map, plans.get("chain") or plans["funnel"], **tiny.options_of(cls))
+    model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls))
     model.build()
     for variable in model.trainable_variables:
         variable.assign(variable * 3)

@@ -10,6 +10,7 @@
 Labels: click, cart and buy (each needs a click; some are missing) and watch, a number.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,6 +67,14 @@ def plans(cls: type) -> dict[str, tuple[Task, ...]]:
         if planned not in served.values():
             served[name] = planned
     return served
+
+
+def named_plan(cls: type) -> tuple[Task, ...]:
+    """The shortest of the named sets that a model can serve, planned by it."""
+    for expressions in NAMED.values():
+        with contextlib.suppress(ValueError):
+            return cls.plan_tasks(tasks_of(expressions), True)
+    raise AssertionError(f"{cls.__name__} serves none of {list(NAMED)}")
 
 
 def options_of(cls: type, **changes) -> dict:
