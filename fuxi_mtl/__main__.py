@@ -55,8 +55,10 @@ def _run(options: argparse.Namespace) -> None:
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
-    from fuxi_mtl.experiment import folder_of, run_experiment
+    from fuxi_mtl.experiment import folder_of, run_experiment, try_model
 
+    for experiment in planned:
+        try_model(experiment)
     runs = []
     for experiment in seeded:
         with _log_file(folder_of(experiment).with_suffix(".log")):

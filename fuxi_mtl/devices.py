@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 logger = logging.getLogger(__name__)
+
+CPU_DESCRIPTION = Path("/proc/cpuinfo")  # of Linux; elsewhere a CPU is taken to have no matrix unit
 
 
 def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
@@ -37,8 +40,8 @@ def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
 def use_precision(precision: str) -> str:
     """Sets Keras's dtype policy and returns its name.
 
-    ``auto`` is bfloat16 on GPUs of compute capability 8.0 and above, float16 on 7.x, and float32
-    elsewhere.
+    ``auto`` is bfloat16 on GPUs of compute capability 8.0 and above and on CPUs whose matrix unit
+    multiplies it (AMX), float16 on GPUs of 7.x, and float32 elsewhere.
     """
     gpus = tf.config.get_visible_devices("GPU")
     if precision == "auto":
@@ -55,7 +58,8 @@ def use_precision(precision: str) -> str:
 
 def _best_precision(gpus: Sequence) -> str:
     if not gpus:
-        return "float32"
+        flags = CPU_DESCRIPTION.read_text().split() if CPU_DESCRIPTION.exists() else []
+        return "mixed_bfloat16" if "amx_bf16" in flags else "float32"
     capabilities = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
     ]

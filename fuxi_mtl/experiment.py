@@ -13,7 +13,7 @@ import numpy as np
 
 from fuxi_mtl import checkpoint, registry
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset
+from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset, stand_in
 from fuxi_mtl.devices import use_devices, use_precision
 from fuxi_mtl.evaluate import Scores, log_lines, summary
 from fuxi_mtl.export import export_model
@@ -65,6 +65,21 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     if experiment.evaluation.export:
         export_model(*load_run(run.folder), run.saved_model)
     return run
+
+
+def try_model(experiment: Experiment) -> None:
+    """Builds the model once on inputs of the smallest size.
+
+    What its constructor refuses is then refused before any data are read, and before another
+    experiment of the same command is trained.
+
+    Raises:
+        ValueError: The model or an input refuses an option.
+    """
+    try:
+        make_model(experiment, stand_in(experiment.dataset, experiment.options.dataset_id))
+    except ValueError as error:
+        raise ValueError(f"{experiment.expid}: {error}") from error
 
 
 def shortened(experiment: Experiment) -> Experiment:

@@ -21,6 +21,7 @@ from fuxi_mtl.layers import (
     regularizer,
 )
 from fuxi_mtl.layers.embedding import pool
+from fuxi_mtl.layers.experts import side_by_side, wide_product
 from fuxi_mtl.layers.regularizers import penalty_gradient
 
 
@@ -298,6 +299,42 @@ def test_a_mixture_weighs_the_experts_of_each_row():
     )
     np.testing.assert_allclose(first, [[2, 3], [10, 0]])
     np.testing.assert_allclose(second, [[3, 4], [2, 8]])
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_norm": True, "activations": "prelu"}])
+def test_layers_side_by_side_are_the_layers_one_by_one(options):
+    keras.utils.set_random_seed(0)
+    x, other = tf.Variable(tf.random.normal((9, 5))), tf.Variable(tf.random.normal((9, 5)))
+    layers = [MLP([7, 4], **options), Gate(3), MLP([6], **options), MLP([]), Gate(2, [4]), Gate(6)]
+    for layer in layers:
+        layer.build((None, 5))
+        for variable in layer.trainable_variables:
+            variable.assign(tf.random.normal(variable.shape))
+    variables = [x, other, *(v.value for layer in layers for v in layer.trainable_variables)]
+
+    def outputs_and_gradients(together):
+        with tf.GradientTape() as tape:
+            first, second = tf.identity(x), tf.identity(other)
+            pairs = list(zip(layers, [first, second, first, first, second, first], strict=True))
+            found = side_by_side(pairs[:2], [], pairs[2:]) if together else [f(each) for f, each in pairs]
+            outputs = tf.nest.flatten(found)
+            loss = tf.add_n([tf.reduce_sum(tf.sin(output)) for output in outputs])
+        return outputs, tape.gradient(loss, variables)
+
+    together, alone = outputs_and_gradients(True), outputs_and_gradients(False)
+    for a, b in zip(tf.nest.flatten(together), tf.nest.flatten(alone), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_wide_product_is_the_products_of_its_layers():
+    first, second = keras.layers.Dense(2), keras.layers.Dense(1)
+    for layer in (first, second):
+        layer.build((None, 3))
+    first.set_weights([np.array([[1, 0], [0, 1], [1, 1]]), np.array([10, 20])])
+    second.set_weights([np.array([[1], [-1], [2]]), np.array([0.5])])
+    a, b = wide_product([first, second], tf.constant([[1.0, 2, 3], [0, 0, 1]]))
+    assert a.numpy().tolist() == [[14, 25], [11, 21]]
+    assert b.numpy().tolist() == [[5.5], [2.5]]
 
 
 def test_at_least_one_expert_is_needed():

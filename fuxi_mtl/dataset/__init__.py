@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
+from fuxi_mtl.dataset.inputs import stand_in
 from fuxi_mtl.dataset.loading import load_dataset
 from fuxi_mtl.dataset.splits import Dataset, Split
 
@@ -23,6 +24,7 @@ __all__ = [
     "batches_per_epoch",
     "evaluation_batches",
     "load_dataset",
+    "stand_in",
     "training_batches",
 ]
 

@@ -17,7 +17,7 @@ from fuxi_mtl.dataset.pretrained import write_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import Moments, Sample, TokenCounts, frequent_tokens
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import FeatureMap, place
 
 
 @dataclass
@@ -97,7 +97,10 @@ def fit(
     }
     columns = tuple(Column(o.input.name, _rule(o), _bag(o)) for o in observers)
     sizes = {column.name: _vocab_size(column.rule, tokens) for column in columns}
-    features = [_feature(o.input, column, sizes) for o, column in zip(observers, columns, strict=True)]
+    features = [
+        o.input.feature(sizes[column.name], column.bag.max_len if column.bag else 1)
+        for o, column in zip(observers, columns, strict=True)
+    ]
     features = [
         write_pretrained(f, o.input, tokens, folder) for f, o in zip(features, observers, strict=True)
     ]
@@ -150,22 +153,6 @@ def _vocab_size(rule: Rule, tokens: dict[str, tuple[str, ...]]) -> int:
     if isinstance(rule, Buckets):
         return len(rule.boundaries) + 3
     return rule.vocab_size if isinstance(rule, Ids) else 0
-
-
-def _feature(each: Input, column: Column, sizes: dict[str, int]) -> Feature:
-    options = each.options
-    return Feature(
-        name=each.name,
-        type=each.feature_type,
-        source=options.source,
-        vocab_size=sizes[each.name],
-        max_len=column.bag.max_len if column.bag else 1,
-        embedding_dim=options.embedding_dim,
-        share_embedding=each.shares,
-        pooling=each.pooling,
-        weighted=bool(column.bag and column.bag.weights),
-        trainable=not options.freeze_emb,
-    )
 
 
 def _check_ids(entries: pl.Series, vocab_size: int) -> None:

@@ -9,6 +9,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
 
 
@@ -47,6 +48,21 @@ class Input:
         """How a bag is pooled."""
         return self.options.pooling or POOLING_OF_ENCODER.get(self.options.feature_encoder or "", "mean")
 
+    def feature(self, vocab_size: int, max_len: int) -> Feature:
+        """The input as the network knows it, once its sizes are known."""
+        return Feature(
+            name=self.name,
+            type=self.feature_type,
+            source=self.options.source,
+            vocab_size=vocab_size,
+            max_len=max_len,
+            embedding_dim=self.options.embedding_dim,
+            share_embedding=self.shares,
+            pooling=self.pooling,
+            weighted=bool(self.bag and self.bag.weights),
+            trainable=not self.options.freeze_emb,
+        )
+
 
 def single_columns(options: DatasetOptions) -> list[FeatureOptions]:
     """The active entries of ``feature_cols``, one a column."""
@@ -79,6 +95,19 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
         shares = None if owner is feature else str(owner.name)
         inputs.append(Input(feature, rule, _bag(feature), shares, least))
     return tuple(inputs)
+
+
+def stand_in(options: DatasetOptions, dataset_id: str) -> FeatureMap:
+    """The inputs at the smallest sizes they could have: enough to try a model on before any data are read.
+
+    Raises:
+        DataError: Options of a feature contradict each other.
+    """
+    features = [
+        each.feature(0 if isinstance(each.rule, Number) else 3, (each.bag and each.bag.max_len) or 1)
+        for each in plan_inputs(options)
+    ]
+    return FeatureMap(dataset_id, place(features))
 
 
 def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> FeatureOptions:

@@ -7,11 +7,13 @@ which variables are the last shared layer, on which gradient norms are taken. Mo
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 
 import keras
+import tensorflow as tf
 
-from fuxi_mtl.layers.experts import Experts, Gate, mix
+from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
 from fuxi_mtl.layers.mlp import MLP
 
 _SHARED = ""  # key of the shared stream; no head is called so
@@ -92,8 +94,12 @@ class GatedExperts(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Each head's own mixture of the experts."""
-        gates = [gate(x, training=training) for gate in self.gates]
-        return dict(zip(self.names, mix(gates, self.experts(x, training=training)), strict=True))
+        gates, experts = side_by_side(
+            [(gate, x) for gate in self.gates],
+            [(stack, x) for stack in self.experts.stacks],
+            training=training,
+        )
+        return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))
 
     def shared_variables(self) -> list[keras.Variable]:
         """The last kernels of all experts."""
@@ -137,16 +143,22 @@ class ExtractionLevel(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """Takes and gives a dict by head, with the shared stream under a key of its own."""
-        own = [e(inputs[n], training=training) for n, e in zip(self.names, self.specific, strict=False)]
-        shared = [] if self.shared is None else [self.shared(inputs[_SHARED], training=training)]
-        outputs = {}
-        for i, (name, gate) in enumerate(zip(self.names, self.gates, strict=True)):
-            seen = keras.ops.concatenate(own[i : i + 1] + shared, axis=1)  # (batch, experts, units)
-            (outputs[name],) = mix([gate(inputs[name], training=training)], seen)
+        gates = [(gate, inputs[name]) for name, gate in zip(self.names, self.gates, strict=True)]
         if self.shared_gate is not None:
-            everyone = keras.ops.concatenate(own + shared, axis=1)
-            (outputs[_SHARED],) = mix([self.shared_gate(inputs[_SHARED], training=training)], everyone)
-        return outputs
+            gates.append((self.shared_gate, inputs[_SHARED]))
+        specific = [
+            [(stack, inputs[name]) for stack in experts.stacks]
+            for name, experts in zip(self.names, self.specific, strict=False)
+        ]
+        shared = [(stack, inputs[_SHARED]) for stack in self.shared.stacks] if self.shared else []
+        shares, *own, common = side_by_side(gates, *specific, shared, training=training)
+        streams = {}
+        for i, name in enumerate(self.names):
+            seen = tf.stack([*itertools.chain(*own[i : i + 1]), *common], axis=1)  # (batch, experts, units)
+            (streams[name],) = mix(shares[i : i + 1], seen)
+        if self.shared_gate is not None:
+            (streams[_SHARED],) = mix(shares[-1:], tf.stack([*itertools.chain(*own), *common], axis=1))
+        return streams
 
 
 class ExtractionLevels(keras.layers.Layer):

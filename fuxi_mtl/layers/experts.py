@@ -1,5 +1,6 @@
 """Experts and the gates that mix them (Ma et al., KDD 2018, equations 6 and 7)."""
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
+
+WIDTH_MULTIPLE = 32
 
 
 class Experts(keras.layers.Layer):
@@ -32,7 +35,8 @@ class Experts(keras.layers.Layer):
 
     def call(self, x, training=False):
         """All experts' outputs."""
-        return tf.stack([stack(x, training=training) for stack in self.stacks], axis=1)
+        (outputs,) = side_by_side([(stack, x) for stack in self.stacks], training=training)
+        return tf.stack(outputs, axis=1)
 
     def last_variables(self) -> list[keras.Variable]:
         """The kernels of every expert's last layer."""
@@ -65,7 +69,66 @@ class Gate(keras.layers.Layer):
 
     def call(self, x, training=False):
         """The share of each expert."""
-        return tf.nn.softmax(tf.cast(self.logits(self.stack(x, training=training)), tf.float32))
+        return self.rest(self.first(x), training)
+
+    @property
+    def first(self) -> keras.layers.Dense:
+        """The layer that sees the input."""
+        return self.stack.first or self.logits
+
+    def rest(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What follows the product of :attr:`first`."""
+        if self.stack.hidden:
+            x = self.logits(self.stack.rest(x, training))
+        return tf.nn.softmax(tf.cast(x, tf.float32))
+
+
+def side_by_side(
+    *groups: Sequence[tuple[MLP | Gate, tf.Tensor]], training: bool = False
+) -> list[list[tf.Tensor]]:
+    """Each layer's output for its input; layers that see the same input share one wide product.
+
+    ``[[layer(x) for layer, x in group] for group in groups]``, but the first products of layers with a
+    common input, which are most of the arithmetic of a mixture of experts, are one:
+    ``x [W_1 W_2 ...] + [b_1 b_2 ...]``. Gates are a few columns of it, not narrow products of their own.
+
+    Args:
+        *groups: Experts' stacks and gates, each with its ``(batch, width)`` input.
+        training: Whether dropout and norms train.
+    """
+    pairs = list(itertools.chain(*groups))
+    together: dict[int, list[int]] = {}  # positions in `pairs` by the identity of their input
+    for position, (layer, x) in enumerate(pairs):
+        if layer.first is not None:
+            together.setdefault(id(x), []).append(position)
+    outputs = [x for _, x in pairs]  # a stack without layers is the identity
+    for positions in together.values():
+        layers = [pairs[position][0] for position in positions]
+        products = wide_product([layer.first for layer in layers], pairs[positions[0]][1])
+        for position, layer, product in zip(positions, layers, products, strict=True):
+            outputs[position] = layer.rest(product, training)
+    rest = iter(outputs)
+    return [[next(rest) for _ in group] for group in groups]
+
+
+def wide_product(layers: Sequence[keras.layers.Dense], x: tf.Tensor) -> list[tf.Tensor]:
+    """``x W + b`` of several built Dense layers with one input, as one matrix product.
+
+    The biases are a row of the matrix, against a column of ones beside `x`: their gradient then comes
+    with the kernels' instead of from a pass of its own. Zeros round the inner width up, which the
+    kernels of matrix libraries are fastest at.
+
+    Returns:
+        One ``(batch, units)`` tensor a layer.
+    """
+    width = x.shape[-1]
+    padding = -(width + 1) % WIDTH_MULTIPLE
+    kernel = tf.concat([layer.kernel for layer in layers], axis=1)
+    bias = tf.concat([layer.bias for layer in layers], axis=0)[None]
+    matrix = tf.pad(tf.concat([kernel, bias], axis=0), [[0, padding], [0, 0]])
+    columns = tf.concat([tf.ones_like(x[:, :1]), tf.zeros((tf.shape(x)[0], padding), x.dtype)], axis=1)
+    product = tf.matmul(tf.concat([x, columns], axis=1), matrix)
+    return tf.split(product, [layer.units for layer in layers], axis=1)
 
 
 def mix(gates: Sequence[tf.Tensor], experts: tf.Tensor) -> list[tf.Tensor]:

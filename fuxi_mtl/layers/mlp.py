@@ -80,8 +80,18 @@ class MLP(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Applies the layers in order."""
-        for i, dense in enumerate(self.hidden):
-            x = dense(x)
+        return self.rest(self.hidden[0](x), training) if self.hidden else x
+
+    @property
+    def first(self) -> keras.layers.Dense | None:
+        """The layer that sees the input; None for the identity."""
+        return self.hidden[0] if self.hidden else None
+
+    def rest(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What follows the product of :attr:`first`."""
+        for i in range(len(self.hidden)):
+            if i:
+                x = self.hidden[i](x)
             if self.norms:
                 x = self.norms[i](x, training=training)
             x = self.activations[i](x)

@@ -53,6 +53,24 @@ def test_a_mistake_in_the_data_is_one_message_and_leaves_no_run(tmp_path, mistak
     assert left == []
 
 
+@pytest.mark.parametrize(
+    ("expid", "setting", "message"),
+    [
+        ("Toy", "hidden_activations=dice", "ValueError: Toy: hidden_activations: 'dice' is unknown."),
+        ("Toy", "embedding_regularizer=l3(1)", "ValueError: Toy: "),
+        ("ToyFunnel", "bottom={type: MoE}", "ValueError: ToyFunnel: bottom: type 'MoE' is unknown."),
+        ("ToyFunnel", "bottom={type: MMoE, num_expert: 2}", "Did you mean num_experts?"),
+    ],
+)
+def test_what_a_model_refuses_is_refused_before_any_data_are_read(tmp_path, expid, setting, message):
+    settings = ("--set", f"model_root={tmp_path}", f"data_root={tmp_path / 'data'}", setting)
+    done = call("run", "--expid", expid, *settings)
+    assert done.status == 1
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_feature_without_any_known_token_trains(tmp_path):
     done = call(
         "run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "min_categr_count=100000", "epochs=1"

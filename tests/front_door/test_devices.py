@@ -81,8 +81,18 @@ def test_auto_precision_is_what_the_gpu_is_fast_at(gpus, capability, expected, c
     assert f"precision: auto chose {expected}." in caplog.text
 
 
-def test_auto_precision_of_a_cpu_is_float32():
-    assert devices.use_precision("auto") == "float32"
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx512f amx_bf16 amx_tile", "mixed_bfloat16"), ("avx2", "float32"), (None, "float32")],
+)
+def test_auto_precision_of_a_cpu_is_bfloat16_where_its_matrix_unit_multiplies_it(
+    tmp_path, monkeypatch, flags, expected
+):
+    description = tmp_path / "cpuinfo"
+    if flags is not None:
+        description.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(devices, "CPU_DESCRIPTION", description)
+    assert devices.use_precision("auto") == expected
 
 
 def test_float16_on_a_cpu_is_a_warning(caplog):
