@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.layers.regularizers import penalty as penalty_strengths
 from fuxi_mtl.layers.regularizers import penalty_gradient
 
 
@@ -33,6 +34,7 @@ class FeatureEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.features = features
         self.penalty = penalty
+        penalty_strengths(penalty)  # what cannot be read is refused here, not at the first step
         widths: dict[tuple[int, bool], list[Feature]] = {}
         for feature in features.features:
             if feature.has_ids:
