@@ -1,0 +1,115 @@
+"""The command line: one command a table, `report` and `plot` for what was measured, `all` for everything."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from benchmarks.environments import ENVIRONMENTS, default_cache, python_of
+from benchmarks.measure import measure
+from benchmarks.tables import AXES, LARGE, RESULTS, TABLES, Settings
+
+# Every table of the report, the most important first: (table, what differs from the defaults).
+ALL = (
+    ("train", {}),
+    ("train", {"batch": 1024}),
+    ("train", {"vocabulary": LARGE, "rounds": 2}),
+    ("flat", {}),
+    ("weighting", {}),
+    ("predict", {}),
+    ("input", {"seconds": 5.0}),
+    ("preprocess", {"rounds": 2}),
+    ("metrics", {}),
+    *(("growth", {"axis": axis, "rounds": 1, "seconds": 5.0}) for axis in AXES),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status is 1 for an error that is told in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _table(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    measure(TABLES[options.table](settings), settings, options.cache, options.results)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {f.name: getattr(options, f.name, None) for f in fields(Settings)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "contestants" in given:
+        given["contestants"] = tuple(given["contestants"])
+    return replace(Settings(), **given)
+
+
+def _all(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    for name, changes in ALL:
+        changed = replace(settings, **changes)
+        measure(TABLES[name](changed), changed, options.cache, options.results)
+    _report(options)
+
+
+def _install(options: argparse.Namespace) -> None:
+    for name in ENVIRONMENTS:
+        print(f"{name}: {python_of(name, options.cache)}")
+
+
+def _quality(options: argparse.Namespace) -> None:
+    from benchmarks.quality import measure_quality
+
+    measure_quality(options.seeds, options.cache, options.results)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from benchmarks.plots import draw_all
+    from benchmarks.report import write_report
+
+    draw_all(options.results, options.results.parent / "pictures")
+    print(write_report(options.results))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, doc: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=doc, description=doc)
+        sub.set_defaults(command=function, table=name)
+        sub.add_argument("--cache", type=Path, default=default_cache(), help="environments and rows")
+        sub.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+        return sub
+
+    for name, make in TABLES.items():
+        _add_settings(command(name, _table, str(make.__doc__)), name)
+    _add_settings(command("all", _all, "Every table, the most important first, then the report."), "all")
+    command("install", _install, "Make the environments of the peers.")
+    quality = command("quality", _quality, "AUC of the fast path beside a plain Keras reference.")
+    quality.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, table: str) -> None:
+    parser.add_argument("--seconds", type=float, help="measured time of each contestant in each round")
+    parser.add_argument("--rounds", type=int, help="how often each runs, in turns")
+    parser.add_argument("--training-rows", type=int, help="rows to train on; a multiple of all batches")
+    if table != "all":
+        parser.add_argument("--contestants", nargs="+", metavar="NAME", help="only these")
+        parser.add_argument("--vocabulary", type=int, help="ids over all fields")
+        parser.add_argument("--batch", type=int, help="rows in a step")
+    if table == "preprocess":
+        parser.add_argument("--rows", type=int, help="rows of the csv file")
+    if table == "growth":
+        parser.add_argument("--axis", choices=AXES, help="what grows")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

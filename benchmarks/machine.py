@@ -1,0 +1,51 @@
+"""What the numbers depend on beside the code."""
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, system, commit and time."""
+    cpu = _read("/proc/cpuinfo")
+    memory = _read("/proc/meminfo")
+    flags = set(_after(cpu, "flags").split())
+    return {
+        "cpu": _after(cpu, "model name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "flags": [flag for flag in _FLAGS if flag in flags],
+        "memory_gb": round(int((_after(memory, "MemTotal") or "0").split()[0]) / 2**20, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "load_before": round(os.getloadavg()[0], 2),
+        "commit": _commit(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text() if file.exists() else ""
+
+
+def _after(text: str, key: str) -> str:
+    lines = (line for line in text.splitlines() if line.startswith(key))
+    return next(lines, ":").partition(":")[2].strip()
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,89 @@
+"""Pictures of the stored results."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from benchmarks.contestants import CONTESTANTS, LIMIT
+from benchmarks.report import read_results
+
+COLOURS = {name: plt.get_cmap("tab10")(i) for i, name in enumerate(CONTESTANTS)}
+OURS_COLOURS = {"fuxi_mtl": "#c1272d", "fuxi_mtl bfloat16": "#f15a24"}
+LABELS = {"vocabulary": "ids over all fields", "batch": "rows in a step", "rows": "rows of the csv file"}
+
+
+def draw_all(results: Path, pictures: Path) -> list[Path]:
+    """A picture of each result that has one; the files."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, content in read_results(results).items():
+        if name.startswith("growth_"):
+            drawn.append(_save(_growth(content), pictures / f"{name}.png"))
+        elif name.startswith(("train_", "predict_")):
+            drawn.append(_save(_bars(content), pictures / f"{name}.png"))
+    return drawn
+
+
+def _save(figure: Any, file: Path) -> Path:
+    # Without the date, the same numbers give the same file.
+    figure.savefig(file, dpi=100, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return file
+
+
+def _colour(name: str) -> Any:
+    return OURS_COLOURS.get(name, COLOURS.get(name, "grey"))
+
+
+def _bars(content: Mapping[str, Any]) -> Any:
+    """Rows a second, the fastest on top; the limit is no contestant."""
+    cells = [c for c in content["cells"] if "rows_per_second" in c and c["contestant"] != LIMIT]
+    cells.sort(key=lambda cell: cell["rows_per_second"]["median"])
+    figure, axes = plt.subplots(figsize=(8, 0.5 + 0.4 * len(cells)))
+    for row, cell in enumerate(cells):
+        speed = cell["rows_per_second"]
+        median, low, high = (speed[key] / 1000 for key in ("median", "low", "high"))
+        axes.barh(row, median, color=_colour(cell["contestant"]))
+        axes.errorbar(median, row, xerr=[[median - low], [high - median]], color="black", capsize=3)
+        axes.annotate(f" {median:.1f}", (high, row), va="center", xytext=(4, 0), textcoords="offset points")
+    axes.set_yticks(range(len(cells)), [cell["contestant"] for cell in cells])
+    axes.set_xlabel("thousand rows a second")
+    axes.margins(x=0.1)
+    axes.set_title(content["question"], fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _growth(content: Mapping[str, Any]) -> Any:
+    """Time and memory along the axis, both logarithmic."""
+    axis = content["settings"]["axis"]
+    time, unit = ("seconds", "seconds") if axis == "rows" else ("step_ms", "milliseconds a step")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    for name in dict.fromkeys(cell["contestant"] for cell in content["cells"]):
+        cells = [c for c in content["cells"] if c["contestant"] == name and time in c]
+        values = [cell["at"][axis] for cell in cells]
+        style = {"color": _colour(name), "marker": "o", "label": name}
+        left.plot(values, [cell[time]["median"] for cell in cells], **style)
+        right.plot(values, [cell["peak_mb"]["median"] for cell in cells], **style)
+    _dress(left, axis, unit, sorted({cell["at"][axis] for cell in content["cells"]}))
+    _dress(right, axis, "peak memory, MB", sorted({cell["at"][axis] for cell in content["cells"]}))
+    left.legend(fontsize=8)
+    return figure
+
+
+def _dress(axes: Axes, axis: str, unit: str, values: list[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(values, [f"{value:,}" for value in values])
+    axes.minorticks_off()
+    axes.set_xlabel(LABELS.get(axis, axis))
+    axes.set_title(unit, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
