@@ -1,6 +1,12 @@
-"""Whole batches cut from memory-mapped arrays; never one row at a time."""
+"""Whole batches cut from memory-mapped arrays; never one row at a time.
 
-from collections.abc import Callable, Iterator, Sequence
+A batch is a function of its number alone: TensorFlow counts, and asks for the next one on a thread of its
+own.
+"""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -44,30 +50,27 @@ def training_batches(
     Returns:
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
     """
-    names = [task.name for task in tasks]
+    passes = _Passes(split, batch_size, shuffle, seed, window_bytes)
+    ones = np.ones(min(batch_size, split.rows), np.float32)
 
-    def batches() -> Iterator[tuple]:
-        for epoch in range(epochs):
-            for ids, numeric, events, weights in _one_pass(
-                split, batch_size, shuffle, (seed, epoch), window_bytes
-            ):
-                yield {"ids": ids, "numeric": numeric}, labels_of(events, split.event_names, tasks), weights
+    def batch(number: int) -> tuple:
+        ids, numeric, events, *given = passes.batch(number)
+        weights = given[0] if given else ones[: len(ids)]
+        return {"ids": ids, "numeric": numeric}, labels_of(events, split.event_names, tasks), weights
 
-    number = tf.TensorSpec((None,), tf.float32)
-    return _dataset(batches, (_inputs(split), dict.fromkeys(names, number), number))
+    count = batches_per_epoch(split.rows, batch_size) * epochs
+    vector = tf.TensorSpec((None,), tf.float32)
+    return _dataset(batch, count, (_inputs(split), {task.name: vector for task in tasks}, vector))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """The inputs of a split in their order, as batches ``{"ids", "numeric"}``."""
 
-    def batches() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, split.rows, batch_size):
-            rows = slice(start, start + batch_size)
-            yield {"ids": split.ids[rows], "numeric": split.numeric[rows]}
+    def batch(number: int) -> dict[str, np.ndarray]:
+        rows = slice(number * batch_size, (number + 1) * batch_size)
+        return {"ids": split.ids[rows], "numeric": split.numeric[rows]}
 
-    return _dataset(batches, _inputs(split)).apply(
-        tf.data.experimental.assert_cardinality(batches_per_epoch(split.rows, batch_size))
-    )
+    return _dataset(batch, batches_per_epoch(split.rows, batch_size), _inputs(split))
 
 
 def _inputs(split: Split) -> dict[str, tf.TensorSpec]:
@@ -77,58 +80,86 @@ def _inputs(split: Split) -> dict[str, tf.TensorSpec]:
     }
 
 
-def _dataset(batches: Callable[[], Iterator], signature: object) -> tf.data.Dataset:
+def _dataset(batch: Callable[[int], Any], count: int, signature: Any) -> tf.data.Dataset:
+    """The batches with the numbers 0 to ``count - 1``; they look as ``signature`` says."""
+    specs = tf.nest.flatten(signature)
+    dtypes = [spec.dtype for spec in specs]
+
+    def arrays(number: np.int64) -> list[np.ndarray]:
+        return tf.nest.flatten(batch(int(number)))
+
+    def tensors(number: tf.Tensor) -> Any:
+        # Half the price of from_generator, which checks every array in Python.
+        flat = tf.numpy_function(arrays, [number], dtypes, stateful=False)
+        shaped = [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(flat, specs, strict=True)]
+        return tf.nest.pack_sequence_as(signature, shaped)
+
     options = tf.data.Options()
-    # The generator gives whole global batches: there are no files to share among workers.
+    # Each element is a whole global batch: there are no files to share among workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return (
-        tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4).with_options(options)
-    )
+    return tf.data.Dataset.range(count).map(tensors).prefetch(4).with_options(options)
 
 
-def _one_pass(
-    split: Split, batch_size: int, shuffle: bool, seed: tuple[int, int], window_bytes: int
-) -> Iterator[Parts]:
-    """The batches of one pass."""
-    weights = split.sample_weight
-    arrays = (
-        split.ids,
-        split.numeric,
-        split.events,
-        np.ones(split.rows, np.float32) if weights is None else weights,
-    )
-    if not shuffle:
-        for start in range(0, split.rows, batch_size):
-            yield tuple(array[start : start + batch_size] for array in arrays)
-        return
-    rng = np.random.default_rng(seed)
-    rest: Parts = tuple(array[:0] for array in arrays)
-    for window in _windows(arrays, rng, window_bytes):
-        pool = (
-            tuple(np.concatenate(parts) for parts in zip(rest, window, strict=True))
-            if len(rest[0])
-            else window
-        )
-        order = rng.permutation(len(pool[0]))
-        whole = len(order) // batch_size * batch_size
-        for start in range(0, whole, batch_size):
-            yield tuple(np.take(array, order[start : start + batch_size], axis=0) for array in pool)
-        # Too few for a batch: they are shuffled again with the next window.
-        rest = tuple(np.take(array, order[whole:], axis=0) for array in pool)
-    if len(rest[0]):
-        yield rest
+class _Passes:
+    """The batches of endless passes over a split, by their number.
 
+    Args:
+        split: The rows.
+        batch_size: Rows in a batch, fewer in the last one of a pass.
+        shuffle: False keeps the order of the rows.
+        seed: Seed of the orders.
+        window_bytes: Memory for the rows among which one batch is drawn.
+    """
 
-def _windows(arrays: Parts, rng: np.random.Generator, window_bytes: int) -> Iterator[Parts]:
-    """Everything at once if it fits, else random blocks of rows, many to a window."""
-    rows = len(arrays[0])
-    row_bytes = sum(array.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
-    window_rows = max(window_bytes // row_bytes, BLOCKS_IN_WINDOW)
-    if rows <= window_rows:
-        yield arrays
-        return
-    block = window_rows // BLOCKS_IN_WINDOW
-    starts = rng.permutation(np.arange(0, rows, block))
-    for first in range(0, len(starts), BLOCKS_IN_WINDOW):
-        chosen = starts[first : first + BLOCKS_IN_WINDOW]
-        yield tuple(np.concatenate([array[start : start + block] for start in chosen]) for array in arrays)
+    def __init__(self, split: Split, batch_size: int, shuffle: bool, seed: int, window_bytes: int):
+        arrays = (split.ids, split.numeric, split.events, split.sample_weight)
+        self._arrays: Parts = tuple(array for array in arrays if array is not None)
+        self._rows, self._batch_size = split.rows, batch_size
+        self._shuffle, self._seed = shuffle, seed
+        self._per_pass = batches_per_epoch(split.rows, batch_size)
+        row_bytes = sum(array.itemsize * int(np.prod(array.shape[1:])) for array in self._arrays)
+        window_rows = max(window_bytes // row_bytes, BLOCKS_IN_WINDOW)
+        self._whole = split.rows <= window_rows
+        self._block = max(window_rows // BLOCKS_IN_WINDOW, 1)
+        # Whole batches, so that no row has to wait for the next window.
+        self._window_batches = self._per_pass if self._whole else max(window_rows // batch_size, 1)
+        self._lock = Lock()
+        self._at: tuple[int, int] | None = None
+        self._pool: Parts = ()
+        self._order = np.zeros(0, np.int64)
+
+    def batch(self, number: int) -> Parts:
+        """Ids, numbers, events and, if rows have weights, weights of one batch."""
+        epoch, place = divmod(number, self._per_pass)
+        if not self._shuffle:
+            start = place * self._batch_size
+            return tuple(array[start : start + self._batch_size] for array in self._arrays)
+        window, place = divmod(place, self._window_batches)
+        pool, order = self._window(epoch, window)
+        rows = order[place * self._batch_size : (place + 1) * self._batch_size]
+        return tuple(np.take(array, rows, axis=0) for array in pool)
+
+    def _window(self, epoch: int, window: int) -> tuple[Parts, np.ndarray]:
+        """The rows of a window and the order in which its batches take them."""
+        with self._lock:  # two iterators may be at different places
+            if self._at != (epoch, window):
+                self._at, self._pool = None, ()  # frees the last window before the next one is read
+                self._pool = self._arrays if self._whole else self._mixed_blocks(epoch, window)
+                key = [self._seed, epoch] if self._whole else [self._seed, epoch, 1 + window]
+                self._order = np.random.default_rng(key).permutation(len(self._pool[0]))
+                self._at = (epoch, window)
+            return self._pool, self._order
+
+    def _mixed_blocks(self, epoch: int, window: int) -> Parts:
+        """One window of the rows, whose blocks come in the random order of this pass."""
+        rng = np.random.default_rng([self._seed, epoch])
+        starts = rng.permutation(np.arange(0, self._rows, self._block))
+        sizes = np.minimum(self._block, self._rows - starts)
+        ends = np.cumsum(sizes)  # where each block ends in the order of this pass
+        low = window * self._window_batches * self._batch_size
+        high = min(low + self._window_batches * self._batch_size, self._rows)
+        inside = np.flatnonzero((ends > low) & (ends - sizes < high))
+        first = starts[inside] + np.maximum(low - (ends - sizes)[inside], 0)
+        last = starts[inside] + sizes[inside] - np.maximum(ends[inside] - high, 0)
+        spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
+        return tuple(np.concatenate([array[span] for span in spans]) for array in self._arrays)

@@ -105,3 +105,34 @@ def test_features_of_one_kind_only_give_an_empty_other_array():
 @pytest.mark.parametrize(("rows", "size", "batches"), [(10, 5, 2), (11, 5, 3), (1, 5, 1), (0, 5, 0)])
 def test_batches_per_epoch_counts_the_last_one(rows, size, batches):
     assert batches_per_epoch(rows, size) == batches
+
+
+@pytest.mark.parametrize(("batch_size", "block"), [(96, 7), (256, 3), (1000, 2)])
+def test_windows_that_cut_blocks_lose_no_row(batch_size, block):
+    """700 blocks, the last one short, and windows that end inside a block."""
+    split = split_of(700 * block - 1)
+    rows = rows_in(passes(split, batch_size, seed=3, window_bytes=64 * block * (4 + 4 + 8)))
+    assert sorted(rows) == list(range(split.rows))
+    assert rows != rows_in(passes(split, batch_size, seed=4, window_bytes=64 * block * (4 + 4 + 8)))
+
+
+@pytest.mark.parametrize("window_bytes", [1 << 30, 64 * 16 * 2])
+def test_two_readers_of_one_feed_do_not_disturb_each_other(window_bytes):
+    feed = training_batches(split_of(500), TASKS, 64, epochs=2, seed=1, window_bytes=window_bytes)
+    alone = [weights_and_ids[0]["ids"].tolist() for weights_and_ids in feed.as_numpy_iterator()]
+    early, late = iter(feed), iter(feed)
+    first = [next(early)[0]["ids"].numpy().tolist() for _ in range(9)]
+    assert [inputs["ids"].numpy().tolist() for inputs, *_ in late] == alone
+    assert first + [inputs["ids"].numpy().tolist() for inputs, *_ in early] == alone
+
+
+def test_labels_belong_to_their_tasks_whatever_the_order_of_their_names():
+    split = split_of(6)
+    tasks = [parse_task("z", "click"), parse_task("a", "buy")]
+    ((_, labels, _),) = training_batches(split, tasks, 6, epochs=1, shuffle=False).as_numpy_iterator()
+    np.testing.assert_array_equal(labels["z"], split.events[:, 0])
+    np.testing.assert_array_equal(labels["a"], split.events[:, 1])
+
+
+def test_the_number_of_batches_is_known():
+    assert training_batches(split_of(10), TASKS, 4, epochs=3).cardinality() == 9
