@@ -88,3 +88,28 @@ def test_gauc_without_a_group_of_both_classes_is_nan_with_its_reason():
 def test_gauc_refuses_an_unknown_weight():
     with pytest.raises(ValueError, match=r"gauc_weight is 'rows'. It can be: exposures, clicks."):
         metrics.gauc([1, 0], [0.2, 0.4], [1, 1], "rows")
+
+
+def test_groups_far_apart_are_known_by_their_codes():
+    """Codes that do not fit a table of counts: 2 ** 30 apart, and one row without a group."""
+    groups = np.array([0, 0, 2**30, 2**30, 2**30, 5, np.nan])
+    labels, scores = np.array([1, 0, 1, 0, 0, 1, 0]), np.array([0.9, 0.1, 0.5, 0.8, 0.2, 0.4, 0.3])
+    by_group = metrics.group_aucs(labels, scores, metrics.group_codes(groups))
+    assert by_group.code.tolist() == [0, 2**30]
+    assert by_group.auc.tolist() == [1.0, 0.5]
+    assert by_group.rows.tolist() == [2, 3]
+    assert by_group.positives.tolist() == [1, 1]
+
+
+def test_groups_are_the_same_as_integers_as_floats_and_as_text():
+    integers = np.array([3, 0, 3, 12, 0])
+    assert metrics.group_codes(integers.astype(np.float64)).tolist() == [3, 0, 3, 12, 0]
+    assert metrics.group_codes(np.array([0.5, np.nan, 2.25, 0.5])).tolist() == [0, -1, 1, 0]
+    assert metrics.group_codes(np.array([1e300, 2.0])).tolist() == [1, 0]
+    assert metrics.group_codes(np.array(["b", "a", "b"])).tolist() == [1, 0, 1]
+
+
+def test_scores_that_differ_beyond_float32_are_no_ties_in_gauc():
+    scores = np.array([0.5 + 1e-12, 0.5])
+    assert metrics.gauc([1, 0], scores, [7, 7]).value == 1.0
+    assert metrics.gauc([0, 1], scores, [7, 7]).value == 0.0

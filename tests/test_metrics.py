@@ -230,3 +230,16 @@ def test_metrics_evaluation_and_comparison_import_no_tensorflow():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ks_and_the_best_threshold_equal_a_loop_over_all_thresholds(seed):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(200) < 0.3).astype(np.float32)
+    for scores in (rng.normal(size=200), np.floor(rng.random(200) * 9) / 9, -labels, labels):
+        thresholds = np.unique(scores)[::-1]
+        rates = [(scores[labels == 1] >= t).mean() - (scores[labels == 0] >= t).mean() for t in thresholds]
+        assert metrics.ks(labels, scores) == pytest.approx(np.abs(rates).max(), abs=1e-12)
+        assert metrics.ks(labels, scores, np.full(200, 3.0)) == pytest.approx(np.abs(rates).max(), abs=1e-12)
+        f1s = [metrics.f1(labels, scores, t) for t in thresholds]
+        assert metrics.best_f1_threshold(labels, scores) == thresholds[np.argmax(f1s)]

@@ -93,14 +93,12 @@ def best_f1_threshold(labels: ArrayLike, predictions: ArrayLike) -> float:
     positive, scores, _ = binary_rows(labels, predictions)
     if not positive.any() or np.isnan(scores).any():
         return NAN
-    order = np.argsort(-scores)
-    scores = scores[order]
-    hits = np.cumsum(positive[order])
-    predicted = np.arange(1, len(scores) + 1)
-    f1_at = 2 * hits / (predicted + hits[-1])
-    # A threshold inside a block of ties cannot be met: only the block's last row counts.
-    f1_at[:-1][scores[1:] == scores[:-1]] = -1.0
-    return float(scores[np.argmax(f1_at)])
+    # Only the score of a positive row can be the best threshold: just below one, F1 falls.
+    ones, zeros = np.sort(scores[positive]), np.sort(scores[~positive])
+    hits = len(ones) - np.searchsorted(ones, ones, "left")
+    predicted = hits + len(zeros) - np.searchsorted(zeros, ones, "left")
+    f1_at = 2 * hits / (predicted + len(ones))
+    return float(ones[len(ones) - 1 - np.argmax(f1_at[::-1])])
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -55,7 +55,8 @@ def gauc(
 ) -> GroupedAUC:
     """AUC inside each group (a user, a request), averaged over the groups that have both classes.
 
-    One sort of a 64-bit key (group, score, label) gives every group's AUC at once.
+    The negative rows, sorted once by a 64-bit key (group, score), answer for every positive row how many of
+    its group it beats.
 
     Args:
         labels: 0, 1 or NaN.
@@ -92,55 +93,59 @@ def group_aucs(labels: ArrayLike, predictions: ArrayLike, codes: np.ndarray) -> 
         codes: From :func:`group_codes`.
     """
     positive, scores, _ = binary_rows(labels, predictions)
+    if np.isnan(scores).any() or not len(scores):
+        return GroupAUCs(*(np.zeros(0, dtype) for dtype in (np.int64, np.float64, np.int64, np.int64)))
     inside = codes >= 0
-    if np.isnan(scores).any():
-        inside = np.zeros_like(inside)
-    key = (codes[inside].astype(np.uint64) << np.uint64(33)) | (
-        _score_order(scores[inside]).astype(np.uint64) << np.uint64(1)
-    )
-    key |= positive[inside]
-    key.sort()
-    code, wins, ones, rows = _group_sums(key)
-    zeros = rows - ones
-    both = (ones > 0) & (zeros > 0)
-    value = wins[both] / (2.0 * ones[both] * zeros[both])
-    return GroupAUCs(code[both], value, rows[both], ones[both])
+    if not inside.all():
+        positive, scores, codes = positive[inside], scores[inside], codes[inside]
+    named, compact = _compact(codes)
+    # Most groups of a rare event have one class only: their rows are not worth sorting.
+    rows = np.bincount(compact)
+    ones = np.bincount(compact[positive], minlength=len(rows))
+    both = (ones > 0) & (ones < rows)
+    kept = both[compact]
+    order = _score_order(scores[kept]).astype(np.uint64)
+    key = compact[kept].astype(np.uint64) << np.uint64(32) | order
+    code, rows, ones = np.flatnonzero(both), rows[both], ones[both]
+    wins = _wins(np.sort(key[positive[kept]]), np.sort(key[~positive[kept]]), ones, rows - ones)
+    value = wins / (2.0 * ones * (rows - ones))
+    return GroupAUCs(code if named is None else named[code], value, rows, ones)
 
 
-def _group_sums(key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Each group's code, twice its won pairs, its positives and its rows, from sorted keys."""
-    if not len(key):
-        empty = np.zeros(0, np.int64)
-        return empty, empty, empty, empty
-    tie = key >> np.uint64(1)
-    tie_start = np.flatnonzero(np.concatenate([[True], tie[1:] != tie[:-1]]))
-    ones = np.add.reduceat((key & np.uint64(1)).astype(np.int64), tie_start)
-    rows = np.diff(np.append(tie_start, len(key)))
-    zeros = rows - ones
-    group = tie[tie_start] >> np.uint64(32)
-    group_start = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-    zeros_below = np.cumsum(zeros) - zeros
-    sizes = np.diff(np.append(group_start, len(group)))
-    zeros_below -= np.repeat(zeros_below[group_start], sizes)
-    wins = ones * (2 * zeros_below + zeros)
-    won, positives, total = (np.add.reduceat(values, group_start) for values in (wins, ones, rows))
-    return group[group_start].astype(np.int64), won, positives, total
+def _wins(one_keys: np.ndarray, zero_keys: np.ndarray, ones: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+    """Twice the won pairs of each group, from its sorted keys and its numbers of rows by class."""
+    if not len(ones):
+        return np.zeros(0, np.int64)
+    beaten = np.searchsorted(zero_keys, one_keys, "left") + np.searchsorted(zero_keys, one_keys, "right")
+    zeros_of_groups_before = np.cumsum(zeros) - zeros
+    return np.add.reduceat(beaten, np.cumsum(ones) - ones) - 2 * ones * zeros_of_groups_before
+
+
+def _compact(codes: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Codes that can be counted in a table, and what they stand for unless they are the same."""
+    if not len(codes) or int(codes.max()) < 4 * len(codes) + 1000:
+        return None, codes
+    return np.unique(codes, return_inverse=True)
 
 
 def group_codes(groups: ArrayLike) -> np.ndarray:
     """Groups as integers from 0, -1 for a missing one (None or NaN).
 
-    Integers are fast; ten million strings take a quarter of a minute, so code them beforehand.
+    Integers are fast, also as floats; ten million strings take a quarter of a minute, so code them
+    beforehand.
     """
     values = np.asarray(groups)
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        whole = np.where(missing, 0, values)
+        if (np.abs(whole) < 2**53).all() and (whole == np.rint(whole)).all():
+            return np.where(missing, -1, group_codes(whole.astype(np.int64)))
     if values.dtype.kind in "iu":
         if not len(values) or int(values.max()) - int(values.min()) >= 2**31:
             return np.unique(values, return_inverse=True)[1]
-        return (values - values.min()).astype(np.int64)
-    missing = np.zeros(len(values), bool)
-    if values.dtype.kind == "f":
-        missing = np.isnan(values)
-    elif values.dtype.kind == "O":
+        return (values - values.min()).astype(np.int64, copy=False)
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if values.dtype.kind == "O":
         missing = np.array([v is None or (isinstance(v, float) and math.isnan(v)) for v in values], bool)
         values = values.astype(str)
     codes = np.full(len(values), -1, np.int64)
@@ -151,7 +156,10 @@ def group_codes(groups: ArrayLike) -> np.ndarray:
 def _score_order(scores: np.ndarray) -> np.ndarray:
     """32-bit integers in the order of the scores, equal where the scores are equal."""
     if scores.dtype != np.float32:
-        return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
+        single = scores.astype(np.float32)
+        if (single != scores).any():
+            return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
+        scores = single
     bits = (scores + np.float32(0)).view(np.uint32)  # adding 0 turns -0.0 into 0.0
     negative = bits >> np.uint32(31) == 1
     return np.where(negative, ~bits, bits | np.uint32(0x80000000))
@@ -162,18 +170,22 @@ def ks(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = No
     positive, scores, weight_rows = binary_rows(labels, predictions, weights)
     if np.isnan(scores).any() or positive.all() or not positive.any():
         return NAN
+    if weight_rows is None:
+        return _ks(np.sort(scores[positive]), np.sort(scores[~positive]))
     order = np.argsort(-scores)
-    scores = scores[order]
-    true, false = _sums(positive[order], None if weight_rows is None else weight_rows[order])
+    scores, positive, weight_rows = scores[order], positive[order], weight_rows[order].astype(np.float64)
+    true, false = np.cumsum(np.where(positive, weight_rows, 0)), np.cumsum(np.where(positive, 0, weight_rows))
     last_of_tie = np.append(scores[1:] != scores[:-1], True)
     if true[-1] <= 0 or false[-1] <= 0:  # all the weight lies on one class
         return NAN
     return float(np.abs(true / true[-1] - false / false[-1])[last_of_tie].max())
 
 
-def _sums(positive: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Running weight of the positive and of the negative rows, as exact integers without weights."""
-    if weights is None:
-        return np.cumsum(positive, dtype=np.int64), np.cumsum(~positive, dtype=np.int64)
-    weights = weights.astype(np.float64)
-    return np.cumsum(np.where(positive, weights, 0)), np.cumsum(np.where(positive, 0, weights))
+def _ks(ones: np.ndarray, zeros: np.ndarray) -> float:
+    """KS of sorted scores. The distance is largest at the score of a positive row, or just above one."""
+    distance = 0.0
+    for side in ("left", "right"):
+        true = len(ones) - np.searchsorted(ones, ones, side)
+        false = len(zeros) - np.searchsorted(zeros, ones, side)
+        distance = max(distance, float(np.abs(true / len(ones) - false / len(zeros)).max()))
+    return distance
