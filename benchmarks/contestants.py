@@ -35,12 +35,13 @@ CONTESTANTS = {
     "Torch-RecHub": Contestant("torch", "rechub"),
     "FuxiCTR": Contestant("torch", "fuxictr_own"),
     "FuxiCTR parquet": Contestant("torch", "fuxictr_own", {"options": {"loader": "parquet"}}),
-    "PyTorch by hand": Contestant("torch", "torch_loop", {"precision": "mixed_bfloat16"}),
+    "PyTorch by hand": Contestant("torch", "torch_loop"),
+    "PyTorch by hand bfloat16": Contestant("torch", "torch_loop", {"precision": "mixed_bfloat16"}),
     "limit": Contestant("torch", "limits"),
 }
 OURS = ("fuxi_mtl", "fuxi_mtl bfloat16")
 PEERS = ("DeepCTR", "DeepCTR-Torch", "Torch-RecHub", "FuxiCTR", "FuxiCTR parquet")
-YARDSTICK = "PyTorch by hand"
+YARDSTICKS = ("PyTorch by hand", "PyTorch by hand bfloat16")
 LIMIT = "limit"
 
 
