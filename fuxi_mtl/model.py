@@ -1,6 +1,6 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.objectives import Heads, Objective, supervised
-from fuxi_mtl.sparse import sum_duplicates
+from fuxi_mtl.optimizers import SplitOptimizer, row_counterpart
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -102,11 +102,17 @@ class MultiTaskModel(keras.Model):
                 }
             )
 
+    def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
+        """The embedding tables, each with the gradient of its rows' penalty or None."""
+        layers = [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
+        return [table for layer in layers for table in layer.tables()]
+
     def compile(self, optimizer="adam", weighting: Weighting | None = None, **keras_options):
         """Sets how the model is trained.
 
         Args:
-            optimizer: A Keras optimizer.
+            optimizer: A `SplitOptimizer`, or a Keras optimizer or its name: the tables then get its
+                counterpart for rows.
             weighting: Weights of the objectives; equal unless said.
             **keras_options: Such as ``steps_per_execution``.
         """
@@ -119,6 +125,7 @@ class MultiTaskModel(keras.Model):
                 f"the weighting is for {', '.join(self.weighting.names)}, "
                 f"but the objectives are {', '.join(expected)}."
             )
+        optimizer = self._split(keras.optimizers.get(optimizer))
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
 
@@ -144,9 +151,7 @@ class MultiTaskModel(keras.Model):
             [v.value for v in self.trainable_variables],
             output_gradients=[*(scale * weights[name] for name in losses), *(scale for _ in penalties)],
         )
-        self.optimizer.apply_gradients(
-            zip(self._row_gradients(gradients, scale), self.trainable_variables, strict=True)
-        )
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
         return self._track(total, losses, rows, weights, norms)
 
@@ -208,21 +213,15 @@ class MultiTaskModel(keras.Model):
         self.weighting.update(seen, norms)
         return self.weighting.weights()
 
-    def _row_gradients(self, gradients: Iterable, scale: tf.Tensor) -> list:
-        """Sums the duplicates of table gradients and adds the penalty of their rows."""
-        penalised = {id(v): e for e in self._embeddings() for v in e.trainable_variables if e.penalty}
-        result = []
-        for gradient, variable in zip(gradients, self.trainable_variables, strict=True):
-            if not isinstance(gradient, tf.IndexedSlices):
-                result.append(gradient)
-                continue
-            summed = sum_duplicates(gradient)
-            embedding = penalised.get(id(variable))
-            result.append(embedding.regularised(summed, variable, scale) if embedding else summed)
-        return result
-
-    def _embeddings(self) -> list[FeatureEmbedding]:
-        return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
+    def _split(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+        """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow."""
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer.inner_optimizer = self._split(optimizer.inner_optimizer)
+            return optimizer
+        if isinstance(optimizer, SplitOptimizer):
+            return optimizer
+        rows = row_counterpart(optimizer)(float(optimizer.learning_rate))
+        return SplitOptimizer(optimizer, rows, self.tables(), optimizer.global_clipnorm)
 
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync

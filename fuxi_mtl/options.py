@@ -101,9 +101,7 @@ class DatasetOptions:
     valid_size: float = option(0.0, "Share (below 1) or number of rows for validation.")
     test_size: float = option(0.0, "Share (below 1) or number of rows for testing.")
     sep: str = option(",", "Separator of csv files.")
-    n_rows: int | None = option(
-        None, "Read at most this many rows of train_data, valid_data and test_data."
-    )
+    n_rows: int | None = option(None, "Read at most this many rows of train_data, valid_data and test_data.")
     data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.")
     rebuild_dataset: bool = option(True, "False: the columns already hold ids, and vocab_size says how many.")
     inconsistent: str = option(
@@ -160,6 +158,17 @@ class OptimizerOptions:
         "adam", "A Keras optimizer.", ("adam", "adamw", "sgd", "adagrad", "rmsprop", "ftrl", "nadam", "lion")
     )
     learning_rate: float = option(1e-3, "Learning rate at the start.")
+    embedding_optimizer: str | None = option(
+        None,
+        "What moves the rows of tables; that of optimizer unless said, lazy Adam for what has no rows.",
+        ("adam", "adagrad", "rowwise_adagrad", "sgd", "ftrl"),
+    )
+    embedding_learning_rate: float | None = option(None, "Of the tables; learning_rate unless said.")
+    embedding_second_moment: str = option(
+        "squared_sum",
+        "Square of a row that a batch looks up several times: of its summed gradients, or summed squares.",
+        ("squared_sum", "sum_of_squares"),
+    )
     max_gradient_norm: float = option(10.0, "Gradients are clipped to this global norm; 0 turns it off.")
 
 

@@ -19,9 +19,8 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batches, training_batches
 from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.options import OptimizerOptions
+from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
-from fuxi_mtl.sparse import LazyAdam
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
@@ -50,17 +49,9 @@ class Training:
     rows_per_second: float
 
 
-def make_optimizer(options: OptimizerOptions) -> keras.optimizers.Optimizer:
-    """The optimizer of a stanza: `LazyAdam` for adam, Keras's own otherwise."""
-    classes = {"adam": LazyAdam, "nadam": keras.optimizers.Nadam, "rmsprop": keras.optimizers.RMSprop}
-    names = {"adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "ftrl": "Ftrl", "lion": "Lion"}
-    make = classes.get(options.optimizer) or getattr(keras.optimizers, names[options.optimizer])
-    return make(learning_rate=options.learning_rate, global_clipnorm=options.max_gradient_norm or None)
-
-
 def compile_model(model: MultiTaskModel, experiment: Experiment, steps_per_execution: int = 1) -> None:
     """Gives the model its optimizer (with loss scaling under float16) and its weighting."""
-    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer)
+    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables())
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     objectives = {objective.name: objective.kind for objective in model.objectives()}

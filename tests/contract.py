@@ -22,7 +22,6 @@ import tiny
 from fuxi_mtl import checkpoint, registry
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import WeightingOptions
-from fuxi_mtl.sparse import LazyAdam
 from fuxi_mtl.weighting import make_weighting
 
 CHECKS: list[Callable[[type], None]] = []
@@ -53,7 +52,7 @@ def compiled(cls: type, tasks, loss_weight="EQ", rate: float = 0.01, **changes) 
     model = make(cls, tasks, **changes)
     objectives = {objective.name: objective.kind for objective in model.objectives()}
     weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
-    model.compile(LazyAdam(rate, global_clipnorm=10.0), weighting, run_eagerly=True)
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), weighting, run_eagerly=True)
     return model
 
 
@@ -197,7 +196,7 @@ def step_under(model: MultiTaskModel, choice: str) -> None:
     objectives = {objective.name: objective.kind for objective in model.objectives()}
     loss_weight = dict.fromkeys(objectives, 0.5) if choice == "manual" else choice
     weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
-    model.compile(LazyAdam(0.01, global_clipnorm=10.0), weighting, run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.01, global_clipnorm=10.0), weighting, run_eagerly=True)
     before = [v.numpy() for v in model.trainable_variables]
     logs = model.train_step(tiny.batch(model.tasks))
     assert all(np.isfinite(float(value)) for value in logs.values())

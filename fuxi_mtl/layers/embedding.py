@@ -1,6 +1,7 @@
 """From ids and numbers to one dense vector a row."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -71,19 +72,11 @@ class FeatureEmbedding(keras.layers.Layer):
             )
         return tf.concat(parts, axis=1)
 
-    def regularised(
-        self, gradient: tf.IndexedSlices, table: keras.Variable, scale: tf.Tensor
-    ) -> tf.IndexedSlices:
-        """Adds the penalty's gradient to rows that are named once.
-
-        Args:
-            gradient: The table's gradient, duplicates summed.
-            table: The table.
-            scale: The factor by which the loss was scaled.
-        """
-        rows = tf.gather(table.value, gradient.indices)
-        values = gradient.values + scale * penalty_gradient(rows, self.penalty)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
+        """The tables that are trained, each with the gradient of its rows' penalty, None without one."""
+        penalised = any(penalty_strengths(self.penalty))
+        gradient = functools.partial(penalty_gradient, notation=self.penalty) if penalised else None
+        return [(table, gradient) for table in self.trainable_variables]
 
 
 class _Table(keras.layers.Layer):

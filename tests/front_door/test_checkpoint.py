@@ -12,7 +12,6 @@ from fuxi_mtl import checkpoint
 from fuxi_mtl.checkpoint import CheckpointError
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.experiment import load_run
-from fuxi_mtl.sparse import LazyAdam
 from fuxi_mtl.weighting import GradNorm
 from model_zoo.share_bottom import ShareBottom
 
@@ -28,7 +27,9 @@ def make(units=(6, 5)):
 def compiled(**options):
     keras.utils.set_random_seed(1)
     model = make(**options)
-    model.compile(LazyAdam(0.01), GradNorm({task.name: "binary" for task in TASKS}), run_eagerly=True)
+    model.compile(
+        keras.optimizers.Adam(0.01), GradNorm({task.name: "binary" for task in TASKS}), run_eagerly=True
+    )
     return model
 
 

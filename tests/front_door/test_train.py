@@ -11,8 +11,6 @@ from door import call, train, write_csv
 
 from fuxi_mtl import train as training_module
 from fuxi_mtl.experiment import load_run
-from fuxi_mtl.options import OptimizerOptions
-from fuxi_mtl.sparse import LazyAdam
 
 # ---- what is watched ----------------------------------------------------------------------------
 
@@ -197,20 +195,6 @@ def test_debug_mode_is_one_epoch_of_few_rows(tmp_path, monkeypatch):
     with np.load(run.folder / "test_scores.npz") as scores:
         assert len(scores["click_pred"]) == 100
     assert "epochs: 1\n" in (run.folder / "config.yaml").read_text()
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "adagrad", "rmsprop", "ftrl", "nadam", "lion"])
-def test_every_optimizer_is_made_with_its_rate_and_clipping(name):
-    optimizer = training_module.make_optimizer(OptimizerOptions(name, 0.25, 3.0))
-    assert float(optimizer.learning_rate) == 0.25
-    assert optimizer.global_clipnorm == 3
-    assert type(optimizer).__name__.lower().removeprefix("lazy") == name
-    assert training_module.make_optimizer(OptimizerOptions(name, 0.25, 0.0)).global_clipnorm is None
-
-
-def test_adam_leaves_rows_alone_that_a_batch_does_not_have():
-    assert isinstance(training_module.make_optimizer(OptimizerOptions()), LazyAdam)
-    assert issubclass(LazyAdam, keras.optimizers.Optimizer)
 
 
 # ---- when it cannot go on -----------------------------------------------------------------------

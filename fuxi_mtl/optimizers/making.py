@@ -1,0 +1,44 @@
+"""From the keys of a stanza to an optimizer."""
+
+from collections.abc import Sequence
+
+import keras
+
+from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
+from fuxi_mtl.optimizers.split import Penalty, SplitOptimizer, row_counterpart
+from fuxi_mtl.options import OptimizerOptions
+
+DENSE_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "adagrad": keras.optimizers.Adagrad,
+    "rmsprop": keras.optimizers.RMSprop,
+    "ftrl": keras.optimizers.Ftrl,
+    "nadam": keras.optimizers.Nadam,
+    "lion": keras.optimizers.Lion,
+}
+ROW_OPTIMIZERS = {
+    "adam": LazyAdam,
+    "adagrad": RowAdagrad,
+    "rowwise_adagrad": RowWiseAdagrad,
+    "sgd": RowSGD,
+    "ftrl": RowFtrl,
+}
+
+
+def make_optimizer(
+    options: OptimizerOptions, tables: Sequence[tuple[keras.Variable, Penalty | None]]
+) -> SplitOptimizer:
+    """The optimizer of a stanza.
+
+    Args:
+        options: Its keys.
+        tables: The tables, each with its penalty, as `MultiTaskModel.tables` gives them.
+    """
+    dense = DENSE_OPTIMIZERS[options.optimizer](learning_rate=options.learning_rate)
+    named = options.embedding_optimizer
+    make_rows = ROW_OPTIMIZERS[named] if named else row_counterpart(dense)
+    rate = options.embedding_learning_rate or options.learning_rate
+    rows = make_rows(learning_rate=rate, second_moment=options.embedding_second_moment)
+    return SplitOptimizer(dense, rows, tables, options.max_gradient_norm or None)

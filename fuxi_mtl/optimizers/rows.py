@@ -1,0 +1,189 @@
+"""Optimizers that touch only the table rows of the batch.
+
+The gradient of an embedding table is a `tf.IndexedSlices`: one row a lookup, the same id as often as
+it was looked up. Keras optimizers square such rows before they are summed, which is wrong, and decay
+the moments of every row of the table, which costs time in proportion to the vocabulary.
+
+Each class here is Keras's own for dense gradients. For slices it sums what belongs to one row, gathers
+the row and its slots, takes one step, and scatters them back: a row that is not in the batch keeps its
+value and its slots to the last bit.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+SECOND_MOMENTS = ("squared_sum", "sum_of_squares")
+
+
+def sum_duplicates(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The same gradient with every row named once."""
+    indices, position = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(indices))
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
+class RowOptimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer whose sparse gradients move only the rows they name.
+
+    Stands before a Keras optimizer in the bases of a class, which gives :meth:`row_slots` and
+    :meth:`step`.
+
+    Args:
+        second_moment: The square of a row that was looked up n times, with gradients ``g_1 ... g_n``:
+            ``squared_sum`` is ``(g_1 + ... + g_n)^2``, that of the batch's gradient, as a dense optimizer
+            has it; ``sum_of_squares`` is ``g_1^2 + ... + g_n^2``, smaller for rows of one sign.
+        **keras_options: Those of the Keras optimizer.
+
+    Attributes:
+        repeated: Whether a gradient may name a row twice; False spares the search for duplicates.
+
+    Raises:
+        ValueError: Unknown `second_moment`.
+    """
+
+    def __init__(self, *args, second_moment: str = "squared_sum", **keras_options):
+        super().__init__(*args, **keras_options)
+        if second_moment not in SECOND_MOMENTS:
+            raise ValueError(
+                f"second_moment is {second_moment!r}. It may be one of: {', '.join(SECOND_MOMENTS)}."
+            )
+        self.second_moment = second_moment
+        self.repeated = True
+
+    def row_slots(self, index: int) -> list[keras.Variable]:
+        """The slots of the variable at a position, a row for each of its rows."""
+        raise NotImplementedError
+
+    def step(
+        self,
+        rows: tf.Tensor,
+        gradient: tf.Tensor,
+        square: tf.Tensor,
+        slots: Sequence[tf.Tensor],
+        rate: tf.Tensor,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """One step of some rows.
+
+        Args:
+            rows: ``(rows, width)``, as they are.
+            gradient: ``(rows, width)``.
+            square: ``(rows, width)``, the gradient's square in the sense of `second_moment`.
+            slots: The slots of these rows.
+            rate: Learning rate.
+
+        Returns:
+            The rows and their slots after the step.
+        """
+        raise NotImplementedError
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step on one variable; see `keras.optimizers.Optimizer`."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        values = tf.cast(gradient.values, variable.dtype)
+        indices, square = gradient.indices, tf.square(values)
+        if self.repeated:
+            indices, position = tf.unique(indices)
+            values = tf.math.unsorted_segment_sum(values, position, tf.size(indices))
+            if self.second_moment == "sum_of_squares":
+                square = tf.math.unsorted_segment_sum(square, position, tf.size(indices))
+            else:
+                square = tf.square(values)
+        slots = [slot.value for slot in self.row_slots(self._get_variable_index(variable))]
+        held = [tf.gather(each, indices) for each in (variable, *slots)]
+        rate = tf.cast(learning_rate, variable.dtype)
+        rows, stepped = self.step(held[0], values, square, held[1:], rate)
+        for each, moved in zip((variable, *slots), (rows, *stepped), strict=True):
+            each.scatter_update(tf.IndexedSlices(moved, indices))
+
+
+class LazyAdam(RowOptimizer, keras.optimizers.Adam):
+    """Adam; the bias correction counts all steps.
+
+    ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``,
+    ``w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``. A row in every batch moves as under
+    Adam. Between two batches that have it a row stands still, where Adam would let it coast on ``m``.
+    """
+
+    def row_slots(self, index):
+        """Both moments."""
+        return [self._momentums[index], self._velocities[index]]
+
+    def step(self, rows, gradient, square, slots, rate):
+        """See the class."""
+        time = tf.cast(self.iterations + 1, rows.dtype)
+        rate *= tf.sqrt(1 - tf.pow(self.beta_2, time)) / (1 - tf.pow(self.beta_1, time))
+        first = self.beta_1 * slots[0] + (1 - self.beta_1) * gradient
+        second = self.beta_2 * slots[1] + (1 - self.beta_2) * square
+        return rows - rate * first / (tf.sqrt(second) + self.epsilon), [first, second]
+
+
+class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):
+    """Adagrad: ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; the same as dense Adagrad."""
+
+    def row_slots(self, index):
+        """The sums of squares."""
+        return [self._accumulators[index]]
+
+    def step(self, rows, gradient, square, slots, rate):
+        """See the class."""
+        accumulator = slots[0] + square
+        return rows - rate * gradient / tf.sqrt(accumulator + self.epsilon), [accumulator]
+
+
+class RowWiseAdagrad(RowAdagrad):
+    """Adagrad with one number a row: ``a <- a + mean(g^2)``, ``w <- w - rate g / sqrt(a + eps)``.
+
+    Its slots take 1/width of Adagrad's memory (Gupta et al., "Training recommender systems at scale").
+    """
+
+    def build(self, var_list):
+        """Creates one slot a row of each table."""
+        if self.built:
+            return
+        keras.optimizers.Optimizer.build(self, var_list)
+        initial = keras.initializers.Constant(self.initial_accumulator_value)
+        self._accumulators = [
+            self.add_variable((variable.shape[0], 1), initial, name=f"accumulator_{i}")
+            for i, variable in enumerate(var_list)
+        ]
+
+    def step(self, rows, gradient, square, slots, rate):
+        """See the class."""
+        return super().step(rows, gradient, tf.reduce_mean(square, axis=1, keepdims=True), slots, rate)
+
+
+class RowSGD(RowOptimizer, keras.optimizers.SGD):
+    """``w <- w - rate g``, without momentum; the same as dense descent."""
+
+    def row_slots(self, index):
+        """None."""
+        return []
+
+    def step(self, rows, gradient, square, slots, rate):
+        """See the class."""
+        return rows - rate * gradient, []
+
+
+class RowFtrl(RowOptimizer, keras.optimizers.Ftrl):
+    """FTRL-proximal (McMahan et al., KDD 2013, algorithm 1): rows with little evidence become zero.
+
+    ``n <- n + g^2``, ``z <- z + g - (sqrt(n_new) - sqrt(n)) / rate w``, then ``w = 0`` where
+    ``|z| <= l1``, else ``-(z - sign(z) l1) / ((beta + sqrt(n_new)) / rate + 2 l2)``. The same as dense FTRL.
+    """
+
+    def row_slots(self, index):
+        """The sums of squares and the linear terms."""
+        return [self._accumulators[index], self._linears[index]]
+
+    def step(self, rows, gradient, square, slots, rate):
+        """See the class."""
+        accumulator = slots[0] + square
+        sigma = (tf.sqrt(accumulator) - tf.sqrt(slots[0])) / rate
+        linear = slots[1] + gradient - sigma * rows
+        quadratic = (self.beta + tf.sqrt(accumulator)) / rate + 2 * self.l2_regularization_strength
+        l1 = self.l1_regularization_strength
+        return (tf.clip_by_value(linear, -l1, l1) - linear) / quadratic, [accumulator, linear]

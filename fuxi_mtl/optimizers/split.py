@@ -1,0 +1,131 @@
+"""One optimizer for the tables, another for everything else, behind one face."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
+
+Penalty = Callable[[tf.Tensor], tf.Tensor]
+"""Rows ``(rows, width)`` of a table to the gradient of their regularizer."""
+
+_COUNTERPARTS = {
+    keras.optimizers.Adagrad: RowAdagrad,
+    keras.optimizers.SGD: RowSGD,
+    keras.optimizers.Ftrl: RowFtrl,
+}
+
+
+def row_counterpart(dense: keras.optimizers.Optimizer) -> type[RowOptimizer]:
+    """The optimizer of the tables beside a Keras optimizer of the rest.
+
+    Adagrad, SGD and FTRL have their own; lazy Adam stands beside Adam and all of its kin.
+    """
+    return next((rows for kind, rows in _COUNTERPARTS.items() if isinstance(dense, kind)), LazyAdam)
+
+
+class SplitOptimizer(keras.optimizers.Optimizer):
+    """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
+
+    Gradients of tables are summed by row first, the regularizer of the rows of the batch is added, and
+    all gradients together are clipped by one global norm. To Keras it is one optimizer: one learning rate
+    that callbacks may set (that of the tables keeps its ratio), one count of steps, one list of variables;
+    a `keras.optimizers.LossScaleOptimizer` may stand around it.
+
+    Args:
+        dense: Moves everything but the tables.
+        rows: Moves the tables.
+        tables: The tables, each with its penalty or None.
+        global_clipnorm: Largest global norm of all gradients; None does not clip.
+    """
+
+    def __init__(
+        self,
+        dense: keras.optimizers.Optimizer,
+        rows: RowOptimizer,
+        tables: Sequence[tuple[keras.Variable, Penalty | None]],
+        global_clipnorm: float | None = None,
+    ):
+        super().__init__(learning_rate=0.0, global_clipnorm=global_clipnorm)
+        self.dense = dense
+        self.rows = rows
+        self.penalties: Mapping[int, Penalty | None] = {id(table): penalty for table, penalty in tables}
+        self.ratio = float(rows.learning_rate) / float(dense.learning_rate)
+        # Summed here already, unless replicas or single squares come together in the step.
+        self.sums = rows.second_moment == "squared_sum"
+        self.rows.repeated = not self.sums or tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    def build(self, variables):
+        """Creates the slots of both."""
+        if not self.built:
+            super().build(variables)
+            self.dense.build([v for v in variables if id(v) not in self.penalties])
+            self.rows.build([v for v in variables if id(v) in self.penalties])
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The state of both."""
+        return [*self.dense.variables, *self.rows.variables]
+
+    @property
+    def iterations(self):
+        """Steps taken."""
+        return self.dense.iterations
+
+    @property
+    def learning_rate(self):
+        """Of everything but the tables."""
+        return self.dense.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self.dense.learning_rate = value
+        self.rows.learning_rate = value * self.ratio
+
+    def apply(self, grads, trainable_variables=None):
+        """One step; see `keras.optimizers.Optimizer`."""
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        self.build(variables)
+        grads, variables = self._filter_empty_gradients(grads, variables)
+        grads, norms = self._by_row(grads, variables)
+        if self.global_clipnorm:
+            norm = tf.linalg.global_norm(norms)
+            grads = [_times(g, self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)) for g in grads]
+        pairs = list(zip(grads, variables, strict=True))
+        for optimizer, is_table in ((self.dense, False), (self.rows, True)):
+            mine = [(g, v) for g, v in pairs if (id(v) in self.penalties) == is_table]
+            if mine:
+                optimizer.apply_gradients(mine)
+
+    def _by_row(self, grads: Sequence, variables: Sequence[keras.Variable]) -> tuple[list, list[tf.Tensor]]:
+        """The gradients with those of tables by row and penalised, and the values whose norm counts."""
+        result: list = []
+        norms: list[tf.Tensor] = []
+        for gradient, variable in zip(grads, variables, strict=True):
+            if not isinstance(gradient, tf.IndexedSlices):
+                result.append(gradient)
+                norms.append(gradient)
+                continue
+            summed, parts = sum_duplicates(gradient), [gradient]
+            penalty = self.penalties.get(id(variable))
+            if penalty is not None:
+                # Replicas are added up; each has its share of a row's penalty.
+                share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
+                added = share * penalty(tf.gather(variable.value, summed.indices))
+                parts.append(tf.IndexedSlices(added, summed.indices))
+                summed = tf.IndexedSlices(summed.values + added, summed.indices, summed.dense_shape)
+            result.append(summed if self.sums else _joined(parts))
+            norms.append(summed.values)
+        return result, norms
+
+
+def _joined(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
+    values = tf.concat([part.values for part in parts], axis=0)
+    return tf.IndexedSlices(values, tf.concat([part.indices for part in parts], axis=0), parts[0].dense_shape)
+
+
+def _times(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
