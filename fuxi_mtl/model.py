@@ -10,7 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.objectives import Heads, Objective, supervised
-from fuxi_mtl.optimizers import SplitOptimizer, row_counterpart
+from fuxi_mtl.optimizers import SplitOptimizer, rate_of, row_counterpart
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -220,7 +220,7 @@ class MultiTaskModel(keras.Model):
             return optimizer
         if isinstance(optimizer, SplitOptimizer):
             return optimizer
-        rows = row_counterpart(optimizer)(float(optimizer.learning_rate))
+        rows = row_counterpart(optimizer)(rate_of(optimizer))
         return SplitOptimizer(optimizer, rows, self.tables(), optimizer.global_clipnorm)
 
     def _replicas(self) -> int:

@@ -10,7 +10,7 @@ from fuxi_mtl.optimizers.rows import (
     RowWiseAdagrad,
     sum_duplicates,
 )
-from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart
+from fuxi_mtl.optimizers.split import SplitOptimizer, rate_of, row_counterpart
 
 __all__ = [
     "LazyAdam",
@@ -21,6 +21,7 @@ __all__ = [
     "RowWiseAdagrad",
     "SplitOptimizer",
     "make_optimizer",
+    "rate_of",
     "row_counterpart",
     "sum_duplicates",
 ]

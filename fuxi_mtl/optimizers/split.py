@@ -25,6 +25,11 @@ def row_counterpart(dense: keras.optimizers.Optimizer) -> type[RowOptimizer]:
     return next((rows for kind, rows in _COUNTERPARTS.items() if isinstance(dense, kind)), LazyAdam)
 
 
+def rate_of(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate as a number, on however many devices it lies."""
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
 class SplitOptimizer(keras.optimizers.Optimizer):
     """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
 
@@ -51,7 +56,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self.dense = dense
         self.rows = rows
         self.penalties: Mapping[int, Penalty | None] = {id(table): penalty for table, penalty in tables}
-        self.ratio = float(rows.learning_rate) / float(dense.learning_rate)
+        rate = rate_of(dense)
+        self.ratio = rate_of(rows) / rate if rate else 1.0
         # Summed here already, unless replicas or single squares come together in the step.
         self.sums = rows.second_moment == "squared_sum"
         self.rows.repeated = not self.sums or tf.distribute.get_strategy().num_replicas_in_sync > 1
