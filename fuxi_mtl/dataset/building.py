@@ -1,21 +1,23 @@
 """Encodes a dataset that is not in the cache: fits on the training rows, then encodes all rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fuxi_mtl.dataset.checks import label_warnings, leak_warnings
+from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import fit
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
-from fuxi_mtl.dataset.rows import labelled_rows, needed_columns
-from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
+from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
 from fuxi_mtl.dataset.splitting import NAMES, assign_rows
 from fuxi_mtl.dataset.writing import SplitFiles
@@ -65,10 +67,11 @@ def build(
     """
     warnings: list[str] = []
     assigned = assign_rows(recipe.sources["train"], recipe.options)
-    encoder = _fit(recipe, assigned, folder, warnings, each, advance)
-    encoder.save(folder)
     labels = replace(recipe.labels, changed={})
-    rows = _encode(recipe, labels, encoder, assigned, folder, each, advance)
+    coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
+    encoder = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
+    encoder.save(folder)
+    rows = _encode(recipe, labels, encoder, coded, folder, each, advance)
     for name, source in recipe.sources.items():
         if name not in rows:
             raise DataError(f"{source.key}: {', '.join(map(str, source.files))} has no row for {name}.")
@@ -77,31 +80,79 @@ def build(
     return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
 
 
+def _carried(recipe: Recipe) -> list[str]:
+    """Columns that somebody else reads too, so that their texts must stay."""
+    columns = [str(meta.name) for meta in meta_columns(recipe.options)]
+    columns += [given.bag.weights for given in recipe.inputs if given.bag and given.bag.weights]
+    return columns + ([recipe.options.sample_weight] if recipe.options.sample_weight else [])
+
+
 def _fit(
     recipe: Recipe,
+    labels: LabelReader,
     assigned: np.ndarray | None,
+    coded: CodedRows,
     folder: Path,
     warnings: list[str],
     each: Callable,
     advance: Callable[[str, int], None],
 ) -> Encoder:
-    rows = labelled_rows(
-        {"train": recipe.sources["train"]},
+    """Reads the training source, whose rows are kept in ``coded``."""
+
+    def blocks() -> Iterator[Block]:
+        for part in _labelled(recipe, ["train"], labels, assigned, partial(advance, "Fitting")):
+            with part.block.errors():
+                rest = coded.add(part)
+            if part.split == "train":
+                yield rest
+
+    return fit(
+        recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, folder, warnings, each, coded.texts
+    )
+
+
+def _labelled(
+    recipe: Recipe,
+    sources: Sequence[str],
+    labels: LabelReader,
+    assigned: np.ndarray | None,
+    advance: Callable[[int], None],
+) -> Iterator[LabelledRows]:
+    return labelled_rows(
+        {name: recipe.sources[name] for name in sources},
         needed_columns(recipe.options, recipe.inputs),
-        recipe.labels,
+        labels,
         recipe.options.sample_weight,
         assigned,
-        lambda count: advance("Fitting", count),
+        advance,
     )
-    blocks = (part.block for part in rows if part.split == "train")
-    return fit(recipe.inputs, blocks, recipe.dataset_id, recipe.label_names, folder, warnings, each)
+
+
+def _parts(
+    recipe: Recipe,
+    labels: LabelReader,
+    encoder: Encoder,
+    coded: CodedRows,
+    each: Callable,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[LabelledRows, dict[str, np.ndarray]]]:
+    """All rows, and for columns that hold numbers of texts the id of every number."""
+    ids = dict(
+        zip(coded.texts, each(lambda texts: texts.ids(encoder.ids_of), coded.texts.values()), strict=True)
+    )
+    for part, columns in coded.parts():
+        advance(part.block.frame.height)
+        yield part, {name: ids[name] for name in columns}
+    rest = [name for name in recipe.sources if name != "train"]
+    for part in _labelled(recipe, rest, labels, None, advance):
+        yield part, {}
 
 
 def _encode(
     recipe: Recipe,
     labels: LabelReader,
     encoder: Encoder,
-    assigned: np.ndarray | None,
+    coded: CodedRows,
     folder: Path,
     each: Callable,
     advance: Callable[[str, int], None],
@@ -109,24 +160,17 @@ def _encode(
     """Writes all splits and returns their numbers of rows."""
     features, options = encoder.feature_map, recipe.options
     widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
-    rows = labelled_rows(
-        recipe.sources,
-        needed_columns(options, recipe.inputs),
-        labels,
-        options.sample_weight,
-        assigned,
-        lambda count: advance("Encoding", count),
-    )
+    parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"))
     files: dict[str, SplitFiles] = {}
     with ExitStack() as stack:
-        for part in rows:
+        for part, known in parts:
             if part.split not in files:
                 opened = SplitFiles(
                     folder, part.split, widths, bool(options.sample_weight), meta_columns(options)
                 )
                 files[part.split] = stack.enter_context(opened)
             with part.block.errors():
-                ids, numeric = encoder.encode(part.block.frame, each)
+                ids, numeric = encoder.encode(part.block.frame, each, known)
                 files[part.split].append(
                     part.block.frame, ids=ids, numeric=numeric, events=part.events, weights=part.weights
                 )

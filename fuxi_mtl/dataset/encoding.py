@@ -73,12 +73,18 @@ class Encoder:
     def _enums(self) -> dict[str, pl.Enum]:
         return {owner: pl.Enum(tokens) for owner, tokens in self.tokens.items()}
 
-    def encode(self, frame: pl.DataFrame, each: Callable = map) -> tuple[np.ndarray, np.ndarray]:
+    def encode(
+        self,
+        frame: pl.DataFrame,
+        each: Callable = map,
+        known: Mapping[str, np.ndarray] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Encodes raw rows; labels and other columns are not looked at.
 
         Args:
             frame: Rows with at least :attr:`raw_columns`.
             each: ``map``, or that of an executor to encode features in parallel.
+            known: For columns that hold numbers of texts, the id of every number.
 
         Returns:
             ids ``(rows, id columns)`` int32 and numeric ``(rows, numeric columns)`` float32.
@@ -97,19 +103,25 @@ class Encoder:
 
         def fill(feature: Feature, column: Column) -> None:
             target = (ids if feature.has_ids else numeric)[:, feature.columns]
-            if column.bag is None:
+            if known and column.name in known:
+                target[:, 0] = known[column.name][frame[column.name].to_numpy()]
+            elif column.bag is None:
                 target[:, 0] = self._apply(column.rule, frame[column.name])
-                return
-            self._fill_bag(feature, column, column.bag, frame, target)
-            if feature.weight_start is not None:
-                weights = numeric[:, feature.weight_start : feature.weight_start + feature.max_len]
-                _fill_weights(column, column.bag, frame, weights)
-                weights[target == PAD] = 0
+            else:
+                self._fill_bag(feature, column, column.bag, frame, target)
+                if feature.weight_start is not None:
+                    weights = numeric[:, feature.weight_start : feature.weight_start + feature.max_len]
+                    _fill_weights(column, column.bag, frame, weights)
+                    weights[target == PAD] = 0
 
         # Going through the results raises what a worker raised.
         for _ in each(fill, self.feature_map.features, self.columns):
             pass
         return ids, numeric
+
+    def ids_of(self, vocabulary: Vocabulary, entries: pl.Series) -> np.ndarray:
+        """The ids of single entries by one of the fitted vocabularies, ``(rows,)`` int32."""
+        return self._apply(vocabulary, entries)
 
     def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
         if isinstance(rule, Vocabulary):

@@ -1,6 +1,6 @@
 """One pass over the training rows: vocabularies, boundaries, scales and lengths."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
@@ -10,6 +10,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
+from fuxi_mtl.dataset.coding import SeenTexts
 from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
 from fuxi_mtl.dataset.errors import BadEntryError
 from fuxi_mtl.dataset.inputs import Input
@@ -36,6 +37,8 @@ class Observer:
         Raises:
             BadEntryError: An entry cannot be read.
         """
+        if self.input.name not in frame.columns:
+            return  # Its texts are counted where they are coded.
         entries = frame[self.input.name]
         if self.input.bag is None:
             self._observe(entries)
@@ -69,6 +72,7 @@ def fit(
     folder: Path,
     warnings: list[str],
     each: Callable = map,
+    seen: Mapping[str, SeenTexts] | None = None,
 ) -> Encoder:
     """Fits every input on the training rows and writes pretrained rows into ``folder``.
 
@@ -80,6 +84,7 @@ def fit(
         folder: Where the encoded dataset is being built.
         warnings: Gets what the user should know.
         each: ``map``, or that of an executor.
+        seen: The texts of columns that the blocks lack, complete when the blocks are.
 
     Raises:
         DataError: An entry cannot be read, with its file and row.
@@ -90,6 +95,9 @@ def fit(
         with block.errors():
             for _ in each(Observer.observe, observers, repeat(block.frame)):
                 pass
+    for observer in observers:
+        if seen and observer.input.name in seen:
+            observer.counts.add(seen[observer.input.name].observed())
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
         for each_input in inputs

@@ -19,8 +19,15 @@ class TokenCounts:
 
     def observe(self, tokens: pl.Series, counts: pl.Series) -> None:
         """Adds the counts of a block; a token may come more than once."""
-        self.parts.append(pl.DataFrame({"token": tokens, "count": counts}, schema_overrides=_COUNTS))
-        self.pending += self.parts[-1].height
+        self._append(pl.DataFrame({"token": tokens, "count": counts}, schema_overrides=_COUNTS))
+
+    def add(self, other: "TokenCounts") -> None:
+        """Adds what was counted elsewhere."""
+        self._append(other.total())
+
+    def _append(self, part: pl.DataFrame) -> None:
+        self.parts.append(part)
+        self.pending += part.height
         if self.pending > COMPACT_ROWS:
             self.parts, self.pending = [self.total()], 0
 

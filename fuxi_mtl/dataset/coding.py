@@ -1,0 +1,151 @@
+"""Training files read once: while they are fitted, their rows are kept beside as numbers.
+
+A text that the vocabulary will judge later is replaced by the number under which it was first seen. When all
+rows were seen, each different text is judged once, and the rows need only look the answers up. Reading and
+splitting a csv file, and hashing its texts, is most of the work of encoding it.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.inputs import Input
+from fuxi_mtl.dataset.rows import LabelledRows
+from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.statistics import TokenCounts
+
+
+@dataclass
+class SeenTexts:
+    """The different texts of one column, with their numbers and how often each was seen.
+
+    Attributes:
+        name: The column.
+        rule: What will judge the texts.
+    """
+
+    name: str
+    rule: Vocabulary
+    _dtype: pl.Categorical = field(default_factory=lambda: pl.Categorical(pl.Categories.random()))
+    _parts: list[pl.Series] = field(default_factory=list)
+    _counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def codes(self, entries: pl.Series, counted: bool) -> pl.Series:
+        """The number of each entry, UInt32.
+
+        Args:
+            entries: Texts or integers.
+            counted: Whether these are training rows, which make the vocabulary.
+
+        Raises:
+            BadEntryError: An entry of an integer column is no integer.
+        """
+        if self.rule.dtype == "int":
+            raw.integers(entries)  # A mistake is told with its row, which is known here only.
+        # A missing entry and an empty text are one token.
+        seen = entries.cast(pl.String).fill_null(raw.MISSING).cast(self._dtype)
+        codes = seen.to_physical()
+        numbers, known = codes.to_numpy(), len(self._counts)
+        highest = int(codes.max() or 0) if len(codes) else -1
+        if highest >= known:
+            self._parts.append(seen.filter(codes >= known).unique())
+            self._counts = np.append(self._counts, np.zeros(highest + 1 - known, np.int64))
+        if counted:
+            self._count(numbers)
+        return codes
+
+    def _count(self, numbers: np.ndarray) -> None:
+        if len(self._counts) < 16 * len(numbers):
+            self._counts += np.bincount(numbers, minlength=len(self._counts))
+        else:
+            found, counts = np.unique(numbers, return_counts=True)
+            self._counts[found] += counts
+
+    def observed(self) -> TokenCounts:
+        """The tokens of the training rows and their counts."""
+        counts = TokenCounts()
+        texts, numbers = self._texts()
+        seen = self._counts[numbers] > 0
+        # The texts differ, so each is an entry of its own, in the same order.
+        tokens, _ = self.rule.distinct(texts.filter(pl.Series(seen)))
+        counts.observe(tokens, pl.Series(self._counts[numbers[seen]]))
+        return counts
+
+    def ids(self, apply: Callable[[Vocabulary, pl.Series], np.ndarray]) -> np.ndarray:
+        """The id of every number, by the fitted vocabulary."""
+        texts, numbers = self._texts()
+        ids = np.zeros(len(self._counts), np.int32)
+        ids[numbers] = apply(self.rule, texts)
+        return ids
+
+    def _texts(self) -> tuple[pl.Series, np.ndarray]:
+        """All texts and their numbers."""
+        if not self._parts:
+            return pl.Series(self.name, [], pl.String), np.zeros(0, np.uint32)
+        seen = pl.concat(self._parts)
+        return seen.cast(pl.String), seen.to_physical().to_numpy()
+
+
+class CodedRows:
+    """Rows whose texts are numbers, kept in a folder until they are encoded.
+
+    Args:
+        inputs: All inputs; those with a vocabulary and one entry a row are coded.
+        kept: Columns that must stay as they are.
+        folder: A folder for the rows, which :meth:`parts` removes.
+        each: ``map``, or that of an executor.
+    """
+
+    def __init__(self, inputs: Sequence[Input], kept: Iterable[str], folder: Path, each: Callable = map):
+        kept = set(kept)
+        self.texts = {
+            given.name: SeenTexts(given.name, given.rule)
+            for given in inputs
+            if isinstance(given.rule, Vocabulary) and given.bag is None and given.name not in kept
+        }
+        self._folder, self._each = folder, each
+        self._stored: list[tuple[str, str, int, tuple[str, ...]]] = []
+        folder.mkdir()
+
+    def add(self, rows: LabelledRows) -> Block:
+        """Keeps rows, and returns those columns of them that are still to be observed.
+
+        Raises:
+            BadEntryError: An entry of an integer column is no integer.
+        """
+        frame = rows.block.frame
+        coded = [name for name in self.texts if _can_be_coded(frame[name])]
+        counted = rows.split == "train"
+        series = list(self._each(lambda name: self.texts[name].codes(frame[name], counted), coded))
+        place = self._folder / f"{len(self._stored)}"
+        with place.with_suffix(".arrow").open("wb") as file:
+            frame.with_columns(series).write_ipc_stream(file)
+        weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
+        np.savez(place, rows=rows.block.rows, events=rows.events, weights=weights)
+        self._stored.append((rows.split, rows.block.file, rows.block.start, tuple(coded)))
+        return Block(frame.drop(coded), rows.block.file, rows.block.rows, rows.block.start)
+
+    def parts(self) -> Iterator[tuple[LabelledRows, tuple[str, ...]]]:
+        """The rows in their order, and which of their columns are coded; what was read is removed."""
+        for number, (split, file, start, coded) in enumerate(self._stored):
+            place = self._folder / f"{number}"
+            with place.with_suffix(".arrow").open("rb") as stream:
+                frame = pl.read_ipc_stream(stream)
+            with np.load(place.with_suffix(".npz")) as arrays:
+                block = Block(frame, file, arrays["rows"], start)
+                events, weights = arrays["events"], arrays["weights"]
+            place.with_suffix(".arrow").unlink()
+            place.with_suffix(".npz").unlink()
+            yield LabelledRows(split, block, events, weights if len(weights) else None), coded
+        shutil.rmtree(self._folder)
+
+
+def _can_be_coded(entries: pl.Series) -> bool:
+    """Whether equal texts are equal tokens."""
+    return entries.dtype == pl.String or entries.dtype.is_integer()
