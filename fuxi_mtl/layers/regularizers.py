@@ -51,4 +51,4 @@ def regularizer(notation: float | str | None) -> keras.Regularizer | None:
 def penalty_gradient(rows: tf.Tensor, notation: float | str | None) -> tf.Tensor:
     """Gradient of the penalty of some rows of a table with respect to them."""
     l1, l2 = penalty(notation)
-    return l1 * tf.sign(rows) + l2 * rows
+    return l1 * tf.sign(rows) + l2 * rows if l1 else l2 * rows
