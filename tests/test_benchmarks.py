@@ -5,13 +5,14 @@ import json
 import math
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import quality, runner
-from benchmarks.__main__ import main
+from benchmarks.__main__ import ALL, main
 from benchmarks.contestants import CONTESTANTS, OURS, Cell
 from benchmarks.environments import python_of
 from benchmarks.measure import summarised
@@ -190,6 +191,18 @@ def test_every_table_is_made_of_known_contestants():
             table = make(Settings(axis=axis))
             assert {cell.contestant for cell in table.cells} <= set(CONTESTANTS)
             assert len({cell.name for cell in table.cells}) == len(table.cells)
+
+
+def test_everything_can_be_prepared_and_the_report_reads_what_everything_measures(monkeypatch, tmp_path):
+    prepared = []
+    monkeypatch.setattr(Cell, "job", lambda self, cache: prepared.append(self))
+    assert main(["prepare", "--cache", str(tmp_path)]) == 0
+    assert {cell.contestant for cell in prepared} == set(CONTESTANTS)
+    names = {TABLES[name](replace(Settings(), **changes)).name for name, changes in ALL}
+    assert len(names) == len(ALL)
+    # The bars are read from files of these names.
+    assert {"train_1490266_4096", "train_1490266_1024", "train_10000000_4096", "flat", "weighting"} <= names
+    assert {"predict_4096", "preprocess_2000000", "metrics", "input"} <= names
 
 
 def test_every_request_can_go_through_a_command_line():
