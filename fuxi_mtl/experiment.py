@@ -40,6 +40,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     if experiment.training.debug_mode:
         experiment = shortened(experiment)
     strategy = use_devices(gpus)
+    keras.utils.clear_session()  # First: it forgets the precision too.
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
     dataset = load_dataset(
@@ -49,7 +50,6 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         threads=experiment.training.num_workers,
         progress=bool(experiment.training.verbose),
     )
-    keras.utils.clear_session()
     keras.utils.set_random_seed(experiment.training.seed)
     with new_run(folder_of(experiment)) as run:
         save_inputs(run, experiment, dataset)

@@ -113,6 +113,7 @@ def _opened(request: Request) -> tuple[Experiment, Dataset]:
 def train(request: Request, workload: Workload, columns: Columns, clock: Clock) -> None:
     """`fuxi_mtl.train.train`, left by the clock."""
     use_devices([-1])
+    keras.utils.clear_session()
     use_precision(request.precision)
     experiment, dataset = _opened(request)
     keras.utils.set_random_seed(experiment.training.seed)

@@ -32,7 +32,6 @@ CENSUS = "MMoE_default"  # of config/model_config/census_income.yaml
 def quality(request: Request) -> dict[str, Any]:
     """The test AUC of each task for each seed."""
     use_devices([-1])
-    use_precision(request.precision)
     experiment = _experiment(request)
     dataset = load_dataset(
         experiment.dataset, experiment.tasks, experiment.options.dataset_id, progress=False
@@ -42,7 +41,8 @@ def quality(request: Request) -> dict[str, Any]:
     run = _plain if request.options["variant"] == "plain" else _ours
     scores: dict[str, list[float]] = {task.name: [] for task in experiment.tasks}
     for seed in request.options["seeds"]:
-        keras.utils.clear_session()
+        keras.utils.clear_session()  # forgets the precision too
+        use_precision(request.precision)
         keras.utils.set_random_seed(seed)
         predictions = run(experiment.with_seed(seed), dataset, test)
         for name, values in scores.items():

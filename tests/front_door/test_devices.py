@@ -109,6 +109,7 @@ def test_all_precisions_train_and_agree_within_noise(tmp_path):
     for precision in ("mixed_bfloat16", "mixed_float16"):
         for name, value in metrics["float32"].items():
             assert metrics[precision][name] == pytest.approx(value, abs=0.02), (precision, name)
+        assert metrics[precision] != metrics["float32"]  # the precision was really used
 
 
 def test_a_run_on_two_devices_is_predicted_stored_loaded_and_exported(place, tmp_path):
