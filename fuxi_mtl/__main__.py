@@ -1,18 +1,19 @@
 """The command line: run, list, compare, predict and export."""
 
 import argparse
+import importlib.util
 import logging
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from fuxi_mtl import __version__
+from fuxi_mtl.start import quiet_start
 
 LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
@@ -33,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if options.command is not _compare:  # needs no TensorFlow, which takes seconds to import
-            _import_models(options.models)
-        options.command(options)
+        _start(options)
     except KeyboardInterrupt:
         print("Interrupted; nothing half-written was left.", file=sys.stderr)
         return 130
@@ -46,6 +45,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _start(options: argparse.Namespace) -> None:
+    """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it."""
+    if options.command is _compare:
+        options.command(options)
+        return
+    from fuxi_mtl.config import check_stanzas
+    from fuxi_mtl.registry import declared, import_models
+
+    with declared(_folder_of_zoo()) as known:
+        if known and not options.models:
+            if options.command is _list:
+                options.command(options)
+                return
+            expids = [options.expid] if isinstance(options.expid, str) else options.expid
+            check_stanzas(options.config, expids, options.set)
+    with quiet_start():
+        import model_zoo  # noqa: F401  (importing it registers every model)
+    for path in options.models:
+        import_models(path)
+    options.command(options)
+
+
+def _folder_of_zoo() -> Path:
+    """Where the models lie, without importing them."""
+    found = importlib.util.find_spec("model_zoo")
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError("the package model_zoo is not installed beside fuxi_mtl.")
+    return Path(found.submodule_search_locations[0])
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -118,38 +147,6 @@ def _folder_of_run(options: argparse.Namespace) -> Path:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such run. Train it: run_expid.py --expid {options.expid}.")
     return folder
-
-
-def _import_models(paths: Sequence[str]) -> None:
-    with _quiet_start():
-        import model_zoo  # noqa: F401  (importing it registers every model)
-    from fuxi_mtl.registry import import_models
-
-    for path in paths:
-        import_models(path)
-
-
-@contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Holds back what TensorFlow's C++ prints while it starts, unless it fails to start.
-
-    Its notes on oneDNN and on absent GPUs come before any of its own log settings apply.
-    """
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What there is to choose from, as text."""
 
-import inspect
-
 from fuxi_mtl import registry
 from fuxi_mtl.config import available
 from fuxi_mtl.metrics import METRICS
@@ -29,6 +27,8 @@ def listing(config_dir: str) -> str:
 
 
 def _model(name: str) -> list[str]:
-    first = (inspect.getdoc(registry.model(name)) or "").partition("\n")[0]
     options = registry.options(name).values()
-    return [f"{name}: {first}", *(f"    {option.name}: {option.default!r}" for option in options)]
+    return [
+        f"{name}: {registry.summary(name)}",
+        *(f"    {option.name}: {option.default!r}" for option in options),
+    ]

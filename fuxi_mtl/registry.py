@@ -7,13 +7,28 @@ A model class registers itself under its own name; its signature is the only lis
         def __init__(self, features, tasks, *, num_experts: int = 8, ...): ...
 """
 
+import ast
 import difflib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _MODELS: dict[str, type] = {}
+
+
+@dataclass(frozen=True)
+class _Declaration:
+    """What the source of a model says, without running it."""
+
+    summary: str
+    options: dict[str, inspect.Parameter]
+
+
+_DECLARED: dict[str, _Declaration] = {}
 
 
 def register(cls: type) -> type:
@@ -33,7 +48,20 @@ def register(cls: type) -> type:
 
 def names() -> list[str]:
     """All registered models, sorted."""
-    return sorted(_MODELS)
+    return sorted({*_MODELS, *_DECLARED})
+
+
+def check_name(name: str) -> None:
+    """Raises for a model that does not exist.
+
+    Raises:
+        ValueError: No such model; the message has the nearest name and all names.
+    """
+    if name not in names():
+        spelled = {known.lower(): known for known in names()}
+        near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+        hint = f" Did you mean {spelled[near[0]]}?" if near else ""
+        raise ValueError(f"no model is called {name!r}.{hint} Models: {', '.join(names())}.")
 
 
 def model(name: str) -> type:
@@ -42,18 +70,78 @@ def model(name: str) -> type:
     Raises:
         ValueError: No such model; the message has the nearest name and all names.
     """
-    if name not in _MODELS:
-        spelled = {known.lower(): known for known in _MODELS}
-        near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
-        hint = f" Did you mean {spelled[near[0]]}?" if near else ""
-        raise ValueError(f"no model is called {name!r}.{hint} Models: {', '.join(names())}.")
+    check_name(name)
     return _MODELS[name]
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
     """The options of a model: the keyword parameters of its constructor, in order."""
+    if name not in _MODELS and name in _DECLARED:
+        return _DECLARED[name].options
     parameters = inspect.signature(model(name).__init__).parameters.values()  # type: ignore[misc]
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def summary(name: str) -> str:
+    """The first line of a model's docstring."""
+    if name not in _MODELS and name in _DECLARED:
+        return _DECLARED[name].summary
+    return (inspect.getdoc(model(name)) or "").partition("\n")[0]
+
+
+@contextmanager
+def declared(folder: Path) -> Iterator[bool]:
+    """Knows the names, options and summaries of the models in a folder without importing them.
+
+    Importing a model imports TensorFlow, which takes seconds. Inside the context all but :func:`model` work.
+
+    Yields:
+        Whether that was possible: every option has a literal default, and every registered class its own
+        constructor. Otherwise nothing is known.
+    """
+    before = dict(_DECLARED)
+    try:
+        for file in sorted(folder.glob("[!_]*.py")):
+            _DECLARED.update(_declarations(ast.parse(file.read_text(encoding="utf-8"))))
+        yield True
+    except _NotPlainError:
+        yield False
+    finally:
+        _DECLARED.clear()
+        _DECLARED.update(before)
+
+
+class _NotPlainError(Exception):
+    """Something has to be run to be known."""
+
+
+def _declarations(module: ast.Module) -> Iterator[tuple[str, _Declaration]]:
+    for node in module.body:
+        if isinstance(node, ast.ClassDef) and any(_is_register(each) for each in node.decorator_list):
+            first = (ast.get_docstring(node) or "").partition("\n")[0]
+            yield node.name, _Declaration(first, _declared_options(node))
+
+
+def _is_register(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Name) and decorator.id == register.__name__
+
+
+def _declared_options(node: ast.ClassDef) -> dict[str, inspect.Parameter]:
+    own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    if not own:
+        raise _NotPlainError
+    given = own[0].args
+    defaults = (_default(default) for default in given.kw_defaults)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    pairs = zip(given.kwonlyargs, defaults, strict=True)
+    return {each.arg: inspect.Parameter(each.arg, kind, default=default) for each, default in pairs}
+
+
+def _default(node: ast.expr | None) -> object:
+    try:
+        return inspect.Parameter.empty if node is None else ast.literal_eval(node)
+    except ValueError as error:
+        raise _NotPlainError from error
 
 
 def import_models(path: str) -> list[str]:

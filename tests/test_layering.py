@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the words up to the front doors. A module may import what stands in lower rows, and its own package.
 LAYERS = [
-    ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices"],
+    ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices", "start"],
     ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
     ["model", "dataset", "evaluate", "compare"],
     ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.planning import plan
-from fuxi_mtl.config.routing import as_yaml, route
+from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.yaml_reading import read_mapping
 from fuxi_mtl.options import (
@@ -115,6 +115,19 @@ def load_experiments(
     return [_experiment(folder.settings(expid, overrides), str(config_dir)) for expid in expids]
 
 
+def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()) -> None:
+    """Finds what can be wrong with experiments as far as that needs the declarations of models only.
+
+    Raises:
+        ConfigError: The first mistake, as :func:`load_experiment` would tell it.
+    """
+    folder = read_folder(config_dir)
+    for expid in expids:
+        settings = folder.settings(expid, overrides)
+        check_keys(settings)
+        _checked_sections(settings)
+
+
 def load_resolved(file: str | Path, expid: str) -> Experiment:
     """The experiment of a stored run, from the stanza that :meth:`Experiment.resolved` gave.
 
@@ -127,11 +140,7 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
     routed = route(settings)
-    options, weighting, optimizer, training, evaluation, dataset = routed.sections.values()
-    checks.check_numbers(settings, *routed.sections.values())
-    dataset = select_columns(settings, dataset, options)
-    dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
-    checks.check_split(settings, dataset)
+    options, weighting, optimizer, training, evaluation, dataset = _checked_sections(settings)
     tasks = plan(settings, options, dataset.label_col, routed.model)
     checks.check_weighting(settings, weighting, routed.model.objective_names(tasks), tasks)
     checks.check_metrics(settings, evaluation, tasks)
@@ -153,6 +162,17 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
         tasks=tasks,
         config_dir=config_dir,
     )
+
+
+def _checked_sections(settings: Settings) -> tuple:
+    """The classes of options in their order, as far as they can be checked without the model."""
+    sections = sections_of(settings)
+    checks.check_numbers(settings, *sections.values())
+    *others, dataset = sections.values()
+    dataset = select_columns(settings, dataset, others[0])
+    dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
+    checks.check_split(settings, dataset)
+    return (*others, dataset)
 
 
 def _given(entry: FeatureOptions | LabelOptions) -> dict[str, Any]:

@@ -25,24 +25,32 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Routed:
-    """A stanza's values, each with its owner.
+    """What belongs to the model.
 
     Attributes:
-        sections: An instance of each class of options.
         model: The model's class.
         model_options: A value for every option of the model, defaults included.
     """
 
-    sections: dict[type, Any]
     model: Any
     model_options: dict[str, Any]
 
 
 def route(settings: Settings) -> Routed:
-    """Hands every key to its owner.
+    """The model and its options; every other key has an owner, see :func:`sections_of`.
 
     Raises:
         ConfigError: A key that nobody owns, a wrong value, an unknown model, or a missing option.
+    """
+    name, options = check_keys(settings)
+    return Routed(registry.model(name), _model_options(settings, name, options))
+
+
+def check_keys(settings: Settings) -> tuple[str, dict[str, inspect.Parameter]]:
+    """The model's name and options; it is enough that the registry knows the model's declaration.
+
+    Raises:
+        ConfigError: An unknown model, or a key that nobody owns.
     """
     name = _model_name(settings)
     options = registry.options(name)
@@ -50,8 +58,16 @@ def route(settings: Settings) -> Routed:
     for key in settings.entries:
         if not _is_owned(key, options):
             _refuse(settings, key, name, options)
-    sections: dict[type, Any] = {each: _section(settings, each) for each in (*SECTIONS, DatasetOptions)}
-    return Routed(sections, registry.model(name), _model_options(settings, name, options))
+    return name, options
+
+
+def sections_of(settings: Settings) -> dict[type, Any]:
+    """An instance of each class of options.
+
+    Raises:
+        ConfigError: A wrong value.
+    """
+    return {each: _section(settings, each) for each in (*SECTIONS, DatasetOptions)}
 
 
 def owners() -> dict[str, type]:
@@ -64,7 +80,7 @@ def _model_name(settings: Settings) -> str:
         raise settings.error("model", f"model is missing. Models: {', '.join(registry.names())}.")
     name = convert(settings.entries["model"], str, "model")
     try:
-        registry.model(name)
+        registry.check_name(name)
     except ValueError as error:
         raise settings.error("model", str(error)) from error
     return name
