@@ -72,8 +72,7 @@ class SeenTexts:
         counts = TokenCounts()
         texts, numbers = self._texts()
         seen = self._counts[numbers] > 0
-        # The texts differ, so each is an entry of its own, in the same order.
-        tokens, _ = self.rule.distinct(texts.filter(pl.Series(seen)))
+        tokens = self.rule.tokens(texts.filter(pl.Series(seen)))
         counts.observe(tokens, pl.Series(self._counts[numbers[seen]]))
         return counts
 
@@ -81,7 +80,7 @@ class SeenTexts:
         """The id of every number, by the fitted vocabulary."""
         texts, numbers = self._texts()
         ids = np.zeros(len(self._counts), np.int32)
-        ids[numbers] = apply(self.rule, texts)
+        ids[numbers] = apply(self.rule, self.rule.tokens(texts))
         return ids
 
     def _texts(self) -> tuple[pl.Series, np.ndarray]:

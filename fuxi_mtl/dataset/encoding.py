@@ -119,9 +119,9 @@ class Encoder:
             pass
         return ids, numeric
 
-    def ids_of(self, vocabulary: Vocabulary, entries: pl.Series) -> np.ndarray:
-        """The ids of single entries by one of the fitted vocabularies, ``(rows,)`` int32."""
-        return self._apply(vocabulary, entries)
+    def ids_of(self, vocabulary: Vocabulary, tokens: pl.Series) -> np.ndarray:
+        """The ids of tokens by one of the fitted vocabularies, ``(rows,)`` int32."""
+        return vocabulary.ids(tokens, self._enums[vocabulary.owner])
 
     def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
         if isinstance(rule, Vocabulary):
@@ -150,7 +150,7 @@ class Encoder:
         vocabularies = {
             owner: {
                 PAD_TOKEN: PAD,
-                **{token: position for position, token in enumerate(tokens, 1)},
+                **dict(zip(tokens, range(1, len(tokens) + 1), strict=True)),
                 OOV_TOKEN: len(tokens) + 1,
             }
             for owner, tokens in self.tokens.items()

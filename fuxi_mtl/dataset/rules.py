@@ -29,9 +29,17 @@ class Vocabulary:
     def apply(self, entries: pl.Series, tokens: pl.Enum) -> np.ndarray:
         """Ids ``(rows,)`` int32."""
         found, rows = self.distinct(entries)
+        return self.ids(found, tokens)[rows]
+
+    def ids(self, found: pl.Series, tokens: pl.Enum) -> np.ndarray:
+        """Ids ``(rows,)`` int32 of entries that are tokens already."""
         # The code of a token in an Enum is its position.
         codes = found.cast(tokens, strict=False).to_physical().cast(pl.Int32)
-        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()[rows]
+        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()
+
+    def tokens(self, entries: pl.Series) -> pl.Series:
+        """The token of each entry; for many entries that repeat, :meth:`distinct` is faster."""
+        return _filled_tokens(entries, self.dtype, self.fill_na)
 
     def distinct(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         """The tokens of the different entries, and which of them each row holds."""
@@ -137,11 +145,15 @@ RULES: dict[str, type] = {rule.__name__: rule for rule in (Vocabulary, HashBucke
 def _distinct_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> tuple[pl.Series, np.ndarray]:
     values, rows = raw.distinct(entries)
     try:
-        tokens = raw.tokens(values, dtype)
+        return _filled_tokens(values, dtype, fill_na), rows
     except BadEntryError as error:
         first = int(np.argmax(rows == error.index))
         raise BadEntryError(error.column, first, error.value, error.wanted) from None
-    return (tokens if fill_na is None else tokens.replace(raw.MISSING, fill_na)), rows
+
+
+def _filled_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> pl.Series:
+    tokens = raw.tokens(entries, dtype)
+    return tokens if fill_na is None else tokens.replace(raw.MISSING, fill_na)
 
 
 def _filled_numbers(entries: pl.Series, fill_na: float | None) -> np.ndarray:
