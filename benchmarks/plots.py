@@ -10,12 +10,23 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from benchmarks.contestants import CONTESTANTS, LIMIT
+from benchmarks.contestants import LIMIT
 from benchmarks.report import read_results
 
-COLOURS = {name: plt.get_cmap("tab10")(i) for i, name in enumerate(CONTESTANTS)}
-OURS_COLOURS = {"fuxi_mtl": "#c1272d", "fuxi_mtl bfloat16": "#f15a24"}
+# Ours in red, the yardstick in black and grey, the peers in what is left.
+COLOURS = {
+    "fuxi_mtl": "#c1272d",
+    "fuxi_mtl bfloat16": "#f15a24",
+    "DeepCTR": "tab:blue",
+    "DeepCTR-Torch": "tab:cyan",
+    "Torch-RecHub": "tab:green",
+    "FuxiCTR": "tab:purple",
+    "FuxiCTR parquet": "tab:pink",
+    "PyTorch by hand": "black",
+    "PyTorch by hand bfloat16": "grey",
+}
 LABELS = {"vocabulary": "ids over all fields", "batch": "rows in a step", "rows": "rows of the csv file"}
 
 
@@ -38,10 +49,6 @@ def _save(figure: Any, file: Path) -> Path:
     return file
 
 
-def _colour(name: str) -> Any:
-    return OURS_COLOURS.get(name, COLOURS.get(name, "grey"))
-
-
 def _bars(content: Mapping[str, Any]) -> Any:
     """Rows a second, the fastest on top; the limit is no contestant."""
     cells = [c for c in content["cells"] if "rows_per_second" in c and c["contestant"] != LIMIT]
@@ -50,7 +57,7 @@ def _bars(content: Mapping[str, Any]) -> Any:
     for row, cell in enumerate(cells):
         speed = cell["rows_per_second"]
         median, low, high = (speed[key] / 1000 for key in ("median", "low", "high"))
-        axes.barh(row, median, color=_colour(cell["contestant"]))
+        axes.barh(row, median, color=COLOURS[cell["contestant"]])
         axes.errorbar(median, row, xerr=[[median - low], [high - median]], color="black", capsize=3)
         axes.annotate(f" {median:.1f}", (high, row), va="center", xytext=(4, 0), textcoords="offset points")
     axes.set_yticks(range(len(cells)), [cell["contestant"] for cell in cells])
@@ -69,7 +76,7 @@ def _growth(content: Mapping[str, Any]) -> Any:
     for name in dict.fromkeys(cell["contestant"] for cell in content["cells"]):
         cells = [c for c in content["cells"] if c["contestant"] == name and time in c]
         values = [cell["at"][axis] for cell in cells]
-        style = {"color": _colour(name), "marker": "o", "label": name}
+        style = {"color": COLOURS[name], "marker": "o", "label": name}
         left.plot(values, [cell[time]["median"] for cell in cells], **style)
         right.plot(values, [cell["peak_mb"]["median"] for cell in cells], **style)
     _dress(left, axis, unit, sorted({cell["at"][axis] for cell in content["cells"]}))
@@ -82,7 +89,12 @@ def _dress(axes: Axes, axis: str, unit: str, values: list[int]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(values, [f"{value:,}" for value in values])
-    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / 1.5, high * 1.5)  # a few percent shall not look like a mountain
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.4g}"))
+    for each in (axes.xaxis, axes.yaxis):
+        each.set_minor_locator(NullLocator())
     axes.set_xlabel(LABELS.get(axis, axis))
     axes.set_title(unit, fontsize=10)
     axes.grid(alpha=0.3)

@@ -73,8 +73,8 @@ def goals(results: Results) -> list[tuple[str, ...]]:
     ]
     for who, hand in zip(OURS, YARDSTICKS, strict=True):
         rows += [
-            (f"{hand}, 1.5 M ids", "1.2 ×", "1.6 ×", pair(main, (who,), (hand,))),
-            (f"{hand}, 10 M ids", "1.2 ×", "1.6 ×", pair(large, (who,), (hand,))),
+            (f"Against {hand}, 1.5 M ids", "1.2 ×", "1.6 ×", pair(main, (who,), (hand,))),
+            (f"Against {hand}, 10 M ids", "1.2 ×", "1.6 ×", pair(large, (who,), (hand,))),
         ]
     for who in OURS:
         rows += [
@@ -161,9 +161,7 @@ def _section(content: Mapping[str, Any]) -> list[str]:
             values[0] = cell["error"]
         rows.append((cell["contestant"], *(f"{cell['at'].get(axis, '')}" for axis in axes), *values))
     rounds, seconds = content["settings"]["rounds"], content["settings"]["seconds"]
-    note = (
-        f"Median of {rounds} rounds in turns (least to most); {seconds:g} s measured each where a clock ran."
-    )
+    note = f"Rounds in turns: {rounds}, median (least to most); {seconds:g} s measured where a clock ran."
     heading = ("contestant", *axes, *(COLUMNS[kind] for kind in kinds))
     return ["", f"## {content['question']}", "", note, *table(heading, rows)]
 

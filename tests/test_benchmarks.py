@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import quality, runner
+from benchmarks import plots, quality, runner
 from benchmarks.__main__ import ALL, main
-from benchmarks.contestants import CONTESTANTS, OURS, Cell
+from benchmarks.contestants import CONTESTANTS, LIMIT, OURS, Cell
 from benchmarks.environments import python_of
 from benchmarks.measure import summarised
 from benchmarks.peers import ours
@@ -203,6 +203,11 @@ def test_everything_can_be_prepared_and_the_report_reads_what_everything_measure
     # The bars are read from files of these names.
     assert {"train_1490266_4096", "train_1490266_1024", "train_10000000_4096", "flat", "weighting"} <= names
     assert {"predict_4096", "preprocess_2000000", "metrics", "input"} <= names
+
+
+def test_every_contestant_but_the_limit_has_a_colour_of_its_own():
+    assert set(plots.COLOURS) == set(CONTESTANTS) - {LIMIT}
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
 
 
 def test_every_request_can_go_through_a_command_line():
