@@ -16,21 +16,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
-import yaml
+from fuxi_mtl.start import quiet_start
 
-import model_zoo  # noqa: F401  (importing it registers every model)
-from benchmarks.peers.protocol import ENDLESS, Clock, Finished, Request, scored_rows, serve
-from benchmarks.workload import Columns, Workload, load
-from fuxi_mtl.config import Experiment, load_experiment
-from fuxi_mtl.dataset import Dataset, load_dataset, training_batches
-from fuxi_mtl.devices import use_devices, use_precision
-from fuxi_mtl.experiment import make_model
-from fuxi_mtl.metrics import auc, gauc
-from fuxi_mtl.options import FeatureOptions
-from fuxi_mtl.runs import Run
-from fuxi_mtl.train import predict as predict_split
-from fuxi_mtl.train import train as train_model
+with quiet_start():  # as the front door starts Keras
+    import keras
+    import yaml
+
+    import model_zoo  # noqa: F401  (importing it registers every model)
+    from benchmarks.peers.protocol import ENDLESS, Clock, Finished, Request, scored_rows, serve
+    from benchmarks.workload import Columns, Workload, load
+    from fuxi_mtl.config import Experiment, load_experiment
+    from fuxi_mtl.dataset import Dataset, load_dataset, training_batches
+    from fuxi_mtl.devices import use_devices, use_precision
+    from fuxi_mtl.experiment import make_model
+    from fuxi_mtl.metrics import auc, gauc
+    from fuxi_mtl.options import FeatureOptions
+    from fuxi_mtl.runs import Run
+    from fuxi_mtl.train import predict as predict_split
+    from fuxi_mtl.train import train as train_model
 
 EXPID = "MMoE_benchmark"
 DATASET = "benchmark"
