@@ -277,6 +277,24 @@ def test_a_command_leaves_a_table_a_report_and_a_picture(tmp_path, capsys, monke
     assert (tmp_path / "pictures" / "train_2000_32.png").stat().st_size > 1_000
 
 
+def test_our_data_are_encoded_once_and_what_fails_there_is_told(tmp_path, monkeypatch):
+    asked = []
+
+    def encode(job):
+        asked.append(job.request.measure)
+        (Path(job.request.folder) / "encoded").mkdir(exist_ok=True)
+        return {}
+
+    monkeypatch.setattr(runner, "run", encode)
+    cell = Cell("fuxi_mtl", {}, Workload(vocabulary=2_000, rows=64, held=8))
+    cell.job(tmp_path)
+    cell.job(tmp_path)
+    assert asked == ["encode"]
+    monkeypatch.setattr(runner, "run", lambda job: {"error": "x", "log": "no space"})
+    with pytest.raises(RuntimeError, match="encoding .* failed: no space"):
+        Cell("fuxi_mtl", {}, Workload(vocabulary=2_000, rows=128, held=8)).job(tmp_path)
+
+
 def test_a_mistake_on_the_command_line_is_told_in_one_line(tmp_path, capsys):
     arguments = ["train", "--cache", str(tmp_path), "--results", str(tmp_path), "--contestants", "TorchRec"]
     assert main(arguments) == 1
