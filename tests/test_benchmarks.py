@@ -17,7 +17,14 @@ from benchmarks.contestants import CONTESTANTS, LIMIT, OURS, Cell
 from benchmarks.environments import python_of
 from benchmarks.measure import summarised
 from benchmarks.peers import ours
-from benchmarks.peers.protocol import Clock, Finished, Request, measure_predictions, measure_training
+from benchmarks.peers.protocol import (
+    Clock,
+    Finished,
+    Request,
+    answer,
+    measure_predictions,
+    measure_training,
+)
 from benchmarks.report import goals, number
 from benchmarks.runner import Job, Summary
 from benchmarks.tables import AXES, TABLES, Settings, growth, training
@@ -250,6 +257,14 @@ def test_our_own_contestant_trains_and_predicts_through_the_front_rooms(tmp_path
     assert ours.shuffled_input(request)["rows_per_second"] > 0
 
 
+def test_a_training_that_ends_early_and_an_unknown_measure_are_errors(tmp_path):
+    request = Request(folder=str(prepare(SMALL, tmp_path)))
+    with pytest.raises(RuntimeError, match="the training ended before the clock"):
+        measure_training(lambda request, workload, columns, clock: None, request)
+    with pytest.raises(ValueError, match="does not know the measure 'taste'"):
+        answer(replace(request, measure="taste"), None, None, {})
+
+
 def test_a_result_is_the_last_line_of_a_contestant(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho a library talks\nsleep 0.5\necho '{\"rows_per_second\": 7.0}'\n")
@@ -260,10 +275,10 @@ def test_a_result_is_the_last_line_of_a_contestant(tmp_path):
 
 
 def test_a_command_leaves_a_table_a_report_and_a_picture(tmp_path, capsys, monkeypatch):
-    def answer(job):
+    def result(job):
         return {"rows_per_second": 2.0 * len(job.module), "peak_mb": 5.0, "versions": {"keras": "3"}}
 
-    monkeypatch.setattr(runner, "run", answer)
+    monkeypatch.setattr(runner, "run", result)
     monkeypatch.setattr(Cell, "_encode", lambda self, job: None)
     results = tmp_path / "results"
     common = ["--cache", str(tmp_path / "cache"), "--results", str(results)]

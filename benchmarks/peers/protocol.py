@@ -135,13 +135,10 @@ def serve(
         predict: Prepares, and returns what predicts all rows once.
         others: Further measures by name.
         finish: Ends what the library has started beside this process.
-
-    Raises:
-        ValueError: The contestant does not know the measure.
     """
     request = Request.parse(sys.argv[1])
     try:
-        result = _answer(request, train, predict, others or {})
+        result = answer(request, train, predict, others or {})
     finally:
         finish()
     result["versions"] = {"python": platform.python_version(), **versions(packages)}
@@ -150,12 +147,17 @@ def serve(
     os._exit(0)  # threads of loaders and of TensorFlow need not be awaited
 
 
-def _answer(
+def answer(
     request: Request,
     train: Trainer | None,
     predict: Predictor | None,
     others: Mapping[str, Callable[[Request], dict]],
 ) -> dict[str, Any]:
+    """The result of one request; see :func:`serve`.
+
+    Raises:
+        ValueError: The contestant does not know the measure.
+    """
     if request.measure == "train" and train:
         return measure_training(train, request)
     if request.measure == "predict" and predict:
