@@ -17,9 +17,12 @@ class CheckpointError(ValueError):
 def save(model: MultiTaskModel, folder: Path) -> None:
     """Writes network, optimizer and weighting; an older checkpoint stays until the new one is whole.
 
+    Rows that have put off moves make them first: the network is stored as it would be evaluated.
+
     Raises:
         CheckpointError: It cannot be written; the older one is still there.
     """
+    model.settle()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

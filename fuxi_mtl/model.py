@@ -10,7 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.objectives import Heads, Objective, supervised
-from fuxi_mtl.optimizers import SplitOptimizer, rate_of, row_counterpart
+from fuxi_mtl.optimizers import SplitOptimizer, row_counterpart, schedule_of, split_of
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -104,8 +104,7 @@ class MultiTaskModel(keras.Model):
 
     def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
         """The embedding tables, each with the gradient of its rows' penalty or None."""
-        layers = [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
-        return [table for layer in layers for table in layer.tables()]
+        return [table for layer in self._embeddings() for table in layer.tables()]
 
     def compile(self, optimizer="adam", weighting: Weighting | None = None, **keras_options):
         """Sets how the model is trained.
@@ -128,6 +127,23 @@ class MultiTaskModel(keras.Model):
         optimizer = self._split(keras.optimizers.get(optimizer))
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
+        for layer in self._embeddings():
+            layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
+
+    def settle(self) -> None:
+        """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
+        if self.compiled:
+            split_of(self.optimizer).rows.settle()
+
+    def evaluate(self, *args, **kwargs):
+        """See `keras.Model.evaluate`; all rows are settled first."""
+        self.settle()
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """See `keras.Model.predict`; all rows are settled first."""
+        self.settle()
+        return super().predict(*args, **kwargs)
 
     @property
     def metrics(self) -> list[keras.Metric]:
@@ -220,8 +236,11 @@ class MultiTaskModel(keras.Model):
             return optimizer
         if isinstance(optimizer, SplitOptimizer):
             return optimizer
-        rows = row_counterpart(optimizer)(rate_of(optimizer))
+        rows = row_counterpart(optimizer)(schedule_of(optimizer))
         return SplitOptimizer(optimizer, rows, self.tables(), optimizer.global_clipnorm)
+
+    def _embeddings(self) -> list[FeatureEmbedding]:
+        return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
 
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync

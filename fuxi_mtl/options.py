@@ -160,8 +160,9 @@ class OptimizerOptions:
     learning_rate: float = option(1e-3, "Learning rate at the start.")
     embedding_optimizer: str | None = option(
         None,
-        "What moves the rows of tables; that of optimizer unless said, lazy Adam for what has no rows.",
-        ("adam", "adagrad", "rowwise_adagrad", "sgd", "ftrl"),
+        "What moves the rows of tables; that of optimizer unless said, lazy Adam for what has no rows. "
+        "dense_equivalent_adam: rows make the moves of dense Adam that they missed when next looked up.",
+        ("adam", "dense_equivalent_adam", "adagrad", "rowwise_adagrad", "sgd", "ftrl"),
     )
     embedding_learning_rate: float | None = option(None, "Of the tables; learning_rate unless said.")
     embedding_second_moment: str = option(

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 
 from fuxi_mtl.optimizers import (
+    DenseEquivalentAdam,
     LazyAdam,
     RowAdagrad,
     RowFtrl,
@@ -16,6 +18,7 @@ from fuxi_mtl.optimizers import (
     sum_duplicates,
 )
 from fuxi_mtl.options import OptimizerOptions
+from model_zoo.share_bottom import ShareBottom
 
 ROWS, WIDTH = 6, 2
 
@@ -276,6 +279,7 @@ def test_an_optimizer_of_a_stanza_comes_with_one_for_the_tables(name, rows):
     [
         ("adam", LazyAdam),
         ("adagrad", RowAdagrad),
+        ("dense_equivalent_adam", DenseEquivalentAdam),
         ("rowwise_adagrad", RowWiseAdagrad),
         ("sgd", RowSGD),
         ("ftrl", RowFtrl),
@@ -290,3 +294,15 @@ def test_the_optimizer_of_the_tables_can_be_set_apart(name, rows):
     assert type(optimizer.rows) is rows
     assert float(optimizer.rows.learning_rate) == 0.5
     assert optimizer.rows.second_moment == "sum_of_squares"
+
+
+def test_tables_follow_the_schedule_of_the_rest():
+    model = ShareBottom(tiny.FEATURES, tiny.PLAIN["two"], **tiny.options_of(ShareBottom))
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.125])
+    model.compile(keras.optimizers.SGD(schedule), run_eagerly=True)
+    rates = []
+    for _ in range(3):
+        rates.append(float(model.optimizer.rows.learning_rate))
+        assert float(model.optimizer.learning_rate) == rates[-1]
+        model.train_step(tiny.batch(model.tasks))
+    assert rates == [0.5, 0.5, 0.125]

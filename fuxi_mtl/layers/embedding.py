@@ -78,6 +78,11 @@ class FeatureEmbedding(keras.layers.Layer):
         gradient = functools.partial(penalty_gradient, notation=self.penalty) if penalised else None
         return [(table, gradient) for table in self.trainable_variables]
 
+    def before_lookup(self, function: Callable | None) -> None:
+        """Sets what is told the table and the row numbers of each lookup in training, before it."""
+        for block in self.blocks:
+            block.before_lookup = function if block.trainable else None
+
 
 class _Table(keras.layers.Layer):
     """All features of one width."""
@@ -85,6 +90,7 @@ class _Table(keras.layers.Layer):
     def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, **kwargs):
         super().__init__(**kwargs)
         self.width = width
+        self.before_lookup: Callable | None = None
         rows: dict[str, np.ndarray] = {}  # by the feature that owns them
         starts: dict[str, int] = {}
         for owner in map(features.owner, members):
@@ -106,22 +112,27 @@ class _Table(keras.layers.Layer):
         self.single_starts = [self.starts[f.name] for f in single]
         self.bags = [f for f in members if f.type == "sequence"]
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         """``(batch, features of this width x width)``."""
         ids = inputs["ids"]
         parts = []
         if self.single_columns:
             rows = tf.gather(ids, self.single_columns, axis=1) + self.single_starts
-            found = tf.gather(self.table.value, rows)  # (batch, features, width)
+            found = self._look_up(rows, training)  # (batch, features, width)
             parts.append(tf.reshape(found, (-1, len(self.single_columns) * self.width)))
         for bag in self.bags:
             members = ids[:, bag.columns]
-            found = tf.gather(self.table.value, members + self.starts[bag.name])  # (batch, length, width)
+            found = self._look_up(members + self.starts[bag.name], training)  # (batch, length, width)
             weights = None
             if bag.weight_start is not None:
                 weights = inputs["numeric"][:, bag.weight_start : bag.weight_start + bag.max_len]
             parts.append(pool(found, members != PAD, bag.pooling, weights))
         return tf.cast(tf.concat(parts, axis=1), self.compute_dtype)
+
+    def _look_up(self, rows, training):
+        if training and self.before_lookup is not None:
+            self.before_lookup(self.table, rows)
+        return tf.gather(self.table.value, rows)
 
 
 def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None) -> tf.Tensor:

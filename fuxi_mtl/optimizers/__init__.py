@@ -1,5 +1,6 @@
 """How variables move: tables by the rows of the batch, everything else by Keras."""
 
+from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
 from fuxi_mtl.optimizers.making import make_optimizer
 from fuxi_mtl.optimizers.rows import (
     LazyAdam,
@@ -10,9 +11,10 @@ from fuxi_mtl.optimizers.rows import (
     RowWiseAdagrad,
     sum_duplicates,
 )
-from fuxi_mtl.optimizers.split import SplitOptimizer, rate_of, row_counterpart
+from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart, schedule_of, split_of
 
 __all__ = [
+    "DenseEquivalentAdam",
     "LazyAdam",
     "RowAdagrad",
     "RowFtrl",
@@ -21,7 +23,8 @@ __all__ = [
     "RowWiseAdagrad",
     "SplitOptimizer",
     "make_optimizer",
-    "rate_of",
     "row_counterpart",
+    "schedule_of",
+    "split_of",
     "sum_duplicates",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
+from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
 from fuxi_mtl.optimizers.split import Penalty, SplitOptimizer, row_counterpart
 from fuxi_mtl.options import OptimizerOptions
@@ -20,6 +21,7 @@ DENSE_OPTIMIZERS = {
 }
 ROW_OPTIMIZERS = {
     "adam": LazyAdam,
+    "dense_equivalent_adam": DenseEquivalentAdam,
     "adagrad": RowAdagrad,
     "rowwise_adagrad": RowWiseAdagrad,
     "sgd": RowSGD,

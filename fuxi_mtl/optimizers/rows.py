@@ -9,7 +9,7 @@ the row and its slots, takes one step, and scatters them back: a row that is not
 value and its slots to the last bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -38,10 +38,13 @@ class RowOptimizer(keras.optimizers.Optimizer):
 
     Attributes:
         repeated: Whether a gradient may name a row twice; False spares the search for duplicates.
+        before_lookup: What must be told the table and its rows before training reads them, or None.
 
     Raises:
         ValueError: Unknown `second_moment`.
     """
+
+    before_lookup: Callable[[keras.Variable, tf.Tensor], None] | None = None
 
     def __init__(self, *args, second_moment: str = "squared_sum", **keras_options):
         super().__init__(*args, **keras_options)
@@ -78,6 +81,9 @@ class RowOptimizer(keras.optimizers.Optimizer):
         """
         raise NotImplementedError
 
+    def settle(self) -> None:
+        """Makes the moves that rows have put off, before all are read; most optimizers put off none."""
+
     def update_step(self, gradient, variable, learning_rate):
         """One step on one variable; see `keras.optimizers.Optimizer`."""
         if not isinstance(gradient, tf.IndexedSlices):
@@ -105,7 +111,8 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``,
     ``w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``. A row in every batch moves as under
-    Adam. Between two batches that have it a row stands still, where Adam would let it coast on ``m``.
+    Adam. Between two batches that have it a row stands still, where Adam would let it coast on ``m``;
+    :class:`~fuxi_mtl.optimizers.catching_up.DenseEquivalentAdam` makes up for it.
     """
 
     def row_slots(self, index):
@@ -114,11 +121,15 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
 
     def step(self, rows, gradient, square, slots, rate):
         """See the class."""
-        time = tf.cast(self.iterations + 1, rows.dtype)
-        rate *= tf.sqrt(1 - tf.pow(self.beta_2, time)) / (1 - tf.pow(self.beta_1, time))
+        rate = self.corrected(rate)
         first = self.beta_1 * slots[0] + (1 - self.beta_1) * gradient
         second = self.beta_2 * slots[1] + (1 - self.beta_2) * square
         return rows - rate * first / (tf.sqrt(second) + self.epsilon), [first, second]
+
+    def corrected(self, rate: tf.Tensor) -> tf.Tensor:
+        """The rate of the next step after the correction of both moments' bias."""
+        time = tf.cast(self.iterations + 1, rate.dtype)
+        return rate * tf.sqrt(1 - tf.pow(self.beta_2, time)) / (1 - tf.pow(self.beta_1, time))
 
 
 class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):

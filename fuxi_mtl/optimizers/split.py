@@ -30,6 +30,17 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float:
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
+def schedule_of(optimizer: keras.optimizers.Optimizer):
+    """The learning rate as another optimizer may have it: its schedule, or else a number."""
+    rate = optimizer._learning_rate  # the property gives the schedule's value of now
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate_of(optimizer)
+
+
+def split_of(optimizer: keras.optimizers.Optimizer) -> "SplitOptimizer":
+    """The pair inside an optimizer that may scale losses."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 class SplitOptimizer(keras.optimizers.Optimizer):
     """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
 
