@@ -1,8 +1,9 @@
 """Training files read once: while they are fitted, their rows are kept beside as numbers.
 
 A text that the vocabulary will judge later is replaced by the number under which it was first seen. When all
-rows were seen, each different text is judged once, and the rows need only look the answers up. Reading and
-splitting a csv file, and hashing its texts, is most of the work of encoding it.
+rows were seen, each different text is judged once, and the rows need only look the answers up. Numbers are
+parsed once, and columns that nobody reads again are not kept. Reading and splitting a csv file, and hashing
+its texts, is most of the work of encoding it.
 """
 
 import shutil
@@ -16,7 +17,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rows import LabelledRows
-from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.rules import Buckets, Number, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import TokenCounts
 
@@ -95,7 +96,7 @@ class CodedRows:
     """Rows whose texts are numbers, kept in a folder until they are encoded.
 
     Args:
-        inputs: All inputs; those with a vocabulary and one entry a row are coded.
+        inputs: All inputs; those with a vocabulary and one entry a row are coded, and numbers are parsed.
         kept: Columns that must stay as they are.
         folder: A folder for the rows, which :meth:`parts` removes.
         each: ``map``, or that of an executor.
@@ -108,6 +109,12 @@ class CodedRows:
             for given in inputs
             if isinstance(given.rule, Vocabulary) and given.bag is None and given.name not in kept
         }
+        self._numbers = [
+            given.name
+            for given in inputs
+            if isinstance(given.rule, Number | Buckets) and given.bag is None and given.name not in kept
+        ]
+        self._needed = kept | {given.name for given in inputs}
         self._folder, self._each = folder, each
         self._stored: list[tuple[str, str, int, tuple[str, ...]]] = []
         folder.mkdir()
@@ -116,9 +123,11 @@ class CodedRows:
         """Keeps rows, and returns those columns of them that are still to be observed.
 
         Raises:
-            BadEntryError: An entry of an integer column is no integer.
+            BadEntryError: An entry is no number, or one of an integer column no integer.
         """
-        frame = rows.block.frame
+        # Labels were read already.
+        frame = rows.block.frame.select(name for name in rows.block.frame.columns if name in self._needed)
+        frame = frame.with_columns(self._each(lambda name: _parsed(frame[name]), self._numbers))
         coded = [name for name in self.texts if _can_be_coded(frame[name])]
         counted = rows.split == "train"
         series = list(self._each(lambda name: self.texts[name].codes(frame[name], counted), coded))
@@ -148,3 +157,8 @@ class CodedRows:
 def _can_be_coded(entries: pl.Series) -> bool:
     """Whether equal texts are equal tokens."""
     return entries.dtype == pl.String or entries.dtype.is_integer()
+
+
+def _parsed(entries: pl.Series) -> pl.Series:
+    """Entries as float32, which every rule of numbers begins with."""
+    return pl.Series(entries.name, raw.numbers(entries))

@@ -56,6 +56,26 @@ def test_an_input_that_is_carried_along_keeps_its_texts(load):
     assert dataset.train.ids[:4, 0].tolist() == [2, 1, 3, 2]
 
 
+@pytest.mark.parametrize("block_rows", [1, 3, 100])
+def test_numbers_are_parsed_once_and_scaled_when_all_were_seen(load, block_rows):
+    """By hand: 'inf' and blanks are missing, so 9; the numbers run from 1 to 9; meta columns keep texts."""
+    table = {"x": ["1", " 5", "", "inf", None, "3.0"], "kept": ["1", "2.50", "3", "4", "5", "6"]}
+    table["click"] = [0, 1, 0, 1, 0, 1]
+    features = [
+        {"name": "x", "type": "numeric", "fill_na": 9, "normalizer": "MinMaxScaler"},
+        {"name": "kept", "type": "meta", "dtype": "str"},
+    ]
+    dataset = load(table, features, data_block_size=block_rows)
+    assert dataset.train.numeric[:, 0].tolist() == [0, 0.5, 1, 1, 1, 0.25]
+    assert dataset.train.meta()["kept"].to_list() == table["kept"]
+
+
+def test_what_is_no_number_is_named_with_its_file_row_and_value(load):
+    table = {**TABLE, "price": ["1", "2", "3", "4", "5", "6", "dear", "8", "9"]}
+    with pytest.raises(DataError, match=r"train\.csv, column 'price', row 7: 'dear' is not a number"):
+        load(table, [{"name": "price", "type": "numeric"}], data_block_size=2)
+
+
 def test_what_is_no_integer_is_named_with_its_file_row_and_value(load):
     table = {"age": ["1", "2", "x"], "click": [1, 0, 1]}
     with pytest.raises(DataError, match=r"train.csv, column 'age', row 3: 'x' is not a number\."):
