@@ -274,6 +274,16 @@ def test_an_optimizer_of_a_stanza_comes_with_one_for_the_tables(name, rows):
     assert make_optimizer(OptimizerOptions(name, 0.25, max_gradient_norm=0.0), []).global_clipnorm is None
 
 
+def test_the_log_says_where_lazy_adam_stands_in(caplog):
+    caplog.set_level("INFO")
+    for name in ("adamw", "sgd", "lion"):
+        make_optimizer(OptimizerOptions(name), [])
+    make_optimizer(OptimizerOptions("nadam", embedding_optimizer="sgd"), [])
+    assert [record.getMessage() for record in caplog.records] == [
+        "optimizer: lion has no rule for rows; lazy Adam moves the tables (embedding_optimizer: adam)."
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "rows"),
     [

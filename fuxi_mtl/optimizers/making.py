@@ -1,5 +1,6 @@
 """From the keys of a stanza to an optimizer."""
 
+import logging
 from collections.abc import Sequence
 
 import keras
@@ -8,6 +9,8 @@ from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
 from fuxi_mtl.optimizers.split import Penalty, SplitOptimizer, row_counterpart
 from fuxi_mtl.options import OptimizerOptions
+
+logger = logging.getLogger(__name__)
 
 DENSE_OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -41,6 +44,11 @@ def make_optimizer(
     dense = DENSE_OPTIMIZERS[options.optimizer](learning_rate=options.learning_rate)
     named = options.embedding_optimizer
     make_rows = ROW_OPTIMIZERS[named] if named else row_counterpart(dense)
+    if not named and options.optimizer in ("rmsprop", "nadam", "lion"):
+        logger.info(
+            "optimizer: %s has no rule for rows; lazy Adam moves the tables (embedding_optimizer: adam).",
+            options.optimizer,
+        )
     rate = options.embedding_learning_rate or options.learning_rate
     rows = make_rows(learning_rate=rate, second_moment=options.embedding_second_moment)
     return SplitOptimizer(dense, rows, tables, options.max_gradient_norm or None)
