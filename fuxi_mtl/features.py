@@ -26,6 +26,8 @@ class Feature:
         source: Free text that groups features ("user", "item").
         vocab_size: Number of ids, padding and OOV included; 0 for numbers.
         max_len: Ids in a bag, or length of a dense vector; 1 otherwise.
+        num_remainder_buckets: Remainders of an embedding composed of two rows, quotient and remainder of the
+            id; None means a row for each id.
         embedding_dim: Width of this feature's embedding; None means the model's.
         share_embedding: Name of the feature whose table this one reads; None means its own.
         pooling: How a bag becomes one vector, over its true length.
@@ -41,6 +43,7 @@ class Feature:
     source: str = ""
     vocab_size: int = 0
     max_len: int = 1
+    num_remainder_buckets: int | None = None
     embedding_dim: int | None = None
     share_embedding: str | None = None
     pooling: str = "mean"
@@ -54,6 +57,15 @@ class Feature:
     def has_ids(self) -> bool:
         """Whether the feature is looked up in a table."""
         return self.type in ("categorical", "sequence")
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Rows of its table, or of its remainders and its quotients; the first of each part is padding."""
+        if self.num_remainder_buckets is None:
+            return (self.vocab_size,)
+        # Ids from 1 to vocab_size - 1.
+        quotients = -(-(self.vocab_size - 1) // self.num_remainder_buckets)
+        return (self.num_remainder_buckets + 1, quotients + 1)
 
     @property
     def columns(self) -> slice:

@@ -56,6 +56,14 @@ class FeatureOptions:
         None, "Ids without a vocabulary.", ("quantile_bucket", "hash_bucket")
     )
     num_buckets: int | None = option(None, "Buckets of the category_processor.")
+    compositional: str | None = option(
+        None,
+        "Vectors of ids composed of two rows, for more ids than memory has rows.",
+        ("quotient_remainder",),
+    )
+    num_remainder_buckets: int | None = option(
+        None, "Rows for the remainders of compositional ids; the root of their number unless said."
+    )
     splitter: str | None = option(None, "Separator inside a sequence; '^' unless said.")
     max_len: int | None = option(None, "Longest sequence kept; the training data's longest unless said.")
     padding: str = option("post", "Which end of a long sequence is cut and filled.", ("post", "pre"))

@@ -19,9 +19,10 @@ from fuxi_mtl.layers import (
     mix,
     penalty,
     regularizer,
+    tables,
 )
-from fuxi_mtl.layers.embedding import pool
 from fuxi_mtl.layers.experts import side_by_side, wide_product
+from fuxi_mtl.layers.pooling import pool
 from fuxi_mtl.layers.regularizers import penalty_gradient
 
 
@@ -108,6 +109,115 @@ def test_tables_start_small_different_and_with_zero_padding():
     assert (second[0] == 0).all()
     assert not np.allclose(first, second)
     assert 0.005 < first.std() < 0.02
+
+
+def test_bags_of_every_kind_are_pooled_as_by_hand():
+    kinds = [("mean", 3, False), ("max", 2, True), ("mean", 3, False), ("sum", 3, True), ("mean", 2, False)]
+    names = [f"bag{number}" for number in range(len(kinds))]
+    bags = [
+        Feature(name, "sequence", vocab_size=6, max_len=length, pooling=pooling, weighted=weighted)
+        for name, (pooling, length, weighted) in zip(names, kinds, strict=True)
+    ]
+    features = maps(bags[0], Feature("one", "categorical", vocab_size=4), *bags[1:])
+    layer = FeatureEmbedding(features, 2)
+    (table,) = layer.trainable_variables
+    rows = np.random.default_rng(0).normal(size=table.shape).astype(np.float32)
+    table.assign(rows)
+    rng = np.random.default_rng(1)
+    ids = rng.integers(0, 4, (50, features.id_columns))
+    numeric = rng.uniform(0.5, 2, (50, features.numeric_columns)).astype(np.float32)
+    starts = dict(zip(["bag0", "one", *names[1:]], np.cumsum([0, 6, 4, 6, 6, 6]), strict=True))
+
+    def by_hand(feature: Feature, row: int) -> np.ndarray:
+        vectors, weights = [], []
+        for number in range(feature.max_len):
+            if ids[row, feature.start + number]:
+                vectors.append(rows[starts[feature.name] + ids[row, feature.start + number]])
+                weights.append(numeric[row, feature.weight_start + number] if feature.weighted else 1.0)
+        weighted = [w * v for w, v in zip(weights, vectors, strict=True)]
+        if not weighted:
+            return np.zeros(2)
+        if feature.pooling == "mean":
+            return sum(weighted) / sum(weights)
+        return sum(weighted) if feature.pooling == "sum" else np.max(weighted, axis=0)
+
+    # Single ids first; bags of one kind stand together.
+    order = ["bag0", "bag2", "bag1", "bag3", "bag4"]
+    expected = [
+        np.concatenate([rows[6 + ids[row, 3]], *(by_hand(features[name], row) for name in order)])
+        for row in range(50)
+    ]
+    np.testing.assert_allclose(embed(layer, ids, numeric), expected, rtol=1e-5)
+
+
+def test_a_step_gathers_once_from_each_table():
+    layer = FeatureEmbedding(tiny.FEATURES, embedding_dim=4)
+    specs = {name: tf.TensorSpec(x.shape, x.dtype) for name, x in tiny.tensors(tiny.inputs(3)).items()}
+    graph = tf.function(layer).get_concrete_function(specs).graph
+    lookups = [each for each in graph.get_operations() if each.type == "ResourceGather"]
+    assert len(lookups) == len(layer.blocks) == 2
+
+
+def test_a_table_larger_than_a_chunk_starts_different_in_every_chunk(monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK", 16)
+    layer = FeatureEmbedding(maps(Feature("a", "categorical", vocab_size=40)), 4)
+    rows = layer.trainable_variables[0].numpy()
+    assert (rows[0] == 0).all()
+    assert len(np.unique(rows[1:], axis=0)) == 39
+
+
+def test_a_composed_embedding_is_the_product_of_a_remainder_and_a_quotient():
+    """Shi et al., KDD 2020: e(x) = remainders[x mod m] * quotients[x div m]; bags and shared rows too."""
+    features = maps(
+        Feature("plain", "categorical", vocab_size=5),
+        Feature("ad", "categorical", vocab_size=12, num_remainder_buckets=4),
+        Feature("seen", "sequence", vocab_size=12, max_len=2, share_embedding="ad", pooling="sum"),
+        Feature("shop", "categorical", vocab_size=9, num_remainder_buckets=3),
+    )
+    layer = FeatureEmbedding(features, 2)
+    (table,) = layer.trainable_variables
+    # 11 ids are 4 remainders and 3 quotients, 8 ids are 3 and 3; each part has padding in front.
+    assert table.shape == (5 + (5 + 4) + (4 + 4), 2)
+    start = table.numpy()
+    assert (start[[0, 5, 10, 14, 18]] == 0).all()
+    rows = np.random.default_rng(0).normal(size=table.shape).astype(np.float32)
+    rows[[0, 5, 10, 14, 18]] = 0
+    table.assign(rows)
+    plain, ad_r, ad_q, shop_r, shop_q = rows[:5], rows[6:10], rows[11:14], rows[15:18], rows[19:22]
+    ads, shops = np.arange(11), np.arange(11) % 8
+    ad = np.concatenate([ad_r[ads % 4] * ad_q[ads // 4]])
+    ids = np.stack([ads % 5, ads + 1, ads + 1, np.zeros(11, int), shops + 1], axis=1)
+    expected = np.concatenate([plain[ads % 5], ad, shop_r[shops % 3] * shop_q[shops // 3], ad], axis=1)
+    np.testing.assert_allclose(embed(layer, ids), expected, rtol=1e-6)
+    assert len(np.unique(ad, axis=0)) == 11  # no two ids share both parts
+
+
+def test_both_parts_of_a_composed_embedding_learn_and_padding_does_not():
+    features = maps(
+        Feature("ad", "sequence", vocab_size=1_000_000_002, max_len=3, num_remainder_buckets=31_623)
+    )
+    layer = FeatureEmbedding(features, 4)
+    (table,) = layer.trainable_variables
+    assert table.shape == (31_624 + 31_624, 4)  # 1,000,000,001 ids
+    inputs = tiny.tensors({"ids": np.array([[1_000_000_001, 7, 0]], np.int32), "numeric": np.zeros((1, 0))})
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(inputs))
+    gradient = tape.gradient(total, table.value)
+    moved = set(gradient.indices.numpy()[np.abs(gradient.values.numpy()).max(axis=1) > 0].tolist())
+    last, seventh = 1_000_000_000, 6
+    remainders = {1 + last % 31_623, 1 + seventh % 31_623}
+    quotients = {31_624 + 1 + last // 31_623, 31_624 + 1 + seventh // 31_623}
+    assert moved == remainders | quotients
+
+
+def test_a_composed_embedding_starts_as_wide_as_a_plain_one():
+    features = maps(
+        Feature("a", "categorical", vocab_size=1002),
+        Feature("b", "categorical", vocab_size=1002, num_remainder_buckets=40),
+    )
+    ids = np.repeat(np.arange(1, 1001)[:, None], 2, axis=1)
+    plain, composed = np.split(embed(FeatureEmbedding(features, 16), ids), 2, axis=1)
+    assert 0.5 < composed.std() / plain.std() < 2
 
 
 def test_pretrained_rows_are_loaded_and_frozen_ones_are_not_trained(tmp_path):

@@ -10,7 +10,15 @@ from fuxi_mtl.config.values import converted_fields, did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, ExperimentOptions, FeatureOptions
 
 _PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
-_COUNTS = ("min_categr_count", "embedding_dim", "pretrain_dim", "num_buckets", "max_len", "vocab_size")
+_COUNTS = (
+    "min_categr_count",
+    "embedding_dim",
+    "pretrain_dim",
+    "num_buckets",
+    "num_remainder_buckets",
+    "max_len",
+    "vocab_size",
+)
 _WITH_IDS = ("categorical", "sequence")
 
 

@@ -102,7 +102,9 @@ def _single_auc(feature: Feature, array: np.ndarray, labels: np.ndarray) -> floa
         values = array[:, place]
         if feature.has_ids:
             half = len(labels) // 2
-            scores = _mean_labels(values[:half], labels[:half], feature.vocab_size)[values[half:]]
+            # As many numbers as there are different ids: a vocabulary may have billions.
+            different, codes = np.unique(values, return_inverse=True)
+            scores = _mean_labels(codes[:half], labels[:half], len(different))[codes[half:]]
             score = auc(labels[half:], scores)
         else:
             score = auc(labels, values)
@@ -110,7 +112,7 @@ def _single_auc(feature: Feature, array: np.ndarray, labels: np.ndarray) -> floa
     return best
 
 
-def _mean_labels(ids: np.ndarray, labels: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Mean label of each id, drawn towards the mean of all by one row."""
-    counts = np.bincount(ids, minlength=vocab_size)
-    return (np.bincount(ids, labels, vocab_size) + labels.mean()) / (counts + 1)
+def _mean_labels(ids: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
+    """Mean label of each of `number` ids, drawn towards the mean of all by one row."""
+    counts = np.bincount(ids, minlength=number)
+    return (np.bincount(ids, labels, number) + labels.mean()) / (counts + 1)

@@ -1,5 +1,6 @@
 """Which rule each entry of ``feature_cols`` asks for."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
+
+MOST_IDS = 2**31 - 3  # padding and OOV beside them
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,16 @@ class Input:
 
     def feature(self, vocab_size: int, max_len: int) -> Feature:
         """The input as the network knows it, once its sizes are known."""
+        remainders = None
+        if self.options.compositional:
+            remainders = self.options.num_remainder_buckets or math.isqrt(max(vocab_size - 2, 0)) + 1
         return Feature(
             name=self.name,
             type=self.feature_type,
             source=self.options.source,
             vocab_size=vocab_size,
             max_len=max_len,
+            num_remainder_buckets=remainders,
             embedding_dim=self.options.embedding_dim,
             share_embedding=self.shares,
             pooling=self.pooling,
@@ -90,6 +97,7 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
     inputs = []
     for feature in features.values():
         owner = _owner(feature, features)
+        _check_ids(feature, owner)
         rule = _rule(feature, owner, options)
         least = owner.min_categr_count or options.min_categr_count
         shares = None if owner is feature else str(owner.name)
@@ -125,6 +133,28 @@ def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> Feat
         seen.append(target)
         feature = features[target]
     return feature
+
+
+def _check_ids(feature: FeatureOptions, owner: FeatureOptions) -> None:
+    """Ids are int32, and only a feature with rows of its own can compose them."""
+    for key in ("num_buckets", "vocab_size"):
+        if (getattr(owner, key) or 0) > MOST_IDS:
+            raise DataError(
+                f"feature {owner.name!r}: {key} is {getattr(owner, key)}; the most is {MOST_IDS}, as ids are "
+                "int32."
+            )
+    if feature.compositional and (
+        feature.type not in ("categorical", "sequence") or feature.share_embedding or feature.pretrained_emb
+    ):
+        raise DataError(
+            f"feature {feature.name!r}: compositional is for a categorical or sequence feature with an "
+            "embedding of its own that is not pretrained."
+        )
+    if feature.num_remainder_buckets and not feature.compositional:
+        raise DataError(
+            f"feature {feature.name!r}: num_remainder_buckets has no effect without compositional: "
+            "quotient_remainder."
+        )
 
 
 def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOptions) -> Rule:

@@ -1,16 +1,15 @@
 """From ids and numbers to one dense vector a row."""
 
 import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.regularizers import penalty as penalty_strengths
 from fuxi_mtl.layers.regularizers import penalty_gradient
+from fuxi_mtl.layers.tables import Table
 
 
 class FeatureEmbedding(keras.layers.Layer):
@@ -43,7 +42,7 @@ class FeatureEmbedding(keras.layers.Layer):
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
                 widths.setdefault(key, []).append(feature)
         self.blocks = [
-            _Table(
+            Table(
                 features,
                 members,
                 width,
@@ -65,7 +64,7 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs):
         """Embeddings of all features, then the numbers."""
-        parts = [block(inputs) for block in self.blocks]
+        parts = [part for block in self.blocks for part in block(inputs)]
         if self.dense_columns:
             parts.append(
                 tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
@@ -82,98 +81,3 @@ class FeatureEmbedding(keras.layers.Layer):
         """Sets what is told the table and the row numbers of each lookup in training, before it."""
         for block in self.blocks:
             block.before_lookup = function if block.trainable else None
-
-
-class _Table(keras.layers.Layer):
-    """All features of one width."""
-
-    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, **kwargs):
-        super().__init__(**kwargs)
-        self.width = width
-        self.before_lookup: Callable | None = None
-        rows: dict[str, np.ndarray] = {}  # by the feature that owns them
-        starts: dict[str, int] = {}
-        for owner in map(features.owner, members):
-            if owner.name not in rows:
-                starts[owner.name] = sum(map(len, rows.values()))
-                rows[owner.name] = _initial_rows(owner, width, features.folder)
-        self.starts = {feature.name: starts[features.owner(feature).name] for feature in members}
-        initial = np.concatenate(list(rows.values()))
-        self.table = self.add_weight(
-            shape=initial.shape,
-            initializer=lambda _shape, dtype: tf.constant(initial, dtype),
-            name="rows",
-            # A cast of the whole table under mixed precision would make its gradient dense.
-            autocast=False,
-            dtype="float32",
-        )
-        single = [f for f in members if f.type == "categorical"]
-        self.single_columns = [f.start for f in single]
-        self.single_starts = [self.starts[f.name] for f in single]
-        self.bags = [f for f in members if f.type == "sequence"]
-
-    def call(self, inputs, training=False):
-        """``(batch, features of this width x width)``."""
-        ids = inputs["ids"]
-        parts = []
-        if self.single_columns:
-            rows = tf.gather(ids, self.single_columns, axis=1) + self.single_starts
-            found = self._look_up(rows, training)  # (batch, features, width)
-            parts.append(tf.reshape(found, (-1, len(self.single_columns) * self.width)))
-        for bag in self.bags:
-            members = ids[:, bag.columns]
-            found = self._look_up(members + self.starts[bag.name], training)  # (batch, length, width)
-            weights = None
-            if bag.weight_start is not None:
-                weights = inputs["numeric"][:, bag.weight_start : bag.weight_start + bag.max_len]
-            parts.append(pool(found, members != PAD, bag.pooling, weights))
-        return tf.cast(tf.concat(parts, axis=1), self.compute_dtype)
-
-    def _look_up(self, rows, training):
-        if training and self.before_lookup is not None:
-            self.before_lookup(self.table, rows)
-        return tf.gather(self.table.value, rows)
-
-
-def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """One vector for each bag, over the members that are present; an empty bag gives zeros.
-
-    ``mean`` is ``sum(w e) / sum(w)``, ``sum`` is ``sum(w e)``, ``max`` is taken of ``w e`` in each
-    dimension.
-
-    Args:
-        vectors: ``(batch, length, width)``.
-        present: ``(batch, length)`` booleans.
-        pooling: ``mean``, ``sum`` or ``max``.
-        weights: ``(batch, length)`` weights, or None for ones.
-    """
-    weight = tf.cast(present, vectors.dtype)
-    if weights is not None:
-        weight *= tf.cast(weights, vectors.dtype)
-    weighted = vectors * weight[:, :, None]
-    if pooling == "sum":
-        return tf.reduce_sum(weighted, axis=1)
-    if pooling == "mean":
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(weighted, axis=1), tf.reduce_sum(weight, axis=1, keepdims=True)
-        )
-    lowest = tf.where(present[:, :, None], weighted, vectors.dtype.min)
-    return tf.where(tf.reduce_any(present, axis=1)[:, None], tf.reduce_max(lowest, axis=1), 0.0)
-
-
-def _initial_rows(feature: Feature, width: int, folder: str) -> np.ndarray:
-    """Small random rows, or the pretrained ones; padding is zero."""
-    if feature.pretrained is not None:
-        rows = np.load(Path(folder) / feature.pretrained).astype(np.float32)
-        if rows.shape != (feature.vocab_size, width):
-            raise ValueError(
-                f"feature {feature.name!r}: pretrained rows in {feature.pretrained} have shape {rows.shape}, "
-                f"but its table is {(feature.vocab_size, width)}. Set its embedding_dim to {rows.shape[1]}."
-            )
-    else:
-        shape = (feature.vocab_size, width)
-        # A new initializer for each feature: one Keras initializer gives the same values again.
-        initializer = keras.initializers.RandomNormal(stddev=0.01)
-        rows = np.array(initializer(shape, dtype="float32"))
-    rows[PAD] = 0.0
-    return rows

@@ -105,6 +105,28 @@ def test_buckets_of_a_constant_and_of_a_missing_column(load):
     assert [f.vocab_size for f in dataset.feature_map.features] == [4, 3]
 
 
+def test_a_billion_ids_need_no_vocabulary_and_few_rows(load):
+    composed = {"compositional": "quotient_remainder"}
+    features = [
+        {"name": "x", "category_processor": "hash_bucket", "num_buckets": 10**9, **composed},
+        {"name": "y", "dtype": "int", "remap": False, "vocab_size": 2 * 10**9, **composed},
+        {"name": "z", "num_remainder_buckets": 3, **composed},
+        {"name": "w", "share_embedding": "x"},
+    ]
+    rows = {"x": ["a", "b", ""], "y": ["5", "1999999998", ""], "z": ["a", "b", "c"], "w": ["b", "a", "q"]}
+    dataset = load(with_clicks(**rows), features)
+    x, y, z, w = dataset.feature_map.features
+    expected = tf.strings.to_hash_bucket_fast(["a", "b", ""], 10**9).numpy() + 1
+    np.testing.assert_array_equal(dataset.train.ids[:, 0], expected)
+    assert dataset.train.ids[:, 1].tolist() == [5, 1999999998, 1999999999]
+    assert (x.vocab_size, x.num_remainder_buckets, x.parts) == (10**9 + 2, 31623, (31624, 31624))
+    assert (y.num_remainder_buckets, y.parts) == (44722, (44723, 44722))
+    assert (z.vocab_size, z.parts) == (5, (4, 3))
+    assert w.num_remainder_buckets is None
+    assert dataset.feature_map.owner(w) == x
+    assert dataset.feature_map.from_json(dataset.feature_map.to_json()) == dataset.feature_map
+
+
 def test_hash_buckets_are_those_of_the_graph(load):
     feature = {"name": "x", "category_processor": "hash_bucket", "num_buckets": 7}
     dataset = load(with_clicks(x=["a", "b", "", "a"]), [feature])
@@ -311,6 +333,16 @@ def test_a_rule_by_itself():
         ({"type": "numeric", "fill_na": "x"}, "'x': fill_na 'x' is not a number"),
         ({"dtype": "int", "fill_na": "1.5"}, "'x': fill_na '1.5' is not an integer"),
         ({"category_processor": "hash_bucket"}, "category_processor hash_bucket needs num_buckets"),
+        (
+            {"category_processor": "hash_bucket", "num_buckets": 2**31},
+            "'x': num_buckets is 2147483648; the most is 2147483645, as ids are int32",
+        ),
+        ({"vocab_size": 2**40, "remap": False}, "'x': vocab_size is 1099511627776; the most is"),
+        (
+            {"type": "numeric", "compositional": "quotient_remainder"},
+            "'x': compositional is for a categorical or sequence feature",
+        ),
+        ({"num_remainder_buckets": 5}, "num_remainder_buckets has no effect without compositional"),
         (
             {"type": "sequence", "category_processor": "quantile_bucket", "num_buckets": 2},
             "quantile_bucket is for a single number",

@@ -1,0 +1,182 @@
+"""The rows of all features of one width in one variable."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.layers.pooling import pool
+
+DEVIATION = 0.01  # of a vector's numbers at the start
+CHUNK = 2**18  # rows that are made at a time: a table is never held twice
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What features have in common that are looked up and pooled in one operation.
+
+    Attributes:
+        pooling: That of bags; None for single ids.
+        length: Ids of a feature.
+        weighted: Whether the ids come with weights.
+        composed: Whether a vector is the product of two rows.
+    """
+
+    pooling: str | None
+    length: int
+    weighted: bool
+    composed: bool
+
+
+class Table(keras.layers.Layer):
+    """All features of one width: each that owns rows has a block of them, so that a step gathers once.
+
+    Features that are looked up and pooled alike are so in one operation. The vector of id ``i > 0`` is row
+    ``i``; where a feature has ``num_remainder_buckets``, ``m``, it is the product of two rows, element by
+    element, and ``(i - 1) mod m`` and ``(i - 1) div m`` choose them (Shi et al., KDD 2020)::
+
+        e(i) = remainder_rows[1 + (i - 1) mod m] * quotient_rows[1 + (i - 1) div m]
+
+    Args:
+        features: The inputs.
+        members: Those of this width, of which bags come after the others in the output.
+        width: Numbers in a row.
+
+    Shapes:
+        ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to a
+        ``(batch, features x width)`` for each kind of feature.
+    """
+
+    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.before_lookup: Callable | None = None
+        self.starts: dict[str, int] = {}  # first row of each feature that owns rows
+        rows = 0
+        for owner in map(features.owner, members):
+            if owner.name not in self.starts:
+                self.starts[owner.name] = rows
+                rows += sum(owner.parts)
+        self.rows = self.add_weight(
+            shape=(rows, width),
+            initializer="zeros",
+            name="rows",
+            # A cast of the whole table under mixed precision would make its gradient dense.
+            autocast=False,
+            dtype="float32",
+        )
+        for name, start in self.starts.items():
+            for first, values in _initial_rows(features[name], width, features.folder):
+                places = tf.range(start + first, start + first + len(values))
+                self.rows.value.scatter_update(tf.IndexedSlices(values, places))
+        kinds: dict[Kind, list[Feature]] = {}
+        for feature in sorted(members, key=lambda each: each.type):  # categorical, then sequence
+            kinds.setdefault(_kind(feature, features.owner(feature)), []).append(feature)
+        self.groups = [
+            _Group(kind, alike, [features.owner(f) for f in alike], self.starts)
+            for kind, alike in kinds.items()
+        ]
+        columns = [column for group in self.groups for column in group.columns]
+        self.columns = None if columns == list(range(features.id_columns)) else columns
+
+    def call(self, inputs, training=False):
+        """The vectors of single ids side by side, and the pooled bags, kind by kind."""
+        ids = inputs["ids"] if self.columns is None else tf.gather(inputs["ids"], self.columns, axis=1)
+        members = tf.split(ids, [len(group.columns) for group in self.groups], axis=1)
+        rows = [rows for group, part in zip(self.groups, members, strict=True) for rows in group.rows(part)]
+        vectors = iter(self._look_up(rows, training))
+        batch = tf.shape(ids)[0]
+        parts = []
+        for group, part in zip(self.groups, members, strict=True):
+            x = next(vectors) * next(vectors) if group.kind.composed else next(vectors)
+            if group.kind.pooling is not None:
+                shape = (batch, len(group.features), group.kind.length)
+                weights = None
+                if group.kind.weighted:
+                    weights = tf.reshape(tf.gather(inputs["numeric"], group.weights, axis=1), shape)
+                present = tf.reshape(part, shape) != PAD
+                x = pool(tf.reshape(x, (*shape, self.width)), present, group.kind.pooling, weights)
+            x = tf.reshape(x, (batch, len(group.features) * self.width))
+            parts.append(tf.cast(x, self.compute_dtype))
+        return parts
+
+    def _look_up(self, rows: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
+        """The vectors of each tensor of rows ``(rows in it, width)``: one gather for all."""
+        flat = [tf.reshape(each, [-1]) for each in rows]
+        joined = tf.concat(flat, axis=0)
+        if training and self.before_lookup is not None:
+            self.before_lookup(self.rows, joined)
+        found = tf.gather(self.rows.value, joined)
+        # Along its first axis a tensor is split without copying.
+        return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))
+
+
+class _Group:
+    """Features of one kind, and where their columns and rows are.
+
+    Args:
+        kind: What they have in common.
+        features: The features.
+        owners: Those whose rows they read.
+        starts: First row of each owner.
+    """
+
+    def __init__(
+        self, kind: Kind, features: Sequence[Feature], owners: Sequence[Feature], starts: dict[str, int]
+    ):
+        self.kind = kind
+        self.features = features
+        places = range(kind.length)
+        self.columns = [feature.start + place for feature in features for place in places]
+        self.weights = [(feature.weight_start or 0) + place for feature in features for place in places]
+        self.starts = np.repeat(np.array([starts[o.name] for o in owners], np.int32), kind.length)
+        if kind.composed:
+            self.remainders = np.repeat(np.array([o.parts[0] - 1 for o in owners], np.int32), kind.length)
+
+    def rows(self, ids: tf.Tensor) -> list[tf.Tensor]:
+        """The rows of ids ``(batch, columns)``; of composed ids that of the remainder and the quotient's."""
+        if not self.kind.composed:
+            return [ids + self.starts]
+        from_zero = tf.maximum(ids - 1, 0)
+        real = tf.cast(ids != PAD, tf.int32)  # padding is the first row of both parts
+        remainder = real * (1 + from_zero % self.remainders)
+        quotient = real * (1 + from_zero // self.remainders)
+        return [remainder + self.starts, quotient + self.starts + self.remainders + 1]
+
+
+def _kind(feature: Feature, owner: Feature) -> Kind:
+    pooling = feature.pooling if feature.type == "sequence" else None
+    return Kind(pooling, feature.max_len, feature.weighted, owner.num_remainder_buckets is not None)
+
+
+def _initial_rows(feature: Feature, width: int, folder: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Small random rows, or the pretrained ones, a chunk at a time with its first place; padding is zero."""
+    pretrained = None
+    if feature.pretrained is not None:
+        pretrained = np.load(Path(folder) / feature.pretrained, mmap_mode="r")
+        if pretrained.shape != (feature.vocab_size, width):
+            raise ValueError(
+                f"feature {feature.name!r}: pretrained rows in {feature.pretrained} have shape "
+                f"{pretrained.shape}, but its table is {(feature.vocab_size, width)}. "
+                f"Set its embedding_dim to {pretrained.shape[1]}."
+            )
+    # The product of two parts starts as wide as a single row.
+    deviation = DEVIATION ** (1 / len(feature.parts))
+    start = 0
+    for part in feature.parts:
+        for first in range(0, part, CHUNK):
+            last = min(first + CHUNK, part)
+            if pretrained is None:
+                # A new initializer for each chunk: one Keras initializer gives the same values again.
+                initializer = keras.initializers.RandomNormal(stddev=deviation)
+                rows = np.array(initializer((last - first, width), dtype="float32"))
+            else:
+                rows = np.array(pretrained[first:last], np.float32)
+            if first == PAD:
+                rows[PAD] = 0.0
+            yield start + first, rows
+        start += part
