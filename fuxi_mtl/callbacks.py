@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuxi_mtl.evaluate import Scores, is_better, log_lines, monitor_value
+from fuxi_mtl.step_means import WATCHED
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Weights: %s", _line(record["weights"]))
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
+        if record["watched"]:
+            logger.info("Watched: %s", _line(record["watched"]))
         logger.info("Evaluation @epoch %d - batch %d:", math.ceil(record["epoch"]), record["step"])
         for line in log_lines(self.model.tasks, scores):
             logger.info("%s", line)
@@ -97,6 +100,7 @@ class Evaluation(keras.callbacks.Callback):
             "losses": those("loss_"),
             "weights": those("weight_"),
             "gradient_norms": those("norm_") or None,
+            "watched": those(WATCHED),
             "learning_rate": learning_rate(self.model.optimizer),
             "metrics": scores.values,
             "undefined": scores.undefined,

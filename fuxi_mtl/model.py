@@ -1,6 +1,7 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding
-from fuxi_mtl.objectives import Heads, Objective, supervised
+from fuxi_mtl.objectives import Heads, Objective, supervised, without_nan
 from fuxi_mtl.optimizers import SplitOptimizer, row_counterpart, schedule_of, split_of
+from fuxi_mtl.step_means import StepMeans
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -30,6 +32,7 @@ class MultiTaskModel(keras.Model):
     """
 
     built: bool
+    steps_per_execution: int
     embedding: FeatureEmbedding  # set by a subclass, unless it embeds in a way of its own
 
     def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
@@ -37,10 +40,7 @@ class MultiTaskModel(keras.Model):
         self.features = features
         self.tasks = tuple(tasks)
         self.weighting: Weighting = Equal({})
-        # Keras locks a built model, so the means for the log exist from the start.
-        names = self.objective_names(self.tasks)
-        kinds = ["loss", *(f"{kind}_{name}" for kind in ("loss", "weight", "norm") for name in names)]
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in kinds}
+        self.means = StepMeans()
 
     # ---- what a subclass says -------------------------------------------------------------------
 
@@ -83,6 +83,22 @@ class MultiTaskModel(keras.Model):
         """What the model learns from."""
         return [supervised(task) for task in self.supervised_tasks(self.tasks)]
 
+    def turns(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
+        """Alternating minimisation: names of objectives and the variables that these move, turn by turn.
+
+        Step t belongs to turn ``t mod n``: what is not of that turn stays as it is, moments of the optimizer
+        included. None: every step moves everything.
+        """
+        return []
+
+    def prepare(self, labels: Mapping[str, np.ndarray], batches: Callable[[int], tf.data.Dataset]) -> None:
+        """Called once before training, on a built model: to start biases at base rates, say.
+
+        Args:
+            labels: ``(rows,)`` labels of the training data, by task; NaN where not defined.
+            batches: ``batches(epochs)`` gives shuffled batches of them: inputs, labels, sample weights.
+        """
+
     # ---- what the base class does ---------------------------------------------------------------
 
     def call(self, inputs, training=False, representation=False):
@@ -119,6 +135,7 @@ class MultiTaskModel(keras.Model):
         objectives = self.objectives()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         expected = tuple(objective.name for objective in objectives)
+        self.means = StepMeans(objectives, self.weighting.needs_norms)
         if self.weighting.names != expected:
             raise ValueError(
                 f"the weighting is for {', '.join(self.weighting.names)}, "
@@ -141,43 +158,57 @@ class MultiTaskModel(keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
-        """See `keras.Model.predict`; all rows are settled first."""
+        """See `keras.Model.predict`; all rows are settled first.
+
+        Always step by step: Keras would hand ``steps_per_execution`` batches to one call of the graph,
+        which runs them one after another all the same and is traced again for what is left at the end.
+        """
         self.settle()
-        return super().predict(*args, **kwargs)
+        several, self.steps_per_execution = self.steps_per_execution, 1
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self.steps_per_execution = several
+
+    @property
+    def step(self) -> tf.Tensor:
+        """Optimizer steps taken: an int64 scalar, 0 before :meth:`compile`. Checkpoints hold it."""
+        if not self.compiled:
+            return tf.constant(0, tf.int64)
+        return tf.cast(tf.convert_to_tensor(split_of(self.optimizer).iterations), tf.int64)
 
     @property
     def metrics(self) -> list[keras.Metric]:
-        """Means since the last evaluation: losses, weights and, where used, gradient norms."""
-        unused = () if self.weighting.needs_norms else ("norm_",)
-        return [tracker for name, tracker in self.trackers.items() if not name.startswith(unused)]
+        """Means since the last evaluation: losses, weights, what objectives watch, gradient norms."""
+        return self.means.metrics
 
     def train_step(self, data):
         """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape(persistent=self.weighting.needs_norms) as tape:
+        objectives, turns = self.objectives(), self.turns()
+        with tf.GradientTape(persistent=self.weighting.needs_norms or bool(turns)) as tape:
             x, heads = self(inputs, training=True, representation=True)
-            losses, rows = self._objective_losses(heads, labels, sample_weight)
+            losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
             penalties = [tf.add_n(self.losses)] if self.losses else []
         norms = self._shared_norms(tape, losses, x) if self.weighting.needs_norms else None
-        weights = self._reweight(losses, rows, norms)
-        # The weights enter as gradients of the losses: one backward pass for the weighted sum.
-        scale = self.optimizer.scale_loss(tf.constant(1.0)) / self._replicas()
-        gradients = tape.gradient(
-            [*losses.values(), *penalties],
-            [v.value for v in self.trainable_variables],
-            output_gradients=[*(scale * weights[name] for name in losses), *(scale for _ in penalties)],
-        )
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        weights = self._reweight(objectives, losses, rows, norms)
+        if turns:
+            moves = [partial(self._move, tape, losses, weights, penalties, *turn) for turn in turns]
+            tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
+        else:
+            self._move(tape, losses, weights, penalties, tuple(losses), self.trainable_variables)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
-        return self._track(total, losses, rows, weights, norms)
+        watched = self._watched(objectives, heads, labels)
+        return self.means.update(total, losses, rows, weights, norms, watched)
 
     def test_step(self, data):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        losses, rows = self._objective_losses(self(inputs, training=False), labels, sample_weight)
-        weights = self.weighting.weights()
+        objectives, heads = self.objectives(), self(inputs, training=False)
+        losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
+        weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])
-        return self._track(total, losses, rows, weights, None)
+        return self.means.update(total, losses, rows, weights, None, {})
 
     def predict_step(self, data):
         """Probabilities (values of a regression) of one batch, by task."""
@@ -193,10 +224,21 @@ class MultiTaskModel(keras.Model):
 
     # ---- parts of the step ----------------------------------------------------------------------
 
-    def _objective_losses(self, heads, labels, sample_weight):
+    def _move(self, tape, losses, weights, penalties, names, variables) -> None:
+        """Moves variables against the weighted gradient of some objectives and of all penalties."""
+        # The weights enter as gradients of the losses: one backward pass for the weighted sum.
+        scale = self.optimizer.scale_loss(tf.constant(1.0)) / self._replicas()
+        gradients = tape.gradient(
+            [*(losses[name] for name in names), *penalties],
+            [v.value for v in variables],
+            output_gradients=[*(scale * weights[name] for name in names), *(scale for _ in penalties)],
+        )
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _objective_losses(self, objectives, heads, labels, sample_weight):
         """Each objective's loss, and the weight of the rows behind it over all replicas."""
         losses, rows = {}, {}
-        for objective in self.objectives():
+        for objective in objectives:
             loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
         if self._replicas() == 1:
@@ -220,14 +262,25 @@ class MultiTaskModel(keras.Model):
             norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
         return norms
 
-    def _reweight(self, losses, rows, norms) -> dict[str, tf.Tensor]:
-        """Tells the weighting what came and returns its weights, those after the update."""
+    def _reweight(self, objectives, losses, rows, norms) -> dict[str, tf.Tensor]:
+        """Tells the weighting what came and returns the factors of the losses after its update."""
         seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
         if self._replicas() > 1:
             context = tf.distribute.get_replica_context()
             seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
         self.weighting.update(seen, norms)
-        return self.weighting.weights()
+        return self._scaled(objectives)
+
+    def _scaled(self, objectives) -> dict[str, tf.Tensor]:
+        """The weighting's weights times the objectives' own factors."""
+        weights = self.weighting.weights()
+        return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
+
+    def _watched(self, objectives, heads, labels) -> dict[str, tf.Tensor]:
+        """What the objectives have to say about a training step."""
+        known = without_nan(labels)
+        watching = [objective for objective in objectives if objective.watch is not None]
+        return {name: value for o in watching for name, value in o.watch(heads, known).items()}
 
     def _split(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
         """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow."""
@@ -244,12 +297,3 @@ class MultiTaskModel(keras.Model):
 
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync
-
-    def _track(self, total, losses, rows, weights, norms) -> dict[str, tf.Tensor]:
-        self.trackers["loss"].update_state(total)
-        for name, loss in losses.items():
-            self.trackers[f"loss_{name}"].update_state(loss, tf.cast(rows[name] > 0, tf.float32))
-            self.trackers[f"weight_{name}"].update_state(weights[name])
-            if norms is not None:
-                self.trackers[f"norm_{name}"].update_state(norms[name])
-        return {tracker.name: tracker.result() for tracker in self.metrics}

@@ -30,18 +30,39 @@ DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
 class Objective:
     """One term of the training loss.
 
+    With ``m`` the rows that count and ``w`` their weights, one unless said::
+
+        L = sum(m w error) / sum(m w)
+
+    so a mean over all exposures has an error of 0 on the rows that add nothing, and a mean over clicks
+    counts only those.
+
     Attributes:
         name: Key of its loss, weight and gradient norm.
         error: ``error(heads, labels) -> (batch,)``. Labels of rows that do not count are 0.
         given: ``given(labels) -> (batch,)`` booleans: the rows over which the error is averaged.
             Labels are NaN where a task is not defined or not observed.
-        kind: ``binary`` or ``regression``; uncertainty weighting treats them differently.
+        kind: ``binary`` or ``regression``, which uncertainty weighting treats differently, or ``fixed``:
+            an adaptive weighting leaves its weight at one, because the value may be negative or is no
+            measure of how well a task goes.
+        weight: ``weight(heads, labels) -> (batch,)``: w, as when risks are self-normalised. No gradient
+            flows through it.
+        scale: Constant factor of the loss, outside the weighting: the lambda of a paper.
+        watch: ``watch(heads, labels) -> scalars by name`` for the log, once a training step. It may bring
+            running statistics up to date.
+        watched: Those names.
+        task: The task whose head is held against its own label, if that is what it does.
     """
 
     name: str
     error: Callable[[Heads, Labels], tf.Tensor]
     given: Callable[[Labels], tf.Tensor]
     kind: str = "binary"
+    weight: Callable[[Heads, Labels], tf.Tensor] | None = None
+    scale: float = 1.0
+    watch: Callable[[Heads, Labels], Mapping[str, tf.Tensor]] | None = None
+    watched: tuple[str, ...] = ()
+    task: Task | None = None
 
     def loss(
         self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
@@ -53,12 +74,18 @@ class Objective:
             labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
             sample_weight: ``(batch,)`` weights, or None for ones.
         """
-        mask = self.given(labels)
-        # A NaN label must not reach the error: its gradient would be NaN even where masked.
-        known = {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
-        loss = losses.masked_mean(self.error(heads, known), mask, sample_weight)
-        counted = tf.cast(mask, tf.float32)
-        return loss, tf.reduce_sum(counted if sample_weight is None else counted * sample_weight)
+        mask, known = self.given(labels), without_nan(labels)
+        weight = tf.cast(mask, tf.float32)
+        if sample_weight is not None:
+            weight *= sample_weight
+        if self.weight is not None:
+            weight *= tf.where(mask, tf.stop_gradient(self.weight(heads, known)), 0.0)
+        return losses.masked_mean(self.error(heads, known), mask, weight), tf.reduce_sum(weight)
+
+
+def without_nan(labels: Labels) -> Labels:
+    """The labels with 0 for NaN, whose gradient would be NaN even where masked."""
+    return {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
 
 
 def supervised(task: Task) -> Objective:
@@ -79,6 +106,7 @@ def supervised(task: Task) -> Objective:
         error=lambda heads, labels: error(heads[task.name], labels[task.name]),
         given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
         kind=task.kind,
+        task=task,
     )
 
 

@@ -75,21 +75,26 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         TrainingError: A loss is not finite, or the memory is not enough.
     """
     plan = _Plan.of(dataset.train, experiment)
+
+    def batches(epochs: int) -> tf.data.Dataset:
+        options = experiment.training
+        return training_batches(
+            dataset.train,
+            experiment.tasks,
+            plan.batch_size,
+            epochs=epochs,
+            shuffle=options.shuffle,
+            seed=options.seed,
+        )
+
+    model.prepare(dataset.train.labels(experiment.tasks), batches)
     compile_model(model, experiment, plan.steps_per_execution)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
-    batches = training_batches(
-        dataset.train,
-        experiment.tasks,
-        plan.batch_size,
-        epochs=plan.epochs,
-        shuffle=experiment.training.shuffle,
-        seed=experiment.training.seed,
-    )
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     try:
         with _enough_memory("batch_size", plan.batch_size):
             model.fit(
-                batches,
+                batches(plan.epochs),
                 epochs=plan.evaluations,
                 steps_per_epoch=plan.steps,
                 callbacks=callbacks,

@@ -6,7 +6,8 @@ Each is told the losses of a step (and, if it asks for them, the gradient norms)
     weighting.update({"ctr": 0.5, "ctcvr": 0.9}, {"ctr": 2.0, "ctcvr": 3.0})
     weighting.weights()          # {"ctr": ..., "ctcvr": ...}
 
-An objective without any row in a batch has loss NaN: it changes nothing of its state. The state lies
+An objective without any row in a batch has loss NaN: it changes nothing of its state. One of kind
+``fixed`` keeps the weight one under an adaptive weighting and takes no part in it. The state lies
 in plain variables: it is saved with the checkpoint and has no part in the served model. Updates are
 closed forms, so there is no second-order gradient and no log-variance inside the model's optimizer.
 """
@@ -26,7 +27,7 @@ class Weighting(tf.Module):
     """Base class: weights that start at one and stay there.
 
     Args:
-        objectives: Kind (``binary`` or ``regression``) of each objective, by name.
+        objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
     """
 
     needs_norms: ClassVar[bool] = False
@@ -35,6 +36,7 @@ class Weighting(tf.Module):
         super().__init__()
         self.names = tuple(objectives)
         self.kinds = tuple(objectives.values())
+        self.adaptive = tf.constant([kind != "fixed" for kind in self.kinds], tf.bool)
 
     def weights(self) -> dict[str, tf.Tensor]:
         """The weight of each objective."""
@@ -135,12 +137,12 @@ class Uncertainty(Weighting):
         self.log_variance = self._state([0.0] * len(self.names), "log_variance")
 
     def _weights(self) -> tf.Tensor:
-        return self._factor * tf.exp(-self.log_variance)
+        return tf.where(self.adaptive, self._factor * tf.exp(-self.log_variance), 1.0)
 
     def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
         """One step on the log variances of what was observed."""
         loss = self._vector(losses)
-        observed = tf.logical_not(tf.math.is_nan(loss))
+        observed = tf.logical_not(tf.math.is_nan(loss)) & self.adaptive
         push = tf.sigmoid(self.log_variance) if self._revised else 0.5
         gradient = tf.maximum(push - self._weights() * tf.where(observed, loss, 0.0), -1.0)
         self.log_variance.assign_sub(tf.where(observed, self._learning_rate * gradient, 0.0))
@@ -209,7 +211,7 @@ class GradNorm(Weighting):
         if norms is None:
             raise ValueError("GradNorm needs the gradient norms: update(losses, norms).")
         loss, norm = self._vector(losses), self._vector(norms)
-        observed = tf.logical_not(tf.math.is_nan(loss)) & tf.math.is_finite(norm)
+        observed = tf.logical_not(tf.math.is_nan(loss)) & tf.math.is_finite(norm) & self.adaptive
         loss, norm = tf.where(observed, loss, 0.0), tf.where(observed, norm, 0.0)
         self._observe_start(loss, observed)
         ready = observed & (self.batches_seen >= self._initial_batches) & (self.initial_loss > 0)
@@ -223,8 +225,10 @@ class GradNorm(Weighting):
         weighted = self.weight * norm
         target = mean(weighted) * rate**self._alpha
         step = tf.where(ready, self._learning_rate * tf.sign(weighted - target) * norm, 0.0)
-        moved = tf.maximum(self.weight - step, 1e-4)
-        self.weight.assign(moved * len(self.names) / tf.reduce_sum(moved))
+        moved = tf.where(self.adaptive, tf.maximum(self.weight - step, 1e-4), 0.0)
+        count = tf.reduce_sum(tf.cast(self.adaptive, tf.float32))
+        renormalised = tf.math.divide_no_nan(moved * count, tf.reduce_sum(moved))
+        self.weight.assign(tf.where(self.adaptive, renormalised, 1.0))
 
     def _observe_start(self, loss: tf.Tensor, observed: tf.Tensor) -> None:
         starting = observed & (self.batches_seen < self._initial_batches)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices", "start"],
     ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
+    ["step_means"],
     ["model", "dataset", "evaluate", "compare"],
     ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],
     ["train", "export", "predict", "listing"],

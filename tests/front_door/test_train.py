@@ -2,6 +2,7 @@
 """How long training goes on, what it watches, and what it leaves."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,6 +12,8 @@ from door import call, train, write_csv
 
 from fuxi_mtl import train as training_module
 from fuxi_mtl.experiment import load_run
+from fuxi_mtl.objectives import supervised
+from model_zoo.share_bottom import ShareBottom
 
 # ---- what is watched ----------------------------------------------------------------------------
 
@@ -272,3 +275,32 @@ def test_T5_rows_are_shuffled_not_batches(toy_run):
     assert not np.array_equal(prices[0], prices[10])
     first, second = np.concatenate(prices[:10]), np.concatenate(prices[10:])
     np.testing.assert_array_equal(np.sort(first), np.sort(second))
+
+
+# ---- what a model does around its training ----
+
+
+def test_training_tells_a_model_about_its_data_once_and_stores_what_it_watches(tmp_path, monkeypatch):
+    told = []
+
+    def prepare(self, labels, batches):
+        inputs, batch_labels, weight = next(iter(batches(1)))
+        told.append((self.compiled, labels, batch_labels, inputs["ids"].shape, weight.shape))
+
+    def objectives(self):
+        click, *others = (supervised(task) for task in self.tasks)
+        return [
+            replace(click, watch=lambda h, y: {"clicks": tf.reduce_sum(y["click"])}, watched=("clicks",)),
+            *others,
+        ]
+
+    monkeypatch.setattr(ShareBottom, "prepare", prepare)
+    monkeypatch.setattr(ShareBottom, "objectives", objectives)
+    run = train(tmp_path, "model=ShareBottom", "epochs=1")
+    ((compiled, labels, batch_labels, ids, weight),) = told
+    assert not compiled
+    assert set(labels) == set(batch_labels)
+    assert ids[0] == weight[0]
+    per_step = np.nansum(labels["click"]) / run.evaluations[-1]["step"]
+    assert run.evaluations[-1]["watched"] == {"clicks": pytest.approx(per_step, rel=1e-5)}
+    assert "Watched: clicks: " in run.out
