@@ -14,11 +14,13 @@ from benchmarks.peers.protocol import Request
 from benchmarks.workload import Workload, prepare
 
 CLICKS = Workload(vocabulary=100_000, rows=400_000, held=100_000, conversion_rate=0.2, seed=7)
-# Name, variant, and what differs in the request.
+# Name, variant, precision, and what differs in the stanza.
 VARIANTS = (
-    ("plain Keras", "plain", {}),
-    ("fuxi_mtl", "ours", {}),
-    ("fuxi_mtl bfloat16", "ours", {"precision": "mixed_bfloat16"}),
+    ("plain Keras", "plain", "float32", {}),
+    ("fuxi_mtl", "ours", "float32", {}),
+    ("fuxi_mtl sum_of_squares", "ours", "float32", {"embedding_second_moment": "sum_of_squares"}),
+    ("fuxi_mtl dense equivalent", "ours", "float32", {"embedding_optimizer": "dense_equivalent_adam"}),
+    ("fuxi_mtl bfloat16", "ours", "mixed_bfloat16", {}),
 )
 EPOCHS = {"census": 2, "clicks": 1}
 
@@ -28,9 +30,10 @@ def measure_quality(seeds: Sequence[int], cache: Path, results: Path) -> dict[st
     jobs = {}
     for data, epochs in EPOCHS.items():
         folder = prepare(CLICKS, cache) if data == "clicks" else cache / "census"
-        for name, variant, changes in VARIANTS:
+        for name, variant, precision, stanza in VARIANTS:
             options = {"data": data, "variant": variant, "seeds": list(seeds), "epochs": epochs}
-            request = Request("quality", str(folder), batch=1024, options=options, **changes)
+            options["stanza"] = stanza
+            request = Request("quality", str(folder), batch=1024, options=options, precision=precision)
             jobs[data, name] = runner.Job(python_of(None, cache), "quality_runs", request)
     content: dict[str, Any] = {"name": "quality", "machine": machine(), "seeds": list(seeds), "cells": []}
     for (data, name), job in jobs.items():

@@ -130,7 +130,7 @@ def predictions(settings: Settings) -> Table:
         "seconds": settings.seconds,
         "options": {"rows": 1 << 17},
     }
-    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS])
+    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS, LIMIT])
     return Table(
         f"predict_{settings.batch}",
         f"Predicted rows a second, {settings.vocabulary:,} ids, batch {settings.batch}",

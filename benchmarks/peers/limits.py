@@ -1,11 +1,12 @@
-"""The least a training step can take on this machine: its matrix products and its table accesses, no more.
+"""The least a training step or a prediction can take on this machine: its matrix products and table accesses.
 
-Each product of the step alone at the rate of the best library (oneDNN, through PyTorch), plus one gather and
-one update of every looked-up row at the rate of random access to the table. No elementwise work, no
-optimizer of the dense part, no framework. bfloat16 products with ``precision: mixed_bfloat16``.
+Each product of the step alone at the rate of the best library (oneDNN, through PyTorch), plus one gather and,
+in training, one update of every looked-up row at the rate of random access to the table. No elementwise work,
+no optimizer of the dense part, no framework. bfloat16 products with ``precision: mixed_bfloat16``.
 """
 
 import itertools
+from collections.abc import Callable
 
 import torch
 
@@ -46,5 +47,26 @@ def train(request: Request, workload: Workload, columns: Columns, clock: Clock) 
         clock.step()
 
 
+def predict(request: Request, workload: Workload, columns: Columns) -> Callable[[], None]:  # noqa: ARG001
+    """Gives the forward products and the gathers of one pass over the rows."""
+    dtype = torch.float32 if request.precision == "float32" else torch.bfloat16
+    layers = [
+        (count, torch.randn(request.batch, above).to(dtype), torch.randn(above, below).to(dtype))
+        for count, above, below in products(request, workload)
+    ]
+    table = torch.zeros(sum(workload.sizes), request.dim)
+    ids = [torch.randint(len(table), (request.batch * workload.fields,)) for _ in range(16)]
+    rows = min(request.options.get("rows", workload.rows), workload.rows)
+
+    def run() -> None:
+        for batch in range(rows // request.batch):
+            torch.index_select(table, 0, ids[batch % len(ids)])
+            for count, x, kernel in layers:
+                for _ in range(count):
+                    torch.mm(x, kernel)
+
+    return run
+
+
 if __name__ == "__main__":
-    serve(("torch", "numpy"), train)
+    serve(("torch", "numpy"), train, predict)

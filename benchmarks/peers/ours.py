@@ -86,7 +86,7 @@ def _dataset_stanza(workload: Workload, folder: Path) -> dict[str, Any]:
 
 
 def _stanza(request: Request) -> dict[str, Any]:
-    return {
+    return request.options.get("stanza", {}) | {
         "model": "MMoE",
         "dataset_id": DATASET,
         "loss_weight": request.loss_weight,
