@@ -47,7 +47,7 @@ def train(request: Request, workload: Workload, columns: Columns, clock: Clock) 
         clock.step()
 
 
-def predict(request: Request, workload: Workload, columns: Columns) -> Callable[[], None]:  # noqa: ARG001
+def predict(request: Request, workload: Workload, columns: Columns) -> Callable[[], None]:
     """Gives the forward products and the gathers of one pass over the rows."""
     dtype = torch.float32 if request.precision == "float32" else torch.bfloat16
     layers = [
