@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.layers import FeatureEmbedding
-from fuxi_mtl.objectives import Heads, Objective, supervised, without_nan
-from fuxi_mtl.optimizers import SplitOptimizer, row_counterpart, schedule_of, split_of
+from fuxi_mtl.objectives import Heads, Objective, supervised
+from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
@@ -40,6 +41,7 @@ class MultiTaskModel(keras.Model):
         self.features = features
         self.tasks = tuple(tasks)
         self.weighting: Weighting = Equal({})
+        self.imbalance = Imbalance()
         self.means = StepMeans()
 
     # ---- what a subclass says -------------------------------------------------------------------
@@ -118,21 +120,33 @@ class MultiTaskModel(keras.Model):
                 }
             )
 
+    def minimised(self) -> list[Objective]:
+        """The objectives as they are trained on, with what is done about rare positives."""
+        return self.imbalance.apply(self.objectives(), self.tasks, self.step)
+
     def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
         """The embedding tables, each with the gradient of its rows' penalty or None."""
         return [table for layer in self._embeddings() for table in layer.tables()]
 
-    def compile(self, optimizer="adam", weighting: Weighting | None = None, **keras_options):
+    def compile(
+        self,
+        optimizer="adam",
+        weighting: Weighting | None = None,
+        imbalance: Imbalance | None = None,
+        **keras_options,
+    ):
         """Sets how the model is trained.
 
         Args:
             optimizer: A `SplitOptimizer`, or a Keras optimizer or its name: the tables then get its
                 counterpart for rows.
             weighting: Weights of the objectives; equal unless said.
+            imbalance: What is done about rare positives; nothing unless said.
             **keras_options: Such as ``steps_per_execution``.
         """
         self.build()
-        objectives = self.objectives()
+        self.imbalance = imbalance or Imbalance()
+        objectives = self.minimised()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         expected = tuple(objective.name for objective in objectives)
         self.means = StepMeans(objectives, self.weighting.needs_norms)
@@ -141,7 +155,7 @@ class MultiTaskModel(keras.Model):
                 f"the weighting is for {', '.join(self.weighting.names)}, "
                 f"but the objectives are {', '.join(expected)}."
             )
-        optimizer = self._split(keras.optimizers.get(optimizer))
+        optimizer = with_rows(keras.optimizers.get(optimizer), self.tables())
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
         for layer in self._embeddings():
@@ -185,7 +199,7 @@ class MultiTaskModel(keras.Model):
     def train_step(self, data):
         """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives, turns = self.objectives(), self.turns()
+        objectives, turns = self.minimised(), self.turns()
         with tf.GradientTape(persistent=self.weighting.needs_norms or bool(turns)) as tape:
             x, heads = self(inputs, training=True, representation=True)
             losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
@@ -198,13 +212,15 @@ class MultiTaskModel(keras.Model):
         else:
             self._move(tape, losses, weights, penalties, tuple(losses), self.trainable_variables)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
-        watched = self._watched(objectives, heads, labels)
+        watched: dict[str, tf.Tensor] = {}
+        for objective in objectives:
+            watched |= objective.seen(heads, labels, sample_weight)
         return self.means.update(total, losses, rows, weights, norms, watched)
 
     def test_step(self, data):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives, heads = self.objectives(), self(inputs, training=False)
+        objectives, heads = self.minimised(), self(inputs, training=False)
         losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
         weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])
@@ -275,22 +291,6 @@ class MultiTaskModel(keras.Model):
         """The weighting's weights times the objectives' own factors."""
         weights = self.weighting.weights()
         return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
-
-    def _watched(self, objectives, heads, labels) -> dict[str, tf.Tensor]:
-        """What the objectives have to say about a training step."""
-        known = without_nan(labels)
-        watching = [objective for objective in objectives if objective.watch is not None]
-        return {name: value for o in watching for name, value in o.watch(heads, known).items()}
-
-    def _split(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-        """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow."""
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer.inner_optimizer = self._split(optimizer.inner_optimizer)
-            return optimizer
-        if isinstance(optimizer, SplitOptimizer):
-            return optimizer
-        rows = row_counterpart(optimizer)(schedule_of(optimizer))
-        return SplitOptimizer(optimizer, rows, self.tables(), optimizer.global_clipnorm)
 
     def _embeddings(self) -> list[FeatureEmbedding]:
         return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]

@@ -74,13 +74,25 @@ class Objective:
             labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
             sample_weight: ``(batch,)`` weights, or None for ones.
         """
-        mask, known = self.given(labels), without_nan(labels)
+        return self.mean(self.error(heads, without_nan(labels)), heads, labels, sample_weight)
+
+    def mean(
+        self, error: tf.Tensor, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean of any ``(batch,)`` numbers as :meth:`loss` takes it, and the sum of the weights."""
+        mask = self.given(labels)
         weight = tf.cast(mask, tf.float32)
         if sample_weight is not None:
             weight *= sample_weight
         if self.weight is not None:
-            weight *= tf.where(mask, tf.stop_gradient(self.weight(heads, known)), 0.0)
-        return losses.masked_mean(self.error(heads, known), mask, weight), tf.reduce_sum(weight)
+            weight *= tf.where(mask, tf.stop_gradient(self.weight(heads, without_nan(labels))), 0.0)
+        return losses.masked_mean(error, mask, weight), tf.reduce_sum(weight)
+
+    def seen(
+        self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What the objective has to say about a training step: the numbers of `watch`."""
+        return {} if self.watch is None else dict(self.watch(heads, without_nan(labels)))
 
 
 def without_nan(labels: Labels) -> Labels:

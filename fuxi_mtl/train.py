@@ -18,6 +18,7 @@ from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, Progres
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batches, training_batches
 from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
+from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
@@ -50,14 +51,17 @@ class Training:
 
 
 def compile_model(model: MultiTaskModel, experiment: Experiment, steps_per_execution: int = 1) -> None:
-    """Gives the model its optimizer (with loss scaling under float16) and its weighting."""
+    """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
     optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables())
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    objectives = {objective.name: objective.kind for objective in model.objectives()}
+    imbalance = Imbalance(experiment.imbalance)
+    minimised = imbalance.apply(model.objectives(), model.tasks, model.step)
+    objectives = {objective.name: objective.kind for objective in minimised}
     model.compile(
         optimizer=optimizer,
         weighting=make_weighting(experiment.weighting, objectives),
+        imbalance=imbalance,
         steps_per_execution=steps_per_execution,
     )
 
@@ -251,7 +255,7 @@ def _enough_memory(key: str, rows: int) -> Iterator[None]:
 
 
 def _diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
-    names = [o.name for o in model.objectives() if f"objective {o.name} :" in error.message]
+    names = [o.name for o in model.minimised() if f"objective {o.name} :" in error.message]
     if not names:
         return error
     step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1

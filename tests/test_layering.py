@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 # From the words up to the front doors. A module may import what stands in lower rows, and its own package.
 LAYERS = [
     ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices", "start"],
-    ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
-    ["step_means"],
+    ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor", "imbalance_options"],
+    ["step_means", "imbalance"],
     ["model", "dataset", "evaluate", "compare"],
     ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],
     ["train", "export", "predict", "listing"],
@@ -89,6 +89,7 @@ def test_a_paper_uses_bricks_and_the_base_class_and_no_other_paper(path):
 LIGHT = [
     "tasks",
     "options",
+    "imbalance_options",
     "features",
     "metrics",
     "registry",

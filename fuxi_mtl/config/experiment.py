@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
+from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
+from fuxi_mtl.config.values import spelled
 from fuxi_mtl.config.yaml_reading import read_mapping
+from fuxi_mtl.imbalance_options import CVR_AUX, ImbalanceOptions
 from fuxi_mtl.options import (
     DatasetOptions,
     EvaluationOptions,
@@ -35,6 +38,7 @@ class Experiment:
         optimizer: How variables move.
         training: How long to train, and on what to stop.
         evaluation: What is measured.
+        imbalance: What is done about rare positives.
         dataset: The dataset, with the columns that this experiment uses.
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
@@ -47,6 +51,7 @@ class Experiment:
     optimizer: OptimizerOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
+    imbalance: ImbalanceOptions
     dataset: DatasetOptions
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
@@ -66,8 +71,8 @@ class Experiment:
         """
         sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
         flat: dict[str, Any] = {}
-        for section in sections:
-            flat.update(as_yaml(asdict(section)))
+        for section in (*sections, self.imbalance):
+            flat.update(as_yaml(asdict(section, dict_factory=_as_spelled)))
         for key in checks.foreign_options(self.weighting):
             del flat[key]
         return {**flat, **as_yaml(self.model_options), **self.resolved_dataset()}
@@ -140,9 +145,11 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
     routed = route(settings)
-    options, weighting, optimizer, training, evaluation, dataset = _checked_sections(settings)
+    options, weighting, optimizer, training, evaluation, imbalance, dataset = _checked_sections(settings)
     tasks = plan(settings, options, dataset.label_col, routed.model)
-    checks.check_weighting(settings, weighting, routed.model.objective_names(tasks), tasks)
+    imbalance = checked_imbalance(settings, imbalance, tasks, routed.model.supervised_tasks(tasks))
+    added = (CVR_AUX,) if imbalance.lambda_cvr_aux else ()
+    checks.check_weighting(settings, weighting, (*routed.model.objective_names(tasks), *added), tasks)
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
@@ -157,6 +164,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
         optimizer=optimizer,
         training=replace(training, monitor_mode=mode),
         evaluation=evaluation,
+        imbalance=imbalance,
         dataset=dataset,
         model_options=routed.model_options,
         tasks=tasks,
@@ -173,6 +181,10 @@ def _checked_sections(settings: Settings) -> tuple:
     dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
     checks.check_split(settings, dataset)
     return (*others, dataset)
+
+
+def _as_spelled(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {spelled(name): value for name, value in entries}
 
 
 def _given(entry: FeatureOptions | LabelOptions) -> dict[str, Any]:

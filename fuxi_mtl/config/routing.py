@@ -11,6 +11,7 @@ from fuxi_mtl import registry
 from fuxi_mtl.config.places import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import convert, describe, did_you_mean, show
+from fuxi_mtl.imbalance_options import ImbalanceOptions
 from fuxi_mtl.options import SECTIONS, DatasetOptions
 
 _TITLES = {
@@ -19,8 +20,10 @@ _TITLES = {
     "OptimizerOptions": "optimizer",
     "TrainingOptions": "training",
     "EvaluationOptions": "evaluation",
+    "ImbalanceOptions": "imbalance",
     "DatasetOptions": "dataset",
 }
+_SECTIONS = (*SECTIONS, ImbalanceOptions, DatasetOptions)
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ def sections_of(settings: Settings) -> dict[type, Any]:
     Raises:
         ConfigError: A wrong value.
     """
-    return {each: _section(settings, each) for each in (*SECTIONS, DatasetOptions)}
+    return {each: _section(settings, each) for each in _SECTIONS}
 
 
 def owners() -> dict[str, type]:
     """The class of options that owns each key that is no model's."""
-    return {field.name: owner for owner in (*SECTIONS, DatasetOptions) for field in dataclasses.fields(owner)}
+    return {field.name: owner for owner in _SECTIONS for field in dataclasses.fields(owner)}
 
 
 def _model_name(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 
+from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.places import ConfigError, Located, Place
 from fuxi_mtl.config.values import did_you_mean, plain, show
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
@@ -46,7 +47,8 @@ class Settings:
     layers: dict[str, Layer] = field(default_factory=dict)
 
     def add(self, entries: Mapping[str, Located], layer: Layer) -> None:
-        """Puts a layer on top."""
+        """Puts a layer on top; the keys of a block stand for themselves."""
+        entries = unfolded(entries)
         self.entries.update(entries)
         self.layers.update(dict.fromkeys(entries, layer))
 
@@ -200,7 +202,8 @@ def _add_dataset(settings: Settings, stanza: Located) -> None:
 
 def _apply(settings: Settings, changes: Iterable[Change]) -> None:
     for path, entry in changes:
-        settings.add({path[0]: _changed(settings.entries.get(path[0]), path[1:], entry)}, Layer.SET)
+        first, *rest = path[1:] if path[0] in BLOCKS and len(path) > 1 else path
+        settings.add({first: _changed(settings.entries.get(first), rest, entry)}, Layer.SET)
 
 
 def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Located:

@@ -55,7 +55,7 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
     Raises:
         ConfigError: An unknown key, or a wrong value.
     """
-    fields = {field.name: field for field in dataclasses.fields(options)}
+    fields = {spelled(field.name): field for field in dataclasses.fields(options)}
     hints = typing.get_type_hints(options)
     name = entry.value.get("name")
     label = f"{key} ({name.value})" if name and isinstance(name.value, str) else key
@@ -66,8 +66,16 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
                 f"{label}: unknown key {each!r} (value {show(value)}).{did_you_mean(each, fields)} "
                 f"Keys: {', '.join(fields)}."
             )
-        given[each] = convert(value, hints[each], f"{label}.{each}", fields[each].metadata["choices"])
+        field = fields[each]
+        given[field.name] = convert(
+            value, hints[field.name], f"{label}.{each}", field.metadata.get("choices", ())
+        )
     return given
+
+
+def spelled(field: str) -> str:
+    """A field as YAML spells it: ``lambda`` is no name in Python, so the field is called ``lambda_``."""
+    return field.removesuffix("_")
 
 
 def plain(entry: Located) -> Any:

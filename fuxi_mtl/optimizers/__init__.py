@@ -11,7 +11,7 @@ from fuxi_mtl.optimizers.rows import (
     RowWiseAdagrad,
     sum_duplicates,
 )
-from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart, schedule_of, split_of
+from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart, schedule_of, split_of, with_rows
 
 __all__ = [
     "DenseEquivalentAdam",
@@ -27,4 +27,5 @@ __all__ = [
     "schedule_of",
     "split_of",
     "sum_duplicates",
+    "with_rows",
 ]

@@ -41,6 +41,19 @@ def split_of(optimizer: keras.optimizers.Optimizer) -> "SplitOptimizer":
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def with_rows(
+    optimizer: keras.optimizers.Optimizer, tables: Sequence[tuple[keras.Variable, Penalty | None]]
+) -> keras.optimizers.Optimizer:
+    """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer.inner_optimizer = with_rows(optimizer.inner_optimizer, tables)
+        return optimizer
+    if isinstance(optimizer, SplitOptimizer):
+        return optimizer
+    rows = row_counterpart(optimizer)(schedule_of(optimizer))
+    return SplitOptimizer(optimizer, rows, tables, optimizer.global_clipnorm)
+
+
 class SplitOptimizer(keras.optimizers.Optimizer):
     """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
 

@@ -41,8 +41,12 @@ class Model:
         return tuple(tasks)
 
     @classmethod
+    def supervised_tasks(cls, tasks: Sequence[Task]) -> tuple[Task, ...]:
+        return tuple(tasks)
+
+    @classmethod
     def objective_names(cls, tasks: Sequence[Task]) -> tuple[str, ...]:
-        return tuple(task.name for task in tasks)
+        return tuple(task.name for task in cls.supervised_tasks(tasks))
 
 
 class MMoE(Model):
@@ -58,7 +62,7 @@ class MMoE(Model):
         net_dropout: float = 0.0,
         batch_norm: bool = False,
         embedding_regularizer: float | str = 1e-6,
-        aux_focal: dict | None = None,
+        gate_stabilize: dict | None = None,
     ): ...
 
 
@@ -85,8 +89,8 @@ class Chain(Model):
         )
 
     @classmethod
-    def objective_names(cls, tasks):
-        return tuple(task.name for task in tasks if not task.given)
+    def supervised_tasks(cls, tasks):
+        return tuple(task for task in tasks if not task.given)
 
 
 class Demanding(Model):

@@ -85,15 +85,15 @@ class TestOverrides:
         assert experiment.training.eval_steps is None
 
     def test_a_dotted_key_changes_one_entry_of_a_block(self, write):
-        folder = write("aux_focal: {gamma: 2, lambda: 0.5}")
-        changed = load(folder, "aux_focal.lambda=1e-1", "monitor.AUC=1", "monitor.logloss=-1")
-        assert changed.model_options["aux_focal"] == {"gamma": 2, "lambda": 0.1}
+        folder = write("gate_stabilize: {gamma: 2, lambda: 0.5}")
+        changed = load(folder, "gate_stabilize.lambda=1e-1", "monitor.AUC=1", "monitor.logloss=-1")
+        assert changed.model_options["gate_stabilize"] == {"gamma": 2, "lambda": 0.1}
         assert changed.training.monitor == {"AUC": 1.0, "logloss": -1.0}
-        assert load(folder).model_options["aux_focal"] == {"gamma": 2, "lambda": 0.5}
+        assert load(folder).model_options["gate_stabilize"] == {"gamma": 2, "lambda": 0.5}
 
     def test_a_dotted_key_reaches_any_depth(self, write):
-        changed = load(write("aux_focal: {a: {b: 1, c: 2}}"), "aux_focal.a.b=3")
-        assert changed.model_options["aux_focal"] == {"a": {"b": 3, "c": 2}}
+        changed = load(write("gate_stabilize: {a: {b: 1, c: 2}}"), "gate_stabilize.a.b=3")
+        assert changed.model_options["gate_stabilize"] == {"a": {"b": 3, "c": 2}}
 
     def test_the_dataset_can_be_exchanged(self, write):
         text = (
@@ -272,7 +272,7 @@ class TestModelOptions:
             "net_dropout": 0.0,
             "batch_norm": False,
             "embedding_regularizer": 1e-6,
-            "aux_focal": None,
+            "gate_stabilize": None,
         }
 
     def test_a_required_option_can_be_given(self, write):
@@ -294,7 +294,7 @@ class TestRoundTrip:
         "loss_weight: UW\nuw_form: revised\nmonitor: {AUC: 2, logloss: -1}",
         "loss_weight: {ctr: 1, ctcvr: 2}\ntasks: {ctr: click, ctcvr: click & conversion}",
         "use_features: [user, price]\nfeature_specs: [{name: user, embedding_dim: 3}]\nthreshold: best_f1",
-        "group_id: request\nmetrics: [AUC, gAUC]\naux_focal: {gamma: 2}\nmin_categr_count: 3",
+        "group_id: request\nmetrics: [AUC, gAUC]\ngate_stabilize: {gamma: 2}\nmin_categr_count: 3",
     )
 
     @pytest.mark.parametrize("stanza", STANZAS)

@@ -57,6 +57,7 @@ def test_a_key_like_no_other_is_answered_with_all_keys_by_owner(write):
         "  Keys of optimizer",
         "  Keys of training",
         "  Keys of evaluation",
+        "  Keys of imbalance",
         "  Keys of dataset",
     ]
 

@@ -227,7 +227,7 @@ def test_the_objective_is_named_in_full_where_one_name_begins_another(toy_run):
     class Model:
         optimizer = keras.optimizers.SGD()
 
-        def objectives(self):
+        def minimised(self):
             return [Named("buy"), Named("buy_again")]
 
     from fuxi_mtl.config import load_resolved
@@ -241,7 +241,7 @@ def test_the_objective_is_named_in_full_where_one_name_begins_another(toy_run):
 
 def test_another_error_of_tensorflow_is_passed_on(toy_run):
     class Model:
-        def objectives(self):
+        def minimised(self):
             return []
 
     error = tf.errors.InvalidArgumentError(None, None, "shapes")

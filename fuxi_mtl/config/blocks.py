@@ -1,0 +1,44 @@
+"""Blocks that only group keys: ``loss: {aux_focal: ...}`` says the same as ``aux_focal: ...``."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from fuxi_mtl.config.places import Located
+from fuxi_mtl.config.values import did_you_mean, show, spelled
+from fuxi_mtl.imbalance_options import ImbalanceOptions
+
+_ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
+BLOCKS: dict[str, tuple[str, ...]] = {
+    "loss": tuple(spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ESMM),
+    "esmm": _ESMM,
+}
+_WITHOUT = {  # keys that other projects have in these blocks
+    "eps": "losses are computed on logits: nothing is cut off, so there is no eps. Leave it out.",
+    "version": "pCTCVR is always pCTR pCVR. Leave it out.",
+    "w_ctr": "write loss_weight: {ctr: ..., cvr: ...}.",
+    "w_cvr": "write loss_weight: {ctr: ..., cvr: ...}.",
+}
+
+
+def unfolded(entries: Mapping[str, Located]) -> dict[str, Located]:
+    """The entries with those of a block beside it. A ``loss`` that is a name, or a list of them, stays.
+
+    Raises:
+        ConfigError: A block has a key that does not belong there, or that stands beside it too.
+    """
+    flat = dict(entries)
+    for block, known in BLOCKS.items():
+        if block not in entries or not isinstance(entries[block].value, dict):
+            continue
+        for key, entry in flat.pop(block).value.items():
+            if key in _WITHOUT and key not in known:
+                raise entry.error(f"{block}.{key}: {_WITHOUT[key]}")
+            if key not in known:
+                raise entry.error(
+                    f"{block} has no key {key!r} (value {show(entry)}).{did_you_mean(key, known)} "
+                    f"Keys of {block}: {', '.join(known)}."
+                )
+            if key in flat:
+                raise entry.error(f"{key} is given twice: in {block}, and beside it in {flat[key].place}.")
+            flat[key] = entry
+    return flat

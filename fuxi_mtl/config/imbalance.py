@@ -1,0 +1,112 @@
+"""Options about rare positives that contradict each other, or name a task that cannot have them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.config.values import did_you_mean, spelled
+from fuxi_mtl.imbalance_options import ImbalanceOptions
+from fuxi_mtl.tasks import Task
+
+Mistake = tuple[str, str]  # a key and what is wrong with it
+
+
+def checked_imbalance(
+    settings: Settings, options: ImbalanceOptions, tasks: Sequence[Task], supervised: Sequence[Task]
+) -> ImbalanceOptions:
+    """The options that fit the tasks; those of Base that are meant for other tasks are left out.
+
+    Args:
+        settings: For the places of errors.
+        options: The keys.
+        tasks: What the model predicts.
+        supervised: The tasks whose heads it trains on their own labels.
+
+    Raises:
+        ConfigError: A number that no loss can use, a contradiction, or a task that cannot have the option.
+    """
+    for key, message in _wrong_numbers(options):
+        raise settings.error(key, message)
+    plain = ImbalanceOptions()
+    for key, message in _misplaced(options, tasks, [each.name for each in supervised if _is_binary(each)]):
+        if settings.layer(key) != Layer.BASE:
+            raise settings.error(key, message)
+        options = replace(options, **{key: getattr(plain, key)})
+    if options.pos_weight_dynamic and options.static_pos_weight:
+        raise settings.error(
+            "pos_weight_dynamic", "pos_weight_dynamic and static_pos_weight exclude each other. Remove one."
+        )
+    return options
+
+
+def _wrong_numbers(options: ImbalanceOptions) -> Iterator[Mistake]:
+    for key in ("static_pos_weight", "pos_weight_clip"):
+        for task, value in (getattr(options, key) or {}).items():
+            if value <= 0:
+                yield key, f"{key} of {task} is {value:g}; it must be above 0."
+    for key in ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux"):
+        if getattr(options, key) < 0:
+            yield key, f"{key} is {getattr(options, key):g}; the least is 0."
+    focal = options.aux_focal
+    for name in ("warmup_steps", "lambda_", "gamma"):
+        value = getattr(focal, name)
+        if value < 0:
+            yield "aux_focal", f"aux_focal.{spelled(name)} is {value:g}; the least is 0."
+    if not 0 <= focal.alpha <= 1:
+        yield "aux_focal", f"aux_focal.alpha is {focal.alpha:g}; it lies between 0 and 1."
+    if options.pos_weight_clip_schedule.enabled:
+        for message in _wrong_schedule(options):
+            yield "pos_weight_clip_schedule", f"pos_weight_clip_schedule: {message}"
+
+
+def _wrong_schedule(options: ImbalanceOptions) -> Iterator[str]:
+    schedule = options.pos_weight_clip_schedule
+    steps, values = schedule.milestones, list(schedule.values)
+    if schedule.type == "piecewise":
+        if len(steps) != len(values) or not values:
+            yield f"{len(steps)} milestones and {len(values)} values; give one value from each milestone on."
+        elif steps[0] != 0 or any(b <= a for a, b in pairwise(steps)):
+            yield f"milestones are {steps}; the first is 0 and each is above the one before."
+    else:
+        if not 0 <= schedule.start_step < schedule.end_step:
+            yield f"start_step is {schedule.start_step}, end_step {schedule.end_step}: they grow from 0 up."
+        values = [schedule.start_value, schedule.end_value]
+    if any(value <= 0 for value in values):
+        yield f"a clip is {min(values):g}; it must be above 0."
+
+
+def _misplaced(options: ImbalanceOptions, tasks: Sequence[Task], trained: Sequence[str]) -> Iterator[Mistake]:
+    """Options of tasks that have no binary loss of their own."""
+
+    def of_loss(key: str, task: str) -> Mistake:
+        return key, (
+            f"{key} is for {task!r}, which has no binary loss of its own.{did_you_mean(task, trained)} "
+            f"Tasks with one: {', '.join(trained) or 'none'}."
+        )
+
+    for key in ("static_pos_weight", "pos_weight_clip"):
+        yield from (of_loss(key, task) for task in getattr(options, key) or {} if task not in trained)
+    if options.aux_focal.enabled and options.aux_focal.target_head not in trained:
+        yield of_loss("aux_focal", options.aux_focal.target_head)
+    schedule = options.pos_weight_clip_schedule
+    if schedule.enabled and schedule.target not in (*trained, "both"):
+        yield of_loss("pos_weight_clip_schedule", schedule.target)
+    weighted = trained if options.pos_weight_dynamic else [*(options.static_pos_weight or {})]
+    for task in options.pos_weight_clip or {}:
+        if task in trained and task not in weighted:
+            yield "pos_weight_clip", f"pos_weight_clip: the positives of {task!r} have no weight to clip."
+    if schedule.enabled and not weighted:
+        yield "pos_weight_clip_schedule", "pos_weight_clip_schedule: no positives have a weight to clip."
+    for task in ("ctr", "ctcvr"):
+        if getattr(options, f"lambda_{task}") != 1 and task not in trained:
+            yield of_loss(f"lambda_{task}", task)
+    conditional = [task.name for task in tasks if task.given and _is_binary(task)]
+    if options.lambda_cvr_aux and "cvr" not in conditional:
+        yield "lambda_cvr_aux", "lambda_cvr_aux needs a task cvr such as 'conversion | click'; there is none."
+    elif options.lambda_cvr_aux and "cvr" in trained:
+        yield "lambda_cvr_aux", "lambda_cvr_aux: the task cvr has a loss of its own already; use loss_weight."
+
+
+def _is_binary(task: Task) -> bool:
+    return task.kind == "binary"

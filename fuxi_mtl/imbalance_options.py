@@ -1,0 +1,55 @@
+"""Every YAML key about rare positives: weighted positives, a focal term, auxiliary losses."""
+
+from dataclasses import dataclass
+
+from fuxi_mtl.options import option
+
+CVR_AUX = "cvr_aux"  # the objective that lambda_cvr_aux adds
+
+
+@dataclass(frozen=True)
+class AuxFocalOptions:
+    """``aux_focal``: a focal term beside a task's cross-entropy. A key that Python reserves ends in ``_``."""
+
+    enabled: bool = option(False, "Whether there is one.")
+    warmup_steps: int = option(2000, "Optimizer steps without it at the start.")
+    target_head: str = option("ctcvr", "Task that gets it.")
+    lambda_: float = option(0.1, "Its factor.")
+    gamma: float = option(1.0, "How fast easy rows fade.")
+    use_alpha: bool = option(False, "Weigh positives by alpha and negatives by 1 - alpha.")
+    alpha: float = option(0.25, "That alpha.")
+    detach_p_for_weight: bool = option(True, "No gradient flows through the focal factor.")
+    compute_fp32: bool = option(True, "False computes the factor in the precision of the network.")
+    log_components: bool = option(True, "Log the cross-entropy and the focal term separately.")
+
+
+@dataclass(frozen=True)
+class ClipScheduleOptions:
+    """``pos_weight_clip_schedule``: a clip that depends on the step."""
+
+    enabled: bool = option(False, "Whether it replaces the clip of its target.")
+    target: str = option("ctcvr", "Task whose clip it is; both: every task with a weight.")
+    type: str = option("piecewise", "Steps or a ramp.", ("piecewise", "linear"))
+    milestones: list[int] = option([0], "piecewise: the steps from which the values count; the first is 0.")
+    values: list[float] = option([], "piecewise: those values.")
+    start_step: int = option(0, "linear: until here it is start_value.")
+    end_step: int = option(0, "linear: from here on it is end_value.")
+    start_value: float = option(0.0, "linear: the clip at the start.")
+    end_value: float = option(0.0, "linear: the clip at the end.")
+
+
+@dataclass(frozen=True)
+class ImbalanceOptions:
+    """What is done about rare positives."""
+
+    static_pos_weight: dict[str, float] | None = option(None, "Weight of positives in the loss, by task.")
+    pos_weight_dynamic: bool = option(False, "Weight of positives: negatives over positives of the batch.")
+    pos_weight_clip: dict[str, float] | None = option(None, "Largest such weight, by task.")
+    pos_weight_clip_schedule: ClipScheduleOptions = option(ClipScheduleOptions(), "A clip that changes.")
+    aux_focal: AuxFocalOptions = option(AuxFocalOptions(), "A focal term beside the loss of one task.")
+    lambda_ctr: float = option(1.0, "Factor of the loss of ctr.")
+    lambda_ctcvr: float = option(1.0, "Factor of the loss of ctcvr.")
+    lambda_cvr_aux: float = option(0.0, "Factor of a loss of cvr on its own rows; 0 leaves it out.")
+    cvr_aux_normalize: str = option(
+        "clicks", "What that loss is divided by: its rows, or all of the batch.", ("clicks", "batch")
+    )
