@@ -23,6 +23,8 @@ class MMoE(MultiTaskModel):
         num_experts: Number of experts.
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
+        gate_stabilize: A block with ``temperature``, ``noise_std`` (of the logits, in training),
+            ``entropy_reg_weight`` and ``load_balance_kl_weight`` (added to the loss); null is the paper's.
         tower_hidden_units: Widths of each tower's hidden layers.
         hidden_activations: Activation of hidden layers, one for all or one a layer.
         net_dropout: Share of hidden units dropped in training.
@@ -46,6 +48,7 @@ class MMoE(MultiTaskModel):
         num_experts: int = 8,
         expert_hidden_units: Sequence[int] = (256, 128),
         gate_hidden_units: Sequence[int] = (),
+        gate_stabilize: dict | None = None,
         tower_hidden_units: Sequence[int] = (64,),
         hidden_activations: str | Sequence[str] = "relu",
         net_dropout: float = 0.0,
@@ -62,7 +65,9 @@ class MMoE(MultiTaskModel):
             "penalty": net_regularizer,
         }
         self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.bottom = GatedExperts(names, mlp, num_experts, expert_hidden_units, gate_hidden_units)
+        self.bottom = GatedExperts(
+            names, mlp, num_experts, expert_hidden_units, gate_hidden_units, gate_stabilize
+        )
         self.towers = Towers(names, tower_hidden_units, **mlp)
 
     def heads(self, x, training=False):

@@ -5,7 +5,6 @@ which variables are the last shared layer, on which gradient norms are taken. Mo
 (MMoE, PLE), and entire-space models put any of them under their funnel.
 """
 
-import difflib
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,10 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers.blocks import check_names
 from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.stabilizing import gate_stabilize as stabilize_of
 
 _SHARED = ""  # key of the shared stream; no head is called so
 
@@ -71,6 +72,7 @@ class GatedExperts(keras.layers.Layer):
         num_experts: Number of experts.
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
+        gate_stabilize: A block of :class:`~fuxi_mtl.layers.stabilizing.GateStabilize`, or None.
     """
 
     def __init__(
@@ -80,11 +82,16 @@ class GatedExperts(keras.layers.Layer):
         num_experts: int = 8,
         expert_hidden_units: Sequence[int] = (256, 128),
         gate_hidden_units: Sequence[int] = (),
+        gate_stabilize: Mapping | None = None,
     ):
         super().__init__()
         self.names = tuple(names)
+        self.stabilize = stabilize_of(gate_stabilize)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
-        self.gates = [Gate(num_experts, gate_hidden_units, name=f"{name}_gate", **mlp) for name in names]
+        self.gates = [
+            Gate(num_experts, gate_hidden_units, name=f"{name}_gate", stabilize=self.stabilize, **mlp)
+            for name in names
+        ]
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -99,6 +106,8 @@ class GatedExperts(keras.layers.Layer):
             [(stack, x) for stack in self.experts.stacks],
             training=training,
         )
+        if training and self.stabilize is not None and self.stabilize.penalises:
+            self.add_loss(self.stabilize.penalty(gates))
         return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))
 
     def shared_variables(self) -> list[keras.Variable]:
@@ -247,11 +256,5 @@ def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> kera
     if kind not in BOTTOMS:
         raise ValueError(f"bottom: type {kind!r} is unknown. Bottoms: {', '.join(BOTTOMS)}.")
     known = list(inspect.signature(BOTTOMS[kind].__init__).parameters)[3:]
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(
-                f"bottom {kind} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}."
-            )
+    check_names(f"bottom {kind}", options, known)
     return BOTTOMS[kind](names, mlp, **options)

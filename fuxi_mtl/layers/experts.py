@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
+from fuxi_mtl.layers.stabilizing import GateStabilize
 
 WIDTH_MULTIPLE = 32
 
@@ -46,6 +47,14 @@ class Experts(keras.layers.Layer):
 class Gate(keras.layers.Layer):
     """``g = softmax(W_g x)``, perhaps behind hidden layers; the softmax is float32.
 
+    Args:
+        num_experts: Number of experts.
+        units: Widths of hidden layers.
+        penalty: Regularizer of all kernels.
+        name: Whose gate it is.
+        stabilize: Temperature and noise of the logits; None has neither.
+        **mlp: Options of :class:`MLP`.
+
     Shapes:
         ``(batch, width)`` to ``(batch, experts)``, each row summing to 1.
     """
@@ -56,11 +65,15 @@ class Gate(keras.layers.Layer):
         units: Sequence[int] = (),
         penalty: float | str | None = None,
         name: str | None = None,
+        stabilize: GateStabilize | None = None,
         **mlp,
     ):
         super().__init__(name=name)
         self.stack = MLP(units, penalty=penalty, **mlp)
         self.logits = keras.layers.Dense(num_experts, kernel_regularizer=regularizer(penalty))
+        self.temperature = stabilize.temperature if stabilize else 1.0
+        deviation = stabilize.noise_std if stabilize else 0.0
+        self.noise = keras.layers.GaussianNoise(deviation, dtype="float32") if deviation else None
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -80,7 +93,12 @@ class Gate(keras.layers.Layer):
         """What follows the product of :attr:`first`."""
         if self.stack.hidden:
             x = self.logits(self.stack.rest(x, training))
-        return tf.nn.softmax(tf.cast(x, tf.float32))
+        x = tf.cast(x, tf.float32)
+        if self.noise is not None:
+            x = self.noise(x, training=training)
+        if self.temperature != 1:
+            x /= self.temperature
+        return tf.nn.softmax(x)
 
 
 def side_by_side(

@@ -1,0 +1,89 @@
+"""Nested options of a layer, such as ``gate_stabilize: {temperature: 1.2}``, read by a dataclass."""
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+Block = TypeVar("Block")
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+
+
+def read_block(kind: type[Block], block: Mapping | None, where: str) -> Block:
+    """The instance of a dataclass that a mapping describes.
+
+    Args:
+        kind: The dataclass; its fields are the keys, its annotations their types.
+        block: What was written; None is the same as an empty mapping.
+        where: The block's key, for errors.
+
+    Raises:
+        ValueError: An unknown key, or a value of another type.
+    """
+    if block is not None and not isinstance(block, Mapping):
+        raise ValueError(f"{where} expects a mapping, not {block!r}.")
+    given = dict(block or {})
+    hints = typing.get_type_hints(kind)
+    check_names(where, given, [field.name for field in fields(kind)])  # type: ignore[arg-type]
+    for key, value in given.items():
+        alternatives = typing.get_args(hints[key]) if _is_union(hints[key]) else (hints[key],)
+        if not any(_fits(value, each) for each in alternatives):
+            words = " or ".join(_words(each) for each in alternatives)
+            raise ValueError(f"{where}.{key} expects {words}, not {value!r}.")
+    return kind(**given)
+
+
+def check_names(where: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Every name is known.
+
+    Raises:
+        ValueError: With the nearest name and all of them.
+    """
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{where} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}.")
+
+
+def check_choice(where: str, value: str, choices: Sequence[str]) -> None:
+    """A text is one of some.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{where} is {value!r}.{hint} Choices: {', '.join(choices)}.")
+
+
+def check_range(where: str, value: float, least: float, most: float | None = None) -> None:
+    """A number is not too small, and not too large.
+
+    Raises:
+        ValueError: It is.
+    """
+    if value < least or (most is not None and value > most):
+        bounds = f"the least is {least:g}" if most is None else f"it lies from {least:g} to {most:g}"
+        raise ValueError(f"{where} is {value:g}; {bounds}.")
+
+
+def _is_union(hint: Any) -> bool:
+    return hint is not None and type(None) in typing.get_args(hint)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if typing.get_origin(expected) is not None:  # a list of one type
+        (element,) = typing.get_args(expected)
+        return isinstance(value, (list, tuple)) and all(_fits(each, element) for each in value)
+    if expected in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if expected is float else expected)
+
+
+def _words(expected: Any) -> str:
+    if typing.get_origin(expected) is not None:
+        return "a list of whole numbers"
+    return "null" if expected is type(None) else _WORDS[expected]
