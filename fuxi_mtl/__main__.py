@@ -1,4 +1,4 @@
-"""The command line: run, list, compare, predict and export."""
+"""The command line: run, list, compare, predict, export and simulate."""
 
 import argparse
 import importlib.util
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start(options: argparse.Namespace) -> None:
     """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it."""
-    if options.command is _compare:
+    if options.command in (_compare, _simulate):
         options.command(options)
         return
     from fuxi_mtl.config import check_stanzas
@@ -138,6 +138,26 @@ def _export(options: argparse.Namespace) -> None:
     export_model(model, encoder, Path(options.output))
 
 
+def _simulate(options: argparse.Namespace) -> None:
+    from fuxi_mtl import simulation
+
+    settings = simulation.read_settings(options.generator, options.preset, options.set)
+    folder = Path(options.output)
+    dataset_id = options.dataset_id or folder.resolve().name
+    config = Path(options.config) if options.config else None
+    if config:
+        simulation.check_config(config, dataset_id)
+    simulation.simulate(settings, folder)
+    dataset = simulation.dataset_stanza(settings, folder, dataset_id)
+    models = simulation.model_stanzas(settings, dataset_id)
+    if config:
+        simulation.write_config(config, dataset_id, dataset, models)
+        print(f"Train: python run_expid.py --config {config} --expid {' '.join(models)}")
+    else:
+        print(f"# dataset_config\n{simulation.as_yaml(dataset)}")
+        print(f"# model_config\n{simulation.as_yaml(models)}")
+
+
 def _folder_of_run(options: argparse.Namespace) -> Path:
     from fuxi_mtl.config import load_experiment
     from fuxi_mtl.experiment import folder_of
@@ -217,7 +237,20 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")
     _add_run(export)
     export.add_argument("--output", required=True, help="folder to write")
+    _add_simulate(commands)
     return parser
+
+
+def _add_simulate(commands) -> None:
+    doc = "Write data whose truth is known, and stanzas to train on them."
+    simulate = commands.add_parser("simulate", help=doc, description=doc)
+    simulate.set_defaults(command=_simulate)
+    simulate.add_argument("--output", required=True, help="folder to write")
+    simulate.add_argument("--generator", default="funnel", help="funnel (default) or regression")
+    simulate.add_argument("--preset", default="default", help="default or ali_ccp")
+    simulate.add_argument("--dataset_id", help="name of the stanza; the folder's unless said")
+    simulate.add_argument("--config", help="folder to write the stanzas into; printed unless said")
+    _add_set(simulate)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ LAYERS = [
     ["step_means", "imbalance"],
     ["model", "dataset", "evaluate", "compare"],
     ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],
-    ["train", "export", "predict", "listing"],
+    ["train", "export", "predict", "listing", "simulation"],
     ["experiment"],
     ["__main__"],
     ["run_expid"],
@@ -101,7 +101,7 @@ LIGHT = [
 ]
 
 
-@pytest.mark.parametrize("name", [*LIGHT, "report", "listing", "__main__"])
+@pytest.mark.parametrize("name", [*LIGHT, "report", "listing", "simulation", "__main__"])
 def test_a_light_module_does_not_load_tensorflow(name):
     waiting, seen = [name], set()
     while waiting:

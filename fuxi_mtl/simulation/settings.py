@@ -1,0 +1,171 @@
+"""What can be set about simulated data, how it is read, and what is refused before anything is drawn."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.options import option
+
+POSITIONS = 10  # exposures of a request
+LEAST_ROWS = 10 * POSITIONS
+
+
+@dataclass(frozen=True)
+class FunnelSettings:
+    """Settings of the click funnel; the equations are those of :mod:`fuxi_mtl.simulation.funnel`."""
+
+    rows: int = option(200_000, "Exposures in all, in order of time.")
+    valid_share: float = option(0.1, "Share of the rows for validation.")
+    test_share: float = option(0.2, "Share of the rows for testing, the latest ones.")
+    users: int = option(5_000, "Users; at least 50.")
+    items: int = option(1_000, "Items; at least 20.")
+    click_rate: float = option(0.1, "Clicks per exposure.")
+    cart_rate: float = option(0.2, "Carts per click.")
+    conversion_rate: float = option(0.1, "Conversions per click, as a log would show them.")
+    click_signal: float = option(1.0, "Standard deviation of the click's logit that features explain.")
+    conversion_signal: float = option(1.0, "The same of the conversion's logit.")
+    cart_effect: float = option(2.0, "What a cart adds to the logit of a conversion.")
+    selection: float = option(
+        0.0, "What one standard deviation of the conversion's score adds to the click's logit."
+    )
+    confounding: float = option(
+        0.0, "Weight of a hidden N(0, 1) factor of each exposure in both logits; negative: opposite signs."
+    )
+    task_correlation: float = option(0.0, "Correlation of the scores of click and conversion, -1 to 1.")
+    noise: float = option(0.0, "Share of decisions made at random, at the base rate; below 1.")
+    drift: float = option(0.0, "Angle, in radians, by which tastes have turned at the last row.")
+    seed: int = option(2026, "Seed of everything random.")
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """Settings of the two regressions; see :mod:`fuxi_mtl.simulation.regression`."""
+
+    rows: int = option(100_000, "Rows in all.")
+    valid_share: float = option(0.1, "Share of the rows for validation.")
+    test_share: float = option(0.2, "Share of the rows for testing.")
+    dimensions: int = option(100, "Numbers in a row; at least 2.")
+    task_correlation: float = option(0.5, "Cosine of the two tasks' weight vectors, -1 to 1.")
+    scale: float = option(1.0, "Length of the weight vectors.")
+    sinusoids: int = option(4, "Sinusoids in each label.")
+    noise: float = option(0.1, "Standard deviation of the labels' noise.")
+    seed: int = option(2026, "Seed of everything random.")
+
+
+Settings = FunnelSettings | RegressionSettings
+GENERATORS: dict[str, type[FunnelSettings] | type[RegressionSettings]] = {
+    "funnel": FunnelSettings,
+    "regression": RegressionSettings,
+}
+PRESETS: dict[str, dict[str, float]] = {
+    "default": {},
+    # The rates of Ali-CCP: 3.9 % clicks, 0.5 % of them converted, so 0.02 % joint positives.
+    "ali_ccp": {
+        "rows": 1_000_000,
+        "users": 100_000,
+        "items": 50_000,
+        "click_rate": 0.039,
+        "cart_rate": 0.05,
+        "conversion_rate": 0.005,
+        "task_correlation": 0.3,
+    },
+}
+_OPEN_SHARES = ("click_rate", "cart_rate", "conversion_rate")
+_LEAST = {"rows": LEAST_ROWS, "users": 50, "items": 20, "dimensions": 2, "sinusoids": 0, "seed": 0}
+
+
+def make_settings(
+    generator: str = "funnel", preset: str = "default", given: Mapping[str, float] | None = None
+) -> Settings:
+    """Settings of a generator: its defaults, then a preset, then what is given.
+
+    Raises:
+        ValueError: The generator, the preset or a setting is unknown, or a value is out of its range.
+    """
+    if generator not in GENERATORS:
+        raise ValueError(f"unknown generator {generator!r}{did_you_mean(generator, GENERATORS)}")
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}{did_you_mean(preset, PRESETS)}")
+    if generator != "funnel" and PRESETS[preset]:
+        raise ValueError(f"preset {preset!r} is one of the generator 'funnel', not of {generator!r}.")
+    kind = GENERATORS[generator]
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in given or {}:
+        if name not in known:
+            raise ValueError(
+                f"unknown setting {name!r} of the generator {generator!r}{did_you_mean(name, known)}"
+            )
+    settings = kind(**{**PRESETS[preset], **(given or {})})  # type: ignore[arg-type]
+    check(settings)
+    return settings
+
+
+def read_settings(generator: str, preset: str, assignments: Sequence[str]) -> Settings:
+    """Settings from ``key=value`` texts.
+
+    Raises:
+        ValueError: As :func:`make_settings`; a text is no assignment, or a value is no number.
+    """
+    types = {
+        field.name: field.type for field in dataclasses.fields(GENERATORS.get(generator, FunnelSettings))
+    }
+    given: dict[str, float] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: write key=value, such as rows=1000000.")
+        given[name] = _number(name, value, whole=types.get(name) in (int, "int"))
+    return make_settings(generator, preset, given)
+
+
+def _number(name: str, text: str, *, whole: bool) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"--set {name}={text}: {text!r} is no number.") from None
+    if whole and not number.is_integer():
+        raise ValueError(f"--set {name}={text}: {name} is a whole number.")
+    return int(number) if whole else number
+
+
+def check(settings: Settings) -> None:
+    """Refuses values that make no data.
+
+    Raises:
+        ValueError: With the setting, its value and its range.
+    """
+    values = dataclasses.asdict(settings)
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}: it must be a finite number.")
+        if value < _LEAST.get(name, -math.inf):
+            raise ValueError(f"{name} is {value}: it must be at least {_LEAST[name]}.")
+        if name in _OPEN_SHARES and not 0 < value < 1:
+            raise ValueError(f"{name} is {value:g}: it must lie between 0 and 1.")
+    if not -1 <= settings.task_correlation <= 1:
+        raise ValueError(f"task_correlation is {settings.task_correlation:g}: it must lie in [-1, 1].")
+    most = 1 if isinstance(settings, FunnelSettings) else math.inf
+    if not 0 <= settings.noise < most:
+        raise ValueError(f"noise is {settings.noise:g}: it must lie in [0, {most:g}).")
+    for name in ("click_signal", "conversion_signal", "scale"):
+        if values.get(name, 0) < 0:
+            raise ValueError(f"{name} is {values[name]:g}: it must not be negative.")
+    shares = (settings.valid_share, settings.test_share)
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise ValueError(
+            f"valid_share {shares[0]:g} and test_share {shares[1]:g} must not be negative and must leave "
+            "rows to train on."
+        )
+
+
+def split_rows(settings: Settings) -> dict[str, tuple[int, int]]:
+    """First row and the row behind the last of each split that has any, in whole requests."""
+    unit = POSITIONS if isinstance(settings, FunnelSettings) else 1
+    sizes = [
+        int(share * settings.rows) // unit * unit for share in (settings.valid_share, settings.test_share)
+    ]
+    borders = [0, settings.rows - sum(sizes), settings.rows - sizes[1], settings.rows]
+    found = zip(("train", "valid", "test"), borders[:-1], borders[1:], strict=True)
+    return {name: (start, stop) for name, start, stop in found if stop > start}
