@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuxi_mtl.evaluate import Scores, is_better, log_lines, monitor_value
+from fuxi_mtl.monitor import undefined_parts
 from fuxi_mtl.step_means import WATCHED
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Evaluation @epoch %d - batch %d:", math.ceil(record["epoch"]), record["step"])
         for line in log_lines(self.model.tasks, scores):
             logger.info("%s", line)
+        undefined = undefined_parts(self._monitor, scores.values)
+        if undefined and len(undefined) < len(scores.values):
+            reasons = "; ".join(f"{name}: {scores.undefined[name]}" for name in undefined)
+            logger.warning("The monitor is undefined, which is no improvement (%s).", reasons)
         if is_better(value, None if self.best is None else self.best["monitor"], self._direction):
             logger.info("Save best model: monitor(%s)=%.6f", self._direction, value)
             self._save_best()

@@ -1,11 +1,15 @@
 """The one number that early stopping and the best checkpoint watch: ``monitor`` and ``monitor_mode``."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
 
 from fuxi_mtl.metrics import ALIASES, METRICS, Metric, did_you_mean
 
 NAN = float("nan")
+PRIMARY = "auc_primary"
+FEW_POSITIVES = 100  # below, the AUC of a task moves by chance
 
 
 def monitor_value(monitor: str | Mapping[str, float], values: Mapping[str, float]) -> float:
@@ -19,6 +23,46 @@ def monitor_value(monitor: str | Mapping[str, float], values: Mapping[str, float
         ValueError: The evaluation has no value of that name.
     """
     return float(sum(weight * _value(name, values) for name, weight in _terms(monitor).items()))
+
+
+def undefined_parts(monitor: str | Mapping[str, float], values: Mapping[str, float]) -> list[str]:
+    """The parts of the watched number that have no value, as they are called in an evaluation."""
+    return [canonical_key(name) for name in _terms(monitor) if math.isnan(_value(name, values))]
+
+
+def primary_terms(
+    tasks: Collection[str], coefficients: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """``monitor: auc_primary`` as weights by metric.
+
+    ``1.0 ctcvr_AUC + 0.2 ctr_AUC + 0.2 cvr_AUC`` where there is a task ctcvr, so it lies between 0 and 1.4;
+    the mean of ``ctr_AUC`` and ``cvr_AUC`` where there is none; or the coefficients that are given.
+
+    Raises:
+        ValueError: A task is missing.
+    """
+    if coefficients is None:
+        coefficients = (
+            {"ctcvr": 1.0, "ctr": 0.2, "cvr": 0.2} if "ctcvr" in tasks else {"ctr": 0.5, "cvr": 0.5}
+        )
+    for task in coefficients:
+        if task not in tasks:
+            raise ValueError(
+                f"auc_primary names the task {task!r}{did_you_mean(task, tasks)} "
+                f"Give coefficients by task, such as auc_primary: {{{next(iter(tasks))}: 1.0}}."
+            )
+    return {f"{task}_AUC": coefficient for task, coefficient in coefficients.items()}
+
+
+def few_positives(monitor: str | Mapping[str, float], labels: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The number of positives behind each watched ``{task}_AUC`` that rests on fewer than a hundred.
+
+    Args:
+        monitor: As in :func:`monitor_value`.
+        labels: ``(rows,)`` labels by task.
+    """
+    counts = {f"{task}_AUC": int(np.sum(y == 1)) for task, y in labels.items()}
+    return {name: counts[name] for name in _terms(monitor) if counts.get(name, FEW_POSITIVES) < FEW_POSITIVES}
 
 
 def _value(name: str, values: Mapping[str, float]) -> float:

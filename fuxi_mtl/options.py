@@ -190,7 +190,12 @@ class TrainingOptions:
     shuffle: bool = option(True, "Shuffle the rows at each epoch.")
     seed: int = option(2026, "Seed of everything random.")
     monitor: str | dict[str, float] = option(
-        "AUC", "Metric to watch: AUC, click_AUC, logloss, or weights such as {AUC: 2, logloss: -1}."
+        "AUC", "Metric to watch: AUC, click_AUC, weights such as {AUC: 2, logloss: -1}, or auc_primary."
+    )
+    auc_primary: dict[str, float] | None = option(
+        None,
+        "Coefficients of monitor: auc_primary, by task: 1 of ctcvr and 0.2 of ctr and cvr unless said; "
+        "without a task ctcvr the mean of ctr and cvr.",
     )
     monitor_mode: str | None = option(
         None, "Whether larger is better; known for a plain metric.", ("max", "min")

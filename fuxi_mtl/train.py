@@ -20,6 +20,7 @@ from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batch
 from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
 from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.monitor import few_positives
 from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
 from fuxi_mtl.weighting import make_weighting
@@ -203,6 +204,9 @@ def _evaluation(
 ) -> Evaluation:
     options = experiment.training
     keys = metric_keys(experiment.tasks, experiment.evaluation)
+    if dataset.valid is not None:
+        for name, count in few_positives(options.monitor, dataset.valid.labels(experiment.tasks)).items():
+            logger.warning("monitor: %s rests on %d positives; small differences are chance.", name, count)
 
     def scores() -> Scores:
         if dataset.valid is None:

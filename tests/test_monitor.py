@@ -2,9 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from fuxi_mtl.monitor import is_better, metric_of_key, monitor_direction, monitor_value
+from fuxi_mtl.monitor import (
+    few_positives,
+    is_better,
+    metric_of_key,
+    monitor_direction,
+    monitor_value,
+    primary_terms,
+    undefined_parts,
+)
 
 VALUES = {"click_AUC": 0.7, "like_AUC": 0.6, "AUC": 0.65, "click_logloss": 0.2, "logloss": 0.2}
 KEYS = tuple(VALUES)
@@ -79,3 +88,48 @@ def test_c5_a_monitor_with_one_undefined_part_is_nan():
     values = {**VALUES, "like_AUC": None, "AUC": float("nan")}
     assert math.isnan(monitor_value("AUC", values))
     assert math.isnan(monitor_value({"click_AUC": 1, "like_AUC": 1}, values))
+
+
+# ---- auc_primary --------------------------------------------------------------------------------
+
+
+def test_auc_primary_leans_on_the_joint_task_where_there_is_one():
+    terms = primary_terms(("ctr", "cvr", "ctcvr"))
+    assert terms == {"ctcvr_AUC": 1.0, "ctr_AUC": 0.2, "cvr_AUC": 0.2}
+    values = {"ctr_AUC": 0.7, "cvr_AUC": 0.6, "ctcvr_AUC": 0.8}
+    assert monitor_value(terms, values) == pytest.approx(0.8 + 0.14 + 0.12)
+    assert monitor_value(terms, dict.fromkeys(values, 1.0)) == pytest.approx(1.4)
+    assert monitor_direction(terms, keys=tuple(values)) == "max"
+
+
+def test_auc_primary_is_the_mean_of_two_without_a_joint_task():
+    values = {"ctr_AUC": 0.7, "cvr_AUC": 0.6}
+    assert monitor_value(primary_terms(("ctr", "cvr")), values) == pytest.approx(0.65)
+
+
+def test_coefficients_of_auc_primary_may_be_given():
+    assert primary_terms(("click", "buy"), {"buy": 2, "click": 0.5}) == {"buy_AUC": 2, "click_AUC": 0.5}
+    with pytest.raises(ValueError, match="auc_primary names the task 'ctr'. Known: click, buy. Give coeff"):
+        primary_terms(("click", "buy"))
+    with pytest.raises(ValueError, match="Did you mean 'buy'"):
+        primary_terms(("click", "buy"), {"buyy": 1})
+
+
+def test_one_undefined_part_makes_the_sum_undefined_and_never_an_improvement():
+    terms = primary_terms(("ctr", "cvr", "ctcvr"))
+    values = {"ctr_AUC": 0.7, "cvr_AUC": math.nan, "ctcvr_AUC": 0.8}
+    assert math.isnan(monitor_value(terms, values))
+    assert undefined_parts(terms, values) == ["cvr_AUC"]
+    assert undefined_parts("ctr_AUC", values) == []
+    assert not is_better(monitor_value(terms, values), None, "max")
+
+
+def test_a_watched_auc_that_rests_on_few_positives_is_named():
+    labels = {
+        "ctr": np.repeat([1.0, 0.0], 100),
+        "cvr": np.repeat([1.0, 0.0, np.nan], [99, 1, 100]),
+        "like": np.zeros(200),
+    }
+    assert few_positives({"ctr_AUC": 1, "cvr_AUC": 0.2}, labels) == {"cvr_AUC": 99}
+    assert few_positives("AUC", labels) == {}
+    assert few_positives({"like_logloss": -1, "like_AUC": 1}, labels) == {"like_AUC": 0}

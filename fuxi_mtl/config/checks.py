@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fuxi_mtl.config.places import ConfigError
@@ -9,6 +10,7 @@ from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.metrics import find_metric
+from fuxi_mtl.monitor import PRIMARY, primary_terms
 from fuxi_mtl.options import DatasetOptions, EvaluationOptions, TrainingOptions, WeightingOptions
 from fuxi_mtl.tasks import Task
 
@@ -161,6 +163,25 @@ def check_groups(
             f"group_id {group!r} is {isa}, not a meta column.{did_you_mean(group, meta)} Add "
             f"{{name: {group}, type: meta}} to feature_cols. Meta columns: {', '.join(meta) or 'none'}.",
         )
+
+
+def checked_monitor(settings: Settings, training: TrainingOptions, tasks: Sequence[Task]) -> TrainingOptions:
+    """``monitor: auc_primary`` spelled out as weights by metric.
+
+    Raises:
+        ConfigError: It names a task that is not there, or has coefficients but is not watched.
+    """
+    given = training.auc_primary
+    if training.monitor != PRIMARY:
+        stated = settings.layer("auc_primary")
+        if given is not None and stated > Layer.BASE and stated >= settings.layer("monitor"):
+            raise settings.error("auc_primary", "auc_primary has an effect only with monitor: auc_primary.")
+        return replace(training, auc_primary=None)
+    try:
+        terms = primary_terms([task.name for task in tasks], given)
+    except ValueError as error:
+        raise settings.error("auc_primary" if given is not None else "monitor", str(error)) from error
+    return replace(training, monitor=terms, auc_primary=None)
 
 
 def checked_mode(

@@ -153,6 +153,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
+    training = checks.checked_monitor(settings, training, tasks)
     mode = checks.checked_mode(settings, training, evaluation, tasks)
     unused = checks.foreign_options(weighting)
     plain = WeightingOptions()

@@ -193,6 +193,22 @@ MISTAKES = [
         "pos_weight_clip_schedule is for 'cvr', which has no binary loss of its own. Did you mean 'ctcvr'? "
         f"{ONE_OF}",
     ),
+    ("auc_primary: {ctr: 1}", "auc_primary has an effect only with monitor: auc_primary."),
+    (
+        "monitor: auc_primary\nauc_primary: {like: 1}",
+        "auc_primary names the task 'like'. Known: ctr, cvr, ctcvr. Give coefficients by task, such as "
+        "auc_primary: {ctr: 1.0}.",
+    ),
+    (
+        "monitor: auc_primary\ntasks: {click: click, ctcvr: click & conversion}",
+        "auc_primary names the task 'ctr'. Did you mean 'ctcvr'? Known: click, ctcvr. Give coefficients by "
+        "task, such as auc_primary: {click: 1.0}.",
+    ),
+    (
+        "monitor: auc_primary\nmetrics: [logloss]",
+        "monitor names the unknown metric 'ctcvr_AUC'. Known: ctr_logloss, cvr_logloss, ctcvr_logloss, "
+        "logloss.",
+    ),
     (
         "loss: {eps: 1.e-6}",
         "loss.eps: losses are computed on logits: nothing is cut off, so there is no eps. Leave it out.",
@@ -222,6 +238,19 @@ def test_a_mistake_has_its_own_message(load, stanza, message):
 @pytest.fixture(autouse=True)
 def _folder(write):
     write()
+
+
+def test_auc_primary_is_spelled_out_as_weights_of_metrics(load, tmp_path):
+    experiment = load("monitor: auc_primary")
+    assert experiment.training.monitor == {"ctcvr_AUC": 1.0, "ctr_AUC": 0.2, "cvr_AUC": 0.2}
+    stored = tmp_path / "config.yaml"
+    stored.write_text(yaml.safe_dump(experiment.resolved(), sort_keys=False))
+    assert load_resolved(stored, "Test") == experiment
+    given = load("monitor: auc_primary\nauc_primary: {ctcvr: 1, ctr: 0.5}").training
+    assert given.monitor == {"ctcvr_AUC": 1, "ctr_AUC": 0.5}
+    assert load("monitor: AUC", base="auc_primary: {ctr: 1}").training.monitor == "AUC"
+    changed = load("monitor: auc_primary\nauc_primary: {ctr: 1}", "monitor=ctr_AUC").training
+    assert changed.monitor == "ctr_AUC"
 
 
 def test_a_key_in_a_block_and_beside_it_is_given_twice(load):

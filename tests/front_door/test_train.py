@@ -60,6 +60,15 @@ def test_C3_a_task_with_a_single_class_does_not_spoil_the_monitor_of_another(tmp
     assert "[Task: buy][Metrics] AUC: nan (all" in run.out
 
 
+def test_an_undefined_part_of_auc_primary_is_no_improvement(tmp_path):
+    never_bought = write_csv(tmp_path / "valid.csv", 160, 1, buy=np.zeros(160, int))
+    settings = ("monitor=auc_primary", f"valid_data={never_bought}", "epochs=1")
+    run = train(tmp_path / "runs", *settings, expid="ToyFunnel")
+    assert "monitor: ctcvr_AUC rests on 0 positives; small differences are chance." in run.out
+    assert "The monitor is undefined, which is no improvement (ctcvr_AUC: all 160 labels are 0;" in run.out
+    assert run.read("metrics.json")["best_step"] is None
+
+
 def test_without_validation_rows_the_last_weights_are_kept(tmp_path):
     marked = write_csv(tmp_path / "all.csv", 320, 0, part=["train"] * 200 + ["test"] * 120)
     run = train(
