@@ -183,6 +183,8 @@ def _save_results(
     scores: Mapping[str, Scores],
 ) -> None:
     run.write_json("history.json", {"evaluations": training.history})
+    if training.diagnostics:
+        run.write_json("diagnostics.json", training.diagnostics, indent=None)
     run.write_json(
         "metrics.json",
         {

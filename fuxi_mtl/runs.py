@@ -3,6 +3,7 @@
 ``{model_root}/{dataset_id}/{expid}/seed_{seed}/`` holds::
 
     config.yaml  environment.json  history.json  metrics.json  test_scores.npz
+    diagnostics.json (if the stanza asks for them)
     features/ (what the inputs mean)  checkpoint/ (the best weights)  saved_model/
 
 with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
@@ -62,9 +63,9 @@ class Run:
         """The exported model."""
         return self.folder / "saved_model"
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Writes a file of the run; NaN becomes null."""
-        write_text(self.folder / name, json.dumps(_plain(content), indent=2) + "\n")
+    def write_json(self, name: str, content: Any, indent: int | None = 2) -> None:
+        """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
+        write_text(self.folder / name, json.dumps(_plain(content), indent=indent) + "\n")
 
     def write_config(self, stanza: Mapping) -> None:
         """Writes what the run was configured with, resolved."""

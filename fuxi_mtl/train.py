@@ -16,7 +16,15 @@ import tensorflow as tf
 from fuxi_mtl import checkpoint
 from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar
 from fuxi_mtl.config import Experiment
-from fuxi_mtl.dataset import Dataset, Split, batches_per_epoch, evaluation_batches, training_batches
+from fuxi_mtl.dataset import (
+    Dataset,
+    Split,
+    batches_per_epoch,
+    evaluation_batches,
+    random_batch,
+    training_batches,
+)
+from fuxi_mtl.diagnostics import Diagnostics
 from fuxi_mtl.evaluate import Scores, evaluate, metric_keys, monitor_direction
 from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.model import MultiTaskModel
@@ -42,6 +50,7 @@ class Training:
         best_epoch: The same in epochs.
         seconds: Time spent in training steps, evaluations not counted.
         rows_per_second: Rows a second of that time.
+        diagnostics: What :class:`Diagnostics` measured; empty if nothing was asked for.
     """
 
     history: list[dict[str, Any]]
@@ -49,6 +58,7 @@ class Training:
     best_epoch: float | None
     seconds: float
     rows_per_second: float
+    diagnostics: dict[str, Any]
 
 
 def compile_model(model: MultiTaskModel, experiment: Experiment, steps_per_execution: int = 1) -> None:
@@ -95,7 +105,9 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     model.prepare(dataset.train.labels(experiment.tasks), batches)
     compile_model(model, experiment, plan.steps_per_execution)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
+    diagnostics = _diagnostics(dataset.train, experiment, plan)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
+    callbacks.append(diagnostics)
     try:
         with _enough_memory("batch_size", plan.batch_size):
             model.fit(
@@ -127,6 +139,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         None if evaluation.best is None else evaluation.best["epoch"],
         evaluation.seconds_training,
         rows / evaluation.seconds_training,
+        diagnostics.content(),
     )
 
 
@@ -221,6 +234,17 @@ def _evaluation(
         monitor_direction(options.monitor, options.monitor_mode, keys),
         steps=plan.steps,
         steps_per_epoch=plan.steps_per_epoch,
+        total_steps=plan.steps_per_epoch * plan.epochs,
+    )
+
+
+def _diagnostics(split: Split, experiment: Experiment, plan: _Plan) -> Diagnostics:
+    key = (experiment.training.seed, 2**31)  # no pass over the data has this number
+
+    return Diagnostics(
+        experiment.diagnostics,
+        lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number)),
+        steps=plan.steps,
         total_steps=plan.steps_per_epoch * plan.epochs,
     )
 

@@ -13,7 +13,7 @@ LAYERS = [
     ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor", "imbalance_options"],
     ["step_means", "imbalance"],
     ["model", "dataset", "evaluate", "compare"],
-    ["config", "checkpoint", "callbacks", "serving", "report", "model_zoo"],
+    ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],
     ["train", "export", "predict", "listing", "simulation"],
     ["experiment"],
     ["__main__"],

@@ -15,6 +15,7 @@ from fuxi_mtl.metrics import did_you_mean
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
 SCORES_FILE = "test_scores.npz"
+DIAGNOSTICS_FILE = "diagnostics.json"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class StoredRun:
         if not path.is_file():
             return []
         return list(_read_json(path, "evaluations")["evaluations"])
+
+    @cached_property
+    def diagnostics(self) -> dict[str, Any]:
+        """What was measured beside training: ``gradients`` and ``gates``, where the run asked for them."""
+        path = self.folder / DIAGNOSTICS_FILE
+        return _read_json(path) if path.is_file() else {}
 
     def read_test_scores(self) -> dict[str, np.ndarray]:
         """``{task}_pred``, ``{task}_label`` and perhaps ``group`` in test row order; empty if not saved."""

@@ -11,7 +11,13 @@ from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.monitor import PRIMARY, primary_terms
-from fuxi_mtl.options import DatasetOptions, EvaluationOptions, TrainingOptions, WeightingOptions
+from fuxi_mtl.options import (
+    DatasetOptions,
+    DiagnosticsOptions,
+    EvaluationOptions,
+    TrainingOptions,
+    WeightingOptions,
+)
 from fuxi_mtl.tasks import Task
 
 WEIGHTINGS = ("EQ", "UW", "GN")
@@ -23,6 +29,10 @@ _LEAST = {  # the smallest sensible value of each number
     "eval_batch_size": 1,
     "eval_steps": 1,
     "gradnorm_alpha": 0,
+    "grad_diag_every": 1,
+    "grad_diag_min": 0,
+    "grad_diag_min_tasks": 2,
+    "grad_diag_target": 1,
     "gradnorm_init_batches": 1,
     "max_gradient_norm": 0,
     "min_categr_count": 1,
@@ -122,6 +132,17 @@ def _check_foreign_options(settings: Settings, weighting: WeightingOptions) -> N
             key,
             f"{key} has an effect only with loss_weight: {owner}, "
             f"but loss_weight is {show(weighting.loss_weight)}.",
+        )
+
+
+def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objectives: Sequence[str]) -> None:
+    """Some variable may be shared by as many objectives as ``grad_diag_min_tasks`` asks for."""
+    least, most = diagnostics.grad_diag_min_tasks, max(2, len(objectives))
+    if diagnostics.grad_diag_enabled and least > most:
+        raise settings.error(
+            "grad_diag_min_tasks",
+            f"grad_diag_min_tasks is {least}, but the objectives are {len(objectives)}: "
+            f"{', '.join(objectives)}. Use {'2' if most == 2 else f'2 to {most}'}.",
         )
 
 

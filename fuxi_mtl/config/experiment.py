@@ -16,6 +16,7 @@ from fuxi_mtl.config.yaml_reading import read_mapping
 from fuxi_mtl.imbalance_options import CVR_AUX, ImbalanceOptions
 from fuxi_mtl.options import (
     DatasetOptions,
+    DiagnosticsOptions,
     EvaluationOptions,
     ExperimentOptions,
     FeatureOptions,
@@ -38,6 +39,7 @@ class Experiment:
         optimizer: How variables move.
         training: How long to train, and on what to stop.
         evaluation: What is measured.
+        diagnostics: What is measured of the training itself.
         imbalance: What is done about rare positives.
         dataset: The dataset, with the columns that this experiment uses.
         model_options: The model's options, defaults included.
@@ -51,6 +53,7 @@ class Experiment:
     optimizer: OptimizerOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
+    diagnostics: DiagnosticsOptions
     imbalance: ImbalanceOptions
     dataset: DatasetOptions
     model_options: dict[str, Any]
@@ -71,7 +74,7 @@ class Experiment:
         """
         sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
         flat: dict[str, Any] = {}
-        for section in (*sections, self.imbalance):
+        for section in (*sections, self.diagnostics, self.imbalance):
             flat.update(as_yaml(asdict(section, dict_factory=_as_spelled)))
         for key in checks.foreign_options(self.weighting):
             del flat[key]
@@ -145,11 +148,14 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
     routed = route(settings)
-    options, weighting, optimizer, training, evaluation, imbalance, dataset = _checked_sections(settings)
+    sections = _checked_sections(settings)
+    options, weighting, optimizer, training, evaluation, diagnostics, imbalance, dataset = sections
     tasks = plan(settings, options, dataset.label_col, routed.model)
     imbalance = checked_imbalance(settings, imbalance, tasks, routed.model.supervised_tasks(tasks))
     added = (CVR_AUX,) if imbalance.lambda_cvr_aux else ()
-    checks.check_weighting(settings, weighting, (*routed.model.objective_names(tasks), *added), tasks)
+    objectives = (*routed.model.objective_names(tasks), *added)
+    checks.check_weighting(settings, weighting, objectives, tasks)
+    checks.check_diagnostics(settings, diagnostics, objectives)
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
@@ -165,6 +171,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
         optimizer=optimizer,
         training=replace(training, monitor_mode=mode),
         evaluation=evaluation,
+        diagnostics=diagnostics,
         imbalance=imbalance,
         dataset=dataset,
         model_options=routed.model_options,

@@ -20,6 +20,7 @@ _TITLES = {
     "OptimizerOptions": "optimizer",
     "TrainingOptions": "training",
     "EvaluationOptions": "evaluation",
+    "DiagnosticsOptions": "diagnostics",
     "ImbalanceOptions": "imbalance",
     "DatasetOptions": "dataset",
 }

@@ -13,7 +13,12 @@ from fuxi_mtl.dataset.loading import load_dataset
 from fuxi_mtl.dataset.splits import Dataset, Split
 
 if TYPE_CHECKING:
-    from fuxi_mtl.dataset.batches import batches_per_epoch, evaluation_batches, training_batches
+    from fuxi_mtl.dataset.batches import (
+        batches_per_epoch,
+        evaluation_batches,
+        random_batch,
+        training_batches,
+    )
 
 __all__ = [
     "Column",
@@ -24,6 +29,7 @@ __all__ = [
     "batches_per_epoch",
     "evaluation_batches",
     "load_dataset",
+    "random_batch",
     "stand_in",
     "training_batches",
 ]
@@ -31,7 +37,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Batches need TensorFlow, which takes seconds to import; encoding does not.
-    if name in ("batches_per_epoch", "evaluation_batches", "training_batches"):
+    if name in ("batches_per_epoch", "evaluation_batches", "random_batch", "training_batches"):
         from fuxi_mtl.dataset import batches
 
         return getattr(batches, name)

@@ -63,6 +63,22 @@ def training_batches(
     return _dataset(batch, count, (_inputs(split), {task.name: vector for task in tasks}, vector))
 
 
+def random_batch(split: Split, tasks: Sequence[Task], size: int, key: Sequence[int]) -> tuple:
+    """One batch as :func:`training_batches` gives it, of rows that `key` chooses, outside of any pass.
+
+    Args:
+        split: The rows.
+        tasks: Whose labels to give.
+        size: Rows, each at most once; all of them if there are fewer.
+        key: Seed of the choice, and nothing else's.
+    """
+    rng = np.random.default_rng(list(key))
+    rows = np.sort(rng.choice(split.rows, min(size, split.rows), replace=False, shuffle=False))
+    weights = np.ones(len(rows), np.float32) if split.sample_weight is None else split.sample_weight[rows]
+    labels = labels_of(split.events[rows], split.event_names, tasks)
+    return {"ids": split.ids[rows], "numeric": split.numeric[rows]}, labels, weights
+
+
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """The inputs of a split in their order, as batches ``{"ids", "numeric"}``."""
 

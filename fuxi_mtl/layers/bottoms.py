@@ -130,18 +130,23 @@ class ExtractionLevel(keras.layers.Layer):
         units: Sequence[int],
         gate_units: Sequence[int],
         last: bool,
+        name: str | None = None,
     ):
-        super().__init__()
+        super().__init__(name=name)
         self.names = tuple(names)
         self.specific = [
             Experts(num_specific, units, name=f"{n}_experts", **mlp) for n in names if num_specific
         ]
         self.shared = Experts(num_shared, units, **mlp) if num_shared else None
-        self.gates = [
-            Gate(num_specific + num_shared, gate_units, name=f"{name}_gate", **mlp) for name in names
-        ]
-        everyone = num_specific * len(names) + num_shared
-        self.shared_gate = None if last or not num_shared else Gate(everyone, gate_units, **mlp)
+        own = [[f"{name}_{i}" for i in range(num_specific)] for name in names]
+        common = [f"shared_{i}" for i in range(num_shared)]
+
+        def gate(name: str, experts: Sequence[str]) -> Gate:
+            return Gate(len(experts), gate_units, name=f"{name}_gate", experts=experts, **mlp)
+
+        self.gates = [gate(name, [*private, *common]) for name, private in zip(names, own, strict=True)]
+        everyone = [*itertools.chain(*own), *common]
+        self.shared_gate = None if last or not num_shared else gate("shared", everyone)
 
     def build(self, input_shape):
         """Creates the layers; a level has one input width for all of its streams."""
@@ -215,6 +220,7 @@ class ExtractionLevels(keras.layers.Layer):
                 expert_hidden_units,
                 gate_hidden_units,
                 last=level == num_layers - 1,
+                name=f"level_{level + 1}",
             )
             for level in range(num_layers)
         ]

@@ -1,7 +1,9 @@
 """Experts and the gates that mix them (Ma et al., KDD 2018, equations 6 and 7)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import keras
 import tensorflow as tf
@@ -11,6 +13,7 @@ from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.layers.stabilizing import GateStabilize
 
 WIDTH_MULTIPLE = 32
+_RECORD: ContextVar["list[tuple[Gate, tf.Tensor]] | None"] = ContextVar("gates", default=None)
 
 
 class Experts(keras.layers.Layer):
@@ -53,6 +56,8 @@ class Gate(keras.layers.Layer):
         penalty: Regularizer of all kernels.
         name: Whose gate it is.
         stabilize: Temperature and noise of the logits; None has neither.
+        experts: What the experts are called, for diagnostics; gates of one layer that call two experts the
+            same mean the same expert.
         **mlp: Options of :class:`MLP`.
 
     Shapes:
@@ -66,9 +71,11 @@ class Gate(keras.layers.Layer):
         penalty: float | str | None = None,
         name: str | None = None,
         stabilize: GateStabilize | None = None,
+        experts: Sequence[str] = (),
         **mlp,
     ):
         super().__init__(name=name)
+        self.experts = tuple(experts) or tuple(f"expert_{i}" for i in range(num_experts))
         self.stack = MLP(units, penalty=penalty, **mlp)
         self.logits = keras.layers.Dense(num_experts, kernel_regularizer=regularizer(penalty))
         self.temperature = stabilize.temperature if stabilize else 1.0
@@ -98,7 +105,22 @@ class Gate(keras.layers.Layer):
             x = self.noise(x, training=training)
         if self.temperature != 1:
             x /= self.temperature
-        return tf.nn.softmax(x)
+        shares = tf.nn.softmax(x)
+        record = _RECORD.get()
+        if record is not None:
+            record.append((self, shares))
+        return shares
+
+
+@contextmanager
+def recorded_gates() -> Iterator[list[tuple[Gate, tf.Tensor]]]:
+    """The gates that are called inside the block, in order, each with its ``(batch, experts)`` shares."""
+    record: list[tuple[Gate, tf.Tensor]] = []
+    token = _RECORD.set(record)
+    try:
+        yield record
+    finally:
+        _RECORD.reset(token)
 
 
 def side_by_side(

@@ -6,7 +6,7 @@ from html import escape
 
 from fuxi_mtl.compare import Row, Table
 from fuxi_mtl.metrics import METRICS
-from fuxi_mtl.report import cells, plots
+from fuxi_mtl.report import cells, diagnostics, plots
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2126; --soft: #5c6570;
@@ -41,6 +41,7 @@ tbody tr:hover > td.best { background: var(--best); }
 .worse { color: var(--bad); } .sure { font-weight: 650; }
 .plot { padding: 12px 14px; } .plot svg { max-width: 100%; height: auto; display: block; }
 @media (max-width: 900px) { .plot { overflow-x: auto; } .plot svg { max-width: none; } }
+.maps { display: flex; flex-wrap: wrap; gap: 10px 30px; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 10px 16px 0; font-size: 13.5px; }
 .key svg { vertical-align: middle; margin-right: 6px; }
 footer { margin-top: 44px; color: var(--soft); font-size: 13px; }
@@ -94,13 +95,14 @@ def _section(table: Table) -> str:
         parts.append(f"<h3>Difference to {escape(table.baseline or '')}</h3>{_differences_table(table)}")
     parts.append(f"<h3>{'Transfer and cost' if table.has_transfer else 'Cost'}</h3>{_cost_table(table)}")
     legend = "".join(f"<li>{escape(line)}</li>" for line in cells.legend(table))
-    return "".join([*parts, f'<ul class="legend">{legend}</ul>', _plots(table)])
+    plots_ = [_plots(table), _diagnostics(table)]
+    return "".join([*parts, f'<ul class="legend">{legend}</ul>', *plots_])
 
 
 def _metrics_table(table: Table) -> str:
     rows = []
     for row in table.rows:
-        values = [_name(row), _cell(str(len(row.seeds)), len(row.seeds))]
+        values = [_name(row.expid), _cell(str(len(row.seeds)), len(row.seeds))]
         rows.append([*values, *(_metric(table, row, column) for column in table.columns)])
     heads = [_head("expid", "ascending"), _head("seeds"), *(_metric_head(c) for c in table.columns)]
     return _grid(heads, rows, _tasks_row(table, 2))
@@ -108,7 +110,7 @@ def _metrics_table(table: Table) -> str:
 
 def _differences_table(table: Table) -> str:
     rows = [
-        [_name(row), *(_difference(row, column) for column in table.columns)]
+        [_name(row.expid), *(_difference(row, column) for column in table.columns)]
         for row in table.rows
         if row.differences
     ]
@@ -124,7 +126,7 @@ def _cost_table(table: Table) -> str:
     heads += [_head("parameters", "ascending"), _head("train seconds", "ascending"), _head("rows/s")]
     rows = []
     for row in table.rows:
-        values = [_name(row), _cell(escape(row.model), row.model)]
+        values = [_name(row.expid), _cell(escape(row.model), row.model)]
         if table.has_transfer:
             changes = [row.transfer.delta_m, *(row.transfer.by_task.get(task, math.nan) for task in tasks)]
             values += [_change(change, row.transfer.reason) for change in changes]
@@ -164,8 +166,8 @@ def _head(text: str, first: str = "descending", label: str = "") -> str:
     return f'<th scope="col" data-first="{first}"{hint}><button type="button">{escape(text)}</button></th>'
 
 
-def _name(row: Row) -> str:
-    return f'<th scope="row" data-value="{escape(row.expid)}">{escape(row.expid)}</th>'
+def _name(expid: str) -> str:
+    return f'<th scope="row" data-value="{escape(expid)}">{escape(expid)}</th>'
 
 
 def _cell(shown: str, value: float | str | None, kind: str = "", hint: str = "") -> str:
@@ -217,6 +219,30 @@ def _plots(table: Table) -> str:
     ]:
         keys = plots.names_over_steps(table.runs, kind) if names is None else names
         parts.append((heading, plots.over_steps(table.runs, kind, keys, expids), _key(expids)))
+    return _cards(parts)
+
+
+def _diagnostics(table: Table) -> str:
+    """What was measured beside training; empty if no run measured anything."""
+    expids = [row.expid for row in table.rows]
+    heads = [_head(name, "ascending") for name in diagnostics.TEXTS]
+    heads += [_head(name, label=number.hint) for name, number in diagnostics.NUMBERS.items()]
+    rows = []
+    for (expid, *texts), numbers in diagnostics.conflict_lines(table.runs):
+        values = [_name(expid), *(_cell(escape(text), text) for text in texts)]
+        styles = [number.style for number in diagnostics.NUMBERS.values()]
+        rows.append([*values, *(_cell(_styled(v, s), v) for v, s in zip(numbers, styles, strict=True))])
+    grid = f"<h3>{diagnostics.TITLE}</h3>{_grid(heads, rows, '')}" if rows else ""
+    drawn = diagnostics.drawn(table.runs, expids)
+    return grid + _cards([(heading, svg, _key(expids) if keyed else "") for heading, svg, keyed in drawn])
+
+
+def _styled(value: float, style: str) -> str:
+    return cells.NOTHING if math.isnan(value) else format(value, style)
+
+
+def _cards(parts: Sequence[tuple[str, str, str]]) -> str:
+    """Plots under their headings, each with its key; those that are empty are left out."""
     return "".join(
         f'<h3>{heading}</h3><div class="card">{key}<div class="plot">{svg}</div></div>'
         for heading, svg, key in parts

@@ -18,7 +18,7 @@ _INK, _GRID = "#010203", "#040506"
 # Okabe and Ito's palette without black and yellow: told apart by colour-blind readers on light and dark.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8a8d94")
 _STYLES = ("-", "--", ":", "-.")
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -48,9 +48,9 @@ def style_of(place: int) -> tuple[str, str]:
 
 def metrics_by_experiment(table: Table) -> str:
     """One panel a metric: a point for each seed, a bar at the mean."""
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         height = 0.65 + 0.3 * len(table.rows)
-        figure, panels = _panels(len(table.columns), height, share_y=True)
+        figure, panels = panels_of(len(table.columns), height, share_y=True)
         for column, axes in zip(table.columns, panels, strict=True):
             for place, row in enumerate(table.rows):
                 values = list(row.cells[column].by_seed.values())
@@ -65,7 +65,7 @@ def metrics_by_experiment(table: Table) -> str:
             axes.set_title(column)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, min_n_ticks=3))
             axes.grid(axis="y", visible=False)
-        return _svg(figure, f"seeds {table.dataset_id}")
+        return as_svg(figure, f"seeds {table.dataset_id}")
 
 
 def over_steps(runs: Sequence[StoredRun], kind: str, names: Sequence[str], expids: Sequence[str]) -> str:
@@ -80,13 +80,13 @@ def over_steps(runs: Sequence[StoredRun], kind: str, names: Sequence[str], expid
     Returns:
         SVG; empty if no run has any of it.
     """
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         curves = {name: [(run, *_curve(run, kind, name)) for run in runs] for name in names}
         drawn = {name: [c for c in of_name if len(c[1])] for name, of_name in curves.items()}
         drawn = {name: of_name for name, of_name in drawn.items() if of_name}
         if not drawn:
             return ""
-        figure, panels = _panels(len(drawn), 2.3)
+        figure, panels = panels_of(len(drawn), 2.3)
         for (name, of_name), axes in zip(drawn.items(), panels, strict=True):
             for run, steps, values in of_name:
                 colour, line = style_of(expids.index(run.expid))
@@ -100,7 +100,7 @@ def over_steps(runs: Sequence[StoredRun], kind: str, names: Sequence[str], expid
             axes.set_title(name)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
             axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
-        return _svg(figure, f"{kind} {runs[0].dataset_id}")
+        return as_svg(figure, f"{kind} {runs[0].dataset_id}")
 
 
 def names_over_steps(runs: Sequence[StoredRun], kind: str) -> list[str]:
@@ -119,7 +119,7 @@ def _curve(run: StoredRun, kind: str, name: str) -> tuple[list[float], list[floa
     return steps, values
 
 
-def _panels(count: int, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """Rows of up to four panels, as even as they can be."""
     down = -(-count // 4)
     across = -(-count // down)
@@ -131,7 +131,7 @@ def _panels(count: int, height: float, share_y: bool = False) -> tuple[Figure, l
     return figure, list(grid[:count])
 
 
-def _svg(figure: Figure, salt: str) -> str:
+def as_svg(figure: Figure, salt: str) -> str:
     """The figure as an SVG element, the same bytes for the same content."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": salt}):

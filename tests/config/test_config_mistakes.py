@@ -14,6 +14,7 @@ from fuxi_mtl.metrics import METRICS
 MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
 OWNERS = {
     "dataset": options.DatasetOptions,
+    "diagnostics": options.DiagnosticsOptions,
     "experiment": options.ExperimentOptions,
     "feature": options.FeatureOptions,
     "label": options.LabelOptions,
@@ -57,6 +58,7 @@ def test_a_key_like_no_other_is_answered_with_all_keys_by_owner(write):
         "  Keys of optimizer",
         "  Keys of training",
         "  Keys of evaluation",
+        "  Keys of diagnostics",
         "  Keys of imbalance",
         "  Keys of dataset",
     ]
