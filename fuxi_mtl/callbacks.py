@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuxi_mtl.evaluate import Scores, is_better, log_lines, monitor_value
 from fuxi_mtl.monitor import undefined_parts
+from fuxi_mtl.optimizers import is_scheduled
 from fuxi_mtl.step_means import WATCHED
 
 logger = logging.getLogger(__name__)
@@ -158,12 +159,38 @@ class LearningRateLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Comes after the callbacks that change either."""
         rate = learning_rate(self.model.optimizer)
-        if rate < self._rate:
+        if rate < self._rate and not is_scheduled(self.model.optimizer):
             logger.info("Reduce learning rate on plateau: %.6f", rate)
         self._rate = rate
         if self.model.stop_training:
             epochs = math.ceil(self._evaluation.history[-1]["epoch"])
             logger.info("********* Epoch=%d early stop *********", epochs)
+
+
+class StepLog(keras.callbacks.Callback):
+    """Puts the losses into the log every so many steps, as means since the last evaluation.
+
+    Args:
+        every: Steps between two lines; where one call of the graph makes several, the first after them.
+        steps: Steps between two evaluations.
+    """
+
+    def __init__(self, every: int, steps: int):
+        super().__init__()
+        self._every, self._steps = every, steps
+        self._start = self._last = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remembers how many steps came before."""
+        self._start = epoch * self._steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        """A line, if it is time."""
+        step = self._start + batch + 1
+        if step // self._every > self._last // self._every:
+            losses = {k.removeprefix("loss_"): float(v) for k, v in logs.items() if k.startswith("loss_")}
+            logger.info("Step %d: loss %.6f (%s)", step, float(logs["loss"]), _line(losses))
+        self._last = step
 
 
 class ProgressBar(keras.callbacks.Callback):

@@ -159,6 +159,20 @@ class WeightingOptions:
 
 
 @dataclass(frozen=True)
+class LearningRateOptions:
+    """``lr_scheduler``: a plan of the learning rate."""
+
+    enabled: bool = option(True, "False leaves the rate where it is.")
+    type: str = option("cosine", "How the rate falls after the warm-up.", ("cosine", "step"))
+    target: str = option("both", "dense leaves the rate of the tables where it is.", ("both", "dense"))
+    warmup_steps: int = option(0, "Steps in which the rate rises to learning_rate.")
+    total_steps: int | None = option(None, "Step at which the cosine ends; the run's last unless said.")
+    min_lr_ratio: float = option(0.0, "Smallest rate, as a share of learning_rate.")
+    step_milestones: list[int] = option([], "step: steps at which the rate is multiplied by step_gamma.")
+    step_gamma: float = option(0.1, "step: that factor.")
+
+
+@dataclass(frozen=True)
 class OptimizerOptions:
     """How variables move."""
 
@@ -179,6 +193,15 @@ class OptimizerOptions:
         ("squared_sum", "sum_of_squares"),
     )
     max_gradient_norm: float = option(10.0, "Gradients are clipped to this global norm; 0 turns it off.")
+    clip_scope: str = option(
+        "all", "dense neither counts nor clips the gradients of tables.", ("all", "dense")
+    )
+    weight_decay: float | None = option(
+        None, "Kernels lose rate * weight_decay of themselves a step; 0 unless said, 0.004 under adamw."
+    )
+    lr_scheduler: LearningRateOptions | None = option(
+        None, "A plan of the learning rate, in place of reduce_lr_on_plateau."
+    )
 
 
 @dataclass(frozen=True)
@@ -187,6 +210,7 @@ class TrainingOptions:
 
     batch_size: int = option(1024, "Rows in a step.")
     epochs: int = option(10, "Passes over the training data at most.")
+    max_train_steps: int | None = option(None, "Steps at most, however many epochs that is.")
     shuffle: bool = option(True, "Shuffle the rows at each epoch.")
     seed: int = option(2026, "Seed of everything random.")
     monitor: str | dict[str, float] = option(
@@ -203,6 +227,7 @@ class TrainingOptions:
     early_stop_patience: int = option(2, "Evaluations without improvement before training stops.")
     reduce_lr_on_plateau: bool = option(True, "An evaluation without improvement costs a tenth of the rate.")
     eval_steps: int | None = option(None, "Steps between evaluations; an epoch unless said.")
+    log_every: int | None = option(None, "Steps between lines with the losses in the log.")
     save_best_only: bool = option(True, "False also saves the weights of the last step.")
     precision: str = option(
         "float32", "Keras dtype policy.", ("float32", "mixed_float16", "mixed_bfloat16", "auto")

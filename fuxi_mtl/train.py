@@ -14,7 +14,7 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl import checkpoint
-from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar
+from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import (
     Dataset,
@@ -61,9 +61,11 @@ class Training:
     diagnostics: dict[str, Any]
 
 
-def compile_model(model: MultiTaskModel, experiment: Experiment, steps_per_execution: int = 1) -> None:
+def compile_model(
+    model: MultiTaskModel, experiment: Experiment, total_steps: int, steps_per_execution: int = 1
+) -> None:
     """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
-    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables())
+    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables(), total_steps)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     imbalance = Imbalance(experiment.imbalance)
@@ -103,7 +105,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         )
 
     model.prepare(dataset.train.labels(experiment.tasks), batches)
-    compile_model(model, experiment, plan.steps_per_execution)
+    compile_model(model, experiment, plan.total_steps, plan.steps_per_execution)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
     diagnostics = _diagnostics(dataset.train, experiment, plan)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
@@ -184,6 +186,7 @@ class _Plan:
 
     batch_size: int
     epochs: int
+    total_steps: int
     steps: int
     last_steps: int
     evaluations: int
@@ -199,7 +202,7 @@ class _Plan:
                 "batch_size %d: the training data have only %d rows.", options.batch_size, split.rows
             )
         per_epoch = batches_per_epoch(split.rows, batch_size)
-        total = per_epoch * options.epochs
+        total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
         steps = min(options.eval_steps or per_epoch, total)
         evaluations = math.ceil(total / steps)
         last = total - (evaluations - 1) * steps
@@ -209,7 +212,8 @@ class _Plan:
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
         executed = max(n for n in range(1, most + 1) if common % n == 0)
-        return cls(batch_size, options.epochs, steps, last, evaluations, per_epoch, executed)
+        epochs = math.ceil(total / per_epoch)
+        return cls(batch_size, epochs, total, steps, last, evaluations, per_epoch, executed)
 
 
 def _evaluation(
@@ -234,7 +238,7 @@ def _evaluation(
         monitor_direction(options.monitor, options.monitor_mode, keys),
         steps=plan.steps,
         steps_per_epoch=plan.steps_per_epoch,
-        total_steps=plan.steps_per_epoch * plan.epochs,
+        total_steps=plan.total_steps,
     )
 
 
@@ -265,6 +269,8 @@ def _callbacks(
         callbacks.append(keras.callbacks.ReduceLROnPlateau("monitor", mode=mode, **plateau))
     if options.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False))
+    if options.log_every:
+        callbacks.append(StepLog(options.log_every, plan.steps))
     if options.verbose and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(plan.batch_size))
     return [*callbacks, LearningRateLog(evaluation)]

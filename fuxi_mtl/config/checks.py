@@ -34,7 +34,9 @@ _LEAST = {  # the smallest sensible value of each number
     "grad_diag_min_tasks": 2,
     "grad_diag_target": 1,
     "gradnorm_init_batches": 1,
+    "log_every": 1,
     "max_gradient_norm": 0,
+    "max_train_steps": 1,
     "min_categr_count": 1,
     "n_rows": 1,
     "num_workers": 0,
@@ -43,6 +45,7 @@ _LEAST = {  # the smallest sensible value of each number
     "steps_per_execution": 1,
     "test_size": 0,
     "valid_size": 0,
+    "weight_decay": 0,
 }
 _ABOVE_ZERO = ("learning_rate", "gradnorm_lr", "uw_lr")
 

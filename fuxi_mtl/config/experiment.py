@@ -10,6 +10,7 @@ from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
+from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.values import spelled
 from fuxi_mtl.config.yaml_reading import read_mapping
@@ -160,6 +161,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
     training = checks.checked_monitor(settings, training, tasks)
+    training = checked_schedule(settings, optimizer, training)
     mode = checks.checked_mode(settings, training, evaluation, tasks)
     unused = checks.foreign_options(weighting)
     plain = WeightingOptions()

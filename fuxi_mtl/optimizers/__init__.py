@@ -11,7 +11,15 @@ from fuxi_mtl.optimizers.rows import (
     RowWiseAdagrad,
     sum_duplicates,
 )
-from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart, schedule_of, split_of, with_rows
+from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
+from fuxi_mtl.optimizers.split import (
+    SplitOptimizer,
+    is_scheduled,
+    row_counterpart,
+    schedule_of,
+    split_of,
+    with_rows,
+)
 
 __all__ = [
     "DenseEquivalentAdam",
@@ -22,6 +30,8 @@ __all__ = [
     "RowSGD",
     "RowWiseAdagrad",
     "SplitOptimizer",
+    "WarmUpThenDecay",
+    "is_scheduled",
     "make_optimizer",
     "row_counterpart",
     "schedule_of",

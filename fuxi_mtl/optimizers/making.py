@@ -7,6 +7,7 @@ import keras
 
 from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
+from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
 from fuxi_mtl.optimizers.split import Penalty, SplitOptimizer, row_counterpart
 from fuxi_mtl.options import OptimizerOptions
 
@@ -33,15 +34,24 @@ ROW_OPTIMIZERS = {
 
 
 def make_optimizer(
-    options: OptimizerOptions, tables: Sequence[tuple[keras.Variable, Penalty | None]]
+    options: OptimizerOptions,
+    tables: Sequence[tuple[keras.Variable, Penalty | None]],
+    total_steps: int = 1,
 ) -> SplitOptimizer:
     """The optimizer of a stanza.
 
     Args:
         options: Its keys.
         tables: The tables, each with its penalty, as `MultiTaskModel.tables` gives them.
+        total_steps: Steps of the run, for a plan of the learning rate.
     """
-    dense = DENSE_OPTIMIZERS[options.optimizer](learning_rate=options.learning_rate)
+    plan = options.lr_scheduler if options.lr_scheduler and options.lr_scheduler.enabled else None
+
+    def planned(rate: float, follows: bool = True):
+        return WarmUpThenDecay(rate, plan, total_steps) if plan is not None and follows else rate
+
+    decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
+    dense = DENSE_OPTIMIZERS[options.optimizer](learning_rate=planned(options.learning_rate), **decay)
     named = options.embedding_optimizer
     make_rows = ROW_OPTIMIZERS[named] if named else row_counterpart(dense)
     if not named and options.optimizer in ("rmsprop", "nadam", "lion"):
@@ -50,5 +60,9 @@ def make_optimizer(
             options.optimizer,
         )
     rate = options.embedding_learning_rate or options.learning_rate
-    rows = make_rows(learning_rate=rate, second_moment=options.embedding_second_moment)
-    return SplitOptimizer(dense, rows, tables, options.max_gradient_norm or None)
+    rows = make_rows(
+        learning_rate=planned(rate, plan is not None and plan.target == "both"),
+        second_moment=options.embedding_second_moment,
+    )
+    clipnorm = options.max_gradient_norm or None
+    return SplitOptimizer(dense, rows, tables, clipnorm, clips_tables=options.clip_scope == "all")

@@ -36,6 +36,12 @@ def schedule_of(optimizer: keras.optimizers.Optimizer):
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate_of(optimizer)
 
 
+def is_scheduled(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the learning rate follows a schedule, which no callback may change."""
+    dense = getattr(split_of(optimizer), "dense", optimizer)
+    return isinstance(dense._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
 def split_of(optimizer: keras.optimizers.Optimizer) -> "SplitOptimizer":
     """The pair inside an optimizer that may scale losses."""
     return getattr(optimizer, "inner_optimizer", optimizer)
@@ -58,15 +64,17 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
 
     Gradients of tables are summed by row first, the regularizer of the rows of the batch is added, and
-    all gradients together are clipped by one global norm. To Keras it is one optimizer: one learning rate
-    that callbacks may set (that of the tables keeps its ratio), one count of steps, one list of variables;
-    a `keras.optimizers.LossScaleOptimizer` may stand around it.
+    all gradients together are clipped by one global norm. Weight decay reaches kernels only: not tables, and
+    no variable of one axis, which is a bias or the gain of a norm. To Keras it is one optimizer: one learning
+    rate that callbacks may set (that of the tables keeps its ratio), one count of steps, one list of
+    variables; a `keras.optimizers.LossScaleOptimizer` may stand around it.
 
     Args:
         dense: Moves everything but the tables.
         rows: Moves the tables.
         tables: The tables, each with its penalty or None.
         global_clipnorm: Largest global norm of all gradients; None does not clip.
+        clips_tables: False neither counts nor clips the gradients of tables.
     """
 
     def __init__(
@@ -75,10 +83,12 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         rows: RowOptimizer,
         tables: Sequence[tuple[keras.Variable, Penalty | None]],
         global_clipnorm: float | None = None,
+        clips_tables: bool = True,
     ):
         super().__init__(learning_rate=0.0, global_clipnorm=global_clipnorm)
         self.dense = dense
         self.rows = rows
+        self.clips_tables = clips_tables
         self.penalties: Mapping[int, Penalty | None] = {id(table): penalty for table, penalty in tables}
         rate = rate_of(dense)
         self.ratio = rate_of(rows) / rate if rate else 1.0
@@ -90,7 +100,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         """Creates the slots of both."""
         if not self.built:
             super().build(variables)
-            self.dense.build([v for v in variables if id(v) not in self.penalties])
+            others = [v for v in variables if id(v) not in self.penalties]
+            self.dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
+            self.dense.build(others)
             self.rows.build([v for v in variables if id(v) in self.penalties])
 
     @property
@@ -119,14 +131,21 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self.build(variables)
         grads, variables = self._filter_empty_gradients(grads, variables)
         grads, norms = self._by_row(grads, variables)
-        if self.global_clipnorm:
-            norm = tf.linalg.global_norm(norms)
-            grads = [_times(g, self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)) for g in grads]
+        grads = self._clipped(grads, norms, variables)
         pairs = list(zip(grads, variables, strict=True))
         for optimizer, is_table in ((self.dense, False), (self.rows, True)):
             mine = [(g, v) for g, v in pairs if (id(v) in self.penalties) == is_table]
             if mine:
                 optimizer.apply_gradients(mine)
+
+    def _clipped(self, grads: list, norms: list[tf.Tensor], variables: Sequence[keras.Variable]) -> list:
+        """The gradients, those that are clipped scaled so that their global norm is not above the largest."""
+        counts = [self.clips_tables or id(v) not in self.penalties for v in variables]
+        if not self.global_clipnorm or not any(counts):
+            return grads
+        norm = tf.linalg.global_norm([each for each, count in zip(norms, counts, strict=True) if count])
+        factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
+        return [_times(g, factor) if count else g for g, count in zip(grads, counts, strict=True)]
 
     def _by_row(self, grads: Sequence, variables: Sequence[keras.Variable]) -> tuple[list, list[tf.Tensor]]:
         """The gradients with those of tables by row and penalised, and the values whose norm counts."""

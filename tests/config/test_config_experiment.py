@@ -113,6 +113,18 @@ class TestOverrides:
 
 
 class TestBaseSpeaksToAll:
+    def test_a_plan_of_the_learning_rate_takes_the_place_of_the_plateau(self, write, tmp_path):
+        text = "Base: {reduce_lr_on_plateau: True}\nMMoE_test: {model: MMoE, dataset_id: tiny}\n"
+        folder = write(model_config=text)
+        assert load(folder).training.reduce_lr_on_plateau
+        assert load(folder, "lr_scheduler={enabled: false}").training.reduce_lr_on_plateau
+        planned = load(folder, "lr_scheduler={warmup_steps: 5, step_milestones: [1e1], type: step}")
+        assert not planned.training.reduce_lr_on_plateau
+        assert planned.optimizer.lr_scheduler.step_milestones == [10]
+        (tmp_path / "stored.yaml").write_text(yaml.safe_dump(planned.resolved(), sort_keys=False))
+        again = load_resolved(tmp_path / "stored.yaml", "MMoE_test")
+        assert (again.optimizer, again.training) == (planned.optimizer, planned.training)
+
     def test_base_may_hold_options_of_a_weighting_that_is_not_chosen(self, write):
         text = "Base: {gradnorm_alpha: 0.5}\nMMoE_test: {model: MMoE, dataset_id: tiny, loss_weight: UW}\n"
         folder = write(model_config=text)

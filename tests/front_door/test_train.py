@@ -2,6 +2,7 @@
 """How long training goes on, what it watches, and what it leaves."""
 
 import math
+import re
 from dataclasses import replace
 
 import keras
@@ -118,6 +119,21 @@ def test_the_learning_rate_stays_where_the_stanza_says_so(tmp_path):
     run = train(tmp_path, "learning_rate=1e-30", "reduce_lr_on_plateau=false", "batch_size=320", "epochs=3")
     assert len(run.evaluations) == 3
     assert "Reduce learning rate" not in run.out
+
+
+def test_a_planned_rate_follows_the_steps_of_a_run_that_ends_before_its_epochs(tmp_path):
+    plan = "lr_scheduler={warmup_steps: 2, min_lr_ratio: 0.1, target: dense}"
+    settings = ("max_train_steps=14", "eval_steps=6", "log_every=5", "learning_rate=0.1")
+    run = train(tmp_path, plan, *settings, "early_stop_patience=9")
+    assert [each["step"] for each in run.evaluations] == [6, 12, 14]
+
+    def rate(t):  # the cosine ends with the run, at step 14
+        return 0.1 * (0.1 + 0.45 * (1 + math.cos(math.pi * (t - 2) / 12)))
+
+    found = [each["learning_rate"] for each in run.evaluations]
+    assert found == pytest.approx([rate(6), rate(12), rate(14)], rel=1e-5)
+    assert "Reduce learning rate" not in run.out
+    assert re.findall(r"Step (\d+): loss", run.out) == ["6", "10"]
 
 
 def test_C10_eval_steps_beyond_the_run_evaluate_at_its_end(tmp_path):
