@@ -19,7 +19,6 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import (
     Dataset,
     Split,
-    batches_per_epoch,
     evaluation_batches,
     random_batch,
     training_batches,
@@ -31,6 +30,7 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.monitor import few_positives
 from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
+from fuxi_mtl.step_plan import StepPlan
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     Raises:
         TrainingError: A loss is not finite, or the memory is not enough.
     """
-    plan = _Plan.of(dataset.train, experiment)
+    plan = StepPlan.of(dataset.train, experiment)
 
     def batches(epochs: int) -> tf.data.Dataset:
         options = experiment.training
@@ -180,44 +180,8 @@ def groups(split: Split, experiment: Experiment) -> np.ndarray | None:
     return split.meta([name])[name].rank("dense").cast(pl.Float64).to_numpy()
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How many steps, in how many stretches between evaluations; the last one may be shorter."""
-
-    batch_size: int
-    epochs: int
-    total_steps: int
-    steps: int
-    last_steps: int
-    evaluations: int
-    steps_per_epoch: int
-    steps_per_execution: int
-
-    @classmethod
-    def of(cls, split: Split, experiment: Experiment) -> "_Plan":
-        options = experiment.training
-        batch_size = min(options.batch_size, split.rows)
-        if batch_size < options.batch_size:
-            logger.warning(
-                "batch_size %d: the training data have only %d rows.", options.batch_size, split.rows
-            )
-        per_epoch = batches_per_epoch(split.rows, batch_size)
-        total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
-        steps = min(options.eval_steps or per_epoch, total)
-        evaluations = math.ceil(total / steps)
-        last = total - (evaluations - 1) * steps
-        # Keras runs whole executions: only a common divisor ends where both kinds of stretch end.
-        common = math.gcd(steps, last)
-        most = options.steps_per_execution
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
-        executed = max(n for n in range(1, most + 1) if common % n == 0)
-        epochs = math.ceil(total / per_epoch)
-        return cls(batch_size, epochs, total, steps, last, evaluations, per_epoch, executed)
-
-
 def _evaluation(
-    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, plan: _Plan
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, plan: StepPlan
 ) -> Evaluation:
     options = experiment.training
     keys = metric_keys(experiment.tasks, experiment.evaluation)
@@ -242,19 +206,19 @@ def _evaluation(
     )
 
 
-def _diagnostics(split: Split, experiment: Experiment, plan: _Plan) -> Diagnostics:
+def _diagnostics(split: Split, experiment: Experiment, plan: StepPlan) -> Diagnostics:
     key = (experiment.training.seed, 2**31)  # no pass over the data has this number
 
     return Diagnostics(
         experiment.diagnostics,
         lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number)),
         steps=plan.steps,
-        total_steps=plan.steps_per_epoch * plan.epochs,
+        total_steps=plan.total_steps,
     )
 
 
 def _callbacks(
-    evaluation: Evaluation, experiment: Experiment, run: Run, plan: _Plan, stops: bool
+    evaluation: Evaluation, experiment: Experiment, run: Run, plan: StepPlan, stops: bool
 ) -> list[keras.callbacks.Callback]:
     options = experiment.training
     mode = monitor_direction(options.monitor, options.monitor_mode)

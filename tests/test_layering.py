@@ -14,6 +14,7 @@ LAYERS = [
     ["step_means", "imbalance"],
     ["model", "dataset", "evaluate", "compare"],
     ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],
+    ["step_plan"],
     ["train", "export", "predict", "listing", "simulation"],
     ["experiment"],
     ["__main__"],
