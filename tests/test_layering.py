@@ -12,7 +12,7 @@ LAYERS = [
     ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices", "start"],
     ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor", "imbalance_options"],
     ["step_means", "imbalance"],
-    ["model", "dataset", "evaluate", "compare"],
+    ["model", "dataset", "evaluate", "compare", "conversion"],
     ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],
     ["step_plan"],
     ["train", "export", "predict", "listing", "simulation"],
