@@ -14,6 +14,7 @@ from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.objectives import Heads, Objective, supervised
 from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
+from fuxi_mtl.surgery import Surgery, norms_on
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -42,6 +43,7 @@ class MultiTaskModel(keras.Model):
         self.tasks = tuple(tasks)
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
+        self.surgery: Surgery | None = None
         self.means = StepMeans()
 
     # ---- what a subclass says -------------------------------------------------------------------
@@ -133,6 +135,7 @@ class MultiTaskModel(keras.Model):
         optimizer="adam",
         weighting: Weighting | None = None,
         imbalance: Imbalance | None = None,
+        surgery: Surgery | None = None,
         **keras_options,
     ):
         """Sets how the model is trained.
@@ -142,6 +145,7 @@ class MultiTaskModel(keras.Model):
                 counterpart for rows.
             weighting: Weights of the objectives; equal unless said.
             imbalance: What is done about rare positives; nothing unless said.
+            surgery: Which way shared variables go when objectives disagree; along the sum unless said.
             **keras_options: Such as ``steps_per_execution``.
         """
         self.build()
@@ -149,7 +153,10 @@ class MultiTaskModel(keras.Model):
         objectives = self.minimised()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         expected = tuple(objective.name for objective in objectives)
-        self.means = StepMeans(objectives, self.weighting.needs_norms)
+        self.surgery = surgery
+        self.means = StepMeans(objectives, self.weighting.needs_norms, surgery.watched if surgery else ())
+        if surgery is not None:
+            surgery.check(self)
         if self.weighting.names != expected:
             raise ValueError(
                 f"the weighting is for {', '.join(self.weighting.names)}, "
@@ -172,12 +179,9 @@ class MultiTaskModel(keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
-        """See `keras.Model.predict`; all rows are settled first.
-
-        Always step by step: Keras would hand ``steps_per_execution`` batches to one call of the graph,
-        which runs them one after another all the same and is traced again for what is left at the end.
-        """
+        """See `keras.Model.predict`; all rows are settled first."""
         self.settle()
+        # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
             return super().predict(*args, **kwargs)
@@ -200,19 +204,28 @@ class MultiTaskModel(keras.Model):
         """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, turns = self.minimised(), self.turns()
-        with tf.GradientTape(persistent=self.weighting.needs_norms or bool(turns)) as tape:
+        several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
+        with tf.GradientTape(persistent=several) as tape:
             x, heads = self(inputs, training=True, representation=True)
             losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
             penalties = [tf.add_n(self.losses)] if self.losses else []
-        norms = self._shared_norms(tape, losses, x) if self.weighting.needs_norms else None
+        last = [variable.value for variable in self.shared_variables()]
+        scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
+        norms = norms_on(last or x, tape, losses, scale) if self.weighting.needs_norms else None
         weights = self._reweight(objectives, losses, rows, norms)
-        if turns:
+        watched: dict[str, tf.Tensor] = {}
+        if self.surgery is not None:
+            places = {"representation": x, "last_layer": last}
+            gradients, watched = self.surgery.gradients(
+                tape, losses, rows, weights, penalties, self.trainable_variables, places, scale, self.step
+            )
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        elif turns:
             moves = [partial(self._move, tape, losses, weights, penalties, *turn) for turn in turns]
             tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
         else:
             self._move(tape, losses, weights, penalties, tuple(losses), self.trainable_variables)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
-        watched: dict[str, tf.Tensor] = {}
         for objective in objectives:
             watched |= objective.seen(heads, labels, sample_weight)
         return self.means.update(total, losses, rows, weights, norms, watched)
@@ -265,18 +278,6 @@ class MultiTaskModel(keras.Model):
             name: tf.math.divide_no_nan(rows[name] * self._replicas(), everywhere[name]) for name in rows
         }
         return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
-
-    def _shared_norms(self, tape: tf.GradientTape, losses: Mapping[str, tf.Tensor], x: Any):
-        """``||grad L_k||`` on the last shared layer, of the unweighted losses (those of one replica)."""
-        shared: list = [variable.value for variable in self.shared_variables()]
-        sources = shared or tf.nest.flatten(x)
-        scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
-        norms = {}
-        for name, loss in losses.items():
-            gradients = tape.gradient(loss, sources, output_gradients=scale)
-            present = [tf.cast(g, tf.float32) / scale for g in gradients if g is not None]
-            norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
-        return norms
 
     def _reweight(self, objectives, losses, rows, norms) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""

@@ -18,12 +18,16 @@ class StepMeans:
     Args:
         objectives: What is trained on.
         norms: Whether gradient norms are taken.
+        watched: What is watched beside what the objectives watch.
     """
 
-    def __init__(self, objectives: Sequence[Objective] = (), norms: bool = False):
+    def __init__(
+        self, objectives: Sequence[Objective] = (), norms: bool = False, watched: Sequence[str] = ()
+    ):
         kinds = ("loss", "weight", "norm") if norms else ("loss", "weight")
         names = ["loss", *(f"{kind}_{o.name}" for kind in kinds for o in objectives)]
         names += [WATCHED + name for objective in objectives for name in objective.watched]
+        names += [WATCHED + name for name in watched]
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property

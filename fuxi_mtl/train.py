@@ -3,8 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +30,11 @@ from fuxi_mtl.monitor import few_positives
 from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
 from fuxi_mtl.step_plan import StepPlan
+from fuxi_mtl.surgery import make_surgery
+from fuxi_mtl.training_errors import diverged, enough_memory
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,7 @@ def compile_model(
         optimizer=optimizer,
         weighting=make_weighting(experiment.weighting, objectives),
         imbalance=imbalance,
+        surgery=make_surgery(experiment.surgery, objectives, experiment.training.seed),
         steps_per_execution=steps_per_execution,
     )
 
@@ -111,7 +109,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
     try:
-        with _enough_memory("batch_size", plan.batch_size):
+        with enough_memory("batch_size", plan.batch_size):
             model.fit(
                 batches(plan.epochs),
                 epochs=plan.evaluations,
@@ -121,7 +119,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
                 shuffle=False,
             )
     except tf.errors.InvalidArgumentError as error:
-        raise _diverged(error, model, experiment) from error
+        raise diverged(error, model, experiment) from error
     finally:
         for callback in callbacks:
             if isinstance(callback, ProgressBar):
@@ -147,7 +145,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
 
 def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
     """Probabilities (values of a regression) of every row of a split, by task."""
-    with _enough_memory("eval_batch_size", batch_size):
+    with enough_memory("eval_batch_size", batch_size):
         scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
     return {name: np.asarray(values, np.float32) for name, values in scores.items()}
 
@@ -238,28 +236,3 @@ def _callbacks(
     if options.verbose and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(plan.batch_size))
     return [*callbacks, LearningRateLog(evaluation)]
-
-
-@contextmanager
-def _enough_memory(key: str, rows: int) -> Iterator[None]:
-    """Names the key that decides how much memory a step needs."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        reason = error.message.strip().partition("\n")[0]
-        raise TrainingError(
-            f"the memory is not enough for {key} {rows}: try a smaller one ({reason})."
-        ) from error
-
-
-def _diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
-    names = [o.name for o in model.minimised() if f"objective {o.name} :" in error.message]
-    if not names:
-        return error
-    step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1
-    return TrainingError(
-        f"the loss of objective {names[0]!r} is not finite at step {step}. "
-        f"Try a smaller learning_rate (now {experiment.optimizer.learning_rate:g}), "
-        f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
-        "precision: float32, or look for extreme values in the numeric features and labels."
-    )

@@ -10,11 +10,12 @@ ROOT = Path(__file__).parent.parent
 # From the words up to the front doors. A module may import what stands in lower rows, and its own package.
 LAYERS = [
     ["__init__", "tasks", "options", "features", "losses", "metrics", "runs", "devices", "start"],
-    ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor", "imbalance_options"],
-    ["step_means", "imbalance"],
+    ["imbalance_options", "surgery_options"],
+    ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
+    ["step_means", "imbalance", "surgery"],
     ["model", "dataset", "evaluate", "compare", "conversion"],
     ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],
-    ["step_plan"],
+    ["training_errors", "step_plan"],
     ["train", "export", "predict", "listing", "simulation"],
     ["experiment"],
     ["__main__"],
@@ -91,6 +92,7 @@ LIGHT = [
     "tasks",
     "options",
     "imbalance_options",
+    "surgery_options",
     "features",
     "metrics",
     "registry",

@@ -12,6 +12,7 @@ from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
+from fuxi_mtl.config.surgery import check_surgery, unused_options
 from fuxi_mtl.config.values import spelled
 from fuxi_mtl.config.yaml_reading import read_mapping
 from fuxi_mtl.imbalance_options import CVR_AUX, ImbalanceOptions
@@ -26,6 +27,7 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.surgery_options import SurgeryOptions
 from fuxi_mtl.tasks import Task
 
 
@@ -37,6 +39,7 @@ class Experiment:
         expid: Its name.
         options: Data, model and tasks, as written.
         weighting: How losses are weighted.
+        surgery: Which way shared variables go.
         optimizer: How variables move.
         training: How long to train, and on what to stop.
         evaluation: What is measured.
@@ -51,6 +54,7 @@ class Experiment:
     expid: str
     options: ExperimentOptions
     weighting: WeightingOptions
+    surgery: SurgeryOptions
     optimizer: OptimizerOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
@@ -75,9 +79,9 @@ class Experiment:
         """
         sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
         flat: dict[str, Any] = {}
-        for section in (*sections, self.diagnostics, self.imbalance):
+        for section in (*sections, self.diagnostics, self.imbalance, self.surgery):
             flat.update(as_yaml(asdict(section, dict_factory=_as_spelled)))
-        for key in checks.foreign_options(self.weighting):
+        for key in (*checks.foreign_options(self.weighting), *unused_options(self.surgery)):
             del flat[key]
         return {**flat, **as_yaml(self.model_options), **self.resolved_dataset()}
 
@@ -150,13 +154,15 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
     routed = route(settings)
     sections = _checked_sections(settings)
-    options, weighting, optimizer, training, evaluation, diagnostics, imbalance, dataset = sections
+    options, weighting, optimizer, training, evaluation, *others = sections
+    diagnostics, imbalance, surgery, dataset = others
     tasks = plan(settings, options, dataset.label_col, routed.model)
     imbalance = checked_imbalance(settings, imbalance, tasks, routed.model.supervised_tasks(tasks))
     added = (CVR_AUX,) if imbalance.lambda_cvr_aux else ()
     objectives = (*routed.model.objective_names(tasks), *added)
     checks.check_weighting(settings, weighting, objectives, tasks)
     checks.check_diagnostics(settings, diagnostics, objectives)
+    check_surgery(settings, surgery, objectives)
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
@@ -164,12 +170,13 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     training = checked_schedule(settings, optimizer, training)
     mode = checks.checked_mode(settings, training, evaluation, tasks)
     unused = checks.foreign_options(weighting)
-    plain = WeightingOptions()
+    plain, plain_surgery = WeightingOptions(), SurgeryOptions()
     return Experiment(
         expid=settings.expid,
         options=options,
         # What Base or a stanza says about a weighting that is not chosen is not part of the experiment.
         weighting=replace(weighting, **{key: getattr(plain, key) for key in unused}),
+        surgery=replace(surgery, **{key: getattr(plain_surgery, key) for key in unused_options(surgery)}),
         optimizer=optimizer,
         training=replace(training, monitor_mode=mode),
         evaluation=evaluation,

@@ -13,6 +13,7 @@ from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import convert, describe, did_you_mean, show
 from fuxi_mtl.imbalance_options import ImbalanceOptions
 from fuxi_mtl.options import SECTIONS, DatasetOptions
+from fuxi_mtl.surgery_options import SurgeryOptions
 
 _TITLES = {
     "ExperimentOptions": "experiment",
@@ -22,9 +23,10 @@ _TITLES = {
     "EvaluationOptions": "evaluation",
     "DiagnosticsOptions": "diagnostics",
     "ImbalanceOptions": "imbalance",
+    "SurgeryOptions": "surgery",
     "DatasetOptions": "dataset",
 }
-_SECTIONS = (*SECTIONS, ImbalanceOptions, DatasetOptions)
+_SECTIONS = (*SECTIONS, ImbalanceOptions, SurgeryOptions, DatasetOptions)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from door import call, train, write_csv
 
-from fuxi_mtl import train as training_module
 from fuxi_mtl.experiment import load_run
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.training_errors import diverged
 from model_zoo.share_bottom import ShareBottom
 
 # ---- what is watched ----------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_the_objective_is_named_in_full_where_one_name_begins_another(toy_run):
     experiment = load_resolved(toy_run.folder / "config.yaml", "Toy")
     with pytest.raises(tf.errors.InvalidArgumentError) as raised:
         tf.debugging.check_numerics(tf.constant(np.nan), "objective buy_again")
-    error = training_module._diverged(raised.value, Model(), experiment)
+    error = diverged(raised.value, Model(), experiment)
     assert "objective 'buy_again' is not finite at step 1" in str(error)
 
 
@@ -270,7 +270,7 @@ def test_another_error_of_tensorflow_is_passed_on(toy_run):
             return []
 
     error = tf.errors.InvalidArgumentError(None, None, "shapes")
-    assert training_module._diverged(error, Model(), None) is error
+    assert diverged(error, Model(), None) is error
 
 
 def test_too_little_memory_names_the_batch_size(tmp_path, monkeypatch):

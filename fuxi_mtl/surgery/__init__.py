@@ -1,0 +1,20 @@
+"""Gradient surgery: which way the shared variables go when objectives disagree."""
+
+from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery, norms_on
+from fuxi_mtl.surgery.solvers import (
+    conflict_averse_coefficients,
+    min_norm_weights,
+    pareto_weights,
+    projected_coefficients,
+)
+
+__all__ = [
+    "MODES",
+    "Surgery",
+    "conflict_averse_coefficients",
+    "make_surgery",
+    "min_norm_weights",
+    "norms_on",
+    "pareto_weights",
+    "projected_coefficients",
+]

@@ -1,0 +1,224 @@
+"""From the gradients of single objectives to one gradient for each variable.
+
+A weighting decides how much each loss counts; surgery comes after it and turns what is shared another way::
+
+    shared variables    sum_k a_k w_k grad L_k      a from the angles between the w_k grad L_k
+    private variables   sum_k w_k grad L_k          as without surgery
+
+A variable is shared if two objectives reach it. The coefficients a are found from gradients on a smaller part
+of the network, so that a step costs little more; only ``full`` looks at all that is shared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.surgery import solvers
+from fuxi_mtl.surgery_options import SurgeryOptions
+
+MODES = ("representation", "last_layer", "full")
+Gradient = "tf.Tensor | tf.IndexedSlices | None"
+Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]
+
+
+class Surgery:
+    """Coefficients for the objectives' gradients, and the gradients that follow from them.
+
+    Args:
+        names: The objectives that take part; others count with coefficient one.
+        solve: ``solve(gram, names, step) -> (T,)`` coefficients, from the inner products of the weighted
+            gradients of the objectives that have rows in the batch.
+        mode: Where the gradients are taken: ``representation`` (what :meth:`MultiTaskModel.embed` gives, one
+            backward pass an objective down to it), ``last_layer`` (the last shared layer, the cheapest) or
+            ``full`` (all shared variables; rows of tables are compared row by row, never whole tables).
+        normalize: Whether coefficients are found for gradients of length one. Methods of least norm favour
+            the shortest gradient, which is that of the rarest event.
+
+    Raises:
+        ValueError: Unknown mode.
+    """
+
+    def __init__(
+        self, names: Sequence[str], solve: Solve, mode: str = "representation", normalize: bool = False
+    ):
+        if mode not in MODES:
+            raise ValueError(f"surgery_mode is {mode!r}. Modes: {', '.join(MODES)}.")
+        self.names = tuple(names)
+        self.mode = mode
+        self._solve, self._normalize = solve, normalize
+        self._shared: set[int] | None = None
+
+    def check(self, model: Any) -> None:
+        """Sees whether a model's step leaves room for surgery.
+
+        Raises:
+            ValueError: The model minimises in turns, or there are several devices.
+        """
+        self._shared = None
+        if model.turns():
+            raise ValueError(
+                f"{type(model).__name__} minimises its objectives in turns, so there are no gradients to "
+                "combine. Use surgery: none."
+            )
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError("surgery works on one device. Give one --gpu, or use surgery: none.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Names of the coefficients in the log."""
+        return tuple(f"coefficient_{name}" for name in self.names)
+
+    def gradients(
+        self,
+        tape: tf.GradientTape,
+        losses: Mapping[str, tf.Tensor],
+        rows: Mapping[str, tf.Tensor],
+        factors: Mapping[str, tf.Tensor],
+        penalties: Sequence[tf.Tensor],
+        variables: Sequence[keras.Variable],
+        places: Mapping[str, Any],
+        scale: tf.Tensor,
+        step: tf.Tensor,
+    ) -> tuple[list[Any], dict[str, tf.Tensor]]:
+        """The gradient of each variable times `scale`, and the coefficients by their names in the log.
+
+        Args:
+            tape: Persistent; saw the forward pass.
+            losses: The losses of the batch, by objective.
+            rows: Weight of the rows behind each.
+            factors: The weight of each.
+            penalties: What is added to the loss, for every variable alike.
+            variables: Those to move.
+            places: Tensors of the ``representation`` and variables of the ``last_layer`` (may be empty).
+            scale: Factor of all gradients, against underflow in float16.
+            step: Seeds what a method draws at random.
+        """
+        values = [variable.value for variable in variables]
+        shared = self._reached_twice(tape, losses, values)
+        if self.mode == "full":
+            places = {"full": [value for value in values if id(value) in shared]}
+        chosen = tf.nest.flatten(places[self.mode]) or tf.nest.flatten(places["representation"])
+        gram = self._gram(tape, losses, factors, chosen, scale)
+        given = tf.stack([rows[name] > 0 for name in self.names])
+        found = tf.numpy_function(self._coefficients, [gram, given, step], tf.float32, stateful=False)
+        found = tf.unstack(tf.ensure_shape(found, (len(self.names),)))
+        coefficients = dict(zip(self.names, found, strict=True))
+        turned = {name: factors[name] * coefficients.get(name, 1.0) for name in losses}
+
+        def backward(sources: Sequence[tf.Tensor], by: Mapping[str, tf.Tensor]) -> list[Any]:
+            return tape.gradient(
+                [*losses.values(), *penalties],
+                sources,
+                output_gradients=[*(scale * by[name] for name in losses), *(scale for _ in penalties)],
+            )
+
+        groups = {True: turned, False: factors}
+        gradients: dict[int, Any] = {}
+        for is_shared, by in groups.items():
+            sources = [value for value in values if (id(value) in shared) == is_shared]
+            gradients |= {id(v): g for v, g in zip(sources, backward(sources, by), strict=True)}
+        return [gradients[id(value)] for value in values], dict(zip(self.watched, found, strict=True))
+
+    def _reached_twice(self, tape, losses, values) -> set[int]:
+        """Which values two objectives or more depend on; a graph is traced for this and computes nothing."""
+        if self._shared is None:
+            reached = [tape.gradient(losses[name], values) for name in losses]
+            counts = [sum(g is not None for g in gradients) for gradients in zip(*reached, strict=True)]
+            self._shared = {id(value) for value, count in zip(values, counts, strict=True) if count > 1}
+        return self._shared
+
+    def _gram(self, tape, losses, factors, chosen, scale) -> tf.Tensor:
+        """``(T, T)`` inner products of the weighted gradients."""
+        found = [
+            tape.gradient(losses[name], chosen, output_gradients=scale * factors[name]) for name in self.names
+        ]
+        gram = tf.zeros((len(self.names), len(self.names)))
+        for gradients in zip(*found, strict=True):
+            if any(gradient is not None for gradient in gradients):
+                rows = side_by_side(gradients) / scale  # (T, elements)
+                gram += tf.matmul(rows, rows, transpose_b=True)
+        return gram
+
+    def _coefficients(self, gram: np.ndarray, given: np.ndarray, step: np.ndarray) -> np.ndarray:
+        result = np.ones(len(self.names), np.float32)
+        gram = gram[np.ix_(given, given)].astype(np.float64)
+        # Overflow in float16: such a step is skipped anyway. One objective has nobody to disagree with.
+        if given.sum() < 2 or not np.isfinite(gram).all():
+            return result
+        lengths = np.sqrt(np.diag(gram))
+        if self._normalize:
+            lengths = np.where(lengths > 0, lengths, 1.0)
+            gram = gram / np.outer(lengths, lengths)
+        names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
+        result[given] = self._solve(gram, names, int(step))
+        return result
+
+
+def norms_on(
+    sources: Any, tape: tf.GradientTape, losses: Mapping[str, tf.Tensor], scale: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """``||grad L_k||`` on some values, of the unweighted losses (those of one replica)."""
+    norms = {}
+    for name, loss in losses.items():
+        gradients = tape.gradient(loss, tf.nest.flatten(sources), output_gradients=scale)
+        present = [tf.cast(g, tf.float32) / scale for g in gradients if g is not None]
+        norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
+    return norms
+
+
+def side_by_side(gradients: Sequence[Any]) -> tf.Tensor:
+    """``(T, elements)`` in float32: gradients of one variable; of a table, of the rows that any names."""
+    sparse = [g for g in gradients if isinstance(g, tf.IndexedSlices)]
+    if not sparse:
+        like = next(g for g in gradients if g is not None)
+        flat = [tf.zeros_like(like) if g is None else g for g in gradients]
+        return tf.stack([tf.reshape(tf.cast(g, tf.float32), [-1]) for g in flat])
+    indices, position = tf.unique(tf.concat([g.indices for g in sparse], axis=0))
+    positions = iter(tf.split(position, [tf.size(g.indices) for g in sparse], num=len(sparse)))
+    width = sparse[0].values.shape[1]
+    rows = []
+    for gradient in gradients:
+        if isinstance(gradient, tf.IndexedSlices):
+            values = tf.cast(gradient.values, tf.float32)
+            summed = tf.math.unsorted_segment_sum(values, next(positions), tf.size(indices))
+            rows.append(tf.reshape(summed, [-1]))
+        else:
+            rows.append(tf.zeros([tf.size(indices) * width]))
+    return tf.stack(rows)
+
+
+def make_surgery(options: SurgeryOptions, objectives: Mapping[str, str], seed: int = 0) -> Surgery | None:
+    """The surgery that a stanza asks for; None for none.
+
+    Args:
+        options: Its keys.
+        objectives: Kind of each objective, by name; those of kind ``fixed`` take no part.
+        seed: Seed of random orders.
+
+    Raises:
+        ValueError: Fewer than two objectives, or bounds that do not fit them.
+    """
+    if options.surgery == "none":
+        return None
+    names = [name for name, kind in objectives.items() if kind != "fixed"]
+    if len(names) < 2:
+        raise ValueError(
+            f"surgery: {options.surgery} turns gradients of several objectives, but there is only "
+            f"{', '.join(names) or 'none'}. Use surgery: none."
+        )
+    lower = options.bounds(names)
+
+    def solve(gram: np.ndarray, given: Sequence[str], step: int) -> np.ndarray:
+        if options.surgery == "mgda":
+            return solvers.min_norm_weights(gram)
+        if options.surgery == "pe_ltr":
+            bounds = np.array([lower[name] for name in given])
+            return solvers.pareto_weights(gram, bounds, options.pe_ltr_solver == "exact")
+        if options.surgery == "pcgrad":
+            return solvers.projected_coefficients(gram, np.random.default_rng([seed, step]))
+        return solvers.conflict_averse_coefficients(gram, options.cagrad_strength)
+
+    return Surgery(names, solve, options.surgery_mode, options.surgery_normalize)

@@ -1,0 +1,318 @@
+"""Gradient surgery: coefficients by hand and from the papers, then what a step makes of them."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from fuxi_mtl.surgery import (
+    MODES,
+    Surgery,
+    conflict_averse_coefficients,
+    make_surgery,
+    min_norm_weights,
+    pareto_weights,
+    projected_coefficients,
+)
+from fuxi_mtl.surgery.combining import side_by_side
+from fuxi_mtl.surgery_options import SurgeryOptions
+from fuxi_mtl.weighting import Manual
+from model_zoo.esmm import ESMM
+from model_zoo.mmoe import MMoE
+
+KINDS = {"click": "binary", "watch": "regression"}
+METHODS = ("mgda", "pe_ltr", "pcgrad", "cagrad")
+
+
+def gram(*gradients):
+    rows = np.array(gradients, float)
+    return rows @ rows.T
+
+
+def random_cases(count=60, seed=0):
+    """Gradients of 2 to 4 objectives in 1 to 5 dimensions, of very different lengths; some are zero."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        rows = rng.normal(size=(rng.integers(2, 5), rng.integers(1, 6)))
+        rows *= rng.lognormal(size=(len(rows), 1))
+        if number % 10 == 0:
+            rows[0] = 0
+        yield rows
+
+
+# ---- MGDA ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [(((1, 0), (1, 1)), (1, 0)), (((1, 0), (0, 2)), (0.8, 0.2)), (((1, 0), (-1, 0)), (0.5, 0.5))],
+)
+def test_l4_the_shortest_convex_combination_of_two(gradients, expected):
+    np.testing.assert_allclose(min_norm_weights(gram(*gradients)), expected, atol=1e-9)
+
+
+def test_the_shortest_combination_descends_on_every_objective():
+    for rows in random_cases():
+        weights = min_norm_weights(rows @ rows.T)
+        direction = weights @ rows
+        assert weights.min() >= 0
+        assert weights.sum() == pytest.approx(1)
+        assert (rows @ direction >= direction @ direction - 1e-6 * np.square(rows).sum()).all()
+
+
+def test_no_point_of_a_fine_grid_is_shorter():
+    steps = np.linspace(0, 1, 101)
+    grid = np.array([(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1])
+    for rows in random_cases(20, seed=1):
+        if len(rows) == 3:
+            least = np.linalg.norm(min_norm_weights(rows @ rows.T) @ rows)
+            assert least <= np.linalg.norm(grid @ rows, axis=1).min() + 1e-9
+
+
+# ---- PE-LTR -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gradients", "lower", "expected"),
+    [
+        (((1, 0), (0, 2)), (0, 0), (0.8, 0.2)),
+        (((1, 0), (0, 2)), (0.1, 0.5), (0.5, 0.5)),
+        (((1, 0), (3, 0)), (0, 0), (1, 0)),
+        (((1, 2), (1, 2), (1, 2)), (0.1, 0.2, 0.3), (0.7 / 3, 1 / 3, 1.3 / 3)),
+    ],
+)
+def test_l3_weights_above_bounds(gradients, lower, expected):
+    np.testing.assert_allclose(pareto_weights(gram(*gradients), np.array(lower)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_l3_weights_are_feasible_whatever_the_gradients(exact):
+    for number, rows in enumerate(random_cases()):
+        lower = np.full(len(rows), (0.0, 0.1, 1 / len(rows))[number % 3])
+        weights = pareto_weights(rows @ rows.T, lower, exact)
+        assert (weights >= lower - 1e-12).all()
+        assert weights.sum() == pytest.approx(1)
+
+
+def test_the_exact_weights_are_never_longer_and_equal_for_two():
+    for rows in random_cases(seed=2):
+        lower = np.full(len(rows), 0.1)
+        projected, exact = (pareto_weights(rows @ rows.T, lower, choice) for choice in (False, True))
+        assert np.linalg.norm(exact @ rows) <= np.linalg.norm(projected @ rows) + 1e-9
+        if len(rows) == 2:
+            assert np.linalg.norm(exact @ rows) == pytest.approx(np.linalg.norm(projected @ rows), abs=1e-6)
+
+
+# ---- PCGrad and CAGrad --------------------------------------------------------------------------
+
+
+def test_l5_conflicting_gradients_lose_what_points_against_each_other():
+    rows = np.array([(1, 0), (-1, 1)], float)
+    coefficients = projected_coefficients(rows @ rows.T, np.random.default_rng(0))
+    np.testing.assert_allclose(coefficients @ rows, (0.5, 1.5))
+
+
+def test_pcgrad_does_to_gradients_what_it_says():
+    for number, rows in enumerate(random_cases(30, seed=3)):
+        order, expected = np.random.default_rng(number), np.zeros(rows.shape[1])
+        for i in range(len(rows)):
+            kept = rows[i].copy()
+            for j in order.permutation(len(rows)):
+                if j != i and kept @ rows[j] < 0:
+                    kept -= kept @ rows[j] / (rows[j] @ rows[j]) * rows[j]
+            expected += kept
+        found = projected_coefficients(rows @ rows.T, np.random.default_rng(number)) @ rows
+        np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(rows).max())
+
+
+def test_gradients_that_agree_are_left_alone():
+    agreeing = gram((1, 0), (1, 1), (0, 2))
+    np.testing.assert_array_equal(projected_coefficients(agreeing, np.random.default_rng(0)), np.ones(3))
+    np.testing.assert_array_equal(conflict_averse_coefficients(agreeing, 0.0), np.ones(3))
+
+
+def test_cagrad_helps_the_worst_objective_as_much_as_its_reach_allows():
+    angle, share = np.meshgrid(np.linspace(0, 2 * np.pi, 2001), np.linspace(0, 1, 51))
+    circle = np.stack([share * np.cos(angle), share * np.sin(angle)], axis=-1).reshape(-1, 2)
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        rows = rng.normal(size=(3, 2))
+        mean = rows.mean(axis=0)
+        direction = conflict_averse_coefficients(rows @ rows.T, 0.5) @ rows / 3
+        reachable = mean + 0.5 * np.linalg.norm(mean) * circle
+        assert np.linalg.norm(direction - mean) <= 0.5 * np.linalg.norm(mean) * (1 + 1e-6)
+        assert (rows @ direction).min() >= (reachable @ rows.T).min(axis=1).max() - 1e-4
+
+
+def test_without_any_gradient_nothing_breaks():
+    nothing = np.zeros((3, 3))
+    assert min_norm_weights(nothing).sum() == pytest.approx(1)
+    assert pareto_weights(nothing, np.zeros(3)).sum() == pytest.approx(1)
+    np.testing.assert_array_equal(projected_coefficients(nothing, np.random.default_rng(0)), np.ones(3))
+    np.testing.assert_array_equal(conflict_averse_coefficients(nothing, 0.5), np.ones(3))
+
+
+# ---- the step -----------------------------------------------------------------------------------
+
+
+def mmoe(**compile_options):
+    keras.utils.set_random_seed(3)
+    options = tiny.options_of(MMoE) | {"embedding_regularizer": 0}
+    model = MMoE(tiny.FEATURES, tiny.PLAIN["regression"], **options)
+    model.build()
+    model.compile(keras.optimizers.SGD(1.0), **{"run_eagerly": True, **compile_options})
+    return model
+
+
+def moved_by_step(model, batch):
+    before = [v.numpy() for v in model.trainable_variables]
+    logs = model.train_step(batch)
+    return [a - v.numpy() for a, v in zip(before, model.trainable_variables, strict=True)], logs
+
+
+def gradients_by_objective(model, batch):
+    """``{objective: dense gradients}``, taken apart from the step; None where there is no path."""
+    inputs, labels, weight = batch
+    found = {}
+    for objective in model.objectives():
+        with tf.GradientTape() as tape:
+            loss, _ = objective.loss(model(inputs, training=True), labels, weight)
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        found[objective.name] = [None if g is None else tf.convert_to_tensor(g).numpy() for g in gradients]
+    return found
+
+
+def known(*coefficients):
+    return lambda gram, names, step: np.array(coefficients)
+
+
+def test_coefficients_turn_what_is_shared_and_nothing_else():
+    batch, weights = tiny.batch(tiny.PLAIN["regression"]), {"click": 2.0, "watch": 0.5}
+    surgery = Surgery(("click", "watch"), known(0.25, -3.0))
+    model = mmoe(weighting=Manual(KINDS, weights), surgery=surgery)
+    single = gradients_by_objective(model, batch)
+    moved, logs = moved_by_step(model, batch)
+    shared = 0
+    for change, click, watch in zip(moved, single["click"], single["watch"], strict=True):
+        if click is not None and watch is not None:
+            shared += 1
+            expected = 0.25 * 2.0 * click - 3.0 * 0.5 * watch
+        else:
+            expected = 2.0 * click if watch is None else 0.5 * watch
+        np.testing.assert_allclose(change, expected, rtol=1e-3, atol=1e-5)
+    assert shared > 2
+    assert float(logs["watched_coefficient_click"]) == 0.25
+    assert float(logs["weight_click"]) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_angles_are_those_of_the_weighted_gradients(mode):
+    batch, seen = tiny.batch(tiny.PLAIN["regression"]), []
+
+    def solve(gram, names, step):
+        seen.append(gram)
+        return np.ones(2)
+
+    surgery = Surgery(("click", "watch"), solve, mode)
+    model = mmoe(weighting=Manual(KINDS, {"click": 2.0, "watch": 0.5}), surgery=surgery)
+    inputs, labels, weight = batch
+    if mode == "representation":
+        rows = []
+        for objective in model.objectives():
+            with tf.GradientTape() as tape:
+                x = model.embed(inputs)
+                tape.watch(x)
+                loss, _ = objective.loss(model.heads(x, training=True), labels, weight)
+            rows.append([tape.gradient(loss, x).numpy()])
+    else:
+        single = gradients_by_objective(model, batch)
+        last = {id(v) for v in model.shared_variables()}
+        chosen = [
+            i
+            for i, v in enumerate(model.trainable_variables)
+            if (id(v) in last if mode == "last_layer" else all(g[i] is not None for g in single.values()))
+        ]
+        rows = [[single[name][i] for i in chosen] for name in KINDS]
+    flat = [w * np.concatenate([g.ravel() for g in row]) for w, row in zip((2.0, 0.5), rows, strict=True)]
+    moved_by_step(model, batch)
+    np.testing.assert_allclose(seen[0], gram(*flat), rtol=1e-3, atol=1e-9)
+
+
+def test_rows_of_tables_are_compared_row_by_row():
+    def slices(indices, values):
+        return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(indices), tf.constant([100, 2]))
+
+    first = slices([7, 3, 7], [[1, 2], [3, 4], [5, 6]])
+    second = slices([9, 7], [[1, 1], [2, 2]])
+    rows = side_by_side([first, second, None]).numpy()
+    assert rows.shape == (3, 6)
+    dense = np.zeros((3, 100, 2))
+    dense[0, 7], dense[0, 3], dense[1, 9], dense[1, 7] = (6, 8), (3, 4), (1, 1), (2, 2)
+    np.testing.assert_allclose(rows @ rows.T, np.einsum("iab,jab->ij", dense, dense))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_coefficients_may_be_those_of_gradients_of_length_one(normalize):
+    surgery = Surgery(("a", "b"), lambda gram, names, step: min_norm_weights(gram), normalize=normalize)
+    found = surgery._coefficients(gram((1, 0), (0, 2)), np.array([True, True]), np.array(0))
+    np.testing.assert_allclose(found, (0.5, 0.5) if normalize else (0.8, 0.2), atol=1e-6)
+
+
+def test_an_objective_without_rows_or_with_overflow_stands_aside():
+    surgery = Surgery(("a", "b", "c"), lambda gram, names, step: np.arange(1.0, 1 + len(names)))
+    some = np.array([True, False, True])
+    np.testing.assert_array_equal(surgery._coefficients(np.eye(3), some, np.array(0)), [1, 1, 2])
+    alone = np.array([False, False, True])
+    np.testing.assert_array_equal(surgery._coefficients(np.eye(3), alone, np.array(0)), [1, 1, 1])
+    overflow = np.full((3, 3), np.inf)
+    np.testing.assert_array_equal(surgery._coefficients(overflow, some, np.array(0)), [1, 1, 1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(method):
+    tasks = next(iter(tiny.plans(ESMM).values()))
+    keras.utils.set_random_seed(1)
+    model = ESMM(tiny.FEATURES, tasks, **tiny.options_of(ESMM))
+    model.build()
+    kinds = {o.name: o.kind for o in model.objectives()}
+    surgery = make_surgery(SurgeryOptions(surgery=method, surgery_mode="full"), kinds, seed=5)
+    model.compile("adam", surgery=surgery, steps_per_execution=2, run_eagerly=method != "pcgrad")
+    data = tf.data.Dataset.from_tensors(tiny.batch(tasks)).repeat()
+    logs = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False).history
+    assert np.isfinite(logs["loss"]).all()
+    assert {f"watched_coefficient_{name}" for name in kinds} < set(logs)
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"pe_ltr_bounds": {"cvr": 0.1}},
+            "names 'cvr', which is no objective. Objectives: click, watch",
+        ),
+        (
+            {"pe_ltr_bounds": {"click": -0.1}},
+            "of 'click' is -0.1; a bound is a number from 0 to 1",
+        ),
+        ({"pe_ltr_bounds": {"click": 0.6, "watch": 0.6}}, "pe_ltr_bounds add up to 1.2; weights add up to 1"),
+        ({"surgery_mode": "half"}, "surgery_mode is 'half'. Modes: representation, last_layer, full"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_surgery(replace(SurgeryOptions(surgery="pe_ltr"), **changes), KINDS)
+
+
+def test_surgery_needs_two_objectives_that_take_part():
+    with pytest.raises(ValueError, match="there is only ctr. Use surgery: none"):
+        make_surgery(SurgeryOptions(surgery="mgda"), {"ctr": "binary", "risk": "fixed"})
+
+
+def test_no_surgery_is_none():
+    assert make_surgery(SurgeryOptions(), KINDS) is None
