@@ -53,6 +53,18 @@ def measured(model, tasks=TWO, **batch):
     return GradientProducts(model)(tiny.batch(tasks, **batch))
 
 
+def test_measuring_moves_no_variable_and_draws_no_random_number():
+    model = make(MMoE, net_dropout=0.5, batch_norm=True)
+    before = {v.path: v.numpy().tobytes() for v in [*model.variables, *model.optimizer.variables]}
+    assert any("seed" in path for path in before)
+    assert any("moving_variance" in path for path in before)
+    gates = GateHealth(model)
+    gates.measure(1, tiny.batch(TWO))
+    assert measured(model).counted.all()
+    after = {v.path: v.numpy().tobytes() for v in [*model.variables, *model.optimizer.variables]}
+    assert after == before
+
+
 def twins(sign):
     """Two objectives of one head, the second one's loss times a sign."""
     click = supervised(TWO[0])

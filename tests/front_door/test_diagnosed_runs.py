@@ -10,7 +10,7 @@ from fuxi_mtl.compare import read_run
 from fuxi_mtl.report import diagnostics
 
 BOTTOM = "bottom={type: MMoE, num_experts: 2, expert_hidden_units: [4]}"
-SETTINGS = (BOTTOM, "net_dropout=0.5", "batch_norm=true", "loss_weight=UW", "save_best_only=false")
+SETTINGS = (BOTTOM, "net_dropout=0.5", "loss_weight=UW", "save_best_only=false")
 ASKED = ("grad_diag_enabled=true", "log_health_metrics=true")
 
 
