@@ -96,6 +96,7 @@ def evaluate(
     options: EvaluationOptions,
     groups: ArrayLike | None = None,
     thresholds: Mapping[str, float] | None = None,
+    truth: Mapping[str, metrics.Truth] | None = None,
 ) -> Scores:
     """Every metric of every task on the task's own rows, and the means over tasks.
 
@@ -110,10 +111,12 @@ def evaluate(
         groups: Group of each row for gAUC.
         thresholds: Under ``best_f1`` the thresholds that validation chose, by task name; without them the
             best of these very rows. ``base_rate`` and a number never need them.
+        truth: The truth of the tasks that have one; see :mod:`fuxi_mtl.metrics.truth`. It has no means.
     """
     scores = Scores()
     blamed: dict[str, str] = {}
     by_task = {task.name: metrics_of(task, options) for task in tasks}
+    described = {task.name: task for task in tasks}
     for task, names in by_task.items():
         rows = _Rows(*metrics.observed(labels[task], predictions[task], groups))
         if any(METRICS[name].uses == "threshold" for name in names):
@@ -122,6 +125,18 @@ def evaluate(
         for name in names:
             if _measure(scores, task, METRICS[name], rows, options):
                 blamed[name] = task
+        if truth and task in truth:
+            found = metrics.measure_truth(
+                truth[task],
+                labels[task],
+                predictions[task],
+                kind=described[task].kind,
+                conditional=bool(described[task].given),
+            )
+            for name, value, reason in found:
+                scores.values[f"{task}_{name}"] = value
+                if reason:
+                    scores.undefined[f"{task}_{name}"] = reason
     _add_means(scores, by_task, blamed)
     return scores
 
@@ -191,11 +206,11 @@ def log_lines(tasks: Sequence[Task], scores: Scores) -> list[str]:
     What is undefined prints as ``AUC: nan (all 512 labels are 0)``.
     """
     lines = []
-    means = dict.fromkeys(scores.values)
+    names = [task.name for task in tasks]
+    of_task = {key: metrics.split_key(key, names)[0] for key in scores.values}
+    means = [key for key, task in of_task.items() if not task]
     for task in tasks:
-        own = [key for name in METRICS if (key := f"{task.name}_{name}") in scores.values]
-        own.sort(key=list(scores.values).index)
-        means = {key: None for key in means if key not in own}
+        own = [key for key, name in of_task.items() if name == task.name]
         shown = [_shown(key, key.removeprefix(f"{task.name}_"), scores) for key in own]
         lines.append(f"[Task: {task.name}][Metrics] {' - '.join(shown)}")
     if len(tasks) > 1:

@@ -50,6 +50,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         threads=experiment.training.num_workers,
         progress=bool(experiment.training.verbose),
     )
+    for split in filter(None, (dataset.valid, dataset.test)):
+        split.truth(experiment.tasks)  # A truth that cannot be is refused before training, not behind it.
     keras.utils.set_random_seed(experiment.training.seed)
     with new_run(folder_of(experiment)) as run:
         save_inputs(run, experiment, dataset)
@@ -168,6 +170,10 @@ def _save_scores(
     labels = split.labels(experiment.tasks)
     arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
     arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
+    for name, truth in split.truth(experiment.tasks).items():
+        arrays[f"{name}_truth"] = truth.expected.astype(np.float32)
+        if truth.outcome is not None:
+            arrays[f"{name}_outcome"] = truth.outcome.astype(np.float32)
     group = groups(split, experiment)
     if group is not None:
         arrays["group"] = group

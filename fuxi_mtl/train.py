@@ -165,6 +165,7 @@ def measure(
         experiment.evaluation,
         groups=groups(split, experiment),
         thresholds=thresholds,
+        truth=split.truth(experiment.tasks),
     )
     return scores, predictions
 

@@ -218,6 +218,14 @@ def _mae(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
     return _columns(np.abs(predictions - labels), np.ones(len(labels))), _ratio
 
 
+def _bias(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
+    return _columns(predictions - labels, np.ones(len(labels))), _ratio
+
+
+def _mse(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
+    return _columns((predictions - labels) ** 2, np.ones(len(labels))), _ratio
+
+
 def _rmse(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
     return _columns((predictions - labels) ** 2, np.ones(len(labels))), lambda s: np.sqrt(_ratio(s))
 
@@ -236,6 +244,8 @@ _STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], _Sums]] = {
     "PCOC": _pcoc,
     "MAE": _mae,
     "RMSE": _rmse,
+    "bias": _bias,
+    "MSE": _mse,
     "ECE": _ece,
 }
 

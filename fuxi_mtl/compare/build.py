@@ -8,7 +8,7 @@ import numpy as np
 from fuxi_mtl.compare.paired import Paired, task_of
 from fuxi_mtl.compare.runs import StoredRun, read_run
 from fuxi_mtl.compare.table import Cell, Row, Table, Transfer
-from fuxi_mtl.metrics import METRICS, did_you_mean
+from fuxi_mtl.metrics import METRICS, did_you_mean, find_metric_of_key
 
 SINGLE_TASK = "SingleTask"
 _FEW_SEEDS = 5
@@ -131,7 +131,7 @@ def _absence(run: StoredRun, column: str, split: str) -> str:
 
 def _best(column: str, rows: Sequence[Row], same_tasks: bool) -> frozenset[str]:
     """The experiments whose mean is best; none where means over different tasks would be compared."""
-    metric = METRICS.get(column.rpartition("_")[2])
+    metric = find_metric_of_key(column)
     defined = [row for row in rows if not np.isnan(row.cells[column].mean)]
     if metric is None or len(defined) < 2 or (column in METRICS and not same_tasks):
         return frozenset()

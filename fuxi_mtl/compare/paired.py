@@ -164,8 +164,7 @@ class Paired:
 
 def task_of(column: str, tasks: Mapping[str, str]) -> str | None:
     """The task of ``click_AUC``; None for a mean or another model's task."""
-    task, _, metric = column.rpartition("_")
-    return task if metric in metrics.METRICS and task in tasks else None
+    return metrics.split_key(column, tasks)[0] or None
 
 
 def _is_part(key: str, mean: str, run: StoredRun) -> bool:
@@ -176,12 +175,19 @@ def _is_part(key: str, mean: str, run: StoredRun) -> bool:
 
 def _statistic(tested: _Tested, task: str, name: str) -> Statistic:
     run, scores = tested.run, tested.scores
-    lacking = [key for key in (f"{task}_label", f"{task}_pred") if key not in scores]
-    if lacking:
+    against_truth = metrics.TRUTH_METRICS.get(name)
+    needed = [f"{task}_label", f"{task}_pred", *([f"{task}_truth"] if against_truth else [])]
+    lacking = [key for key in needed if key not in scores]
+    labels = scores.get(f"{task}_label")
+    if against_truth and not lacking:
+        truth = metrics.Truth(scores[f"{task}_truth"], scores.get(f"{task}_outcome"))
+        labels = metrics.target(against_truth, truth, scores[f"{task}_label"])
+        lacking = [f"{task}_outcome"] if labels is None else []
+    if lacking or labels is None:
         raise ValueError(f"{run.expid} seed {run.seed} saved no {lacking[0]}")
     built = statistic(
-        name,
-        scores[f"{task}_label"],
+        against_truth.measure if against_truth else name,
+        labels,
         scores[f"{task}_pred"],
         groups=scores.get("group"),
         threshold=run.thresholds.get(task),

@@ -10,6 +10,7 @@ import polars as pl
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError, nearest
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.metrics import Truth, read_truth
 from fuxi_mtl.tasks import Task
 
 _HEADER_BYTES = 128
@@ -46,13 +47,34 @@ class Split:
         """The label of each row by task, float32 ``(rows,)``, NaN where the task is not defined."""
         return labels_of(self.events, self.event_names, tasks)
 
+    def truth(self, tasks: Iterable[Task]) -> dict[str, Truth]:
+        """The truth of each task that has a meta column ``truth_{task}``, as simulated data do.
+
+        Raises:
+            ValueError: A true probability is none, or an outcome is neither 0 nor 1.
+        """
+        tasks = tuple(tasks)
+        wanted = {f"{what}_{task.name}" for what in ("truth", "outcome") for task in tasks}
+        names = [name for name in self.meta_columns if name in wanted]
+        if not names:
+            return {}
+        frame = self.meta(names).cast(pl.Float64)
+        columns = {name: frame[name].fill_null(np.nan).to_numpy() for name in names}
+        found = {task.name: read_truth(task.name, columns, task.kind) for task in tasks}
+        return {name: truth for name, truth in found.items() if truth}
+
+    @property
+    def meta_columns(self) -> tuple[str, ...]:
+        """The columns that are carried along."""
+        return tuple(pl.read_parquet_schema(self.meta_file)) if self.meta_file.exists() else ()
+
     def meta(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The columns that are carried along, all unless some are named.
 
         Raises:
             DataError: A column is not carried along.
         """
-        known = pl.read_parquet_schema(self.meta_file) if self.meta_file.exists() else {}
+        known = self.meta_columns
         wanted = list(known) if columns is None else list(columns)
         for name in wanted:
             if name not in known:

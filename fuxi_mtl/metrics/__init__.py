@@ -36,15 +36,28 @@ from fuxi_mtl.metrics.registry import (
     why_undefined,
 )
 from fuxi_mtl.metrics.rows import observed
+from fuxi_mtl.metrics.truth import (
+    TRUTH_METRICS,
+    Truth,
+    TruthMetric,
+    find_metric_of_key,
+    measure_truth,
+    read_truth,
+    split_key,
+    target,
+)
 
 __all__ = [
     "ALIASES",
     "METRICS",
     "REGRESSION_METRICS",
+    "TRUTH_METRICS",
     "Confusion",
     "GroupAUCs",
     "GroupedAUC",
     "Metric",
+    "Truth",
+    "TruthMetric",
     "accuracy",
     "auc",
     "base_rate_threshold",
@@ -55,6 +68,7 @@ __all__ = [
     "equal_bins",
     "f1",
     "find_metric",
+    "find_metric_of_key",
     "gauc",
     "group_aucs",
     "group_codes",
@@ -62,10 +76,14 @@ __all__ = [
     "lacking_labels",
     "logloss",
     "mae",
+    "measure_truth",
     "observed",
     "pcoc",
     "precision",
+    "read_truth",
     "recall",
     "rmse",
+    "split_key",
+    "target",
     "why_undefined",
 ]

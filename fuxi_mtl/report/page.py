@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from fuxi_mtl.compare import Row, Table
-from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.metrics import find_metric_of_key, split_key
 from fuxi_mtl.report import cells, diagnostics, plots
 
 _STYLE = """
@@ -146,7 +146,7 @@ def _tasks_row(table: Table, before: int) -> str:
     """A line above the headings that says which task the metrics below it belong to."""
     spans: list[list] = []
     for column in table.columns:
-        task = column.rpartition("_")[0] or "mean over tasks"
+        task = split_key(column)[0] or "mean over tasks"
         if spans and spans[-1][0] == task:
             spans[-1][1] += 1
         else:
@@ -156,9 +156,9 @@ def _tasks_row(table: Table, before: int) -> str:
 
 
 def _metric_head(column: str) -> str:
-    metric = METRICS.get(column.rpartition("_")[2])
+    metric = find_metric_of_key(column)
     falls = metric is not None and metric.larger_is_better is False
-    return _head(column.rpartition("_")[2], "ascending" if falls else "descending", column)
+    return _head(split_key(column)[1] or column, "ascending" if falls else "descending", column)
 
 
 def _head(text: str, first: str = "descending", label: str = "") -> str:
