@@ -45,6 +45,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["fuxi_mtl", "fuxi_mtl.*", "model_zoo", "model_zoo.*"]),
+    package_data={"model_zoo": ["guides/*.md"]},
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require={
