@@ -96,7 +96,7 @@ def drawn(runs: Sequence[StoredRun], expids: Sequence[str]) -> list[Drawn]:
             False,
         ),
         (
-            "Entropy of gates over steps: 100% is an equal share of all experts in each row",
+            "Entropy of gates over steps: 1 is an equal share of all experts in each row",
             over("entropy", dataset, entropies, expids),
             True,
         ),
