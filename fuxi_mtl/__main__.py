@@ -108,7 +108,8 @@ def _compare(options: argparse.Namespace) -> None:
     from fuxi_mtl.compare import compare, stored_runs
 
     runs = stored_runs(options.model_root, options.expid or None, options.seed)
-    _show(compare(runs, options.baseline), options.format, options.output)
+    tables = compare(runs, options.baseline, checks=options.checks)
+    _show(tables, options.format, options.output)
 
 
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
@@ -222,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
     compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
     compare.add_argument("--baseline", help="experiment that the others are compared to")
+    compare.add_argument("--checks", action="store_true", help="also show the conversion checks")
     compare.add_argument(
         "--format", default="terminal", choices=["terminal", "markdown", "csv", "json", "html"]
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from fuxi_mtl import checkpoint, registry
 from fuxi_mtl.config import Experiment, load_resolved
+from fuxi_mtl.conversion import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset, stand_in
 from fuxi_mtl.devices import use_devices, use_precision
 from fuxi_mtl.evaluate import Scores, log_lines, summary
@@ -59,8 +60,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
             model = make_model(experiment, dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
             training = train(model, dataset, experiment, run)
-        scores = _measure_splits(model, dataset, experiment, run)
-        _save_results(run, experiment, dataset, model, training, scores)
+        scores, checks = _measure_splits(model, dataset, experiment, run)
+        _save_results(run, experiment, dataset, model, training, scores, checks)
     # The run is whole and in its place: what fails now does not take hours of training with it.
     run = Run(folder_of(experiment))
     _append_results(experiment, scores)
@@ -146,8 +147,10 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
 
 def _measure_splits(
     model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run
-) -> dict[str, Scores]:
+) -> tuple[dict[str, Scores], dict[str, Any]]:
+    """The metrics of each split, and the checks of conversions on the last one."""
     scores: dict[str, Scores] = {}
+    checks: dict[str, Any] = {}
     for split, title in (
         (dataset.valid, "****** Validation evaluation ******"),
         (dataset.test, "******** Test evaluation ********"),
@@ -161,7 +164,36 @@ def _measure_splits(
             logger.info("%s", line)
         if split.name == "test" and experiment.evaluation.save_predictions:
             _save_scores(run, split, experiment, predictions)
-    return scores
+        if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
+            checks = _check_conversions(split, dataset, experiment, predictions)
+    return scores, checks
+
+
+def _check_conversions(
+    split: Split, dataset: Dataset, experiment: Experiment, predictions: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    options, imbalance = experiment.evaluation, experiment.imbalance
+    asked, settings = options.conversion_checks, options.conversion_settings
+    encoder = dataset.encoder
+    block = check_conversions(
+        conversion_pairs(experiment.tasks),
+        split.labels(experiment.tasks),
+        predictions,
+        settings,
+        asked if isinstance(asked, list) else CHECKS,
+        covariates=lambda: covariates(
+            dataset.feature_map, split.ids, split.numeric, encoder.tokens, settings.indicators
+        ),
+        groups=groups(split, experiment),
+    )
+    if imbalance.static_pos_weight or imbalance.pos_weight_dynamic:
+        block["caveats"].append(
+            "Positives were weighted in training: pCTR and pCVR are too high until that is undone."
+        )
+    for key, value in block["values"].items():
+        reason = block["undefined"].get(key)
+        logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")
+    return {"split": split.name, **block}
 
 
 def _save_scores(
@@ -187,6 +219,7 @@ def _save_results(
     model: MultiTaskModel,
     training: Training,
     scores: Mapping[str, Scores],
+    checks: Mapping[str, Any],
 ) -> None:
     run.write_json("history.json", {"evaluations": training.history})
     if training.diagnostics:
@@ -203,6 +236,7 @@ def _save_results(
             "undefined": {name: split.undefined for name, split in scores.items()},
             "notes": {name: split.notes for name, split in scores.items()},
             "thresholds": scores["test"].thresholds if "test" in scores else {},
+            "conversion_checks": checks,
             "gauc_weight": experiment.evaluation.gauc_weight,
             "num_parameters": model.count_params(),
             "train_seconds": training.seconds,

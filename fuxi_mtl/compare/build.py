@@ -18,6 +18,7 @@ def compare(
     runs: Sequence[StoredRun | str | Path],
     baseline: str | None = None,
     *,
+    checks: bool = False,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 2026,
@@ -28,17 +29,21 @@ def compare(
         runs: Runs or their folders.
         baseline: Experiment that the others are compared with. Without it, a dataset's SingleTask
             experiment, else its first.
+        checks: Whether the numbers of the conversion checks are columns, too.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         level: Coverage of the intervals, between 0 and 1.
         seed: Seed of the resamples.
 
     Raises:
         ValueError: There is no run, the baseline is not among them, an experiment and seed came twice,
-            or `resamples` or `level` is out of range.
+            `resamples` or `level` is out of
+            range, or `checks` are wanted and no run has any.
     """
     if resamples < 0 or not 0 < level < 1:
         raise ValueError(f"resamples ({resamples}) must be 0 or more and level ({level}) between 0 and 1.")
     stored = [run if isinstance(run, StoredRun) else read_run(run) for run in runs]
+    if checks:
+        stored = _checked(stored)
     if not stored:
         raise ValueError("there is no run to compare.")
     by_dataset: dict[str, dict[str, list[StoredRun]]] = {}
@@ -54,6 +59,14 @@ def compare(
         _table(dataset_id, experiments, baseline, resamples, level, seed)
         for dataset_id, experiments in by_dataset.items()
     ]
+
+
+def _checked(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    if not any(run.conversion_checks for run in runs):
+        raise ValueError(
+            "no run has conversion checks. Run an experiment with conversion_checks: true in its stanza."
+        )
+    return [run.with_checks() for run in runs]
 
 
 def _table(

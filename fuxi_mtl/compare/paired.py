@@ -138,6 +138,8 @@ class Paired:
         reasons: dict[str, str] = {}
         for column in self._columns:
             task = task_of(column, run.tasks)
+            if column.rpartition("_")[2] not in metrics.METRICS:
+                reasons[column] = "conversion checks are not resampled"
             if task is None or np.isnan(run.metrics["test"].get(column, NAN)):
                 continue
             try:

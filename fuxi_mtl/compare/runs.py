@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class StoredRun:
         best_step: Step of the checkpoint that was kept, None where unknown.
         thresholds: Decision thresholds on the test rows by task, where they were stored.
         gauc_weight: What weighed a group in gAUC.
+        conversion_checks: The block of that name, empty where nothing was checked.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class StoredRun:
     best_step: int | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
     gauc_weight: str = "exposures"
+    conversion_checks: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -67,6 +69,20 @@ class StoredRun:
         """What was measured beside training: ``gradients`` and ``gates``, where the run asked for them."""
         path = self.folder / DIAGNOSTICS_FILE
         return _read_json(path) if path.is_file() else {}
+
+    def with_checks(self) -> "StoredRun":
+        """The run with the numbers of its conversion checks among its metrics."""
+        block = self.conversion_checks
+        if not block:
+            return self
+        split = block["split"]
+        values = {**self.metrics[split], **_numbers(block["values"])}
+        reasons = {**self.undefined.get(split, {}), **block["undefined"]}
+        return replace(
+            self,
+            metrics={**self.metrics, split: values},
+            undefined={**self.undefined, split: reasons},
+        )
 
     def read_test_scores(self) -> dict[str, np.ndarray]:
         """``{task}_pred``, ``{task}_label`` and perhaps ``group`` in test row order; empty if not saved."""
@@ -108,6 +124,7 @@ def read_run(folder: str | Path) -> StoredRun:
             best_step=content.get("best_step"),
             thresholds=_numbers(content.get("thresholds") or {}),
             gauc_weight=content.get("gauc_weight") or "exposures",
+            conversion_checks=content.get("conversion_checks") or {},
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(

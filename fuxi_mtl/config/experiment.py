@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
+from fuxi_mtl.config.conversion import checked_conversion
 from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
@@ -166,6 +167,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     checks.check_metrics(settings, evaluation, tasks)
     checks.check_groups(settings, evaluation, tasks, dataset)
     checks.check_threshold(settings, evaluation)
+    evaluation = checked_conversion(settings, evaluation, tasks)
     training = checks.checked_monitor(settings, training, tasks)
     training = checked_schedule(settings, optimizer, training)
     mode = checks.checked_mode(settings, training, evaluation, tasks)

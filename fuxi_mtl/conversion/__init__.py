@@ -5,9 +5,10 @@
     balance                     inputs of clicked and unclicked rows, before and after weighting
     ipw_effect, aipw_effect     average effects
 
-They are numpy functions of one-dimensional arrays.
+They are numpy functions of one-dimensional arrays; :func:`check_conversions` runs them for a split.
 """
 
+from fuxi_mtl.conversion.checks import CHECKS, check_conversions
 from fuxi_mtl.conversion.covariates import Balance, balance, ks_statistic, standardised_mean_difference
 from fuxi_mtl.conversion.effects import (
     Effect,
@@ -20,21 +21,28 @@ from fuxi_mtl.conversion.effects import (
     trim,
     winsorise,
 )
+from fuxi_mtl.conversion.inputs import covariates
 from fuxi_mtl.conversion.level import Level, calibration, level
 from fuxi_mtl.conversion.matching import Matches, match
+from fuxi_mtl.conversion.pairs import Pair, conversion_pairs
 from fuxi_mtl.conversion.risk_ratio import RiskRatio, causal_risk_ratio
 
 __all__ = [
+    "CHECKS",
     "Balance",
     "Effect",
     "Level",
     "Matches",
     "Nuisances",
+    "Pair",
     "RiskRatio",
     "aipw_effect",
     "balance",
     "calibration",
     "causal_risk_ratio",
+    "check_conversions",
+    "conversion_pairs",
+    "covariates",
     "fit_nuisances",
     "inverse_weights",
     "ipw_effect",

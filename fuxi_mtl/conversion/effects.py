@@ -35,7 +35,7 @@ class Nuisances(NamedTuple):
 
 def inverse_weights(
     propensity: ArrayLike, treated: ArrayLike, *, clip: float = 0.0, stabilised: bool = False
-):
+) -> np.ndarray:
     """``1/e`` for treated rows and ``1/(1 - e)`` for the others.
 
     Each arm's weights add up to about the number of rows.
