@@ -26,7 +26,7 @@ def test_true_stands_for_all_checks_and_a_list_for_itself(write):
 
 
 def test_a_stored_stanza_is_the_same_experiment(write, tmp_path):
-    given = "conversion_checks: [ieb]\nconversion_settings: {matches: 2, caliper: null, clip: 0.05}\n"
+    given = "conversion_checks: [ieb]\nconversion_settings: {matches: [2], caliper: null, clip: 0.05}\n"
     experiment = load_experiment(write(PAIRED + given), "MMoE_test")
     settings = ConversionOptions(matches=[2], caliper=None, clip=0.05)
     assert experiment.evaluation.conversion_settings == settings
@@ -54,7 +54,7 @@ def test_what_base_asks_for_is_left_out_where_no_task_can_have_it(write):
             "conversion_checks: no check is called 'psm'. Use true, or of ieb, pip, balance, effect.",
         ),
         (
-            PAIRED + "conversion_checks: balanc",
+            PAIRED + "conversion_checks: [balanc]",
             "conversion_checks: no check is called 'balanc'. Did you mean 'balance'? "
             "Use true, or of ieb, pip, balance, effect.",
         ),
