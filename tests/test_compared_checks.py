@@ -7,6 +7,7 @@ from synthetic_runs import labels_of_test, noisy_scores, write_run
 from fuxi_mtl.compare import compare, read_run
 from fuxi_mtl.conversion import check_conversions, conversion_pairs
 from fuxi_mtl.options import ConversionOptions
+from fuxi_mtl.report import render
 from fuxi_mtl.tasks import parse_task
 
 PAIR = conversion_pairs([parse_task("ctr", "click"), parse_task("cvr", "conversion | click")])
@@ -69,3 +70,15 @@ def test_an_undefined_number_keeps_its_reason(tmp_path):
 def test_checks_that_no_run_has_cannot_be_shown(tmp_path):
     with pytest.raises(ValueError, match="no run has conversion checks. Run an experiment with"):
         compare([write_run(tmp_path, "a")], checks=True)
+
+
+def test_the_page_heads_the_numbers_with_their_task(runs):
+    page = render(compare(runs, checks=True, resamples=0), "html")
+    assert 'title="cvr_CRR.1"><button type="button">CRR.1</button>' in page
+    spans = page.split('<tr class="tasks">')[1].split("</tr>")[0]
+    assert [each.split("<")[0] for each in spans.split('scope="colgroup">')[1:]] == [
+        "ctr",
+        "cvr",
+        "mean over tasks",
+        "cvr",
+    ]

@@ -138,7 +138,7 @@ class Paired:
         reasons: dict[str, str] = {}
         for column in self._columns:
             task = task_of(column, run.tasks)
-            if column.rpartition("_")[2] not in metrics.METRICS:
+            if column in run.conversion_checks.get("values", {}):
                 reasons[column] = "conversion checks are not resampled"
             if task is None or np.isnan(run.metrics["test"].get(column, NAN)):
                 continue

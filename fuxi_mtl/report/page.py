@@ -146,7 +146,7 @@ def _tasks_row(table: Table, before: int) -> str:
     """A line above the headings that says which task the metrics below it belong to."""
     spans: list[list] = []
     for column in table.columns:
-        task = split_key(column)[0] or "mean over tasks"
+        task = _parts(column)[0] or "mean over tasks"
         if spans and spans[-1][0] == task:
             spans[-1][1] += 1
         else:
@@ -155,10 +155,18 @@ def _tasks_row(table: Table, before: int) -> str:
     return f'<tr class="tasks"><th colspan="{before}"></th>{cells_}</tr>'
 
 
+def _parts(column: str) -> tuple[str, str]:
+    """The task and the number of a column."""
+    task, name = split_key(column)
+    if not name:  # of the conversion checks
+        task, _, name = column.rpartition("_")
+    return task, name
+
+
 def _metric_head(column: str) -> str:
     metric = find_metric_of_key(column)
     falls = metric is not None and metric.larger_is_better is False
-    return _head(split_key(column)[1] or column, "ascending" if falls else "descending", column)
+    return _head(_parts(column)[1], "ascending" if falls else "descending", column)
 
 
 def _head(text: str, first: str = "descending", label: str = "") -> str:
