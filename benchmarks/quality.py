@@ -17,6 +17,7 @@ CLICKS = Workload(vocabulary=100_000, rows=400_000, held=100_000, conversion_rat
 # Name, variant, precision, and what differs in the stanza.
 VARIANTS = (
     ("plain Keras", "plain", "float32", {}),
+    ("plain Keras, dense Adam", "plain_dense", "float32", {}),
     ("fuxi_mtl", "ours", "float32", {}),
     ("fuxi_mtl sum_of_squares", "ours", "float32", {"embedding_second_moment": "sum_of_squares"}),
     ("fuxi_mtl dense equivalent", "ours", "float32", {"embedding_optimizer": "dense_equivalent_adam"}),
