@@ -4,7 +4,7 @@
 
     config.yaml  environment.json  history.json  metrics.json  test_scores.npz
     diagnostics.json (if the stanza asks for them)
-    features/ (what the inputs mean)  checkpoint/ (the best weights)  saved_model/
+    features/ (what the inputs mean)  checkpoint/ (the best weights, in HDF5)  saved_model/
 
 with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
 it lies in a folder of its own, which is removed if the run fails.

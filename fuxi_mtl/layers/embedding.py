@@ -71,6 +71,14 @@ class FeatureEmbedding(keras.layers.Layer):
             )
         return tf.concat(parts, axis=1)
 
+    @property
+    def order(self) -> list[str]:
+        """The features in the order of their vectors and numbers in the output."""
+        groups = [group for block in self.blocks for group in block.groups]
+        return [feature.name for group in groups for feature in group.features] + [
+            feature.name for feature in self.features.features if not feature.has_ids
+        ]
+
     def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
         """The tables that are trained, each with the gradient of its rows' penalty, None without one."""
         penalised = any(penalty_strengths(self.penalty))

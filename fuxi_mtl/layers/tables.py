@@ -56,11 +56,17 @@ class Table(keras.layers.Layer):
         self.width = width
         self.before_lookup: Callable | None = None
         self.starts: dict[str, int] = {}  # first row of each feature that owns rows
+        # The same by part, first row and the one behind the last: (name,), or (name, part) of a composed one.
+        self.places: dict[tuple[str, ...], tuple[int, int]] = {}
         rows = 0
         for owner in map(features.owner, members):
             if owner.name not in self.starts:
                 self.starts[owner.name] = rows
-                rows += sum(owner.parts)
+                names = ("remainders", "quotients") if len(owner.parts) == 2 else ()
+                for part, count in enumerate(owner.parts):
+                    place = (owner.name, *names[part : part + 1])
+                    self.places[place] = (rows, rows + count)
+                    rows += count
         self.rows = self.add_weight(
             shape=(rows, width),
             initializer="zeros",

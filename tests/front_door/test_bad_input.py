@@ -124,7 +124,7 @@ def full_disk(monkeypatch):
 @pytest.mark.parametrize(
     "writer",
     [
-        "tensorflow.train.Checkpoint.write",
+        "h5py.Dataset.__setitem__",
         "fuxi_mtl.runs.write_text",
         "numpy.savez_compressed",
         "fuxi_mtl.dataset.encoding.Encoder.save",
@@ -160,7 +160,7 @@ def test_a_run_killed_before_does_not_stand_in_the_way(tmp_path):
 def test_a_damaged_run_is_one_message_of_export(toy_run, tmp_path):
     root = toy_run.folder.parent.parent.parent
     shutil.copytree(root, tmp_path / "runs")
-    (tmp_path / "runs/toy/Toy/seed_1/checkpoint/state.index").write_bytes(b"")
+    (tmp_path / "runs/toy/Toy/seed_1/checkpoint/state.h5").write_bytes(b"")
     done = call(
         "export",
         "--expid",

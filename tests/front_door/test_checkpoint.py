@@ -2,14 +2,15 @@
 
 import shutil
 
+import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tiny
 
 from fuxi_mtl import checkpoint
 from fuxi_mtl.checkpoint import CheckpointError
+from fuxi_mtl.checkpoint.naming import Part
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.experiment import load_run
 from fuxi_mtl.weighting import GradNorm
@@ -82,18 +83,17 @@ def test_saving_replaces_the_older_checkpoint(stored):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left on device"), tf.errors.ResourceExhaustedError(None, None, "No space left")],
-)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("No space left")])
 def test_a_full_disk_keeps_the_older_checkpoint(stored, monkeypatch, error):
     model, folder = stored
+    create = h5py.Group.create_dataset
 
-    def write(self, path):
-        (folder.with_name("checkpoint.partial") / "state.data").write_text("half")
-        raise error
+    def fails_after_a_while(self, name, *args):
+        if name.startswith("optimizer"):
+            raise error
+        return create(self, name, *args)
 
-    monkeypatch.setattr(tf.train.Checkpoint, "write", write)
+    monkeypatch.setattr(h5py.Group, "create_dataset", fails_after_a_while)
     with pytest.raises(CheckpointError, match="cannot be written .*No space left.* Make room"):
         checkpoint.save(model, folder)
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
@@ -102,20 +102,32 @@ def test_a_full_disk_keeps_the_older_checkpoint(stored, monkeypatch, error):
 
 def test_a_model_of_another_shape_is_named(stored):
     _, folder = stored
-    for other in (make(units=(6, 4)), make(units=(6,))):
-        with pytest.raises(CheckpointError, match="damaged, or of another model"):
-            checkpoint.restore(other, folder)
+    kernel = "network/bottom/stack/hidden/1/kernel"
+    for units, what in {
+        (6, 4): rf"{kernel} is \(6, 4\) here and \(6, 5\) there",
+        (6,): r"network/towers/stacks/click_tower/hidden/0/kernel is \(6, 64\) here and \(5, 64\) there",
+        (6, 5, 5): r"network/bottom/stack/hidden/2/kernel is \(5, 5\) here and missing there",
+    }.items():
+        with pytest.raises(CheckpointError, match=f"damaged, or of another model .*{what}"):
+            checkpoint.restore(make(units=units), folder)
 
 
 def test_an_error_without_a_message_is_named_by_its_type(stored, monkeypatch):
     model, folder = stored
 
-    def read(self, path):
-        raise AssertionError
+    def write(self, chunk, values):
+        raise RuntimeError
 
-    monkeypatch.setattr(tf.train.Checkpoint, "read", read)
-    with pytest.raises(CheckpointError, match="(AssertionError)"):
+    monkeypatch.setattr(Part, "write", write)
+    with pytest.raises(CheckpointError, match="(RuntimeError)"):
         checkpoint.restore(model, folder)
+
+
+def test_a_checkpoint_of_numbered_variables_is_named(stored):
+    _, folder = stored
+    (folder / "state.h5").rename(folder / "state.index")
+    with pytest.raises(CheckpointError, match="fuxi_mtl 0.1.0 wrote this checkpoint.* Train .* again, or"):
+        checkpoint.restore(make(), folder)
 
 
 def test_a_missing_checkpoint_is_named(damaged):
@@ -133,14 +145,13 @@ def flip(content: bytes) -> bytes:
     )
 
 
-@pytest.mark.parametrize("kind", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize(
     "damage",
     [flip, lambda content: content[: len(content) // 2], lambda content: b""],
     ids=["flip", "half", "empty"],
 )
-def test_a_damaged_checkpoint_is_an_error(damaged, kind, damage):
-    file = damaged / "checkpoint" / f"state.{kind}"
+def test_a_damaged_checkpoint_is_an_error(damaged, damage):
+    file = damaged / "checkpoint" / "state.h5"
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(CheckpointError, match="damaged, or of another model") as raised:
         load_run(damaged)

@@ -1,9 +1,9 @@
 # ruff: noqa: N802 - tests are named after their entries in the sheet of methods
 """Diagnostics of a training: they change nothing, are kept with the run, and shown in the report."""
 
+import h5py
 import numpy as np
 import pytest
-import tensorflow as tf
 from door import call, train
 
 from fuxi_mtl.compare import read_run
@@ -23,9 +23,15 @@ def watched(in_place, tmp_path_factory):
 
 def tensors(run, folder):
     """Network, seeds, optimizer and weighting as they were saved."""
-    reader = tf.train.load_checkpoint(str(run.folder / folder / "state"))
-    names = [name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
-    return {name: reader.get_tensor(name) for name in names}
+    found = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(run.folder / folder / "state.h5") as file:
+        file.visititems(keep)
+    return found
 
 
 def test_S4_a_training_is_the_same_to_the_last_bit_with_diagnostics_and_without(watched, tmp_path):

@@ -39,14 +39,13 @@ def expid(run: Trained) -> str:
 
 def test_a_run_is_whole(run):
     files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
-    files = {name for name in files if not name.startswith("checkpoint/state.data")}
     assert files == {
         "config.yaml",
         "environment.json",
         "history.json",
         "metrics.json",
         "test_scores.npz",
-        "checkpoint/state.index",
+        "checkpoint/state.h5",
         "features/feature_map.json",
         "features/feature_vocab.json",
         "features/encoders.json",

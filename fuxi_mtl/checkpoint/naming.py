@@ -1,0 +1,221 @@
+"""What a checkpoint holds of a model, by name."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.layers import FeatureEmbedding
+from fuxi_mtl.layers.tables import Table
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.optimizers import split_of
+
+CHUNK = 2**15  # rows that are read or written at a time: a few MB, which stay in the cache
+
+
+@dataclass(frozen=True)
+class Part:
+    """A variable, or those rows of it that belong to one feature.
+
+    Attributes:
+        variable: The variable.
+        rows: First row and the one behind the last; None for the whole variable.
+        feature: Whose rows they are.
+    """
+
+    variable: Any
+    rows: tuple[int, int] | None = None
+    feature: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its own, not that of the variable."""
+        shape = tuple(self.variable.shape)
+        return shape if self.rows is None else (self.rows[1] - self.rows[0], *shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """In which it is stored: NumPy has no bfloat16, and float32 holds it."""
+        return np.dtype(
+            np.float32 if self.variable.dtype == tf.bfloat16 else self.variable.dtype.as_numpy_dtype
+        )
+
+    def of(self, variable: keras.Variable) -> "Part":
+        """The same rows of another variable."""
+        return Part(variable.value, self.rows, self.feature)
+
+    def chunks(self) -> Iterator[Any]:
+        """Where to look, piece by piece: ``...`` for all of it, or slices of its rows."""
+        if self.rows is None:
+            yield ...
+            return
+        for first in range(0, self.shape[0], CHUNK):
+            yield slice(first, min(first + CHUNK, self.shape[0]))
+
+    def read(self, chunk: Any) -> np.ndarray:
+        """The numbers of a chunk; a table is never copied whole."""
+        if self.rows is None:
+            return np.ascontiguousarray(np.asarray(tf.convert_to_tensor(self.variable), self.dtype))
+        return np.asarray(tf.gather(self.variable, self._places(chunk)), self.dtype)
+
+    def write(self, chunk: Any, values: np.ndarray) -> None:
+        """Sets the numbers of a chunk."""
+        numbers = tf.cast(values, self.variable.dtype)
+        if self.rows is None:
+            self.variable.assign(numbers)
+        else:
+            self.variable.scatter_update(tf.IndexedSlices(numbers, self._places(chunk)))
+
+    def _places(self, chunk: slice) -> tf.Tensor:
+        start = self.rows[0] if self.rows else 0
+        return tf.range(start + chunk.start, start + chunk.stop)
+
+
+def parts_of(model: MultiTaskModel) -> dict[str, Part]:
+    """Everything that is saved, by its name; the network alone of a model that is not compiled."""
+    network: dict[int, dict[str, Part]] = {}  # by variable: one part, or one for each feature
+    seeds: dict[str, Part] = {}
+    for path, layer in layers_of(model):
+        below = {id(v) for child in _children(layer) for v in child.variables}
+        weights = {id(v) for v in layer.weights}
+        for variable in (v for v in layer.variables if id(v) not in below | network.keys()):
+            whole = Part(variable.value)
+            if id(variable) not in weights:
+                seeds[_free(path, seeds)] = whole
+            elif isinstance(layer, Table):
+                network[id(variable)] = {
+                    _joined(path, _quoted(name), *place): Part(variable.value, rows, name)
+                    for (name, *place), rows in layer.places.items()
+                }
+            else:
+                taken = {name for parts in network.values() for name in parts}
+                network[id(variable)] = {_free(_joined(path, _name_of(variable)), taken): whole}
+    parts = {f"network/{name}": part for each in network.values() for name, part in each.items()}
+    if model.compiled:
+        parts |= {f"seeds/{name}": part for name, part in seeds.items()}
+        parts |= _optimizer_parts(model.optimizer, network)
+        state = model.weighting._flatten(predicate=lambda v: isinstance(v, tf.Variable), with_path=True)
+        for keys, variable in state:
+            parts[_joined("weighting", *map(str, keys))] = Part(variable)
+    return parts
+
+
+def orders_of(model: MultiTaskModel) -> dict[str, list[str]]:
+    """The order of names behind what the network and the weighting know by position only."""
+    orders = {
+        f"network/{path}": layer.order
+        for path, layer in layers_of(model)
+        if isinstance(layer, FeatureEmbedding)
+    }
+    if model.compiled and model.weighting.variables:
+        orders["weighting"] = list(model.weighting.names)
+    return orders
+
+
+def layers_of(layer: keras.Layer, path: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layer and all below it, each with the names of the attributes that lead there.
+
+    A layer in a list goes by its own name if it was given one, else by its position: names that Keras
+    makes depend on how many layers the process made before. Tables have the path of what they are part of,
+    since which features share one is nobody's business.
+    """
+    yield path, layer
+    attributes: dict[int, str] = {}
+    for attribute, value in vars(layer).items():
+        # Keras and TensorFlow list them once more for themselves.
+        if attribute != "_layers" and not attribute.startswith("_self_"):
+            for name, child in _inside(attribute, value):
+                attributes.setdefault(id(child), name)
+    taken: set[str] = set()
+    for position, child in enumerate(_children(layer)):
+        name = _free(attributes.get(id(child), f"layers/{position}"), taken)
+        taken.add(name)
+        yield from layers_of(child, path if isinstance(child, Table) else _joined(path, name))
+
+
+def _children(layer: keras.Layer) -> Sequence[keras.Layer]:
+    return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def _inside(name: str, value: Any) -> Iterator[tuple[str, keras.Layer]]:
+    """The layers in an attribute, which may be in lists and dicts."""
+    if isinstance(value, keras.Layer):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _inside(f"{name}/{_quoted(str(key))}", each)
+    elif isinstance(value, (list, tuple)):
+        for position, each in enumerate(value):
+            named = isinstance(each, keras.Layer) and not _has_automatic_name(each)
+            yield from _inside(f"{name}/{each.name if named else position}", each)
+
+
+def _has_automatic_name(layer: keras.Layer) -> bool:
+    """Whether Keras made it: the class in snake case, and a number."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__))
+    return re.fullmatch(rf"{re.escape(words.lower())}(_\d+)?", layer.name) is not None
+
+
+def _optimizer_parts(
+    optimizer: keras.optimizers.Optimizer, network: dict[int, dict[str, Part]]
+) -> dict[str, Part]:
+    pair = split_of(optimizer)
+    parts = _slots("optimizer/dense", pair.dense, network) | _slots("optimizer/rows", pair.rows, network)
+    if optimizer is not pair:
+        inner = {id(variable) for variable in pair.variables}
+        own = [variable for variable in optimizer.variables if id(variable) not in inner]
+        parts |= _single("optimizer/scale", optimizer, own)
+    return parts
+
+
+def _slots(
+    prefix: str, optimizer: keras.optimizers.Optimizer, network: dict[int, dict[str, Part]]
+) -> dict[str, Part]:
+    """Its slots, by the variable and the attribute of the optimizer that lists them, and what it has once."""
+    moved = optimizer._trainable_variables
+    rest = {id(variable): variable for variable in optimizer.variables}
+    parts: dict[str, Part] = {}
+    for attribute, slots in vars(optimizer).items():
+        if attribute == "_variables" or not isinstance(slots, list) or len(slots) != len(moved):
+            continue
+        for variable, slot in zip(moved, slots, strict=True):
+            if rest.pop(id(slot), None) is not None:
+                for name, part in network[id(variable)].items():
+                    parts[f"{prefix}/{name}/{attribute.lstrip('_')}"] = part.of(slot)
+    return parts | _single(prefix, optimizer, rest.values())
+
+
+def _single(
+    prefix: str, optimizer: keras.optimizers.Optimizer, variables: Iterable[keras.Variable]
+) -> dict[str, Part]:
+    """What an optimizer has but once, by the attribute."""
+    attributes = {id(value): attribute.lstrip("_") for attribute, value in vars(optimizer).items()}
+    parts: dict[str, Part] = {}
+    for variable in variables:
+        name = attributes.get(id(variable)) or _name_of(variable)
+        parts[_free(f"{prefix}/{name}", parts)] = Part(variable.value)
+    return parts
+
+
+def _name_of(variable: keras.Variable) -> str:
+    """The name it was given; one that Keras made loses its number."""
+    return re.sub(r"^variable_\d+$", "variable", variable.name)
+
+
+def _joined(*names: str) -> str:
+    return "/".join(name for name in names if name)
+
+
+def _quoted(name: str) -> str:
+    """A name without the slash, which separates names."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def _free(name: str, taken: Any) -> str:
+    """The name, with a number behind it if another has it."""
+    numbered = (f"{name}_{number}" for number in range(1, len(taken) + 2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
