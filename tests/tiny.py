@@ -90,6 +90,8 @@ def options_of(cls: type, **changes) -> dict:
             options[name] = small[name]
         elif name.endswith("_hidden_units") and parameter.default:
             options[name] = (6,)
+        elif name == "bottom" and parameter.default == "MMoE":
+            options[name] = {"type": "MMoE", "num_experts": 2, "expert_hidden_units": (6,)}
     return options
 
 

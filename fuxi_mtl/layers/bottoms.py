@@ -35,6 +35,10 @@ class SharedEmbedding(keras.layers.Layer):
         """None: the last thing that is shared is the embedding output."""
         return []
 
+    def own_variables(self, name: str) -> list[keras.Variable]:
+        """What serves one head only: nothing."""
+        return []
+
 
 class SharedBottom(keras.layers.Layer):
     """``h = MLP(x)`` for every head (Caruana 1997).
@@ -61,6 +65,10 @@ class SharedBottom(keras.layers.Layer):
     def shared_variables(self) -> list[keras.Variable]:
         """The kernel of the last shared layer."""
         return self.stack.last_variables()
+
+    def own_variables(self, name: str) -> list[keras.Variable]:
+        """What serves one head only: nothing."""
+        return []
 
 
 class GatedExperts(keras.layers.Layer):
@@ -113,6 +121,10 @@ class GatedExperts(keras.layers.Layer):
     def shared_variables(self) -> list[keras.Variable]:
         """The last kernels of all experts."""
         return self.experts.last_variables()
+
+    def own_variables(self, name: str) -> list[keras.Variable]:
+        """What serves one head only: its gate."""
+        return self.gates[self.names.index(name)].trainable_variables
 
 
 class ExtractionLevel(keras.layers.Layer):
@@ -236,6 +248,14 @@ class ExtractionLevels(keras.layers.Layer):
         """The last kernels of the last level's shared experts."""
         last = self.levels[-1].shared
         return [] if last is None else last.last_variables()
+
+    def own_variables(self, name: str) -> list[keras.Variable]:
+        """One head's experts and gates, though others see its experts before the last level."""
+        at = self.names.index(name)
+        layers: list[keras.layers.Layer] = []
+        for level in self.levels:
+            layers += [*level.specific[at : at + 1], level.gates[at]]
+        return [variable for layer in layers for variable in layer.trainable_variables]
 
 
 BOTTOMS = {

@@ -148,3 +148,8 @@ class Towers(keras.layers.Layer):
             hidden = tf.cast(stack(inputs[name], training=training), tf.float32)
             heads[name] = tf.squeeze(output(hidden), axis=-1)  # (batch,)
         return heads
+
+    def own_variables(self, name: str) -> list[keras.Variable]:
+        """Those of one tower."""
+        at = self.names.index(name)
+        return [*self.stacks[at].trainable_variables, *self.outputs[at].trainable_variables]

@@ -16,8 +16,18 @@ import polars as pl
 from fuxi_mtl.__main__ import main
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# Every experiment on data/tiny_mtl.
-TINY = ("MMoE_test", "SingleTask_test", "ShareBottom_test", "PLE_test", "ESMM_test", "ESM2_test")
+# Experiments on data/tiny_mtl: of the conversion models, one that is fitted beforehand and takes turns, and
+# one with every kind of objective.
+TINY = (
+    "MMoE_test",
+    "SingleTask_test",
+    "ShareBottom_test",
+    "PLE_test",
+    "ESMM_test",
+    "ESM2_test",
+    "DRJL_test",
+    "ESCM2_DR_test",
+)
 
 MODEL_CONFIG = """\
 Toy:

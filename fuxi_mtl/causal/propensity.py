@@ -1,0 +1,170 @@
+"""Inverse propensity weights: what a clicked row counts, so that clicked rows speak for all exposures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.layers.blocks import check_choice, check_range, read_block
+
+WATCHED = ("ipw_clipped_share", "ipw_weight_min", "ipw_weight_mean", "ipw_weight_max")
+_LARGEST = tf.float32.max
+
+
+@dataclass(frozen=True)
+class PropensityWeights:
+    """The block ``ipw``.
+
+    A clicked row with click probability p weighs, in this order::
+
+        w = 1 / max(p, eps_clip)         clip the probability, not the weight
+        w within running percentiles     percentile: winsorise moves it there, trim gives it 0
+        w P(click)                       stabilised, with a running click rate
+        min(w, max_weight)
+
+    Attributes:
+        eps_clip: The least probability, above 0 up to 1. Above the click rate, most weights are the same.
+        max_weight: The largest weight; null for none.
+        self_normalised: Divide by the sum of the weights instead of the number of exposures (Hajek).
+        stabilised: Multiply by the click rate: for a risk of clicked rows, a factor that only matters
+            beside other losses.
+        percentile: What is done outside of the percentiles: ``none``, ``winsorise`` or ``trim``.
+        lower_percentile: From 0 to 100, of the weights of clicked rows.
+        upper_percentile: Likewise, above the other.
+        momentum: How slowly running numbers follow the batches, from 0 to below 1.
+        propensity_stop_gradient: False lets the risk train the propensity: it then falls by calling clicked
+            rows with a large error likely.
+
+    Raises:
+        ValueError: A number out of its range, or options that exclude each other.
+    """
+
+    eps_clip: float = 0.1
+    max_weight: float | None = None
+    self_normalised: bool = False
+    stabilised: bool = False
+    percentile: str = "none"
+    lower_percentile: float = 1.0
+    upper_percentile: float = 99.0
+    momentum: float = 0.99
+    propensity_stop_gradient: bool = True
+
+    def __post_init__(self):
+        check_range("ipw.eps_clip", self.eps_clip, 1e-9, 1)
+        if self.max_weight is not None:
+            check_range("ipw.max_weight", self.max_weight, 1e-9)
+        check_choice("ipw.percentile", self.percentile, ("none", "winsorise", "trim"))
+        check_range("ipw.lower_percentile", self.lower_percentile, 0, 100)
+        check_range("ipw.upper_percentile", self.upper_percentile, self.lower_percentile, 100)
+        check_range("ipw.momentum", self.momentum, 0, 0.999999)
+        if self.self_normalised and not self.propensity_stop_gradient:
+            raise ValueError(
+                "ipw.self_normalised weights are constants, which propensity_stop_gradient: false asks to "
+                "differentiate. Leave one of the two out."
+            )
+
+
+class InversePropensity(keras.layers.Layer):
+    """Weights of rows from the logit of their click, with the running numbers that some options need.
+
+    Args:
+        block: The block ``ipw``, see :class:`PropensityWeights`; None for its defaults.
+
+    Shapes:
+        Logits ``(batch,)`` to weights ``(batch,)``, float32.
+    """
+
+    def __init__(self, block: Mapping | None = None):
+        super().__init__(dtype="float32")
+        self.options = read_block(PropensityWeights, block, "ipw")
+        self.click_rate = self._state("click_rate", 1.0)  # unknown as yet: weights as they are
+        self.lower = self._state("lower", 0.0)
+        self.upper = self._state("upper", _LARGEST)
+        self.batches = self._state("batches", 0.0)
+        self.last = [self._state(name, 0.0) for name in WATCHED]
+        self.built = True
+
+    def _state(self, name: str, start: float) -> keras.Variable:
+        constant = keras.initializers.Constant(start)
+        return self.add_weight((), constant, trainable=False, name=name, aggregation="mean")
+
+    def call(self, logit):
+        """The weight that each row has if it is clicked."""
+        p = tf.sigmoid(tf.stop_gradient(logit) if self.options.propensity_stop_gradient else logit)
+        weight = self._inverse(p)
+        if self.options.percentile == "winsorise":
+            weight = tf.clip_by_value(weight, self.lower, self.upper)
+        if self.options.percentile == "trim":
+            kept = (weight >= self.lower) & (weight <= self.upper)
+            weight = tf.where(kept, weight, 0.0)
+        if self.options.stabilised:
+            weight *= self.click_rate
+        return weight if self.options.max_weight is None else tf.minimum(weight, self.options.max_weight)
+
+    def start_at(self, click_rate: float) -> None:
+        """Sets the running click rate, as before training."""
+        self.click_rate.assign(click_rate)
+
+    def observe(self, logit: tf.Tensor, click: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Brings the running numbers up to date and describes the weights of a batch.
+
+        Args:
+            logit: ``(batch,)`` logits of the click.
+            click: ``(batch,)`` labels; 0 also where it is not known.
+
+        Returns:
+            The share of clicked rows whose weight is not the plain ``1 / p`` (times the click rate, if
+            stabilised), and the least, mean and largest weight of clicked rows. A batch without clicks
+            gives the numbers of the one before.
+        """
+        p, clicked = tf.sigmoid(tf.stop_gradient(logit)), click > 0
+        weight = tf.stop_gradient(self(logit))
+        scale = tf.convert_to_tensor(self.click_rate) if self.options.stabilised else 1.0
+        changed = tf.abs(weight * p - scale) > 1e-5 * scale
+        clicks = tf.reduce_sum(tf.cast(clicked, tf.float32))
+
+        def mean(x: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(tf.where(clicked, tf.cast(x, tf.float32), 0.0)) / tf.maximum(clicks, 1.0)
+
+        numbers = (
+            mean(changed),
+            tf.reduce_min(tf.where(clicked, weight, _LARGEST)),
+            mean(weight),
+            tf.reduce_max(tf.where(clicked, weight, 0.0)),
+        )
+        for variable, number in zip(self.last, numbers, strict=True):
+            variable.assign(tf.where(clicks > 0, number, variable))
+        self._follow(self._inverse(p), clicked)
+        return {name: tf.convert_to_tensor(last) for name, last in zip(WATCHED, self.last, strict=True)}
+
+    def _inverse(self, p: tf.Tensor) -> tf.Tensor:
+        return 1.0 / tf.maximum(p, self.options.eps_clip)
+
+    def _follow(self, weight: tf.Tensor, clicked: tf.Tensor) -> None:
+        """Moves the running click rate, and the running percentiles of the clicked rows' weights."""
+        share = tf.reduce_mean(tf.cast(clicked, tf.float32))
+        count = tf.reduce_sum(tf.cast(clicked, tf.float32))
+        ordered = tf.sort(tf.where(clicked, weight, _LARGEST))
+        # A rate that was set before the first batch is a known one.
+        known = (self.batches > 0) | (self.click_rate < 1)
+        self._move(self.click_rate, share, known, tf.constant(True))
+        for variable, percent in (
+            (self.lower, self.options.lower_percentile),
+            (self.upper, self.options.upper_percentile),
+        ):
+            self._move(variable, _percentile(ordered, count, percent), self.batches > 0, count > 0)
+        self.batches.assign_add(tf.cast(count > 0, tf.float32))
+
+    def _move(self, variable: keras.Variable, now: tf.Tensor, known: tf.Tensor, any_row: tf.Tensor) -> None:
+        old = tf.convert_to_tensor(variable)
+        moved = self.options.momentum * old + (1 - self.options.momentum) * now
+        variable.assign(tf.where(any_row, tf.where(known, moved, now), old))
+
+
+def _percentile(ordered: tf.Tensor, count: tf.Tensor, percent: float) -> tf.Tensor:
+    """Linear between the two nearest of the first `count` of some sorted numbers."""
+    place = tf.maximum(count - 1, 0.0) * (percent / 100)
+    below = tf.floor(place)
+    first, second = (tf.gather(ordered, tf.cast(at, tf.int32)) for at in (below, tf.math.ceil(place)))
+    return first + (place - below) * (second - first)
