@@ -22,12 +22,12 @@ REQUIRES = [
     "rich>=13.7,<16",
     "matplotlib>=3.9,<4",
     "filelock>=3.15,<5",
+    "scikit-learn>=1.5,<2",
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 TEST = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
-    "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
     "ruff>=0.12,<0.18",
     "mypy>=1.16,<3",

@@ -1,4 +1,4 @@
-"""The command line: run, list, compare, predict, export and simulate."""
+"""The command line: run, list, compare, predict, export, calibrate and simulate."""
 
 import argparse
 import importlib.util
@@ -159,6 +159,12 @@ def _simulate(options: argparse.Namespace) -> None:
         print(f"# model_config\n{simulation.as_yaml(models)}")
 
 
+def _calibrate(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import calibrate_run
+
+    calibrate_run(_folder_of_run(options), options.method)
+
+
 def _folder_of_run(options: argparse.Namespace) -> Path:
     from fuxi_mtl.config import load_experiment
     from fuxi_mtl.experiment import folder_of
@@ -239,6 +245,11 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")
     _add_run(export)
     export.add_argument("--output", required=True, help="folder to write")
+
+    calibrate = command("calibrate", _calibrate, "Calibrate the probabilities of a trained model.")
+    _add_run(calibrate)
+    methods = ["none", "closed_form", "platt", "isotonic"]
+    calibrate.add_argument("--method", required=True, choices=methods, help="how")
     _add_simulate(commands)
     return parser
 

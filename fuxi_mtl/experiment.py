@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from fuxi_mtl import checkpoint, registry
+from fuxi_mtl.calibrate import calibrate_model, load_calibration, with_method
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.conversion import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset, stand_in
@@ -60,6 +61,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
             model = make_model(experiment, dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
             training = train(model, dataset, experiment, run)
+        step = training.best_step or training.history[-1]["step"]
+        calibrate_model(model, dataset, experiment, run, step)
         scores, checks = _measure_splits(model, dataset, experiment, run)
         _save_results(run, experiment, dataset, model, training, scores, checks)
     # The run is whole and in its place: what fails now does not take hours of training with it.
@@ -142,7 +145,37 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     use_precision("float32")
     model = make_model(experiment, encoder.feature_map)
     checkpoint.restore(model, run.checkpoint)
+    model.calibrate(load_calibration(run))
     return model, encoder
+
+
+def calibrate_run(folder: str | Path, method: str) -> Run:
+    """Calibrates a finished run anew: its predictions, its metrics and its SavedModel.
+
+    Args:
+        folder: The run.
+        method: ``none``, ``closed_form``, ``platt`` or ``isotonic``.
+
+    Raises:
+        ValueError: The run or its data are not as they were, or the method does not fit the experiment.
+    """
+    run = Run(Path(folder))
+    experiment = with_method(load_resolved(run.config, run.expid), method)
+    model, _ = load_run(folder)
+    stored = run.read_json("metrics.json")
+    dataset = load_dataset(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
+    if dataset.key != stored["data_key"]:
+        raise ValueError(
+            f"{run.folder}: the data are not those it was trained on. Train the experiment again."
+        )
+    step = stored["best_step"] or run.read_json("history.json")["evaluations"][-1]["step"]
+    calibrate_model(model, dataset, experiment, run, step)
+    scores, checks = _measure_splits(model, dataset, experiment, run)
+    run.write_json("metrics.json", {**stored, **_measured(experiment, scores, checks)})
+    run.write_config(experiment.resolved())
+    if run.saved_model.exists():
+        export_model(*load_run(run.folder), run.saved_model)
+    return run
 
 
 def _measure_splits(
@@ -232,11 +265,7 @@ def _save_results(
             "model": experiment.options.model,
             "seed": experiment.training.seed,
             "tasks": {task.name: task.expression for task in experiment.tasks},
-            **{name: split.values for name, split in scores.items()},
-            "undefined": {name: split.undefined for name, split in scores.items()},
-            "notes": {name: split.notes for name, split in scores.items()},
-            "thresholds": scores["test"].thresholds if "test" in scores else {},
-            "conversion_checks": checks,
+            **_measured(experiment, scores, checks),
             "gauc_weight": experiment.evaluation.gauc_weight,
             "num_parameters": model.count_params(),
             "train_seconds": training.seconds,
@@ -247,6 +276,20 @@ def _save_results(
             "finished": datetime.now().isoformat(timespec="seconds"),
         },
     )
+
+
+def _measured(
+    experiment: Experiment, scores: Mapping[str, Scores], checks: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The part of metrics.json that depends on how predictions are calibrated."""
+    return {
+        **{name: split.values for name, split in scores.items()},
+        "undefined": {name: split.undefined for name, split in scores.items()},
+        "notes": {name: split.notes for name, split in scores.items()},
+        "thresholds": scores["test"].thresholds if "test" in scores else {},
+        "conversion_checks": checks,
+        "calibration": experiment.imbalance.calibration,
+    }
 
 
 def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> None:

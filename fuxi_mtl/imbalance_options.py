@@ -47,9 +47,26 @@ class ImbalanceOptions:
     pos_weight_clip: dict[str, float] | None = option(None, "Largest such weight, by task.")
     pos_weight_clip_schedule: ClipScheduleOptions = option(ClipScheduleOptions(), "A clip that changes.")
     aux_focal: AuxFocalOptions = option(AuxFocalOptions(), "A focal term beside the loss of one task.")
+    calibration: str = option(
+        "none",
+        "How predictions are calibrated: undo weights in closed form, or fit the validation rows.",
+        ("none", "closed_form", "platt", "isotonic"),
+    )
     lambda_ctr: float = option(1.0, "Factor of the loss of ctr.")
     lambda_ctcvr: float = option(1.0, "Factor of the loss of ctcvr.")
     lambda_cvr_aux: float = option(0.0, "Factor of a loss of cvr on its own rows; 0 leaves it out.")
     cvr_aux_normalize: str = option(
         "clicks", "What that loss is divided by: its rows, or all of the batch.", ("clicks", "batch")
     )
+
+
+def why_not_closed_form(options: ImbalanceOptions) -> str | None:
+    """Why the optimum of the loss has no closed form; None if it has one."""
+    focal = options.aux_focal
+    if options.pos_weight_dynamic:
+        return "pos_weight_dynamic has no weight that could be undone"
+    if focal.enabled and focal.lambda_ > 0 and not focal.detach_p_for_weight:
+        return "aux_focal has a closed form only with detach_p_for_weight"
+    if options.lambda_cvr_aux and (options.static_pos_weight or (focal.enabled and focal.lambda_ > 0)):
+        return "lambda_cvr_aux pulls cvr away from what the other losses want"
+    return None

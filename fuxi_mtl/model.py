@@ -11,7 +11,7 @@ import tensorflow as tf
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.layers import FeatureEmbedding
-from fuxi_mtl.objectives import Heads, Objective, supervised
+from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
 from fuxi_mtl.surgery import Surgery, norms_on
@@ -44,6 +44,7 @@ class MultiTaskModel(keras.Model):
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
         self.surgery: Surgery | None = None
+        self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
         self.means = StepMeans()
 
     # ---- what a subclass says -------------------------------------------------------------------
@@ -245,11 +246,16 @@ class MultiTaskModel(keras.Model):
         return self.probabilities(self(inputs, training=False))
 
     def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
-        """Turns logits into probabilities; the values of regressions pass."""
-        return {
+        """Turns logits into probabilities, calibrated if so; the values of regressions pass."""
+        plain = {
             task.name: tf.sigmoid(heads[task.name]) if task.kind == "binary" else heads[task.name]
             for task in self.tasks
         }
+        return plain if self.calibration is None else self.calibration(heads, plain)
+
+    def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
+        """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
+        self.calibration, self.predict_function = calibration, None  # Keras would keep the old graph
 
     # ---- parts of the step ----------------------------------------------------------------------
 
@@ -270,14 +276,7 @@ class MultiTaskModel(keras.Model):
         for objective in objectives:
             loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
-        if self._replicas() == 1:
-            return losses, rows
-        # The mean over replicas must be the mean over the rows of all of them.
-        everywhere = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, rows)
-        shares = {
-            name: tf.math.divide_no_nan(rows[name] * self._replicas(), everywhere[name]) for name in rows
-        }
-        return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
+        return (losses, rows) if self._replicas() == 1 else over_replicas(losses, rows)
 
     def _reweight(self, objectives, losses, rows, norms) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""

@@ -95,6 +95,19 @@ class Objective:
         return {} if self.watch is None else dict(self.watch(heads, without_nan(labels)))
 
 
+def over_replicas(
+    losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Losses whose mean over replicas is the mean over the rows of all of them, and those rows."""
+    context = tf.distribute.get_replica_context()
+    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, dict(rows))
+    shares = {
+        name: tf.math.divide_no_nan(rows[name] * context.num_replicas_in_sync, everywhere[name])
+        for name in rows
+    }
+    return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
+
+
 def without_nan(labels: Labels) -> Labels:
     """The labels with 0 for NaN, whose gradient would be NaN even where masked."""
     return {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}

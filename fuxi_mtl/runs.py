@@ -3,7 +3,7 @@
 ``{model_root}/{dataset_id}/{expid}/seed_{seed}/`` holds::
 
     config.yaml  environment.json  history.json  metrics.json  test_scores.npz
-    diagnostics.json (if the stanza asks for them)
+    diagnostics.json (if the stanza asks for them)  calibration.json (likewise)
     features/ (what the inputs mean)  checkpoint/ (the best weights, in HDF5)  saved_model/
 
 with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
@@ -59,6 +59,11 @@ class Run:
         return self.folder / "checkpoint"
 
     @property
+    def calibration(self) -> Path:
+        """How its probabilities are calibrated, if they are."""
+        return self.folder / "calibration.json"
+
+    @property
     def saved_model(self) -> Path:
         """The exported model."""
         return self.folder / "saved_model"
@@ -66,6 +71,19 @@ class Run:
     def write_json(self, name: str, content: Any, indent: int | None = 2) -> None:
         """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
         write_text(self.folder / name, json.dumps(_plain(content), indent=indent) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """The content of such a file.
+
+        Raises:
+            ValueError: It is missing or damaged.
+        """
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{self.folder / name} is missing or damaged: train the experiment again."
+            ) from error
 
     def write_config(self, stanza: Mapping) -> None:
         """Writes what the run was configured with, resolved."""

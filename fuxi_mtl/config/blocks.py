@@ -8,8 +8,11 @@ from fuxi_mtl.config.values import did_you_mean, show, spelled
 from fuxi_mtl.imbalance_options import ImbalanceOptions
 
 _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
+_NEITHER = ("calibration",)
 BLOCKS: dict[str, tuple[str, ...]] = {
-    "loss": tuple(spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ESMM),
+    "loss": tuple(
+        spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ESMM + _NEITHER
+    ),
     "esmm": _ESMM,
 }
 _WITHOUT = {  # keys that other projects have in these blocks

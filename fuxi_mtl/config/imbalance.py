@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import did_you_mean, spelled
-from fuxi_mtl.imbalance_options import ImbalanceOptions
+from fuxi_mtl.imbalance_options import ImbalanceOptions, why_not_closed_form
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -33,6 +33,9 @@ def checked_imbalance(
         if settings.layer(key) != Layer.BASE:
             raise settings.error(key, message)
         options = replace(options, **{key: getattr(plain, key)})
+    reason = why_not_closed_form(options)
+    if options.calibration == "closed_form" and reason:
+        raise settings.error("calibration", f"calibration closed_form: {reason}. Use platt or isotonic.")
     if options.pos_weight_dynamic and options.static_pos_weight:
         raise settings.error(
             "pos_weight_dynamic", "pos_weight_dynamic and static_pos_weight exclude each other. Remove one."

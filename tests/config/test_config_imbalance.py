@@ -193,6 +193,15 @@ MISTAKES = [
         "pos_weight_clip_schedule is for 'cvr', which has no binary loss of its own. Did you mean 'ctcvr'? "
         f"{ONE_OF}",
     ),
+    (
+        "calibration: beta",
+        "calibration is 'beta'. Choices: none, closed_form, platt, isotonic.",
+    ),
+    (
+        "calibration: closed_form\npos_weight_dynamic: true",
+        "calibration closed_form: pos_weight_dynamic has no weight that could be undone. "
+        "Use platt or isotonic.",
+    ),
     ("auc_primary: {ctr: 1}", "auc_primary has an effect only with monitor: auc_primary."),
     (
         "monitor: auc_primary\nauc_primary: {like: 1}",

@@ -1,0 +1,157 @@
+"""Maps from logits to calibrated probabilities, inside a graph, and as JSON."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+Tensors = Mapping[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Unweighted:
+    """Undoes the weight of positives and a focal term in closed form.
+
+    Under a weight w the best prediction q of a row with the true rate p has odds ``w p / (1 - p)``, so
+    ``p = q / (q + w (1 - q))``. With a detached focal factor, the pulls of a positive and of a negative
+    balance where::
+
+        p / (1 - p) = q (1 + c (1 - alpha) q^gamma) / ((1 - q) (w + c alpha (1 - q)^gamma))
+
+    Attributes:
+        pos_weight: w.
+        focal: c, the factor of the focal term; 0 without one.
+        gamma: Its exponent.
+        alpha: Its weight of positives; None leaves both kinds at one.
+    """
+
+    kind: ClassVar[str] = "unweighted"
+    pos_weight: float = 1.0
+    focal: float = 0.0
+    gamma: float = 0.0
+    alpha: float | None = None
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Calibrated probabilities of logits, any shape."""
+        positive, negative = (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
+        pull_down = 1.0 + self.focal * negative * tf.sigmoid(z) ** self.gamma
+        pull_up = self.pos_weight + self.focal * positive * tf.sigmoid(-z) ** self.gamma
+        return tf.sigmoid(z + tf.math.log(pull_down) - tf.math.log(pull_up))
+
+
+@dataclass(frozen=True)
+class Platt:
+    """``sigmoid(slope z + intercept)``.
+
+    Reference:
+        Platt. Probabilistic outputs for support vector machines. 1999.
+
+    Differs from the paper: labels are fitted as they are, 0 and 1.
+    """
+
+    kind: ClassVar[str] = "platt"
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Calibrated probabilities of logits, any shape."""
+        return tf.sigmoid(self.slope * z + self.intercept)
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """A function of the probability that never falls, linear between knots and constant beyond them.
+
+    Attributes:
+        x: The knots, growing.
+        y: The calibrated probabilities there.
+
+    Reference:
+        Zadrozny and Elkan. Transforming classifier scores into accurate multiclass probability estimates.
+        KDD 2002.
+    """
+
+    kind: ClassVar[str] = "isotonic"
+    x: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    y: list[float] = field(default_factory=lambda: [0.0, 1.0])
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Calibrated probabilities of logits ``(batch,)``."""
+        p, x, y = tf.sigmoid(z), tf.constant(self.x, tf.float32), tf.constant(self.y, tf.float32)
+        if len(self.x) == 1:
+            return tf.ones_like(p) * y[0]
+        right = tf.clip_by_value(tf.searchsorted(x, p, side="right"), 1, len(self.x) - 1)
+        low, high = tf.gather(x, right - 1), tf.gather(x, right)
+        share = tf.clip_by_value((p - low) / (high - low), 0.0, 1.0)
+        return (1 - share) * tf.gather(y, right - 1) + share * tf.gather(y, right)
+
+
+Map = Unweighted | Platt | Isotonic
+_KINDS: dict[str, type] = {each.kind: each for each in (Unweighted, Platt, Isotonic)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes calibrated probabilities of the heads of a model.
+
+    Attributes:
+        method: How it came about: closed_form, platt or isotonic.
+        maps: The map of a task's logit; a task without one keeps its probability.
+        ratios: The joint task and the condition of each task that follows from them:
+            ``pCVR = min(1, pCTCVR / pCTR)``, both calibrated.
+    """
+
+    method: str
+    maps: Mapping[str, Map] = field(default_factory=dict)
+    ratios: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __call__(self, heads: Tensors, probabilities: Tensors) -> dict[str, tf.Tensor]:
+        """Calibrated probabilities ``(batch,)`` by task.
+
+        Args:
+            heads: Logits, by task.
+            probabilities: What they are without calibration, regressions included.
+        """
+        found = dict(probabilities)
+        found |= {task: each(tf.cast(heads[task], tf.float32)) for task, each in self.maps.items()}
+        for task, (joint, given) in self.ratios.items():
+            found[task] = tf.minimum(1.0, tf.math.divide_no_nan(found[joint], found[given]))
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "method": self.method,
+            "maps": {task: {"kind": each.kind, **asdict(each)} for task, each in self.maps.items()},
+            "ratios": {task: list(pair) for task, pair in self.ratios.items()},
+        }
+
+    @classmethod
+    def of(cls, plain: Any) -> "Calibration":
+        """From what :meth:`plain` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            maps = {task: _map(**fields) for task, fields in plain["maps"].items()}
+            ratios = {task: (str(joint), str(given)) for task, (joint, given) in plain["ratios"].items()}
+            return cls(str(plain["method"]), maps, ratios)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"this is no calibration ({error!r}).") from error
+
+
+def _map(kind: str, **fields: Any) -> Map:
+    made = _KINDS[kind](**fields)
+    numbers = (
+        [*made.x, *made.y] if isinstance(made, Isotonic) else [v for v in fields.values() if v is not None]
+    )
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{kind} has a number that is not finite")
+    if isinstance(made, Isotonic) and (
+        len(made.x) != len(made.y) or made.x != sorted(set(made.x)) or not made.x
+    ):
+        raise ValueError("the knots of isotonic do not grow")
+    return made
