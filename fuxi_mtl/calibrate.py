@@ -3,7 +3,9 @@
 import json
 import logging
 from dataclasses import replace
+from typing import Any
 
+from fuxi_mtl import registry
 from fuxi_mtl.calibration import Calibration, closed_form, fitted
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
@@ -59,7 +61,10 @@ def with_method(experiment: Experiment, method: str) -> Experiment:
     Raises:
         ValueError: The optimum of its loss has no closed form.
     """
-    reason = why_not_closed_form(experiment.imbalance)
+    model: Any = registry.model(experiment.options.model)
+    tasks = experiment.tasks
+    others = set(model.objective_names(tasks)) - {task.name for task in model.supervised_tasks(tasks)}
+    reason = why_not_closed_form(experiment.imbalance, sorted(others))
     if method == "closed_form" and reason:
         raise ValueError(f"calibration closed_form: {reason}. Use platt or isotonic.")
     return replace(experiment, imbalance=replace(experiment.imbalance, calibration=method))

@@ -4,25 +4,22 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 
 from fuxi_mtl import checkpoint, registry
 from fuxi_mtl.calibrate import calibrate_model, load_calibration, with_method
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.conversion import CHECKS, check_conversions, conversion_pairs, covariates
-from fuxi_mtl.dataset import Dataset, Encoder, Split, load_dataset, stand_in
+from fuxi_mtl.dataset import Dataset, Encoder, load_dataset, stand_in
 from fuxi_mtl.devices import use_devices, use_precision
-from fuxi_mtl.evaluate import Scores, log_lines, summary
+from fuxi_mtl.evaluate import Scores, summary
 from fuxi_mtl.export import export_model
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.results import measure_splits, measured, save_results
 from fuxi_mtl.runs import Run, append_results_line, environment, new_run, run_folder
-from fuxi_mtl.train import Training, groups, measure, train
+from fuxi_mtl.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +60,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
             training = train(model, dataset, experiment, run)
         step = training.best_step or training.history[-1]["step"]
         calibrate_model(model, dataset, experiment, run, step)
-        scores, checks = _measure_splits(model, dataset, experiment, run)
-        _save_results(run, experiment, dataset, model, training, scores, checks)
+        scores, checks = measure_splits(model, dataset, experiment, run)
+        save_results(run, experiment, dataset, model, training, scores, checks)
     # The run is whole and in its place: what fails now does not take hours of training with it.
     run = Run(folder_of(experiment))
     _append_results(experiment, scores)
@@ -170,126 +167,12 @@ def calibrate_run(folder: str | Path, method: str) -> Run:
         )
     step = stored["best_step"] or run.read_json("history.json")["evaluations"][-1]["step"]
     calibrate_model(model, dataset, experiment, run, step)
-    scores, checks = _measure_splits(model, dataset, experiment, run)
-    run.write_json("metrics.json", {**stored, **_measured(experiment, scores, checks)})
+    scores, checks = measure_splits(model, dataset, experiment, run)
+    run.write_json("metrics.json", {**stored, **measured(experiment, scores, checks)})
     run.write_config(experiment.resolved())
     if run.saved_model.exists():
         export_model(*load_run(run.folder), run.saved_model)
     return run
-
-
-def _measure_splits(
-    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run
-) -> tuple[dict[str, Scores], dict[str, Any]]:
-    """The metrics of each split, and the checks of conversions on the last one."""
-    scores: dict[str, Scores] = {}
-    checks: dict[str, Any] = {}
-    for split, title in (
-        (dataset.valid, "****** Validation evaluation ******"),
-        (dataset.test, "******** Test evaluation ********"),
-    ):
-        if split is None:
-            continue
-        logger.info(title)
-        thresholds = scores["valid"].thresholds if "valid" in scores else None
-        scores[split.name], predictions = measure(model, split, experiment, thresholds)
-        for line in log_lines(experiment.tasks, scores[split.name]):
-            logger.info("%s", line)
-        if split.name == "test" and experiment.evaluation.save_predictions:
-            _save_scores(run, split, experiment, predictions)
-        if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
-            checks = _check_conversions(split, dataset, experiment, predictions)
-    return scores, checks
-
-
-def _check_conversions(
-    split: Split, dataset: Dataset, experiment: Experiment, predictions: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    options, imbalance = experiment.evaluation, experiment.imbalance
-    asked, settings = options.conversion_checks, options.conversion_settings
-    encoder = dataset.encoder
-    block = check_conversions(
-        conversion_pairs(experiment.tasks),
-        split.labels(experiment.tasks),
-        predictions,
-        settings,
-        asked if isinstance(asked, list) else CHECKS,
-        covariates=lambda: covariates(
-            dataset.feature_map, split.ids, split.numeric, encoder.tokens, settings.indicators
-        ),
-        groups=groups(split, experiment),
-    )
-    if imbalance.static_pos_weight or imbalance.pos_weight_dynamic:
-        block["caveats"].append(
-            "Positives were weighted in training: pCTR and pCVR are too high until that is undone."
-        )
-    for key, value in block["values"].items():
-        reason = block["undefined"].get(key)
-        logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")
-    return {"split": split.name, **block}
-
-
-def _save_scores(
-    run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
-) -> None:
-    labels = split.labels(experiment.tasks)
-    arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
-    arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
-    for name, truth in split.truth(experiment.tasks).items():
-        arrays[f"{name}_truth"] = truth.expected.astype(np.float32)
-        if truth.outcome is not None:
-            arrays[f"{name}_outcome"] = truth.outcome.astype(np.float32)
-    group = groups(split, experiment)
-    if group is not None:
-        arrays["group"] = group
-    np.savez_compressed(run.folder / "test_scores.npz", **arrays)
-
-
-def _save_results(
-    run: Run,
-    experiment: Experiment,
-    dataset: Dataset,
-    model: MultiTaskModel,
-    training: Training,
-    scores: Mapping[str, Scores],
-    checks: Mapping[str, Any],
-) -> None:
-    run.write_json("history.json", {"evaluations": training.history})
-    if training.diagnostics:
-        run.write_json("diagnostics.json", training.diagnostics, indent=None)
-    run.write_json(
-        "metrics.json",
-        {
-            "expid": experiment.expid,
-            "dataset_id": experiment.options.dataset_id,
-            "model": experiment.options.model,
-            "seed": experiment.training.seed,
-            "tasks": {task.name: task.expression for task in experiment.tasks},
-            **_measured(experiment, scores, checks),
-            "gauc_weight": experiment.evaluation.gauc_weight,
-            "num_parameters": model.count_params(),
-            "train_seconds": training.seconds,
-            "rows_per_second": training.rows_per_second,
-            "best_epoch": training.best_epoch,
-            "best_step": training.best_step,
-            "data_key": dataset.key,
-            "finished": datetime.now().isoformat(timespec="seconds"),
-        },
-    )
-
-
-def _measured(
-    experiment: Experiment, scores: Mapping[str, Scores], checks: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The part of metrics.json that depends on how predictions are calibrated."""
-    return {
-        **{name: split.values for name, split in scores.items()},
-        "undefined": {name: split.undefined for name, split in scores.items()},
-        "notes": {name: split.notes for name, split in scores.items()},
-        "thresholds": scores["test"].thresholds if "test" in scores else {},
-        "conversion_checks": checks,
-        "calibration": experiment.imbalance.calibration,
-    }
 
 
 def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> None:

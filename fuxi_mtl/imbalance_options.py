@@ -1,5 +1,6 @@
 """Every YAML key about rare positives: weighted positives, a focal term, auxiliary losses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fuxi_mtl.options import option
@@ -60,13 +61,21 @@ class ImbalanceOptions:
     )
 
 
-def why_not_closed_form(options: ImbalanceOptions) -> str | None:
-    """Why the optimum of the loss has no closed form; None if it has one."""
+def why_not_closed_form(options: ImbalanceOptions, others: Sequence[str] = ()) -> str | None:
+    """Why the optimum of the loss has no closed form; None if it has one.
+
+    Args:
+        options: The keys.
+        others: Names of the objectives that are no loss of a task on its labels.
+    """
     focal = options.aux_focal
+    changed = bool(options.static_pos_weight) or (focal.enabled and focal.lambda_ > 0)
     if options.pos_weight_dynamic:
         return "pos_weight_dynamic has no weight that could be undone"
     if focal.enabled and focal.lambda_ > 0 and not focal.detach_p_for_weight:
         return "aux_focal has a closed form only with detach_p_for_weight"
-    if options.lambda_cvr_aux and (options.static_pos_weight or (focal.enabled and focal.lambda_ > 0)):
+    if changed and options.lambda_cvr_aux:
         return "lambda_cvr_aux pulls cvr away from what the other losses want"
+    if changed and others:
+        return f"{', '.join(others)} would learn from probabilities that the other losses distort"
     return None

@@ -60,6 +60,18 @@ def test_the_rate_between_two_weighted_tasks_is_a_rate_again():
     assert float(found["cvr"][0]) == pytest.approx(0.00535, rel=2e-3)
 
 
+def test_a_joint_task_without_a_loss_is_the_product_of_the_undone_two():
+    options = ImbalanceOptions(static_pos_weight={"ctr": 10.0, "cvr": 4.0})
+    calibration = closed_form(Imbalance(options), CHAIN, ("ctr", "cvr"), step=0)
+    click, buy = 0.04, 0.1
+    heads = {"ctr": logit(10 * click / (10 * click + 1 - click)), "cvr": logit(4 * buy / (4 * buy + 1 - buy))}
+    heads["ctcvr"] = logit(sigmoid(heads["ctr"]) * sigmoid(heads["cvr"]))
+    logits = {name: tf.constant([z], tf.float32) for name, z in heads.items()}
+    found = calibration(logits, {name: tf.sigmoid(z) for name, z in logits.items()})
+    rates = {name: float(p[0]) for name, p in found.items()}
+    assert rates == pytest.approx({"ctr": click, "cvr": buy, "ctcvr": click * buy}, rel=1e-4)
+
+
 def test_a_rate_is_never_above_one_and_nothing_over_nothing_is_zero():
     calibration = Calibration("platt", {}, {"cvr": ("ctcvr", "ctr")})
     plain = {"ctr": tf.constant([0.1, 0.0]), "ctcvr": tf.constant([0.2, 0.0]), "cvr": tf.constant([0.5, 0.5])}
@@ -105,6 +117,9 @@ def test_losses_without_a_closed_form_are_told():
         (ImbalanceOptions(lambda_cvr_aux=0.1, static_pos_weight=weights), "lambda_cvr_aux pulls cvr"),
     ):
         assert reason in why_not_closed_form(options)
+    assert why_not_closed_form(ImbalanceOptions(), ["cvr_ips"]) is None
+    reason = "cvr_ips would learn from probabilities that the other losses distort"
+    assert why_not_closed_form(ImbalanceOptions(static_pos_weight=weights), ["cvr_ips"]) == reason
 
 
 # ---- fitted -------------------------------------------------------------------------------------
@@ -170,6 +185,11 @@ def test_a_rate_without_a_loss_follows_from_its_joint_task_and_its_condition(sco
     assert set(entire.maps) == {"ctr", "ctcvr"}
     apart = fitted(method, CHAIN, ("ctr", "cvr", "ctcvr"), labels, scores)
     assert (set(apart.maps), apart.ratios) == ({"ctr", "cvr", "ctcvr"}, {})
+    product = fitted(method, CHAIN, ("ctr", "cvr"), labels, scores)
+    assert set(product.maps) == {"ctr", "cvr"}
+    assert (product.ratios, product.products) == ({}, {"ctcvr": ("ctr", "cvr")})
+    weighed = fitted(method, CHAIN, ("ctr",), labels, scores)  # as inverse propensities do
+    assert (set(weighed.maps), weighed.ratios) == ({"ctr", "ctcvr"}, {"cvr": ("ctcvr", "ctr")})
     alone = fitted(method, CHAIN[:2], ("ctr",), labels, scores)
     assert (set(alone.maps), alone.ratios) == ({"ctr", "cvr"}, {})
 
@@ -193,6 +213,7 @@ STORED = Calibration(
     "isotonic",
     {"ctr": Isotonic([0.1, 0.2], [0.0, 1.0]), "a": Platt(2.0, -1.0), "b": Unweighted(3.0, 0.1, 1.0, None)},
     {"cvr": ("ctcvr", "ctr")},
+    {"buy": ("ctr", "cvr")},
 )
 
 
@@ -211,6 +232,7 @@ def test_a_calibration_survives_json():
         lambda plain: plain["maps"]["ctr"].update(x=[0.1], y=[0.1, 0.2]),
         lambda plain: plain["maps"]["ctr"].update(x=[], y=[]),
         lambda plain: plain["ratios"].update(cvr=["ctcvr"]),
+        lambda plain: plain.pop("products"),
     ],
 )
 def test_anything_else_is_refused(change):

@@ -18,7 +18,7 @@ LAYERS = [
     ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],
     ["training_errors", "step_plan"],
     ["train", "export", "predict", "listing", "simulation"],
-    ["calibrate"],
+    ["calibrate", "results"],
     ["experiment"],
     ["__main__"],
     ["run_expid"],

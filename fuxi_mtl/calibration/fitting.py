@@ -41,7 +41,9 @@ def closed_form(
                 focal.gamma,
                 focal.alpha if focal.use_alpha else None,
             )
-    return Calibration("closed_form", maps, _ratios(tasks, trained) if maps else {})
+    if not maps:
+        return Calibration("closed_form")
+    return Calibration("closed_form", maps, _ratios(tasks, trained), _products(tasks, trained))
 
 
 def fitted(
@@ -53,8 +55,9 @@ def fitted(
 ) -> Calibration:
     """Fits each binary head to the labels of rows that it was not trained on.
 
-    A conditional head without a loss of its own, as ESMM's conversion rate, is the ratio of its joint task
-    and its condition after their calibration: fitted by itself it would contradict them.
+    A conditional head that its own labels have not trained, as ESMM's conversion rate, is the ratio of its
+    joint task and its condition after their calibration: fitted by itself it would contradict them, and it
+    would be fitted to clicked rows only. A joint head without a loss of its own is the product likewise.
 
     Args:
         method: ``platt`` or ``isotonic``.
@@ -68,10 +71,10 @@ def fitted(
     """
     if method not in _FITS:
         raise ValueError(f"calibration is {method!r}. Methods that are fitted: {', '.join(_FITS)}.")
-    ratios = _ratios(tasks, trained)
+    ratios, products = _ratios(tasks, trained), _products(tasks, trained)
     maps: dict[str, Map] = {}
     for task in tasks:
-        if task.kind != "binary" or task.name in ratios:
+        if task.kind != "binary" or task.name in (*ratios, *products):
             continue
         known = ~np.isnan(labels[task.name])
         y, p = labels[task.name][known], np.asarray(probabilities[task.name], np.float64)[known]
@@ -79,7 +82,7 @@ def fitted(
             logger.warning("%s is not calibrated: its %d validation labels are all alike.", task.name, len(y))
             continue
         maps[task.name] = _FITS[method](p, y)
-    return Calibration(method, maps, ratios)
+    return Calibration(method, maps, ratios, products)
 
 
 def _platt(p: np.ndarray, y: np.ndarray) -> Platt:
@@ -106,11 +109,23 @@ _FITS: dict[str, Callable[[np.ndarray, np.ndarray], Map]] = {"platt": _platt, "i
 
 def _ratios(tasks: Sequence[Task], trained: Collection[str]) -> dict[str, tuple[str, str]]:
     """The joint task and the condition of each conditional task that has no loss of its own."""
-    whole = {frozenset(task.event): task.name for task in tasks if task.kind == "binary" and not task.given}
-    ratios = {}
-    for task in tasks:
-        given = frozenset(task.given)
-        pair = (whole.get(given | set(task.event)), whole.get(given))
-        if task.given and task.name not in trained and pair[0] is not None and pair[1] is not None:
-            ratios[task.name] = (pair[0], pair[1])
-    return ratios
+    chains = [chain for chain in _chains(tasks) if chain[1] not in trained]
+    return {conditional: (joint, given) for given, conditional, joint in chains}
+
+
+def _products(tasks: Sequence[Task], trained: Collection[str]) -> dict[str, tuple[str, str]]:
+    """The condition and the conditional task of each joint task that has no loss of its own, if they have."""
+    chains = [chain for chain in _chains(tasks) if chain[1] in trained and chain[2] not in trained]
+    return {joint: (given, conditional) for given, conditional, joint in chains}
+
+
+def _chains(tasks: Sequence[Task]) -> list[tuple[str, str, str]]:
+    """Names of a condition, a conditional task, and the joint task that is their product."""
+    binary = [task for task in tasks if task.kind == "binary"]
+    whole = {frozenset(task.event): task.name for task in binary if not task.given}
+    chains = []
+    for task in binary:
+        given, joint = whole.get(frozenset(task.given)), whole.get(frozenset((*task.given, *task.event)))
+        if task.given and given is not None and joint is not None:
+            chains.append((given, task.name, joint))
+    return chains

@@ -101,11 +101,14 @@ class Calibration:
         maps: The map of a task's logit; a task without one keeps its probability.
         ratios: The joint task and the condition of each task that follows from them:
             ``pCVR = min(1, pCTCVR / pCTR)``, both calibrated.
+        products: The condition and the conditional task of each joint task that follows from them:
+            ``pCTCVR = pCTR pCVR``, both calibrated.
     """
 
     method: str
     maps: Mapping[str, Map] = field(default_factory=dict)
     ratios: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    products: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __call__(self, heads: Tensors, probabilities: Tensors) -> dict[str, tf.Tensor]:
         """Calibrated probabilities ``(batch,)`` by task.
@@ -118,6 +121,8 @@ class Calibration:
         found |= {task: each(tf.cast(heads[task], tf.float32)) for task, each in self.maps.items()}
         for task, (joint, given) in self.ratios.items():
             found[task] = tf.minimum(1.0, tf.math.divide_no_nan(found[joint], found[given]))
+        for task, (given, conditional) in self.products.items():
+            found[task] = found[given] * found[conditional]
         return found
 
     def plain(self) -> dict[str, Any]:
@@ -126,6 +131,7 @@ class Calibration:
             "method": self.method,
             "maps": {task: {"kind": each.kind, **asdict(each)} for task, each in self.maps.items()},
             "ratios": {task: list(pair) for task, pair in self.ratios.items()},
+            "products": {task: list(pair) for task, pair in self.products.items()},
         }
 
     @classmethod
@@ -137,10 +143,13 @@ class Calibration:
         """
         try:
             maps = {task: _map(**fields) for task, fields in plain["maps"].items()}
-            ratios = {task: (str(joint), str(given)) for task, (joint, given) in plain["ratios"].items()}
-            return cls(str(plain["method"]), maps, ratios)
+            return cls(str(plain["method"]), maps, _pairs(plain["ratios"]), _pairs(plain["products"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"this is no calibration ({error!r}).") from error
+
+
+def _pairs(plain: Mapping) -> dict[str, tuple[str, str]]:
+    return {str(task): (str(first), str(second)) for task, (first, second) in plain.items()}
 
 
 def _map(kind: str, **fields: Any) -> Map:

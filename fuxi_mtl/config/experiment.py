@@ -158,9 +158,9 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     options, weighting, optimizer, training, evaluation, *others = sections
     diagnostics, imbalance, surgery, dataset = others
     tasks = plan(settings, options, dataset.label_col, routed.model)
-    imbalance = checked_imbalance(settings, imbalance, tasks, routed.model.supervised_tasks(tasks))
-    added = (CVR_AUX,) if imbalance.lambda_cvr_aux else ()
-    objectives = (*routed.model.objective_names(tasks), *added)
+    supervised, objectives = routed.model.supervised_tasks(tasks), routed.model.objective_names(tasks)
+    imbalance = checked_imbalance(settings, imbalance, tasks, supervised, objectives)
+    objectives = (*objectives, *((CVR_AUX,) if imbalance.lambda_cvr_aux else ()))
     checks.check_weighting(settings, weighting, objectives, tasks)
     checks.check_diagnostics(settings, diagnostics, objectives)
     check_surgery(settings, surgery, objectives)

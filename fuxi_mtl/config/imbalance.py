@@ -13,7 +13,11 @@ Mistake = tuple[str, str]  # a key and what is wrong with it
 
 
 def checked_imbalance(
-    settings: Settings, options: ImbalanceOptions, tasks: Sequence[Task], supervised: Sequence[Task]
+    settings: Settings,
+    options: ImbalanceOptions,
+    tasks: Sequence[Task],
+    supervised: Sequence[Task],
+    objectives: Sequence[str],
 ) -> ImbalanceOptions:
     """The options that fit the tasks; those of Base that are meant for other tasks are left out.
 
@@ -22,6 +26,7 @@ def checked_imbalance(
         options: The keys.
         tasks: What the model predicts.
         supervised: The tasks whose heads it trains on their own labels.
+        objectives: Names of all that it minimises.
 
     Raises:
         ConfigError: A number that no loss can use, a contradiction, or a task that cannot have the option.
@@ -33,7 +38,8 @@ def checked_imbalance(
         if settings.layer(key) != Layer.BASE:
             raise settings.error(key, message)
         options = replace(options, **{key: getattr(plain, key)})
-    reason = why_not_closed_form(options)
+    others = set(objectives) - {task.name for task in supervised}
+    reason = why_not_closed_form(options, sorted(others))
     if options.calibration == "closed_form" and reason:
         raise settings.error("calibration", f"calibration closed_form: {reason}. Use platt or isotonic.")
     if options.pos_weight_dynamic and options.static_pos_weight:

@@ -1,6 +1,7 @@
 """The checks of a conversion model, from its stanza to the table of a comparison."""
 
 import json
+import shutil
 
 import pytest
 from door import call, train
@@ -31,6 +32,21 @@ def test_a_run_keeps_and_logs_the_checks_of_its_test_rows(checked):
     assert {name.partition("=")[0] for name in names} == {"price", "item"}
     assert "Positives were weighted in training: pCTR and pCVR are too high" in block["caveats"][-1]
     assert f"[Conversion check] cvr_IEB.bias: {block['values']['cvr_IEB.bias']:.6f}" in run.out
+
+
+def test_calibrating_a_run_makes_its_checks_anew(checked, tmp_path):
+    root, run = checked
+    shutil.copytree(root, tmp_path / "runs")
+    done = call(
+        "calibrate", "--expid", "ToyFunnel", "--set", f"model_root={tmp_path / 'runs'}", "--method", "platt"
+    )  # fmt: skip
+    assert (done.status, done.err) == (0, "")
+    block = run._replace(folder=tmp_path / "runs" / run.folder.relative_to(root)).read("metrics.json")[
+        "conversion_checks"
+    ]
+    before = run.read("metrics.json")["conversion_checks"]
+    assert block["values"]["cvr_IEB.bias"] != before["values"]["cvr_IEB.bias"]
+    assert block["caveats"] == before["caveats"][:-1]
 
 
 def test_the_table_shows_the_checks_on_request(checked):
