@@ -77,6 +77,18 @@ def _quality(options: argparse.Namespace) -> None:
     measure_quality(options.seeds, options.cache, options.results)
 
 
+def _selection(options: argparse.Namespace) -> None:
+    from benchmarks.selection import measure_selection
+
+    measure_selection(options.seeds, options.cache, options.results)
+
+
+def _start(options: argparse.Namespace) -> None:
+    from benchmarks.start import measure_start
+
+    measure_start(options.rounds, options.results)
+
+
 def _report(options: argparse.Namespace) -> None:
     from benchmarks.plots import draw_all
     from benchmarks.report import write_report
@@ -104,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     command("install", _install, "Make the environments of the peers.")
     quality = command("quality", _quality, "AUC of the fast path beside a plain Keras reference.")
     quality.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    selection = command(
+        "selection", _selection, "Conversion models on simulated clicks whose truth is known."
+    )
+    selection.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
+    start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
     return parser
 

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import runner
 from benchmarks.environments import python_of
 from benchmarks.machine import machine
+from benchmarks.markdown import table
 from benchmarks.measure import write
 from benchmarks.peers.protocol import Request
 from benchmarks.workload import Workload, prepare
@@ -71,6 +72,23 @@ def differences(content: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def section(content: Mapping[str, Any]) -> list[str]:
+    """The table of the report."""
+    rows = [
+        (
+            row["data"],
+            row["task"],
+            row["contestant"],
+            f"{row['mean']:.4f} ± {row['deviation']:.4f}",
+            f"{row['difference']:+.4f} ± {row['error']:.4f}",
+            "yes" if row["within"] else "better" if row["difference"] > 0 else "no",
+        )
+        for row in differences(content)
+    ]
+    heading = ("data", "task", "variant", "AUC ± sd", "to plain Keras ± se", "within seed noise")
+    return ["", f"## Quality: test AUC over seeds {content['seeds']}", *table(heading, rows)]
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -1,17 +1,20 @@
 """What was measured, as Markdown: the bars that the design set, then every table."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import quality, selection, start
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
-from benchmarks.quality import differences
+from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
 from benchmarks.tables import LARGE, REFERENCE, SMALL
 
 FLOAT32, BFLOAT16 = OURS
 Results = Mapping[str, Mapping[str, Any]]
+# What is no table of contestants and rounds writes its own section.
+STUDIES = {"quality": quality.section, "selection": selection.section, "start": start.section}
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -31,7 +34,7 @@ def write_report(folder: Path) -> str:
         *_pictures(folder.parent / "pictures"),
     ]
     for content in results.values():
-        parts += _quality(content) if content["name"] == "quality" else _section(content)
+        parts += STUDIES.get(content["name"], _section)(content)
     text = "\n".join(parts) + "\n"
     (folder.parent / "RESULTS.md").write_text(text)
     return text
@@ -181,22 +184,6 @@ def _cell(cell: Mapping[str, Any], kind: str) -> str:
     return f"{number(found.median)} ({number(found.low)} to {number(found.high)})"
 
 
-def _quality(content: Mapping[str, Any]) -> list[str]:
-    rows = [
-        (
-            row["data"],
-            row["task"],
-            row["contestant"],
-            f"{row['mean']:.4f} ± {row['deviation']:.4f}",
-            f"{row['difference']:+.4f} ± {row['error']:.4f}",
-            "yes" if row["within"] else "better" if row["difference"] > 0 else "no",
-        )
-        for row in differences(content)
-    ]
-    heading = ("data", "task", "variant", "AUC ± sd", "to plain Keras ± se", "within seed noise")
-    return ["", f"## Quality: test AUC over seeds {content['seeds']}", *table(heading, rows)]
-
-
 def _machines(results: Results) -> list[str]:
     lines = []
     for content in results.values():
@@ -217,17 +204,3 @@ def _machines(results: Results) -> list[str]:
 
 def _pictures(folder: Path) -> list[str]:
     return ["", *(f"![{file.stem}](pictures/{file.name})" for file in sorted(folder.glob("*.png")))]
-
-
-def number(value: float) -> str:
-    """Three digits, thousands apart."""
-    if value >= 1000:
-        digits = max(len(str(int(value))) - 3, 0)
-        return f"{round(value, -digits):,.0f}"
-    return f"{value:.3g}"
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = ["", f"| {' | '.join(heading)} |", f"|{' --- |' * len(heading)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

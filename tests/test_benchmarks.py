@@ -15,6 +15,7 @@ from benchmarks import plots, quality, runner
 from benchmarks.__main__ import ALL, main
 from benchmarks.contestants import CONTESTANTS, LIMIT, OURS, Cell
 from benchmarks.environments import python_of
+from benchmarks.markdown import number
 from benchmarks.measure import summarised
 from benchmarks.peers import ours
 from benchmarks.peers.protocol import (
@@ -25,7 +26,7 @@ from benchmarks.peers.protocol import (
     measure_predictions,
     measure_training,
 )
-from benchmarks.report import goals, number
+from benchmarks.report import goals
 from benchmarks.runner import Job, Summary
 from benchmarks.tables import AXES, TABLES, Settings, growth, training
 from benchmarks.workload import Columns, Workload, columns, load, prepare, zipf_ids
