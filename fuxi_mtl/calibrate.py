@@ -37,7 +37,8 @@ def calibrate_model(
         return
     model.calibrate(calibration)
     run.write_json(run.calibration.name, calibration.plain())
-    changed = [*calibration.maps, *calibration.ratios]
+    resampled = calibration.resampled.tasks if calibration.resampled else ()
+    changed = dict.fromkeys((*calibration.maps, *resampled, *calibration.ratios, *calibration.products))
     logger.info("Calibrated by %s: %s.", calibration.method, ", ".join(changed) or "nothing to undo")
 
 
@@ -64,7 +65,7 @@ def with_method(experiment: Experiment, method: str) -> Experiment:
     model: Any = registry.model(experiment.options.model)
     tasks = experiment.tasks
     others = set(model.objective_names(tasks)) - {task.name for task in model.supervised_tasks(tasks)}
-    reason = why_not_closed_form(experiment.imbalance, sorted(others))
+    reason = why_not_closed_form(experiment.imbalance, tasks, sorted(others))
     if method == "closed_form" and reason:
         raise ValueError(f"calibration closed_form: {reason}. Use platt or isotonic.")
     return replace(experiment, imbalance=replace(experiment.imbalance, calibration=method))

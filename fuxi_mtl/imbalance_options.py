@@ -1,9 +1,10 @@
-"""Every YAML key about rare positives: weighted positives, a focal term, auxiliary losses."""
+"""Every YAML key about rare positives: weighted positives, a focal term, auxiliary losses, sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fuxi_mtl.options import option
+from fuxi_mtl.tasks import Task, root_of
 
 CVR_AUX = "cvr_aux"  # the objective that lambda_cvr_aux adds
 
@@ -48,6 +49,12 @@ class ImbalanceOptions:
     pos_weight_clip: dict[str, float] | None = option(None, "Largest such weight, by task.")
     pos_weight_clip_schedule: ClipScheduleOptions = option(ClipScheduleOptions(), "A clip that changes.")
     aux_focal: AuxFocalOptions = option(AuxFocalOptions(), "A focal term beside the loss of one task.")
+    negative_sampling: str = option(
+        "none",
+        "Leave out negative training rows: with the kept ones weighted in their stead, or plainly.",
+        ("none", "reweighted", "plain"),
+    )
+    neg_keep_prob_train: float = option(1.0, "negative_sampling: share of negatives kept in each pass.")
     calibration: str = option(
         "none",
         "How predictions are calibrated: undo weights in closed form, or fit the validation rows.",
@@ -61,11 +68,14 @@ class ImbalanceOptions:
     )
 
 
-def why_not_closed_form(options: ImbalanceOptions, others: Sequence[str] = ()) -> str | None:
+def why_not_closed_form(
+    options: ImbalanceOptions, tasks: Sequence[Task], others: Sequence[str] = ()
+) -> str | None:
     """Why the optimum of the loss has no closed form; None if it has one.
 
     Args:
         options: The keys.
+        tasks: What is predicted.
         others: Names of the objectives that are no loss of a task on its labels.
     """
     focal = options.aux_focal
@@ -78,4 +88,6 @@ def why_not_closed_form(options: ImbalanceOptions, others: Sequence[str] = ()) -
         return "lambda_cvr_aux pulls cvr away from what the other losses want"
     if changed and others:
         return f"{', '.join(others)} would learn from probabilities that the other losses distort"
+    if options.negative_sampling == "plain" and root_of(tasks) is None:
+        return "negative_sampling plain has one for a single task or a funnel from one event"
     return None

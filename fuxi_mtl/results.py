@@ -64,6 +64,8 @@ def _check_conversions(
         block["caveats"].append(
             "Positives were weighted in training: pCTR and pCVR are too high until that is undone."
         )
+    if imbalance.negative_sampling == "plain" and imbalance.calibration == "none":
+        block["caveats"].append("Negatives were left out in training: pCTR is too high until that is undone.")
     for key, value in block["values"].items():
         reason = block["undefined"].get(key)
         logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")

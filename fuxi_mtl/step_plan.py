@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from fuxi_mtl.config import Experiment
-from fuxi_mtl.dataset import Split, batches_per_epoch
+from fuxi_mtl.dataset import batches_per_epoch
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,13 @@ class StepPlan:
     steps_per_execution: int
 
     @classmethod
-    def of(cls, split: Split, experiment: Experiment) -> "StepPlan":
-        """The plan of an experiment on its training data."""
+    def of(cls, rows: int, experiment: Experiment) -> "StepPlan":
+        """The plan of an experiment whose passes have so many rows."""
         options = experiment.training
-        batch_size = min(options.batch_size, split.rows)
+        batch_size = min(options.batch_size, rows)
         if batch_size < options.batch_size:
-            logger.warning(
-                "batch_size %d: the training data have only %d rows.", options.batch_size, split.rows
-            )
-        per_epoch = batches_per_epoch(split.rows, batch_size)
+            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, rows)
+        per_epoch = batches_per_epoch(rows, batch_size)
         total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
         steps = min(options.eval_steps or per_epoch, total)
         evaluations = math.ceil(total / steps)

@@ -128,6 +128,21 @@ def _bad(name: str, expression: str) -> str:
     )
 
 
+def root_of(tasks: Iterable[Task]) -> Task | None:
+    """The binary task whose event every other binary task is about: the click of a click funnel.
+
+    Where all labels are 0 its event has not happened, and where it has not happened no other label is 1.
+    A single task is its own root.
+    """
+    binary = [task for task in tasks if task.kind == "binary"]
+    if len(binary) == 1:
+        return binary[0]
+    for root in binary:
+        if not root.given and all({*root.event} <= {*task.event, *task.given} for task in binary):
+            return root
+    return None
+
+
 def required_events(tasks: Iterable[Task]) -> dict[str, tuple[str, ...]]:
     """The events without which an event cannot happen, by event.
 

@@ -17,6 +17,7 @@ from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, Progres
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import (
     Dataset,
+    NegativeSample,
     Split,
     evaluation_batches,
     random_batch,
@@ -89,7 +90,12 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     Raises:
         TrainingError: A loss is not finite, or the memory is not enough.
     """
-    plan = StepPlan.of(dataset.train, experiment)
+    labels = dataset.train.labels(experiment.tasks)
+    sample = _sample(dataset.train, experiment)
+    rows = dataset.train.rows if sample is None else sample.rows
+    plan = StepPlan.of(rows, experiment)
+    if sample is not None and experiment.imbalance.negative_sampling == "plain":
+        labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
 
     def batches(epochs: int) -> tf.data.Dataset:
         options = experiment.training
@@ -100,12 +106,13 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
             epochs=epochs,
             shuffle=options.shuffle,
             seed=options.seed,
+            sample=sample,
         )
 
-    model.prepare(dataset.train.labels(experiment.tasks), batches)
+    model.prepare(labels, batches)
     compile_model(model, experiment, plan.total_steps, plan.steps_per_execution)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
-    diagnostics = _diagnostics(dataset.train, experiment, plan)
+    diagnostics = _diagnostics(dataset.train, experiment, plan, sample)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
     try:
@@ -132,7 +139,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
             checkpoint.save(model, run.folder / "checkpoint_last")
         checkpoint.restore(model, run.checkpoint)
     steps = evaluation.history[-1]["step"]
-    rows = min(steps * plan.batch_size, dataset.train.rows * plan.epochs)
+    rows = min(steps * plan.batch_size, rows * plan.epochs)
     return Training(
         evaluation.history,
         None if evaluation.best is None else evaluation.best["step"],
@@ -205,12 +212,38 @@ def _evaluation(
     )
 
 
-def _diagnostics(split: Split, experiment: Experiment, plan: StepPlan) -> Diagnostics:
+def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
+    """The rows of each pass, if some negatives are left out."""
+    options = experiment.imbalance
+    if options.negative_sampling == "none":
+        return None
+    reweighted = options.negative_sampling == "reweighted"
+    sample = NegativeSample(
+        split, experiment.tasks, options.neg_keep_prob_train, reweighted, experiment.training.seed
+    )
+    logger.info(
+        "negative_sampling %s: %d of %d negative rows in a pass of %d rows.",
+        options.negative_sampling,
+        sample.kept,
+        sample.negatives,
+        sample.rows,
+    )
+    if not reweighted and options.calibration == "none":
+        logger.warning(
+            "negative_sampling plain: probabilities are those of the sample. Undo it by calibration: "
+            "closed_form, platt or isotonic."
+        )
+    return sample
+
+
+def _diagnostics(
+    split: Split, experiment: Experiment, plan: StepPlan, sample: NegativeSample | None
+) -> Diagnostics:
     key = (experiment.training.seed, 2**31)  # no pass over the data has this number
 
     return Diagnostics(
         experiment.diagnostics,
-        lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number)),
+        lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number), sample),
         steps=plan.steps,
         total_steps=plan.total_steps,
     )

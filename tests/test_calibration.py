@@ -9,7 +9,15 @@ import tiny
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from fuxi_mtl.calibration import Calibration, Isotonic, Platt, Unweighted, closed_form, fitted
+from fuxi_mtl.calibration import (
+    Calibration,
+    Isotonic,
+    Platt,
+    Resampled,
+    Unweighted,
+    closed_form,
+    fitted,
+)
 from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.imbalance_options import (
     AuxFocalOptions,
@@ -106,20 +114,74 @@ def test_the_step_decides_which_weight_and_whether_the_focal_term_is_undone():
     assert closed_form(Imbalance(), CHAIN, TRAINED, 1) == Calibration("closed_form")
 
 
+def undone(tasks, trained, probabilities, **options):
+    """Probabilities after the closed form, float32 by task."""
+    calibration = closed_form(Imbalance(ImbalanceOptions(**options)), tasks, trained, step=0)
+    plain = {name: tf.constant([p], tf.float32) for name, p in probabilities.items()}
+    heads = {name: tf.constant([logit(p)], tf.float32) for name, p in probabilities.items()}
+    return {name: float(p[0]) for name, p in calibration(heads, plain).items()}
+
+
+PLAIN = {"negative_sampling": "plain", "neg_keep_prob_train": 0.4}
+
+
+def test_negatives_that_were_left_out_are_put_back():
+    click = tiny.tasks_of({"click": "click"})
+    assert undone(click, ("click",), {"click": 0.048544}, **PLAIN)["click"] == pytest.approx(0.02, rel=1e-4)
+    buy = tiny.tasks_of({"cvr": "buy | click"})  # negatives are clicks without a purchase
+    assert undone(buy, ("cvr",), {"cvr": 0.048544}, **PLAIN)["cvr"] == pytest.approx(0.02, rel=1e-4)
+
+
+@pytest.mark.parametrize("trained", [TRAINED, ("ctr", "cvr"), ("ctr", "cvr", "ctcvr"), ("ctr",)])
+def test_sampling_leaves_the_conversion_rate_of_clicks_and_shrinks_the_rest(trained):
+    """In numbers of rows: 1000 exposures, 40 clicks, 8 purchases; 0.4 of the 960 others are kept."""
+    kept = 40 + 0.4 * 960
+    seen = {"ctr": 40 / kept, "cvr": 8 / 40, "ctcvr": 8 / kept}
+    expected = {"ctr": 0.04, "cvr": 0.2, "ctcvr": 0.008}
+    assert undone(CHAIN, trained, seen, **PLAIN) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weight_is_undone_before_the_sampling():
+    seen = {"ctr": 40 / 424, "ctcvr": 8 / 424}
+    weighted = {name: 7 * p / (7 * p + 1 - p) for name, p in seen.items()}
+    weights = {"ctr": 7.0, "ctcvr": 7.0}
+    found = undone(CHAIN, TRAINED, {**weighted, "cvr": 0.5}, static_pos_weight=weights, **PLAIN)
+    assert found == pytest.approx({"ctr": 0.04, "cvr": 0.2, "ctcvr": 0.008}, rel=1e-4)
+
+
+def test_reweighted_negatives_need_no_calibration():
+    options = ImbalanceOptions(negative_sampling="reweighted", neg_keep_prob_train=0.4)
+    assert closed_form(Imbalance(options), CHAIN, TRAINED, step=0) == Calibration("closed_form")
+
+
+def test_sampling_has_a_closed_form_for_a_funnel_only():
+    plain = ImbalanceOptions(**PLAIN)
+    funnel = tiny.tasks_of(tiny.NAMED["funnel"])
+    for tasks in (CHAIN, funnel, CHAIN[:1], (*CHAIN, Task("watch", ("watch",), kind="regression"))):
+        assert why_not_closed_form(plain, tasks) is None
+    unrelated = "negative_sampling plain has one for a single task or a funnel from one event"
+    for expressions in (
+        {"a": "click", "b": "buy"},
+        {"a": "click", "b": "buy | cart"},
+        {"a": "a & b", "b": "b & c"},
+    ):
+        assert why_not_closed_form(plain, tiny.tasks_of(expressions)) == unrelated
+
+
 def test_losses_without_a_closed_form_are_told():
     focal = AuxFocalOptions(enabled=True)
     weights = {"ctr": 2.0}
-    assert why_not_closed_form(ImbalanceOptions(static_pos_weight=weights, aux_focal=focal)) is None
-    assert why_not_closed_form(ImbalanceOptions(lambda_cvr_aux=0.1)) is None
+    assert why_not_closed_form(ImbalanceOptions(static_pos_weight=weights, aux_focal=focal), CHAIN) is None
+    assert why_not_closed_form(ImbalanceOptions(lambda_cvr_aux=0.1), CHAIN) is None
     for options, reason in (
         (ImbalanceOptions(pos_weight_dynamic=True), "pos_weight_dynamic has no weight"),
         (ImbalanceOptions(aux_focal=AuxFocalOptions(True, detach_p_for_weight=False)), "only with detach"),
         (ImbalanceOptions(lambda_cvr_aux=0.1, static_pos_weight=weights), "lambda_cvr_aux pulls cvr"),
     ):
-        assert reason in why_not_closed_form(options)
-    assert why_not_closed_form(ImbalanceOptions(), ["cvr_ips"]) is None
+        assert reason in why_not_closed_form(options, CHAIN)
+    assert why_not_closed_form(ImbalanceOptions(), CHAIN, ["cvr_ips"]) is None
     reason = "cvr_ips would learn from probabilities that the other losses distort"
-    assert why_not_closed_form(ImbalanceOptions(static_pos_weight=weights), ["cvr_ips"]) == reason
+    assert why_not_closed_form(ImbalanceOptions(static_pos_weight=weights), CHAIN, ["cvr_ips"]) == reason
 
 
 # ---- fitted -------------------------------------------------------------------------------------
@@ -214,6 +276,7 @@ STORED = Calibration(
     {"ctr": Isotonic([0.1, 0.2], [0.0, 1.0]), "a": Platt(2.0, -1.0), "b": Unweighted(3.0, 0.1, 1.0, None)},
     {"cvr": ("ctcvr", "ctr")},
     {"buy": ("ctr", "cvr")},
+    Resampled("ctr", 0.4, ("ctr", "ctcvr")),
 )
 
 
@@ -233,6 +296,7 @@ def test_a_calibration_survives_json():
         lambda plain: plain["maps"]["ctr"].update(x=[], y=[]),
         lambda plain: plain["ratios"].update(cvr=["ctcvr"]),
         lambda plain: plain.pop("products"),
+        lambda plain: plain["resampled"].update(keep=0),
     ],
 )
 def test_anything_else_is_refused(change):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.calibration.maps import Calibration, Isotonic, Map, Platt, Unweighted
+from fuxi_mtl.calibration.maps import Calibration, Isotonic, Map, Platt, Resampled, Unweighted
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.tasks import Task
+from fuxi_mtl.imbalance_options import ImbalanceOptions
+from fuxi_mtl.tasks import Task, root_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,11 @@ def closed_form(
                 focal.gamma,
                 focal.alpha if focal.use_alpha else None,
             )
-    if not maps:
+    resampled = _resampled(imbalance.options, tasks)
+    if not maps and resampled is None:
         return Calibration("closed_form")
-    return Calibration("closed_form", maps, _ratios(tasks, trained), _products(tasks, trained))
+    pairs = _ratios(tasks, trained), _products(tasks, trained)
+    return Calibration("closed_form", maps, *pairs, resampled)
 
 
 def fitted(
@@ -105,6 +108,14 @@ def _isotonic(p: np.ndarray, y: np.ndarray) -> Isotonic:
 
 
 _FITS: dict[str, Callable[[np.ndarray, np.ndarray], Map]] = {"platt": _platt, "isotonic": _isotonic}
+
+
+def _resampled(options: ImbalanceOptions, tasks: Sequence[Task]) -> Resampled | None:
+    root = root_of(tasks)
+    if options.negative_sampling != "plain" or root is None:
+        return None
+    shrinks = [task.name for task in tasks if (task.kind == "binary" and not task.given) or task == root]
+    return Resampled(root.name, options.neg_keep_prob_train, tuple(shrinks))
 
 
 def _ratios(tasks: Sequence[Task], trained: Collection[str]) -> dict[str, tuple[str, str]]:

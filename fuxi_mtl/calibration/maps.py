@@ -88,6 +88,34 @@ class Isotonic:
         return (1 - share) * tf.gather(y, right - 1) + share * tf.gather(y, right)
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """Undoes that only a share of the negatives was trained on, all of them without the root event.
+
+    With q the prediction of the root on the sample, k the share kept, and c that of any event which needs
+    the root::
+
+        p = k q / (1 - q + k q),        and c shrinks by the same factor k / (1 - q + k q)
+
+    A rate given the root event is what it was.
+
+    Attributes:
+        root: The task of that event, such as ctr.
+        keep: k.
+        tasks: Those that shrink, the root among them.
+    """
+
+    root: str
+    keep: float
+    tasks: tuple[str, ...]
+
+    def __call__(self, probabilities: Tensors) -> dict[str, tf.Tensor]:
+        """Probabilities ``(batch,)`` of the tasks that shrink."""
+        q = probabilities[self.root]
+        factor = self.keep / (1 - q + self.keep * q)
+        return {task: probabilities[task] * factor for task in self.tasks}
+
+
 Map = Unweighted | Platt | Isotonic
 _KINDS: dict[str, type] = {each.kind: each for each in (Unweighted, Platt, Isotonic)}
 
@@ -99,6 +127,7 @@ class Calibration:
     Attributes:
         method: How it came about: closed_form, platt or isotonic.
         maps: The map of a task's logit; a task without one keeps its probability.
+        resampled: What is undone behind the maps, if negatives were left out.
         ratios: The joint task and the condition of each task that follows from them:
             ``pCVR = min(1, pCTCVR / pCTR)``, both calibrated.
         products: The condition and the conditional task of each joint task that follows from them:
@@ -109,6 +138,7 @@ class Calibration:
     maps: Mapping[str, Map] = field(default_factory=dict)
     ratios: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     products: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    resampled: Resampled | None = None
 
     def __call__(self, heads: Tensors, probabilities: Tensors) -> dict[str, tf.Tensor]:
         """Calibrated probabilities ``(batch,)`` by task.
@@ -119,6 +149,8 @@ class Calibration:
         """
         found = dict(probabilities)
         found |= {task: each(tf.cast(heads[task], tf.float32)) for task, each in self.maps.items()}
+        if self.resampled is not None:
+            found |= self.resampled(found)
         for task, (joint, given) in self.ratios.items():
             found[task] = tf.minimum(1.0, tf.math.divide_no_nan(found[joint], found[given]))
         for task, (given, conditional) in self.products.items():
@@ -132,6 +164,7 @@ class Calibration:
             "maps": {task: {"kind": each.kind, **asdict(each)} for task, each in self.maps.items()},
             "ratios": {task: list(pair) for task, pair in self.ratios.items()},
             "products": {task: list(pair) for task, pair in self.products.items()},
+            "resampled": None if self.resampled is None else asdict(self.resampled),
         }
 
     @classmethod
@@ -143,9 +176,19 @@ class Calibration:
         """
         try:
             maps = {task: _map(**fields) for task, fields in plain["maps"].items()}
-            return cls(str(plain["method"]), maps, _pairs(plain["ratios"]), _pairs(plain["products"]))
+            pairs = _pairs(plain["ratios"]), _pairs(plain["products"])
+            return cls(str(plain["method"]), maps, *pairs, _resampled(plain["resampled"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"this is no calibration ({error!r}).") from error
+
+
+def _resampled(plain: Mapping | None) -> Resampled | None:
+    if plain is None:
+        return None
+    made = Resampled(str(plain["root"]), float(plain["keep"]), tuple(map(str, plain["tasks"])))
+    if not 0 < made.keep <= 1:
+        raise ValueError(f"a share of {made.keep} is kept")
+    return made
 
 
 def _pairs(plain: Mapping) -> dict[str, tuple[str, str]]:

@@ -8,12 +8,14 @@ from fuxi_mtl.config.values import did_you_mean, show, spelled
 from fuxi_mtl.imbalance_options import ImbalanceOptions
 
 _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
-_NEITHER = ("calibration",)
+_SAMPLING = ("negative_sampling", "neg_keep_prob_train")
+_ELSEWHERE = (*_ESMM, *_SAMPLING, "calibration")
 BLOCKS: dict[str, tuple[str, ...]] = {
     "loss": tuple(
-        spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ESMM + _NEITHER
+        spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ELSEWHERE
     ),
     "esmm": _ESMM,
+    "sampling": _SAMPLING,
 }
 _WITHOUT = {  # keys that other projects have in these blocks
     "eps": "losses are computed on logits: nothing is cut off, so there is no eps. Leave it out.",

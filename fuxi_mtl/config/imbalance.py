@@ -39,7 +39,7 @@ def checked_imbalance(
             raise settings.error(key, message)
         options = replace(options, **{key: getattr(plain, key)})
     others = set(objectives) - {task.name for task in supervised}
-    reason = why_not_closed_form(options, sorted(others))
+    reason = why_not_closed_form(options, tasks, sorted(others))
     if options.calibration == "closed_form" and reason:
         raise settings.error("calibration", f"calibration closed_form: {reason}. Use platt or isotonic.")
     if options.pos_weight_dynamic and options.static_pos_weight:
@@ -57,6 +57,7 @@ def _wrong_numbers(options: ImbalanceOptions) -> Iterator[Mistake]:
     for key in ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux"):
         if getattr(options, key) < 0:
             yield key, f"{key} is {getattr(options, key):g}; the least is 0."
+    yield from _wrong_sampling(options)
     focal = options.aux_focal
     for name in ("warmup_steps", "lambda_", "gamma"):
         value = getattr(focal, name)
@@ -67,6 +68,14 @@ def _wrong_numbers(options: ImbalanceOptions) -> Iterator[Mistake]:
     if options.pos_weight_clip_schedule.enabled:
         for message in _wrong_schedule(options):
             yield "pos_weight_clip_schedule", f"pos_weight_clip_schedule: {message}"
+
+
+def _wrong_sampling(options: ImbalanceOptions) -> Iterator[Mistake]:
+    how, keep = options.negative_sampling, options.neg_keep_prob_train
+    if not 0 < keep <= 1:
+        yield "neg_keep_prob_train", f"neg_keep_prob_train is {keep:g}; it lies above 0 and up to 1."
+    if how != "none" and keep == 1:
+        yield "negative_sampling", f"negative_sampling {how} leaves nothing out: neg_keep_prob_train is 1."
 
 
 def _wrong_schedule(options: ImbalanceOptions) -> Iterator[str]:
@@ -110,7 +119,17 @@ def _misplaced(options: ImbalanceOptions, tasks: Sequence[Task], trained: Sequen
     for task in ("ctr", "ctcvr"):
         if getattr(options, f"lambda_{task}") != 1 and task not in trained:
             yield of_loss(f"lambda_{task}", task)
-    conditional = [task.name for task in tasks if task.given and _is_binary(task)]
+    yield from _misplaced_without_labels(options, tasks, trained)
+
+
+def _misplaced_without_labels(
+    options: ImbalanceOptions, tasks: Sequence[Task], trained: Sequence[str]
+) -> Iterator[Mistake]:
+    """Options that need a certain task, whether it has a loss of its own or not."""
+    binary = [task for task in tasks if _is_binary(task)]
+    if options.negative_sampling != "none" and not binary:
+        yield "negative_sampling", "negative_sampling needs a binary task; there is none."
+    conditional = [task.name for task in binary if task.given]
     if options.lambda_cvr_aux and "cvr" not in conditional:
         yield "lambda_cvr_aux", "lambda_cvr_aux needs a task cvr such as 'conversion | click'; there is none."
     elif options.lambda_cvr_aux and "cvr" in trained:

@@ -10,6 +10,7 @@ from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import stand_in
 from fuxi_mtl.dataset.loading import load_dataset
+from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Dataset, Split
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Encoder",
+    "NegativeSample",
     "Split",
     "batches_per_epoch",
     "evaluation_batches",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Split, labels_of
 from fuxi_mtl.tasks import Task
 
@@ -35,6 +36,7 @@ def training_batches(
     shuffle: bool = True,
     seed: int = 0,
     window_bytes: int = WINDOW_BYTES,
+    sample: NegativeSample | None = None,
 ) -> tf.data.Dataset:
     """Passes over a split back to back, each in an order of its own that ``(seed, epoch)`` decides.
 
@@ -46,24 +48,30 @@ def training_batches(
         shuffle: False keeps the order of the rows.
         seed: Seed of the orders.
         window_bytes: Memory for the rows among which one batch is drawn.
+        sample: Leaves negative rows out; all rows unless given.
 
     Returns:
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
     """
-    passes = _Passes(split, batch_size, shuffle, seed, window_bytes)
+    passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample)
     ones = np.ones(min(batch_size, split.rows), np.float32)
 
     def batch(number: int) -> tuple:
         ids, numeric, events, *given = passes.batch(number)
         weights = given[0] if given else ones[: len(ids)]
-        return {"ids": ids, "numeric": numeric}, labels_of(events, split.event_names, tasks), weights
+        labels = labels_of(events, split.event_names, tasks)
+        if sample is not None:
+            weights = weights * sample.weights(labels)
+        return {"ids": ids, "numeric": numeric}, labels, weights
 
-    count = batches_per_epoch(split.rows, batch_size) * epochs
+    count = batches_per_epoch(passes.rows, batch_size) * epochs
     vector = tf.TensorSpec((None,), tf.float32)
     return _dataset(batch, count, (_inputs(split), {task.name: vector for task in tasks}, vector))
 
 
-def random_batch(split: Split, tasks: Sequence[Task], size: int, key: Sequence[int]) -> tuple:
+def random_batch(
+    split: Split, tasks: Sequence[Task], size: int, key: Sequence[int], sample: NegativeSample | None = None
+) -> tuple:
     """One batch as :func:`training_batches` gives it, of rows that `key` chooses, outside of any pass.
 
     Args:
@@ -71,11 +79,17 @@ def random_batch(split: Split, tasks: Sequence[Task], size: int, key: Sequence[i
         tasks: Whose labels to give.
         size: Rows, each at most once; all of them if there are fewer.
         key: Seed of the choice, and nothing else's.
+        sample: Leaves negative rows out; all rows unless given.
     """
     rng = np.random.default_rng(list(key))
-    rows = np.sort(rng.choice(split.rows, min(size, split.rows), replace=False, shuffle=False))
+    if sample is None:
+        rows = np.sort(rng.choice(split.rows, min(size, split.rows), replace=False, shuffle=False))
+    else:
+        rows = sample.draw(rng, size)
     weights = np.ones(len(rows), np.float32) if split.sample_weight is None else split.sample_weight[rows]
     labels = labels_of(split.events[rows], split.event_names, tasks)
+    if sample is not None:
+        weights = weights * sample.weights(labels)
     return {"ids": split.ids[rows], "numeric": split.numeric[rows]}, labels, weights
 
 
@@ -125,14 +139,27 @@ class _Passes:
         shuffle: False keeps the order of the rows.
         seed: Seed of the orders.
         window_bytes: Memory for the rows among which one batch is drawn.
+        sample: Which rows a pass has; None for all.
+
+    Attributes:
+        rows: Rows of a pass.
     """
 
-    def __init__(self, split: Split, batch_size: int, shuffle: bool, seed: int, window_bytes: int):
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        window_bytes: int,
+        sample: NegativeSample | None,
+    ):
         arrays = (split.ids, split.numeric, split.events, split.sample_weight)
         self._arrays: Parts = tuple(array for array in arrays if array is not None)
-        self._rows, self._batch_size = split.rows, batch_size
+        self._sample, self._batch_size = sample, batch_size
+        self.rows = split.rows if sample is None else sample.rows
         self._shuffle, self._seed = shuffle, seed
-        self._per_pass = batches_per_epoch(split.rows, batch_size)
+        self._per_pass = batches_per_epoch(self.rows, batch_size)
         row_bytes = sum(array.itemsize * int(np.prod(array.shape[1:])) for array in self._arrays)
         window_rows = max(window_bytes // row_bytes, BLOCKS_IN_WINDOW)
         self._whole = split.rows <= window_rows
@@ -149,7 +176,7 @@ class _Passes:
         epoch, place = divmod(number, self._per_pass)
         if not self._shuffle:
             start = place * self._batch_size
-            return tuple(array[start : start + self._batch_size] for array in self._arrays)
+            return self._cut(epoch, slice(start, start + self._batch_size))
         window, place = divmod(place, self._window_batches)
         pool, order = self._window(epoch, window)
         rows = order[place * self._batch_size : (place + 1) * self._batch_size]
@@ -162,20 +189,30 @@ class _Passes:
                 self._at, self._pool = None, ()  # frees the last window before the next one is read
                 self._pool = self._arrays if self._whole else self._mixed_blocks(epoch, window)
                 key = [self._seed, epoch] if self._whole else [self._seed, epoch, 1 + window]
-                self._order = np.random.default_rng(key).permutation(len(self._pool[0]))
+                rng = np.random.default_rng(key)
+                if self._whole and self._sample is not None:
+                    self._order = rng.permutation(self._sample.of_pass(epoch))
+                else:
+                    self._order = rng.permutation(len(self._pool[0]))
                 self._at = (epoch, window)
             return self._pool, self._order
 
     def _mixed_blocks(self, epoch: int, window: int) -> Parts:
         """One window of the rows, whose blocks come in the random order of this pass."""
         rng = np.random.default_rng([self._seed, epoch])
-        starts = rng.permutation(np.arange(0, self._rows, self._block))
-        sizes = np.minimum(self._block, self._rows - starts)
+        starts = rng.permutation(np.arange(0, self.rows, self._block))
+        sizes = np.minimum(self._block, self.rows - starts)
         ends = np.cumsum(sizes)  # where each block ends in the order of this pass
         low = window * self._window_batches * self._batch_size
-        high = min(low + self._window_batches * self._batch_size, self._rows)
+        high = min(low + self._window_batches * self._batch_size, self.rows)
         inside = np.flatnonzero((ends > low) & (ends - sizes < high))
         first = starts[inside] + np.maximum(low - (ends - sizes)[inside], 0)
         last = starts[inside] + sizes[inside] - np.maximum(ends[inside] - high, 0)
         spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
-        return tuple(np.concatenate([array[span] for span in spans]) for array in self._arrays)
+        parts = zip(*(self._cut(epoch, span) for span in spans), strict=True)
+        return tuple(np.concatenate(part) for part in parts)
+
+    def _cut(self, epoch: int, span: slice) -> Parts:
+        """A span of the rows of a pass."""
+        rows = span if self._sample is None else self._sample.of_pass(epoch)[span]
+        return tuple(array[rows] for array in self._arrays)

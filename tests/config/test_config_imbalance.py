@@ -41,6 +41,9 @@ loss:
     detach_p_for_weight: true
     compute_fp32: true
     log_components: true
+sampling:
+  negative_sampling: "none"
+  neg_keep_prob_train: 0.4
 """
 EXPECTED = ImbalanceOptions(
     static_pos_weight={"ctr": 24.7, "ctcvr": 4800.0},
@@ -50,6 +53,7 @@ EXPECTED = ImbalanceOptions(
     ),
     aux_focal=AuxFocalOptions(enabled=True, warmup_steps=8000, lambda_=0.05),
     lambda_cvr_aux=0.1,
+    neg_keep_prob_train=0.4,
 )
 
 
@@ -193,6 +197,16 @@ MISTAKES = [
         "pos_weight_clip_schedule is for 'cvr', which has no binary loss of its own. Did you mean 'ctcvr'? "
         f"{ONE_OF}",
     ),
+    ("neg_keep_prob_train: 0", "neg_keep_prob_train is 0; it lies above 0 and up to 1."),
+    (
+        "sampling: {negative_sampling: plain}",
+        "negative_sampling plain leaves nothing out: neg_keep_prob_train is 1.",
+    ),
+    (
+        "negative_sampling: reweighted\nneg_keep_prob_train: 0.5\nmodel: ShareBottom\ntasks: {a: click}\n"
+        "task: regression",
+        "negative_sampling needs a binary task; there is none.",
+    ),
     (
         "calibration: beta",
         "calibration is 'beta'. Choices: none, closed_form, platt, isotonic.",
@@ -201,6 +215,12 @@ MISTAKES = [
         "calibration: closed_form\npos_weight_dynamic: true",
         "calibration closed_form: pos_weight_dynamic has no weight that could be undone. "
         "Use platt or isotonic.",
+    ),
+    (
+        "calibration: closed_form\nnegative_sampling: plain\nneg_keep_prob_train: 0.5\nmodel: ShareBottom\n"
+        "tasks: {a: click, b: conversion}",
+        "calibration closed_form: negative_sampling plain has one for a single task or a funnel from one "
+        "event. Use platt or isotonic.",
     ),
     ("auc_primary: {ctr: 1}", "auc_primary has an effect only with monitor: auc_primary."),
     (

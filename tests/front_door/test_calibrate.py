@@ -86,6 +86,34 @@ def test_a_finished_run_is_calibrated_anew(calibrated, place, tmp_path):
     assert "calibration: isotonic" in (run.folder / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize("how", ["plain", "reweighted"])
+def test_a_run_may_leave_out_negatives(how, in_place, tmp_path):
+    settings = (f"negative_sampling={how}", "neg_keep_prob_train=0.25", "epochs=1")
+    run = train(tmp_path, *settings, expid="ToyFunnel")
+    rows = pl.read_csv("data/toy/train.csv")
+    negatives = int((rows["click"] == 0).sum())
+    kept = round(0.25 * negatives)
+    in_pass = len(rows) - negatives + kept
+    assert f"{how}: {kept} of {negatives} negative rows in a pass of {in_pass} rows." in run.out
+    assert run.evaluations[0]["step"] == -(-in_pass // 32)
+    assert ("probabilities are those of the sample" in run.out) == (how == "plain")
+
+
+def test_negatives_that_a_run_left_out_are_put_back_in_closed_form(in_place, tmp_path):
+    settings = ("negative_sampling=plain", "neg_keep_prob_train=0.25", "epochs=1")
+    run = train(tmp_path, *settings, "calibration=closed_form", expid="ToyFunnel")
+    assert "probabilities are those of the sample" not in run.out
+    calibrated = dict(np.load(run.folder / "test_scores.npz"))
+    method = ("--set", f"model_root={tmp_path}", "--method", "none")
+    assert call("calibrate", "--expid", "ToyFunnel", *method).status == 0
+    plain = np.load(run.folder / "test_scores.npz")
+    q = plain["ctr_pred"].astype(np.float64)
+    np.testing.assert_allclose(calibrated["ctr_pred"], 0.25 * q / (1 - q + 0.25 * q), rtol=1e-5)
+    np.testing.assert_allclose(calibrated["cvr_pred"], plain["cvr_pred"], rtol=1e-5)
+    joint = calibrated["ctr_pred"] * calibrated["cvr_pred"]
+    np.testing.assert_allclose(calibrated["ctcvr_pred"], joint, rtol=1e-5)
+
+
 def test_a_run_that_cannot_be_calibrated_says_why(calibrated, tmp_path):
     root = tmp_path / "runs"
     shutil.copytree(calibrated.folder.parents[2], root)
