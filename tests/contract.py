@@ -220,7 +220,7 @@ def overfits_a_few_rows(cls):
     model = compiled(cls, tasks, rate=0.03, embedding_dim=8)
     batch = tiny.batch(tasks)
     first = model.test_step(batch)
-    step = tf.function(model.train_step)
+    step = tf.function(model.train_step, autograph=False)  # as Keras compiles it
     for _ in range(200):
         step(batch)
     model.reset_metrics()
@@ -239,19 +239,12 @@ def losses_of(model: MultiTaskModel, tasks, seeds) -> list[float]:
 
 
 @check
-def repeats_itself_to_the_last_digit(cls):
-    tasks = first_plan(cls)
-    first, second = (losses_of(compiled(cls, tasks, net_dropout=0.3), tasks, range(2)) for _ in range(2))
-    assert first == second
-    assert first[0] != first[1]
-
-
-@check
-def goes_on_from_a_checkpoint_as_if_nothing_had_happened(cls):
+def repeats_itself_and_goes_on_from_a_checkpoint_to_the_last_digit(cls):
     tasks = first_plan(cls)
     options = {"loss_weight": "GN", "net_dropout": 0.3, "batch_norm": True}
     whole = compiled(cls, tasks, **options)
     expected = losses_of(whole, tasks, range(2))
+    assert expected[0] != expected[1]
     half = compiled(cls, tasks, **options)
     losses = losses_of(half, tasks, range(1))
     with TemporaryDirectory() as folder:
