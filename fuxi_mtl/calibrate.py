@@ -10,8 +10,8 @@ from fuxi_mtl.calibration import Calibration, closed_form, fitted
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.imbalance_options import why_not_closed_form
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import why_not_closed_form
 from fuxi_mtl.runs import Run
 from fuxi_mtl.train import predict
 

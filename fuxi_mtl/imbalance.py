@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.imbalance_options import CVR_AUX, AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.losses import bce_with_logits, focal_with_logits
 from fuxi_mtl.objectives import Heads, Labels, Objective, supervised, without_nan
+from fuxi_mtl.options import CVR_AUX, AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.tasks import Task
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from fuxi_mtl.calibration import (
     fitted,
 )
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.imbalance_options import (
+from fuxi_mtl.options import (
     AuxFocalOptions,
     ClipScheduleOptions,
     ImbalanceOptions,

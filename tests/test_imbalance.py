@@ -10,8 +10,8 @@ import tiny
 
 from fuxi_mtl import losses
 from fuxi_mtl.imbalance import Imbalance, scheduled_clip
-from fuxi_mtl.imbalance_options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import GradNorm, Manual, Uncertainty
 from model_zoo.esm2 import ESM2

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
     Surgery,
@@ -18,7 +19,6 @@ from fuxi_mtl.surgery import (
     projected_coefficients,
 )
 from fuxi_mtl.surgery.combining import side_by_side
-from fuxi_mtl.surgery_options import SurgeryOptions
 from fuxi_mtl.weighting import Manual
 from model_zoo.esmm import ESMM
 from model_zoo.mmoe import MMoE

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.calibration.maps import Calibration, Isotonic, Map, Platt, Resampled, Unweighted
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.imbalance_options import ImbalanceOptions
+from fuxi_mtl.options import ImbalanceOptions
 from fuxi_mtl.tasks import Task, root_of
 
 logger = logging.getLogger(__name__)

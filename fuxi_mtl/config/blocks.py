@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from fuxi_mtl.config.places import Located
 from fuxi_mtl.config.values import did_you_mean, show, spelled
-from fuxi_mtl.imbalance_options import ImbalanceOptions
+from fuxi_mtl.options import ImbalanceOptions
 
 _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
 _SAMPLING = ("negative_sampling", "neg_keep_prob_train")

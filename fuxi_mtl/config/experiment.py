@@ -1,6 +1,6 @@
 """One experiment, read and checked: what the front door takes apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,19 +16,21 @@ from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.surgery import check_surgery, unused_options
 from fuxi_mtl.config.values import spelled
 from fuxi_mtl.config.yaml_reading import read_mapping
-from fuxi_mtl.imbalance_options import CVR_AUX, ImbalanceOptions
 from fuxi_mtl.options import (
+    CVR_AUX,
+    SECTIONS,
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
     ExperimentOptions,
     FeatureOptions,
+    ImbalanceOptions,
     LabelOptions,
     OptimizerOptions,
+    SurgeryOptions,
     TrainingOptions,
     WeightingOptions,
 )
-from fuxi_mtl.surgery_options import SurgeryOptions
 from fuxi_mtl.tasks import Task
 
 
@@ -78,10 +80,10 @@ class Experiment:
         :func:`load_resolved` makes the same experiment of it, if it is written in this order: the order
         of tasks counts.
         """
-        sections = (self.options, self.weighting, self.optimizer, self.training, self.evaluation)
         flat: dict[str, Any] = {}
-        for section in (*sections, self.diagnostics, self.imbalance, self.surgery):
-            flat.update(as_yaml(asdict(section, dict_factory=_as_spelled)))
+        for name in SECTIONS:
+            if name != "dataset":
+                flat.update(as_yaml(asdict(getattr(self, name), dict_factory=_as_spelled)))
         for key in (*checks.foreign_options(self.weighting), *unused_options(self.surgery)):
             del flat[key]
         return {**flat, **as_yaml(self.model_options), **self.resolved_dataset()}
@@ -154,52 +156,48 @@ def load_resolved(file: str | Path, expid: str) -> Experiment:
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
     routed = route(settings)
-    sections = _checked_sections(settings)
-    options, weighting, optimizer, training, evaluation, *others = sections
-    diagnostics, imbalance, surgery, dataset = others
-    tasks = plan(settings, options, dataset.label_col, routed.model)
+    parts = _checked_sections(settings)
+    tasks = plan(settings, parts["options"], parts["dataset"].label_col, routed.model)
     supervised, objectives = routed.model.supervised_tasks(tasks), routed.model.objective_names(tasks)
-    imbalance = checked_imbalance(settings, imbalance, tasks, supervised, objectives)
-    objectives = (*objectives, *((CVR_AUX,) if imbalance.lambda_cvr_aux else ()))
-    checks.check_weighting(settings, weighting, objectives, tasks)
-    checks.check_diagnostics(settings, diagnostics, objectives)
-    check_surgery(settings, surgery, objectives)
-    checks.check_metrics(settings, evaluation, tasks)
-    checks.check_groups(settings, evaluation, tasks, dataset)
-    checks.check_threshold(settings, evaluation)
-    evaluation = checked_conversion(settings, evaluation, tasks)
-    training = checks.checked_monitor(settings, training, tasks)
-    training = checked_schedule(settings, optimizer, training)
-    mode = checks.checked_mode(settings, training, evaluation, tasks)
-    unused = checks.foreign_options(weighting)
-    plain, plain_surgery = WeightingOptions(), SurgeryOptions()
+    parts["imbalance"] = checked_imbalance(settings, parts["imbalance"], tasks, supervised, objectives)
+    objectives = (*objectives, *((CVR_AUX,) if parts["imbalance"].lambda_cvr_aux else ()))
+    checks.check_weighting(settings, parts["weighting"], objectives, tasks)
+    checks.check_diagnostics(settings, parts["diagnostics"], objectives)
+    check_surgery(settings, parts["surgery"], objectives)
+    checks.check_metrics(settings, parts["evaluation"], tasks)
+    checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
+    checks.check_threshold(settings, parts["evaluation"])
+    parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
+    training = checks.checked_monitor(settings, parts["training"], tasks)
+    training = checked_schedule(settings, parts["optimizer"], training)
+    mode = checks.checked_mode(settings, training, parts["evaluation"], tasks)
+    parts["training"] = replace(training, monitor_mode=mode)
+    # What Base or a stanza says about a method that is not chosen is not part of the experiment.
+    parts["weighting"] = _plain(parts["weighting"], checks.foreign_options(parts["weighting"]))
+    parts["surgery"] = _plain(parts["surgery"], unused_options(parts["surgery"]))
     return Experiment(
         expid=settings.expid,
-        options=options,
-        # What Base or a stanza says about a weighting that is not chosen is not part of the experiment.
-        weighting=replace(weighting, **{key: getattr(plain, key) for key in unused}),
-        surgery=replace(surgery, **{key: getattr(plain_surgery, key) for key in unused_options(surgery)}),
-        optimizer=optimizer,
-        training=replace(training, monitor_mode=mode),
-        evaluation=evaluation,
-        diagnostics=diagnostics,
-        imbalance=imbalance,
-        dataset=dataset,
+        **parts,
         model_options=routed.model_options,
         tasks=tasks,
         config_dir=config_dir,
     )
 
 
-def _checked_sections(settings: Settings) -> tuple:
-    """The classes of options in their order, as far as they can be checked without the model."""
-    sections = sections_of(settings)
-    checks.check_numbers(settings, *sections.values())
-    *others, dataset = sections.values()
-    dataset = select_columns(settings, dataset, others[0])
+def _plain(section: Any, keys: Iterable[str]) -> Any:
+    """The section with the defaults of some keys."""
+    default = type(section)()
+    return replace(section, **{key: getattr(default, key) for key in keys})
+
+
+def _checked_sections(settings: Settings) -> dict[str, Any]:
+    """The options by section, as far as they can be checked without the model."""
+    parts = sections_of(settings)
+    checks.check_numbers(settings, *parts.values())
+    dataset = select_columns(settings, parts["dataset"], parts["options"])
     dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
     checks.check_split(settings, dataset)
-    return (*others, dataset)
+    return parts | {"dataset": dataset}
 
 
 def _as_spelled(entries: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,22 +11,9 @@ from fuxi_mtl import registry
 from fuxi_mtl.config.places import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import convert, describe, did_you_mean, show
-from fuxi_mtl.imbalance_options import ImbalanceOptions
-from fuxi_mtl.options import SECTIONS, DatasetOptions
-from fuxi_mtl.surgery_options import SurgeryOptions
+from fuxi_mtl.options import SECTIONS
 
-_TITLES = {
-    "ExperimentOptions": "experiment",
-    "WeightingOptions": "weighting",
-    "OptimizerOptions": "optimizer",
-    "TrainingOptions": "training",
-    "EvaluationOptions": "evaluation",
-    "DiagnosticsOptions": "diagnostics",
-    "ImbalanceOptions": "imbalance",
-    "SurgeryOptions": "surgery",
-    "DatasetOptions": "dataset",
-}
-_SECTIONS = (*SECTIONS, ImbalanceOptions, SurgeryOptions, DatasetOptions)
+_TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -67,18 +54,18 @@ def check_keys(settings: Settings) -> tuple[str, dict[str, inspect.Parameter]]:
     return name, options
 
 
-def sections_of(settings: Settings) -> dict[type, Any]:
-    """An instance of each class of options.
+def sections_of(settings: Settings) -> dict[str, Any]:
+    """An instance of each class of options, by its name in an experiment.
 
     Raises:
         ConfigError: A wrong value.
     """
-    return {each: _section(settings, each) for each in _SECTIONS}
+    return {name: _section(settings, owner) for name, owner in SECTIONS.items()}
 
 
 def owners() -> dict[str, type]:
     """The class of options that owns each key that is no model's."""
-    return {field.name: owner for owner in _SECTIONS for field in dataclasses.fields(owner)}
+    return {field.name: owner for owner in SECTIONS.values() for field in dataclasses.fields(owner)}
 
 
 def _model_name(settings: Settings) -> str:
@@ -98,7 +85,7 @@ def _check_owners(settings: Settings, model: str, options: Iterable[str]) -> Non
     if taken:
         raise settings.error(
             "model",
-            f"{model} has an option {taken[0]!r}, which is a key of {_TITLES[owners()[taken[0]].__name__]} "
+            f"{model} has an option {taken[0]!r}, which is a key of {_TITLES[owners()[taken[0]]]} "
             "already. Rename it in the model's constructor.",
         )
 
@@ -117,7 +104,7 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     what = f"unknown key {key!r} (value {show(settings.entries[key])})."
     if takers:
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
-    known = {name: _TITLES[owner.__name__] for name, owner in owners().items()}
+    known = {name: _TITLES[owner] for name, owner in owners().items()}
     known.update(dict.fromkeys(options, model))
     guess = did_you_mean(key, known)
     near = next((owner for name, owner in known.items() if f"{name!r}" in guess), None)

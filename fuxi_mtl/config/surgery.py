@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import show
-from fuxi_mtl.surgery_options import SurgeryOptions
+from fuxi_mtl.options import SurgeryOptions
 
 _OWNERS = {"pe_ltr_": "pe_ltr", "cagrad_": "cagrad"}
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import solvers
-from fuxi_mtl.surgery_options import SurgeryOptions
 
 MODES = ("representation", "last_layer", "full")
 Gradient = "tf.Tensor | tf.IndexedSlices | None"

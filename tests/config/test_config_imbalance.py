@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fuxi_mtl.config import ConfigError, load_experiment, load_resolved
-from fuxi_mtl.imbalance_options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
+from fuxi_mtl.options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 
 CHAIN = "model: Chain\ntasks: {ctr: click, cvr: conversion | click, ctcvr: click & conversion}\n"
 # As the ranking model's own file groups them.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fuxi_mtl.options import option
+from fuxi_mtl.options.declaring import option
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Every YAML key that is not a model's own option: its owner, type, default and meaning.
+
+A key belongs to exactly one class here, or to the signature of the model that the stanza names.
+`fuxi_mtl.config` routes a stanza by these fields; nothing else reads YAML. A new family of keys is a file, a
+line of :data:`SECTIONS` and a field of ``Experiment``.
+"""
+
+from fuxi_mtl.options.data import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions, LabelOptions
+from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.diagnostics import DiagnosticsOptions
+from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
+from fuxi_mtl.options.experiment import ExperimentOptions
+from fuxi_mtl.options.imbalance import (
+    CVR_AUX,
+    AuxFocalOptions,
+    ClipScheduleOptions,
+    ImbalanceOptions,
+    why_not_closed_form,
+)
+from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
+from fuxi_mtl.options.surgery import SurgeryOptions
+from fuxi_mtl.options.training import TrainingOptions
+from fuxi_mtl.options.weighting import WeightingOptions
+
+# By the name of their field in an experiment, in the order in which a run's config.yaml has them.
+SECTIONS: dict[str, type] = {
+    "options": ExperimentOptions,
+    "weighting": WeightingOptions,
+    "optimizer": OptimizerOptions,
+    "training": TrainingOptions,
+    "evaluation": EvaluationOptions,
+    "diagnostics": DiagnosticsOptions,
+    "imbalance": ImbalanceOptions,
+    "surgery": SurgeryOptions,
+    "dataset": DatasetOptions,
+}
+
+__all__ = [
+    "CVR_AUX",
+    "POOLING_OF_ENCODER",
+    "SECTIONS",
+    "AuxFocalOptions",
+    "ClipScheduleOptions",
+    "ConversionOptions",
+    "DatasetOptions",
+    "DiagnosticsOptions",
+    "EvaluationOptions",
+    "ExperimentOptions",
+    "FeatureOptions",
+    "ImbalanceOptions",
+    "LabelOptions",
+    "LearningRateOptions",
+    "OptimizerOptions",
+    "SurgeryOptions",
+    "TrainingOptions",
+    "WeightingOptions",
+    "option",
+    "why_not_closed_form",
+]
