@@ -73,6 +73,14 @@ class Imbalance:
         static = (self.options.static_pos_weight or {}).get(task)
         return None if static is None else _clipped(tf.constant(static, tf.float32), self.clip(task, step))
 
+    def weight_at(self, task: str, rate: float) -> float:
+        """The weight of a task's positives at the first step, where they are `rate` of its rows."""
+        start = tf.constant(0, tf.int64)
+        if self.options.pos_weight_dynamic:
+            return float(_clipped(tf.constant((1 - rate) / rate, tf.float32), self.clip(task, start)))
+        weight = self.pos_weight(task, start)
+        return 1.0 if weight is None else float(weight)
+
     def clip(self, task: str, step: tf.Tensor) -> tf.Tensor | None:
         """The largest weight of a task's positives at a step, a float32 scalar; None without a clip."""
         schedule = self.options.pos_weight_clip_schedule

@@ -66,13 +66,12 @@ def compile_model(
     optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables(), total_steps)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    imbalance = Imbalance(experiment.imbalance)
-    minimised = imbalance.apply(model.objectives(), model.tasks, model.step)
+    minimised = model.imbalance.apply(model.objectives(), model.tasks, model.step)
     objectives = {objective.name: objective.kind for objective in minimised}
     model.compile(
         optimizer=optimizer,
         weighting=make_weighting(experiment.weighting, objectives),
-        imbalance=imbalance,
+        imbalance=model.imbalance,
         surgery=make_surgery(experiment.surgery, objectives, experiment.training.seed),
         steps_per_execution=steps_per_execution,
     )
@@ -109,6 +108,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
             sample=sample,
         )
 
+    model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
     model.prepare(labels, batches)
     compile_model(model, experiment, plan.total_steps, plan.steps_per_execution)
     evaluation = _evaluation(model, dataset, experiment, run, plan)

@@ -12,7 +12,7 @@ LAYERS = [
     ["__init__", "tasks", "features", "losses", "metrics", "runs", "devices", "start"],
     ["options"],
     ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
-    ["step_means", "imbalance", "surgery", "causal"],
+    ["step_means", "imbalance", "surgery", "causal", "priors"],
     ["model", "dataset", "evaluate", "compare", "conversion", "calibration"],
     ["conversion_model"],
     ["config", "checkpoint", "callbacks", "diagnostics", "serving", "report", "model_zoo"],

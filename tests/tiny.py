@@ -80,6 +80,8 @@ def named_plan(cls: type) -> tuple[Task, ...]:
 def options_of(cls: type, **changes) -> dict:
     """Small sizes for the options of a model; whatever else it takes stays at its default."""
     small = {"embedding_dim": 4, "num_experts": 3, "num_shared_experts": 2, "num_specific_experts": 1}
+    small["mmoe"] = {"num_experts": 3, "expert_mlp_dims": [6], "part_proj_dim": 6, "adapter_mlp_dims": [6]}
+    small |= {"backbone": {"deep_hidden_dims": [6]}, "heads": {"default": {"mlp_dims": [6]}}}
     # tanh never dies: a unit without a gradient is then the model's fault.
     small |= {"hidden_activations": "tanh"}
     options = {}

@@ -10,13 +10,16 @@ Block = TypeVar("Block")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
 
 
-def read_block(kind: type[Block], block: Mapping | None, where: str) -> Block:
+def read_block(
+    kind: type[Block], block: Mapping | None, where: str, without: Mapping[str, str] | None = None
+) -> Block:
     """The instance of a dataclass that a mapping describes.
 
     Args:
         kind: The dataclass; its fields are the keys, its annotations their types.
         block: What was written; None is the same as an empty mapping.
         where: The block's key, for errors.
+        without: Keys that other projects have there, each with what to write instead.
 
     Raises:
         ValueError: An unknown key, or a value of another type.
@@ -25,6 +28,9 @@ def read_block(kind: type[Block], block: Mapping | None, where: str) -> Block:
         raise ValueError(f"{where} expects a mapping, not {block!r}.")
     given = dict(block or {})
     hints = typing.get_type_hints(kind)
+    for key in given:
+        if key in (without or {}):
+            raise ValueError(f"{where}.{key}: {(without or {})[key]}")
     check_names(where, given, [field.name for field in fields(kind)])  # type: ignore[arg-type]
     for key, value in given.items():
         alternatives = typing.get_args(hints[key]) if _is_union(hints[key]) else (hints[key],)

@@ -79,6 +79,35 @@ class FeatureEmbedding(keras.layers.Layer):
             feature.name for feature in self.features.features if not feature.has_ids
         ]
 
+    def field_counts(self) -> dict[int, int]:
+        """The number of features with ids, by the width of their vectors."""
+        counts: dict[int, int] = {}
+        for block in self.blocks:
+            counts[block.width] = counts.get(block.width, 0) + block.num_features
+        return counts
+
+    def fields(self, x: tf.Tensor) -> dict[int, tf.Tensor]:
+        """The vectors of the features with ids in an output of this layer, by their width.
+
+        Args:
+            x: ``(batch, width)``.
+
+        Returns:
+            ``(batch, features, width of a vector)`` tensors.
+        """
+        found: dict[int, list[tf.Tensor]] = {}
+        start = 0
+        for block in self.blocks:
+            end = start + block.num_features * block.width
+            vectors = tf.reshape(x[:, start:end], (-1, block.num_features, block.width))
+            found.setdefault(block.width, []).append(vectors)
+            start = end
+        return {width: tf.concat(vectors, axis=1) for width, vectors in found.items()}
+
+    def numbers(self, x: tf.Tensor) -> tf.Tensor:
+        """The numbers in an output of this layer, ``(batch, numbers)``."""
+        return x[:, x.shape[1] - len(self.dense_columns) :]
+
     def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
         """The tables that are trained, each with the gradient of its rows' penalty, None without one."""
         penalised = any(penalty_strengths(self.penalty))

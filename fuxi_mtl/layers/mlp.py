@@ -113,18 +113,28 @@ class Towers(keras.layers.Layer):
 
     Args:
         names: The heads.
-        units: Hidden widths, the same for every tower.
+        units: Hidden widths, the same for every tower unless said.
         penalty: Regularizer of all kernels, the last one included.
+        own: Options of single towers, by head: ``units`` and those of :class:`MLP`.
         **mlp: Options of :class:`MLP`.
 
     Shapes:
         A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32.
     """
 
-    def __init__(self, names: Sequence[str], units: Sequence[int], penalty: float | str | None = None, **mlp):
+    def __init__(
+        self,
+        names: Sequence[str],
+        units: Sequence[int],
+        penalty: float | str | None = None,
+        own: Mapping[str, Mapping] | None = None,
+        **mlp,
+    ):
         super().__init__()
         self.names = tuple(names)
-        self.stacks = [MLP(units, penalty=penalty, name=f"{name}_tower", **mlp) for name in names]
+        common = {"units": units, "penalty": penalty, **mlp}
+        options = [{**common, **(own or {}).get(name, {})} for name in names]
+        self.stacks = [MLP(name=f"{name}_tower", **each) for name, each in zip(names, options, strict=True)]
         # The head itself is float32 under every precision policy: losses need its full range.
         self.outputs = [
             keras.layers.Dense(
@@ -139,6 +149,12 @@ class Towers(keras.layers.Layer):
             shape = tuple(input_shape[name] if isinstance(input_shape, Mapping) else input_shape)
             stack.build(shape)
             output.build((*shape[:-1], stack.width(shape[-1])))
+
+    def start_at(self, logits: Mapping[str, float]) -> None:
+        """Sets the biases of built heads, by name."""
+        for name, output in zip(self.names, self.outputs, strict=True):
+            if name in logits:
+                output.bias.assign([logits[name]])
 
     def call(self, x, training=False):
         """The heads of the batch, by name."""

@@ -62,6 +62,9 @@ class GateStabilize:
         ) - self.entropy_reg_weight * tf.reduce_mean(entropy)
 
 
+_WITHOUT = {"log_stats": "write log_health_metrics: True beside the model's options."}
+
+
 def gate_stabilize(block: Mapping | None) -> GateStabilize | None:
     """What the option ``gate_stabilize`` asks for; None where it asks for nothing.
 
@@ -70,5 +73,5 @@ def gate_stabilize(block: Mapping | None) -> GateStabilize | None:
     """
     if block is None:
         return None
-    options = read_block(GateStabilize, block, "gate_stabilize")
+    options = read_block(GateStabilize, block, "gate_stabilize", _WITHOUT)
     return options if options.enabled else None

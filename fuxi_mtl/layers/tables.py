@@ -89,6 +89,11 @@ class Table(keras.layers.Layer):
         columns = [column for group in self.groups for column in group.columns]
         self.columns = None if columns == list(range(features.id_columns)) else columns
 
+    @property
+    def num_features(self) -> int:
+        """Features whose vectors it gives."""
+        return sum(len(group.features) for group in self.groups)
+
     def call(self, inputs, training=False):
         """The vectors of single ids side by side, and the pooled bags, kind by kind."""
         ids = inputs["ids"] if self.columns is None else tf.gather(inputs["ids"], self.columns, axis=1)
