@@ -51,6 +51,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
         "tensorboard": TENSORBOARD,
+        "optuna": ["optuna>=4,<5"],
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.__main__:main"]},

@@ -1,4 +1,4 @@
-"""The command line: run, list, compare, predict, export, calibrate and simulate."""
+"""The command line: run, list, compare, predict, export, calibrate, fuse and simulate."""
 
 import argparse
 import importlib.util
@@ -132,11 +132,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from fuxi_mtl.experiment import load_run
-    from fuxi_mtl.export import export_model
+    from fuxi_mtl.experiment import export_run
 
-    model, encoder = load_run(_folder_of_run(options))
-    export_model(model, encoder, Path(options.output))
+    export_run(_folder_of_run(options), Path(options.output))
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -163,6 +161,16 @@ def _calibrate(options: argparse.Namespace) -> None:
     from fuxi_mtl.experiment import calibrate_run
 
     calibrate_run(_folder_of_run(options), options.method)
+
+
+def _fuse(options: argparse.Namespace) -> None:
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.experiment import fuse_run
+
+    section = load_experiment(options.config, options.expid, options.set).fusion
+    table = fuse_run(_folder_of_run(options), section, options.compare)
+    if table is not None:
+        _show([table], options.format, options.output)
 
 
 def _folder_of_run(options: argparse.Namespace) -> Path:
@@ -250,6 +258,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(calibrate)
     methods = ["none", "closed_form", "platt", "isotonic"]
     calibrate.add_argument("--method", required=True, choices=methods, help="how")
+
+    fuse = command("fuse", _fuse, "Join a trained model's scores into one, and report it on test rows.")
+    _add_run(fuse)
+    fuse.add_argument("--compare", action="store_true", help="also make and report the other methods")
+    fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
+    fuse.add_argument("--output", help="file to write the report to; the terminal unless said")
     _add_simulate(commands)
     return parser
 

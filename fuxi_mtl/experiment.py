@@ -10,16 +10,20 @@ import keras
 
 from fuxi_mtl import checkpoint, registry
 from fuxi_mtl.calibrate import calibrate_model, load_calibration, with_method
+from fuxi_mtl.compare import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, load_dataset, stand_in
 from fuxi_mtl.devices import use_devices, use_precision
 from fuxi_mtl.evaluate import Scores, summary
 from fuxi_mtl.export import export_model
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.fuse import fuse_scores, load_fusion
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.results import measure_splits, measured, save_results
+from fuxi_mtl.options import FusionSection
+from fuxi_mtl.report import render
+from fuxi_mtl.results import measure_splits, measured, save_results, save_scores
 from fuxi_mtl.runs import Run, append_results_line, environment, new_run, run_folder
-from fuxi_mtl.train import train
+from fuxi_mtl.train import predict, train
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +69,10 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     # The run is whole and in its place: what fails now does not take hours of training with it.
     run = Run(folder_of(experiment))
     _append_results(experiment, scores)
+    if experiment.fusion.fusion:
+        _show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if experiment.evaluation.export:
-        export_model(*load_run(run.folder), run.saved_model)
+        export_run(run.folder, run.saved_model)
     return run
 
 
@@ -146,6 +152,56 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     return model, encoder
 
 
+def export_run(folder: str | Path, output: str | Path) -> None:
+    """Writes a run's model as a SavedModel, with the fused score if the run has one."""
+    model, encoder = load_run(folder)
+    export_model(model, encoder, output, load_fusion(Run(Path(folder)), encoder.feature_map))
+
+
+def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) -> Table | None:
+    """Joins the scores of a finished run into one; the SavedModel, if there is one, has it afterwards.
+
+    Args:
+        folder: The run.
+        section: With the block ``fusion``.
+        compare: Also report the other methods.
+
+    Returns:
+        The report on test rows; None without any.
+
+    Raises:
+        ValueError: The run or its data are not as they were, or the fusion does not fit them.
+    """
+    run = Run(Path(folder))
+    experiment = replace(load_resolved(run.config, run.expid), fusion=section)
+    if not run.scores("valid").exists():  # a run of before validation scores were kept
+        model, _ = load_run(folder)
+        dataset = _data_of(run, experiment)
+        for split in filter(None, (dataset.valid, dataset.test)):
+            scores = predict(model, split, experiment.evaluation.eval_batch_size)
+            save_scores(run, split, experiment, scores)
+    table = fuse_scores(run, experiment, lambda: _data_of(run, experiment), compare)
+    run.write_config(experiment.resolved())
+    if run.saved_model.exists():
+        export_run(folder, run.saved_model)
+    return table
+
+
+def _data_of(run: Run, experiment: Experiment) -> Dataset:
+    """The data of a run, unchanged."""
+    dataset = load_dataset(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
+    if dataset.key != run.read_json("metrics.json")["data_key"]:
+        raise ValueError(
+            f"{run.folder}: the data are not those it was trained on. Train the experiment again."
+        )
+    return dataset
+
+
+def _show_fusion(table: Table | None) -> None:
+    if table is not None:
+        logger.info("****** Fused score ******\n%s", render([table], "terminal"))
+
+
 def calibrate_run(folder: str | Path, method: str) -> Run:
     """Calibrates a finished run anew: its predictions, its metrics and its SavedModel.
 
@@ -160,18 +216,16 @@ def calibrate_run(folder: str | Path, method: str) -> Run:
     experiment = with_method(load_resolved(run.config, run.expid), method)
     model, _ = load_run(folder)
     stored = run.read_json("metrics.json")
-    dataset = load_dataset(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
-    if dataset.key != stored["data_key"]:
-        raise ValueError(
-            f"{run.folder}: the data are not those it was trained on. Train the experiment again."
-        )
+    dataset = _data_of(run, experiment)
     step = stored["best_step"] or run.read_json("history.json")["evaluations"][-1]["step"]
     calibrate_model(model, dataset, experiment, run, step)
     scores, checks = measure_splits(model, dataset, experiment, run)
     run.write_json("metrics.json", {**stored, **measured(experiment, scores, checks)})
     run.write_config(experiment.resolved())
+    if experiment.fusion.fusion:  # of other scores, it has other weights
+        _show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if run.saved_model.exists():
-        export_model(*load_run(run.folder), run.saved_model)
+        export_run(folder, run.saved_model)
     return run
 
 

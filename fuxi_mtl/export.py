@@ -17,15 +17,20 @@ from fuxi_mtl.serving import PADDED, RAGGED, TEXT, GraphEncoder
 
 logger = logging.getLogger(__name__)
 
+GraphFusion = Callable[[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], tf.Tensor]
+
 
 class ExportError(ValueError):
     """A model cannot be exported."""
 
 
-def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) -> None:
+def export_model(
+    model: MultiTaskModel, encoder: Encoder, folder: str | Path, fusion: GraphFusion | None = None
+) -> None:
     """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
 
-    Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression:
+    Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression,
+    and ``fused_score`` if there is a fusion:
 
     * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers, int64 for
       features of dtype int and for ids, text for the rest. A bag and its weights are texts as in a csv file
@@ -46,6 +51,7 @@ def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) ->
         model: A built model; it is exported in the precision that it was built with.
         encoder: The encoding that it was trained with.
         folder: Where it goes. An older SavedModel there is replaced once the new one is whole.
+        fusion: Makes one score of an encoded batch and its predictions by task; a batch is one request to it.
 
     Raises:
         ExportError: The encoder is not the model's, or the folder holds something else or cannot be written.
@@ -59,7 +65,7 @@ def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) ->
     replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        served, signatures = served_module(model, encoder)
+        served, signatures = served_module(model, encoder, fusion)
         tf.saved_model.save(served, str(partial), signatures=signatures)
         if folder.exists():
             folder.rename(replaced)
@@ -72,7 +78,9 @@ def export_model(model: MultiTaskModel, encoder: Encoder, folder: str | Path) ->
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def served_module(model: MultiTaskModel, encoder: Encoder) -> tuple[tf.Module, dict[str, Any]]:
+def served_module(
+    model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion | None = None
+) -> tuple[tf.Module, dict[str, Any]]:
     """What is saved: the encoding's tables with the variables that predictions need, and the signatures."""
     served = tf.Module(name="served")
     served.encoding = GraphEncoder(encoder)
@@ -80,7 +88,10 @@ def served_module(model: MultiTaskModel, encoder: Encoder) -> tuple[tf.Module, d
 
     def predictions(inputs):
         probabilities = model.probabilities(model(inputs, training=False))
-        return {f"{task}_pred": tf.cast(values, tf.float32) for task, values in probabilities.items()}
+        outputs = {f"{task}_pred": tf.cast(values, tf.float32) for task, values in probabilities.items()}
+        if fusion is not None:
+            outputs["fused_score"] = fusion(inputs, probabilities)
+        return outputs
 
     from_ids = _traced(predictions, served.encoding.encoded_specs)
 

@@ -35,8 +35,8 @@ def measure_splits(
         scores[split.name], predictions = measure(model, split, experiment, thresholds)
         for line in log_lines(experiment.tasks, scores[split.name]):
             logger.info("%s", line)
-        if split.name == "test" and experiment.evaluation.save_predictions:
-            _save_scores(run, split, experiment, predictions)
+        if experiment.evaluation.save_predictions:
+            save_scores(run, split, experiment, predictions)
         if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
             checks = _check_conversions(split, dataset, experiment, predictions)
     return scores, checks
@@ -72,9 +72,10 @@ def _check_conversions(
     return {"split": split.name, **block}
 
 
-def _save_scores(
+def save_scores(
     run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
 ) -> None:
+    """Writes predictions, labels and groups of a split: ``valid_scores.npz`` or ``test_scores.npz``."""
     labels = split.labels(experiment.tasks)
     arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
     arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
@@ -85,7 +86,7 @@ def _save_scores(
     group = groups(split, experiment)
     if group is not None:
         arrays["group"] = group
-    np.savez_compressed(run.folder / "test_scores.npz", **arrays)
+    np.savez_compressed(run.scores(split.name), **arrays)
 
 
 def save_results(

@@ -2,8 +2,9 @@
 
 ``{model_root}/{dataset_id}/{expid}/seed_{seed}/`` holds::
 
-    config.yaml  environment.json  history.json  metrics.json  test_scores.npz
+    config.yaml  environment.json  history.json  metrics.json  valid_scores.npz  test_scores.npz
     diagnostics.json (if the stanza asks for them)  calibration.json (likewise)
+    fusion.json, fusion_network.npz (what makes one score of several, if the stanza asks for it)
     features/ (what the inputs mean)  checkpoint/ (the best weights, in HDF5)  saved_model/
 
 with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
@@ -62,6 +63,20 @@ class Run:
     def calibration(self) -> Path:
         """How its probabilities are calibrated, if they are."""
         return self.folder / "calibration.json"
+
+    @property
+    def fusion(self) -> Path:
+        """How one score is made of the tasks', if it is."""
+        return self.folder / "fusion.json"
+
+    @property
+    def fusion_network(self) -> Path:
+        """The network of personal weights, if it has one."""
+        return self.folder / "fusion_network.npz"
+
+    def scores(self, split: str) -> Path:
+        """Predictions and labels of a split, ``valid`` or ``test``."""
+        return self.folder / f"{split}_scores.npz"
 
     @property
     def saved_model(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
+from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
@@ -24,6 +25,7 @@ from fuxi_mtl.options import (
     EvaluationOptions,
     ExperimentOptions,
     FeatureOptions,
+    FusionSection,
     ImbalanceOptions,
     LabelOptions,
     OptimizerOptions,
@@ -48,6 +50,7 @@ class Experiment:
         evaluation: What is measured.
         diagnostics: What is measured of the training itself.
         imbalance: What is done about rare positives.
+        fusion: How one score is made of the tasks'.
         dataset: The dataset, with the columns that this experiment uses.
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
@@ -63,6 +66,7 @@ class Experiment:
     evaluation: EvaluationOptions
     diagnostics: DiagnosticsOptions
     imbalance: ImbalanceOptions
+    fusion: FusionSection
     dataset: DatasetOptions
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
@@ -172,6 +176,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     training = checked_schedule(settings, parts["optimizer"], training)
     mode = checks.checked_mode(settings, training, parts["evaluation"], tasks)
     parts["training"] = replace(training, monitor_mode=mode)
+    parts["fusion"] = checked_fusion(settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"])
     # What Base or a stanza says about a method that is not chosen is not part of the experiment.
     parts["weighting"] = _plain(parts["weighting"], checks.foreign_options(parts["weighting"]))
     parts["surgery"] = _plain(parts["surgery"], unused_options(parts["surgery"]))

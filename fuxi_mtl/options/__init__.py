@@ -10,6 +10,7 @@ from fuxi_mtl.options.declaring import option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
+from fuxi_mtl.options.fusion import FusionOptions, FusionSection, LtrOptions, SearchOptions
 from fuxi_mtl.options.imbalance import (
     CVR_AUX,
     AuxFocalOptions,
@@ -32,6 +33,7 @@ SECTIONS: dict[str, type] = {
     "diagnostics": DiagnosticsOptions,
     "imbalance": ImbalanceOptions,
     "surgery": SurgeryOptions,
+    "fusion": FusionSection,
     "dataset": DatasetOptions,
 }
 
@@ -47,10 +49,14 @@ __all__ = [
     "EvaluationOptions",
     "ExperimentOptions",
     "FeatureOptions",
+    "FusionOptions",
+    "FusionSection",
     "ImbalanceOptions",
     "LabelOptions",
     "LearningRateOptions",
+    "LtrOptions",
     "OptimizerOptions",
+    "SearchOptions",
     "SurgeryOptions",
     "TrainingOptions",
     "WeightingOptions",

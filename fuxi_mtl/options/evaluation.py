@@ -28,7 +28,7 @@ class EvaluationOptions:
         "Threshold of F1, precision, recall and accuracy: a number, base_rate or best_f1 (on validation).",
     )
     eval_batch_size: int = option(8192, "Rows in a step of evaluation.")
-    save_predictions: bool = option(True, "Keep the test scores, which `compare` needs for intervals.")
+    save_predictions: bool = option(True, "Keep valid and test scores; `compare` and `fuse` need them.")
     conversion_checks: bool | list[str] = option(
         False, "true, or of ieb, pip, balance, effect: checks of pCVR on clicked and unclicked test rows."
     )

@@ -61,6 +61,7 @@ def test_a_key_like_no_other_is_answered_with_all_keys_by_owner(write):
         "  Keys of diagnostics",
         "  Keys of imbalance",
         "  Keys of surgery",
+        "  Keys of fusion",
         "  Keys of dataset",
     ]
 

@@ -1,0 +1,162 @@
+"""Whether the block ``fusion`` fits the tasks, the groups and the inputs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.config.values import did_you_mean
+from fuxi_mtl.options import (
+    DatasetOptions,
+    EvaluationOptions,
+    FusionOptions,
+    FusionSection,
+    LtrOptions,
+    SearchOptions,
+)
+from fuxi_mtl.options.fusion import WEIGHTS
+from fuxi_mtl.tasks import Task
+
+KEY = "fusion"
+_MEASURES = ("gAUC", "NDCG", "AUC")
+
+
+def checked_fusion(
+    settings: Settings,
+    section: FusionSection,
+    tasks: Sequence[Task],
+    evaluation: EvaluationOptions,
+    dataset: DatasetOptions,
+) -> FusionSection:
+    """The block, unless Base means it for other tasks.
+
+    Raises:
+        ConfigError: A task, measure or input that does not exist or does not fit, or a number that no
+            fusion can use.
+    """
+    options = section.fusion
+    if options is None:
+        return section
+    inputs = [str(each.name) for each in dataset.feature_cols if each.type != "meta"]
+    mistakes = [
+        *_wrong_numbers(options),
+        *_misplaced(options, {task.name: task for task in tasks}, evaluation, inputs),
+    ]
+    if mistakes and settings.layer(KEY) == Layer.BASE:
+        return replace(section, fusion=None)
+    for message in mistakes:
+        raise settings.error(KEY, f"{KEY}.{message}")
+    return section
+
+
+def _wrong_numbers(options: FusionOptions) -> Iterator[str]:
+    if isinstance(options.weights, str) and options.weights not in WEIGHTS:
+        near = did_you_mean(options.weights, WEIGHTS)
+        yield f"weights is {options.weights!r}.{near} Use {', '.join(WEIGHTS)}, or weights by task."
+    for key in ("weights", "label"):
+        given = getattr(options, key)
+        if isinstance(given, dict) and (not given or min(given.values()) < 0 or not any(given.values())):
+            yield f"{key} is {given}; give numbers from 0 up, at least one above 0."
+    if options.objective is not None and not any(options.objective.values()):
+        yield f"objective is {options.objective}; at least one weight is not 0."
+    yield from _too_small("", options, {"ndcg_at": 1, "rank_constant": 0})
+    yield from _not_positive("", options, ("power", "alpha"))
+    yield from _wrong_search(options.search)
+    yield from _wrong_ltr(options.ltr)
+
+
+def _wrong_search(search: SearchOptions) -> Iterator[str]:
+    least = {"seed": 0, "rounds": 1, "samples": 1, "elites": 1, "trials": 1, "top": 1, "noise": 0}
+    yield from _too_small("search.", search, least)
+    yield from _not_positive("search.", search, ("smoothing",))
+    if search.elites > search.samples:
+        yield f"search.elites is {search.elites}; there are {search.samples} samples."
+    if search.smoothing > 1:
+        yield f"search.smoothing is {search.smoothing:g}; the most is 1."
+    if len(search.least_deviation) != 2 or min(search.least_deviation) < 0:
+        yield f"search.least_deviation is {search.least_deviation}; give two numbers from 0 up."
+
+
+def _wrong_ltr(ltr: LtrOptions) -> Iterator[str]:
+    least = {"seed": 0, "embedding_dim": 1, "epochs": 1, "batch_requests": 1, "list_size": 2}
+    yield from _too_small("ltr.", ltr, least)
+    yield from _not_positive("ltr.", ltr, ("learning_rate", "held_out"))
+    if ltr.held_out >= 1:
+        yield f"ltr.held_out is {ltr.held_out:g}; it must be below 1."
+    if any(width < 1 for width in ltr.hidden_units):
+        yield f"ltr.hidden_units is {ltr.hidden_units}; the least is 1."
+
+
+def _too_small(place: str, options: object, least: Mapping[str, int]) -> Iterator[str]:
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and value < low:
+            yield f"{place}{name} is {value:g}; the least is {low}."
+
+
+def _not_positive(place: str, options: object, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            yield f"{place}{name} is {value:g}; it must be above 0."
+
+
+def _misplaced(
+    options: FusionOptions, tasks: Mapping[str, Task], evaluation: EvaluationOptions, inputs: Sequence[str]
+) -> Iterator[str]:
+    weights = options.weights if isinstance(options.weights, dict) else {}
+    named = {"scores": options.scores or [], "weights": weights, "label": options.label or {}}
+    for key, name in ((key, name) for key, names in named.items() for name in names if name not in tasks):
+        near = did_you_mean(name, tasks)
+        yield f"{key}: no task is called {name!r}.{near} Tasks: {', '.join(tasks)}."
+    if weights and options.scores is not None and set(weights) != set(options.scores):
+        yield f"weights are for {', '.join(weights)}, but scores are {', '.join(options.scores)}."
+    for name in (name for name in options.ltr.features if name not in inputs):
+        near = did_you_mean(name, inputs)
+        yield f"ltr.features: {name!r} is no input.{near} Inputs: {', '.join(inputs)}."
+    yield from _wrong_scores(options, tasks)
+    yield from _wrong_objective(options, tasks)
+    yield from _lacking(options, evaluation)
+
+
+def _lacking(options: FusionOptions, evaluation: EvaluationOptions) -> Iterator[str]:
+    """What the method or the search needs, or has no use for."""
+    needing = [key for key in options.objective or {} if not key.endswith("_AUC")]
+    if options.weights == "online":
+        needing.insert(0, "weights: online")
+    if options.method in ("rank", "ltr"):
+        needing.insert(0, f"method: {options.method}")
+    if needing and evaluation.group_id is None:
+        yield f"{needing[0]} needs group_id, the column of the requests."
+    if options.label is None and (options.method == "ltr" or options.weights == "online"):
+        yield f"{needing[0]} needs label, the value of each task's label, such as {{click: 1}}."
+    if options.method == "ltr" and options.weights != "cem":
+        yield f"weights is {options.weights}, but method: ltr learns its own. Leave it out."
+    if not evaluation.save_predictions:
+        yield "method: fusion works on stored scores. Leave save_predictions at true."
+
+
+def _wrong_scores(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator[str]:
+    if options.scores is not None and not options.scores:
+        yield "scores is empty; leave it out for all."
+    if options.method == "rank" or (options.method, options.transform) == ("sum", "identity"):
+        return
+    chosen = options.scores or (options.weights if isinstance(options.weights, dict) else tasks)
+    kinds = {name: tasks[name].kind for name in chosen if name in tasks}
+    numbers = [name for name, kind in kinds.items() if kind == "regression"]
+    if numbers and (chosen is not tasks or len(numbers) == len(tasks)):
+        yield f"scores: {numbers[0]!r} is a regression. Use method: rank, or sum with transform: identity."
+
+
+def _wrong_objective(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator[str]:
+    binary = [name for name, task in tasks.items() if task.kind == "binary"]
+    known = [f"{name}_{each}" for name in binary for each in _MEASURES] + ["label_NDCG"]
+    if not binary:
+        yield "objective: a fusion is measured on binary tasks, and there are none."
+    for key in options.objective or {}:
+        if key not in known:
+            yield f"objective: {key!r} is no measure.{did_you_mean(key, known)} Measures: {', '.join(known)}."
+        elif key == "label_NDCG" and "label" not in tasks and options.label is None:
+            yield "objective: label_NDCG needs label, the value of each task's label."
+    for name in options.label or {}:
+        if name in tasks and name not in binary:
+            yield f"label: {name!r} is a regression; labels are of binary tasks."
