@@ -1,4 +1,4 @@
-"""PLE: private and shared experts in levels; one level is CGC."""
+"""PLE: private and shared experts in levels; one level is CGC, :mod:`model_zoo.cgc`."""
 
 from collections.abc import Sequence
 from typing import Any

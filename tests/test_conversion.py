@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from test_zoo_equations import BUY, CLICK, INPUTS, TASKS, X, ids, network, own_tower, reached, sigmoid, tower
+from equations import BUY, CLICK, INPUTS, TASKS, X, ids, network, own_tower, reached, sigmoid, tower
 
 from fuxi_mtl.weighting import Equal
 from model_zoo.drjl import DRJL

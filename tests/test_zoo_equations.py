@@ -7,105 +7,34 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from equations import (
+    BUY,
+    CLICK,
+    INPUTS,
+    TASKS,
+    X,
+    assert_heads,
+    blend,
+    experts,
+    gate,
+    ids,
+    network,
+    own_tower,
+    reached,
+    sigmoid,
+    stack,
+    tower,
+)
 
-from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.tasks import Task
+from model_zoo.cgc import CGC
 from model_zoo.esm2 import ESM2
 from model_zoo.esmm import ESMM
 from model_zoo.mmoe import MMoE
+from model_zoo.moe import MoE
 from model_zoo.ple import PLE
 from model_zoo.share_bottom import ShareBottom
 from model_zoo.single_task import SingleTask
-
-# Three numbers are the whole input: x is what the equations say it is.
-NUMBERS = FeatureMap("numbers", place([Feature(name, "numeric") for name in "abc"]))
-X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-INPUTS = {"ids": tf.zeros((8, 0), tf.int32), "numeric": tf.constant(X)}
-TASKS = (Task("click", ("click",)), Task("buy", ("buy",)))
-CLICK = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.float32)
-BUY = np.array([1, 0, 1, 0, 0, 0, 0, 1], np.float32)
-CART = np.array([1, 1, 0, 0, 0, 0, 0, 1], np.float32)
-
-
-def network(cls, tasks=TASKS, **options):
-    keras.utils.set_random_seed(4)
-    model = cls(NUMBERS, tasks, hidden_activations="tanh", **options)
-    model.build()
-    for variable in model.trainable_variables:  # biases too
-        variable.assign(keras.random.normal(variable.shape, seed=len(variable.path)) + variable)
-    return model
-
-
-def weights(dense):
-    return [w.numpy().astype(np.float64) for w in (dense.kernel, dense.bias)]
-
-
-def stack(mlp, x):
-    """tanh(W x + b), layer by layer."""
-    for dense in mlp.hidden:
-        kernel, bias = weights(dense)
-        x = np.tanh(x @ kernel + bias)
-    return x
-
-
-def tower(towers, name, h):
-    i = towers.names.index(name)
-    kernel, bias = weights(towers.outputs[i])
-    return (stack(towers.stacks[i], h) @ kernel + bias)[:, 0]
-
-
-def softmax(u):
-    e = np.exp(u - u.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def gate(layer, x):
-    kernel, bias = weights(layer.logits)
-    return softmax(stack(layer.stack, x) @ kernel + bias)
-
-
-def experts(layer, x):
-    return np.stack([stack(expert, x) for expert in layer.stacks], axis=1)
-
-
-def blend(shares, outputs):
-    return sum(shares[:, e, None] * outputs[:, e] for e in range(outputs.shape[1]))
-
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-np.asarray(z, np.float64)))
-
-
-def assert_heads(model, expected):
-    heads = model(INPUTS)
-    assert set(heads) == set(expected)
-    for name, logit in expected.items():
-        np.testing.assert_allclose(heads[name], logit, rtol=2e-5, atol=2e-5)
-
-
-def reached(model, name, inputs=INPUTS, labels=None):
-    """Ids of the variables that the loss of one objective reaches with something other than zero."""
-    (objective,) = (o for o in model.objectives() if o.name == name)
-    columns = {"click": CLICK, "buy": BUY, "cart": CART}
-    labels = labels or {t.name: tf.constant(t.label(columns)) for t in model.tasks}
-    with tf.GradientTape() as tape:
-        loss, _ = objective.loss(model(inputs, training=True), labels)
-    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
-    found = set()
-    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-        if gradient is not None and (tf.convert_to_tensor(gradient).numpy() != 0).any():
-            found.add(id(variable))
-    return found
-
-
-def ids(*layers):
-    return {id(v) for layer in layers for v in layer.trainable_variables}
-
-
-def own_tower(model, name):
-    i = model.towers.names.index(name)
-    return ids(model.towers.stacks[i], model.towers.outputs[i])
-
 
 # ---- ShareBottom --------------------------------------------------------------------------------
 
@@ -188,6 +117,89 @@ def test_a4_the_order_of_the_experts_does_not_matter():
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel[:, order], bias[order]])
     assert_heads(model, before)
+
+
+# ---- MoE ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate_units", [[], [4]])
+def test_moe_mixes_the_experts_by_one_gate_for_all_tasks(gate_units):
+    model = network(
+        MoE, num_experts=3, expert_hidden_units=[5, 4], gate_hidden_units=gate_units, tower_hidden_units=[3]
+    )
+    (shares,) = (gate(each, X) for each in model.bottom.gates)
+    np.testing.assert_allclose(shares.sum(axis=1), np.ones(8))
+    f = blend(shares, experts(model.bottom.experts, X))
+    assert_heads(model, {name: tower(model.towers, name, f) for name in ("click", "buy")})
+
+
+def test_moe_routes_each_loss_to_all_experts_the_gate_and_its_own_tower():
+    model = network(MoE, num_experts=3, expert_hidden_units=[4], tower_hidden_units=[3])
+    for name in ("click", "buy"):
+        assert reached(model, name) == ids(model.bottom) | own_tower(model, name)
+
+
+def test_a3_moe_with_one_expert_is_share_bottom():
+    one = network(MoE, num_experts=1, expert_hidden_units=[5], tower_hidden_units=[3])
+    other = network(ShareBottom, bottom_hidden_units=[5], tower_hidden_units=[3])
+    other.bottom.stack.set_weights(one.bottom.experts.stacks[0].get_weights())
+    other.towers.set_weights(one.towers.get_weights())
+    assert_heads(one, {name: head.numpy() for name, head in other(INPUTS).items()})
+
+
+def test_moe_is_mmoe_whose_gates_are_the_same():
+    one = network(MoE, num_experts=3, expert_hidden_units=[4], tower_hidden_units=[3])
+    other = network(MMoE, num_experts=3, expert_hidden_units=[4], tower_hidden_units=[3])
+    other.bottom.experts.set_weights(one.bottom.experts.get_weights())
+    for each in other.bottom.gates:
+        each.set_weights(one.bottom.gates[0].get_weights())
+    other.towers.set_weights(one.towers.get_weights())
+    assert_heads(one, {name: head.numpy() for name, head in other(INPUTS).items()})
+
+
+def test_moe_adds_the_penalty_of_its_gate_to_the_loss_in_training():
+    block = {"temperature": 1, "noise_std": 0, "entropy_reg_weight": 0.5, "load_balance_kl_weight": 0.25}
+    model = network(MoE, num_experts=3, gate_stabilize=block)
+    shares = gate(model.bottom.gates[0], X)
+    mean = shares.mean(axis=0)
+    entropy, kl = -(shares * np.log(shares)).sum(axis=1).mean(), (mean * np.log(3 * mean)).sum()
+    model(INPUTS, training=True)
+    assert float(sum(model.losses)) == pytest.approx(-0.5 * entropy + 0.25 * kl, rel=1e-4)
+
+
+# ---- CGC ----------------------------------------------------------------------------------------
+
+CGC_SIZES = {
+    "num_shared_experts": 2,
+    "num_specific_experts": 1,
+    "expert_hidden_units": [4],
+    "tower_hidden_units": [3],
+}
+
+
+def test_cgc_mixes_a_tasks_own_experts_with_the_shared_ones():
+    model = network(CGC, **CGC_SIZES)
+    (level,) = model.bottom.levels
+    expected = {}
+    for i, name in enumerate(("click", "buy")):
+        seen = np.concatenate([experts(level.specific[i], X), experts(level.shared, X)], axis=1)
+        expected[name] = tower(model.towers, name, blend(gate(level.gates[i], X), seen))
+    assert_heads(model, expected)
+
+
+def test_cgc_never_lets_a_loss_reach_another_tasks_experts():
+    model = network(CGC, **CGC_SIZES)
+    (level,) = model.bottom.levels
+    for i, name in enumerate(("click", "buy")):
+        expected = ids(level.shared, level.specific[i], level.gates[i]) | own_tower(model, name)
+        assert reached(model, name) == expected
+    assert {id(v) for v in model.shared_variables()} == {id(s.hidden[-1].kernel) for s in level.shared.stacks}
+
+
+def test_cgc_is_ple_with_one_level():
+    cgc, ple = network(CGC, **CGC_SIZES), network(PLE, num_layers=1, **CGC_SIZES)
+    ple.set_weights(cgc.get_weights())
+    assert_heads(cgc, {name: head.numpy() for name, head in ple(INPUTS).items()})
 
 
 # ---- PLE ----------------------------------------------------------------------------------------
@@ -298,6 +310,12 @@ def dense(inputs, *units):
             + 2 * dense(4, 3)
             + 2 * dense(4, 1),
         ),
+        (
+            MoE,
+            {"num_experts": 3, "expert_hidden_units": [4], "tower_hidden_units": [3]},
+            3 * dense(3, 4) + dense(3, 3) + 2 * dense(4, 3, 1),
+        ),
+        (CGC, CGC_SIZES, 4 * dense(3, 4) + 2 * dense(3, 3) + 2 * dense(4, 3, 1)),
         (SingleTask, {"tower_hidden_units": [5, 4]}, 2 * dense(3, 5, 4, 1)),
     ],
 )
