@@ -11,6 +11,7 @@ from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.experts import Experts, Gate, mix
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.regularizers import penalty, regularizer
+from fuxi_mtl.layers.transfer import InformationTransfer
 
 __all__ = [
     "MLP",
@@ -19,6 +20,7 @@ __all__ = [
     "FeatureEmbedding",
     "Gate",
     "GatedExperts",
+    "InformationTransfer",
     "SharedBottom",
     "SharedEmbedding",
     "Towers",

@@ -1,0 +1,126 @@
+"""Knowledge transfer: towers read the hidden layers of earlier tasks' towers, and leave them alone."""
+
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.layers import MLP, FeatureEmbedding, Towers, make_bottom
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.registry import register
+
+
+@register
+class KnowledgeTransfer(MultiTaskModel):
+    """Towers that read the last hidden layer of other towers, through a stop-gradient.
+
+    With ``h_k`` what the bottom gives task k and ``u_j`` the last hidden layer of the tower of task j::
+
+        u_k = tower_k([h_k, SG(u_j) for each source j of k])        z_k = <w_k, u_k> + b_k
+
+    so the earlier task, which has more data, informs the later one with more than the one number pCTR, and
+    the loss of the later one reaches its own tower and, through ``h_k``, the bottom; neither the sources'
+    towers nor anything below them through ``u_j``.
+
+    Args:
+        features: The inputs.
+        tasks: What to predict.
+        embedding_dim: Width of the embeddings.
+        bottom: What lies under the towers: ``shared_embedding``, ``ShareBottom``, ``MMoE`` or ``PLE``, or a
+            block of that ``type`` with its options.
+        transfer: Sources of each task that has any, such as ``{dwell: [ctr], forward: [ctr, dwell]}``, in
+            any order without a cycle; null is a chain, each task reading the one before it.
+        transfer_units: Width to which a source is projected, linearly and behind the stop-gradient; 0
+            hands it over as it is.
+        transfer_stop_gradient: False lets the losses of later tasks into the towers of earlier ones.
+        tower_hidden_units: Widths of each tower's hidden layers, at least one.
+        hidden_activations: Activation of hidden layers, one for all or one a layer.
+        net_dropout: Share of hidden units dropped in training.
+        batch_norm: Whether to normalise hidden layers.
+        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
+        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
+
+    Raises:
+        ValueError: No hidden layer to read, an unknown task, or a cycle.
+
+    Reference:
+        A design pattern without a paper of its own; progressive networks are the nearest: Rusu et al.
+        Progressive Neural Networks. arXiv 1606.04671, 2016.
+    """
+
+    def __init__(
+        self,
+        features,
+        tasks,
+        *,
+        embedding_dim: int = 16,
+        bottom: str | dict = "MMoE",
+        transfer: dict[str, list[str]] | None = None,
+        transfer_units: int = 0,
+        transfer_stop_gradient: bool = True,
+        tower_hidden_units: Sequence[int] = (64,),
+        hidden_activations: str | Sequence[str] = "relu",
+        net_dropout: float = 0.0,
+        batch_norm: bool = False,
+        net_regularizer: float | str = 0.0,
+        embedding_regularizer: float | str = 1e-6,
+    ):
+        super().__init__(features, tasks)
+        if not tower_hidden_units:
+            raise ValueError("tower_hidden_units is empty: KnowledgeTransfer hands on the last hidden layer.")
+        names = [task.name for task in tasks]
+        mlp: dict[str, Any] = {
+            "activations": hidden_activations,
+            "dropout": net_dropout,
+            "batch_norm": batch_norm,
+            "penalty": net_regularizer,
+        }
+        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
+        self.bottom = make_bottom(bottom, names, mlp)
+        self.edges, self.order = _sources(names, transfer)
+        self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
+        self.stacks = [MLP(tower_hidden_units, name=f"{name}_tower", **mlp) for name in names]
+        self.projections = [
+            keras.layers.Dense(transfer_units, name=f"{source}_to_{name}")
+            for name, source in self.edges
+            if transfer_units
+        ]
+        self.towers = Towers(names, (), **mlp)
+
+    def heads(self, x, training=False):
+        """See the base class."""
+        inputs = self.bottom(x, training=training)
+        stacks = dict(zip(self.towers.names, self.stacks, strict=True))
+        hidden: dict[str, tf.Tensor] = {}
+        for name in self.order:
+            seen = [inputs[name]]
+            for place, (reader, source) in enumerate(self.edges):
+                if reader == name:
+                    message = self.stop(hidden[source])
+                    seen.append(self.projections[place](message) if self.projections else message)
+            hidden[name] = stacks[name](tf.concat(seen, axis=-1), training=training)
+        return self.towers({name: hidden[name] for name in self.towers.names}, training=training)
+
+    def shared_variables(self):
+        """The last layer that the bottom shares; none means the embeddings."""
+        return self.bottom.shared_variables()
+
+
+def _sources(
+    names: Sequence[str], transfer: Mapping[str, Sequence[str]] | None
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The edges (reader, source), and the tasks in an order in which sources come first."""
+    if transfer is None:
+        transfer = {later: [earlier] for earlier, later in pairwise(names)}
+    for name in [*transfer, *(source for sources in transfer.values() for source in sources)]:
+        if name not in names:
+            raise ValueError(f"transfer names {name!r}, which is no task. Tasks: {', '.join(names)}.")
+    try:
+        order = list(TopologicalSorter({name: transfer.get(name, ()) for name in names}).static_order())
+    except CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise ValueError(f"transfer goes round in a circle: {cycle}. A task reads earlier ones.") from error
+    return [(name, source) for name in names for source in dict.fromkeys(transfer.get(name, ()))], order
