@@ -83,6 +83,12 @@ def _selection(options: argparse.Namespace) -> None:
     measure_selection(options.seeds, options.cache, options.results)
 
 
+def _zoo(options: argparse.Namespace) -> None:
+    from benchmarks.zoo import measure_zoo
+
+    measure_zoo(options.data, options.rows, options.seeds, options.cache, options.results)
+
+
 def _start(options: argparse.Namespace) -> None:
     from benchmarks.start import measure_start
 
@@ -120,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
         "selection", _selection, "Conversion models on simulated clicks whose truth is known."
     )
     selection.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    zoo = command("zoo", _zoo, "Every model at one size, and MMoE under every weighting and surgery.")
+    zoo.add_argument("--data", nargs="+", default=[], help="data sets; all that are there unless said")
+    zoo.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
+    zoo.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import quality, selection, start
+from benchmarks import quality, selection, start, zoo
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -14,7 +14,12 @@ from benchmarks.tables import LARGE, REFERENCE, SMALL
 FLOAT32, BFLOAT16 = OURS
 Results = Mapping[str, Mapping[str, Any]]
 # What is no table of contestants and rounds writes its own section.
-STUDIES = {"quality": quality.section, "selection": selection.section, "start": start.section}
+STUDIES = {
+    "quality": quality.section,
+    "selection": selection.section,
+    "start": start.section,
+    "zoo": zoo.section,
+}
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:

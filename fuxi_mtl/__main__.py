@@ -1,4 +1,4 @@
-"""The command line: run, list, compare, predict, export, calibrate, fuse and simulate."""
+"""The command line: run, pareto, list, compare, predict, export, calibrate, fuse and simulate."""
 
 import argparse
 import importlib.util
@@ -8,14 +8,12 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from fuxi_mtl import __version__
+from fuxi_mtl.log_file import LOG_FORMAT
 from fuxi_mtl.start import quiet_start
-
-LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,14 +82,12 @@ def _run(options: argparse.Namespace) -> None:
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
-    from fuxi_mtl.experiment import folder_of, run_experiment, try_model
+    from fuxi_mtl.experiment import try_model
+    from fuxi_mtl.logged import logged_run
 
     for experiment in planned:
         try_model(experiment)
-    runs = []
-    for experiment in seeded:
-        with _log_file(folder_of(experiment).with_suffix(".log")):
-            runs.append(run_experiment(experiment, options.gpu))
+    runs = [logged_run(experiment, options.gpu, options.resume) for experiment in seeded]
     if len(runs) > 1:
         from fuxi_mtl.compare import compare
 
@@ -112,12 +108,24 @@ def _compare(options: argparse.Namespace) -> None:
     _show(tables, options.format, options.output)
 
 
+def _pareto(options: argparse.Namespace) -> None:
+    from fuxi_mtl.pareto_search import search
+    from fuxi_mtl.report import fronts
+
+    front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
+    width = shutil.get_terminal_size((160, 40)).columns
+    print(fronts.terminal(front, width=width, colour=sys.stdout.isatty()))
+
+
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
+    from fuxi_mtl.pareto import fronts_among
     from fuxi_mtl.report import render
     from fuxi_mtl.runs import write_text
 
     if output:
-        write_text(Path(output), render(tables, style))
+        write_text(
+            Path(output), render(tables, style, fronts=fronts_among(tables) if style == "html" else ())
+        )
     else:
         width = shutil.get_terminal_size((160, 40)).columns
         print(render(tables, style, width=width, colour=sys.stdout.isatty()))
@@ -184,26 +192,6 @@ def _folder_of_run(options: argparse.Namespace) -> Path:
     return folder
 
 
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Also writes the log to a file; it stays when the run fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"model_root: cannot write {path} ({error.strerror}).") from error
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    except Exception as error:
-        logging.getLogger(__name__).critical("%s: %s", type(error).__name__, error)
-        raise
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fuxi-mtl", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -228,7 +216,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--expid", nargs="+", required=True, help="experiments")
     run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
+    run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
     _add_set(run)
+
+    pareto = command("pareto", _pareto, "Train under several preferences, and choose on the front.")
+    pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
+    pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
+    _add_set(pareto)
 
     command("list", _list, "Show models with their options, weightings, metrics, datasets and experiments.")
 

@@ -76,6 +76,35 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     return run
 
 
+def finished_run(experiment: Experiment) -> Run | None:
+    """The stored run of an experiment, if it is whole and another one would be trained the same way.
+
+    The stanza, the seed and the data count; the version of the code does not.
+
+    Args:
+        experiment: What would be run.
+    """
+    if experiment.training.debug_mode:
+        experiment = shortened(experiment)
+    run = Run(folder_of(experiment))
+    if not run.config.is_file():
+        return None
+    try:
+        stored, key = (
+            load_resolved(run.config, run.expid).resolved(),
+            run.read_json("metrics.json")["data_key"],
+        )
+    except (ValueError, LookupError) as error:
+        logger.warning("%s is trained again: %s", run.folder, error)
+        return None
+    if stored != experiment.resolved():
+        return None
+    dataset = load_dataset(
+        experiment.dataset, experiment.tasks, experiment.options.dataset_id, progress=False
+    )
+    return run if dataset.key == key else None
+
+
 def try_model(experiment: Experiment) -> None:
     """Builds the model once on inputs of the smallest size.
 

@@ -10,6 +10,7 @@ from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
+from fuxi_mtl.config.pareto import check_pareto
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.schedule import checked_schedule
@@ -29,6 +30,7 @@ from fuxi_mtl.options import (
     ImbalanceOptions,
     LabelOptions,
     OptimizerOptions,
+    ParetoSection,
     SurgeryOptions,
     TrainingOptions,
     WeightingOptions,
@@ -51,6 +53,7 @@ class Experiment:
         diagnostics: What is measured of the training itself.
         imbalance: What is done about rare positives.
         fusion: How one score is made of the tasks'.
+        pareto: Which preferences a search tries; no property of a single run, so it is not resolved.
         dataset: The dataset, with the columns that this experiment uses.
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
@@ -67,6 +70,7 @@ class Experiment:
     diagnostics: DiagnosticsOptions
     imbalance: ImbalanceOptions
     fusion: FusionSection
+    pareto: ParetoSection = field(compare=False)
     dataset: DatasetOptions
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
@@ -86,7 +90,7 @@ class Experiment:
         """
         flat: dict[str, Any] = {}
         for name in SECTIONS:
-            if name != "dataset":
+            if name not in ("dataset", "pareto"):
                 flat.update(as_yaml(asdict(getattr(self, name), dict_factory=_as_spelled)))
         for key in (*checks.foreign_options(self.weighting), *unused_options(self.surgery)):
             del flat[key]
@@ -168,6 +172,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     checks.check_weighting(settings, parts["weighting"], objectives, tasks)
     checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     check_surgery(settings, parts["surgery"], objectives)
+    check_pareto(settings, parts["pareto"], objectives)
     checks.check_metrics(settings, parts["evaluation"], tasks)
     checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
     checks.check_threshold(settings, parts["evaluation"])

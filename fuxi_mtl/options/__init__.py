@@ -19,6 +19,7 @@ from fuxi_mtl.options.imbalance import (
     why_not_closed_form,
 )
 from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
+from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
 from fuxi_mtl.options.surgery import SurgeryOptions
 from fuxi_mtl.options.training import TrainingOptions
 from fuxi_mtl.options.weighting import WeightingOptions
@@ -34,12 +35,14 @@ SECTIONS: dict[str, type] = {
     "imbalance": ImbalanceOptions,
     "surgery": SurgeryOptions,
     "fusion": FusionSection,
+    "pareto": ParetoSection,
     "dataset": DatasetOptions,
 }
 
 __all__ = [
     "CVR_AUX",
     "POOLING_OF_ENCODER",
+    "RULES",
     "SECTIONS",
     "AuxFocalOptions",
     "ClipScheduleOptions",
@@ -56,6 +59,8 @@ __all__ = [
     "LearningRateOptions",
     "LtrOptions",
     "OptimizerOptions",
+    "ParetoOptions",
+    "ParetoSection",
     "SearchOptions",
     "SurgeryOptions",
     "TrainingOptions",

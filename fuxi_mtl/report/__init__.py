@@ -7,13 +7,19 @@ from collections.abc import Sequence
 
 from fuxi_mtl.compare import Table
 from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import text
 
 FORMATS = ("terminal", "markdown", "csv", "json", "html")
 
 
 def render(
-    tables: Sequence[Table], style: str = "terminal", *, width: int = 120, colour: bool = False
+    tables: Sequence[Table],
+    style: str = "terminal",
+    *,
+    width: int = 120,
+    colour: bool = False,
+    fronts: Sequence[Front] = (),
 ) -> str:
     """A comparison in one of :data:`FORMATS`.
 
@@ -22,6 +28,7 @@ def render(
         style: One of :data:`FORMATS`.
         width: Columns of the terminal.
         colour: Whether the terminal shows colour.
+        fronts: Searches among preferences that a page shows, too.
 
     Raises:
         ValueError: The style is unknown.
@@ -31,7 +38,7 @@ def render(
     if style == "html":
         from fuxi_mtl.report import page  # matplotlib takes longer to load than all the rest
 
-        return page.html(tables)
+        return page.html(tables, fronts)
     if style not in FORMATS:
         raise ValueError(f"unknown format {style!r}{did_you_mean(style, FORMATS)}")
     return {"markdown": text.markdown, "csv": text.csv, "json": text.json}[style](tables)

@@ -6,7 +6,9 @@ from html import escape
 
 from fuxi_mtl.compare import Row, Table
 from fuxi_mtl.metrics import find_metric_of_key, split_key
+from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import cells, diagnostics, plots
+from fuxi_mtl.report import fronts as front_parts
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2126; --soft: #5c6570;
@@ -65,9 +67,9 @@ for (const button of document.querySelectorAll("thead button")) button.addEventL
 """
 
 
-def html(tables: Sequence[Table]) -> str:
+def html(tables: Sequence[Table], fronts: Sequence[Front] = ()) -> str:
     """The page. It makes no request to anywhere and can be mailed as one file."""
-    sections = "".join(_section(table) for table in tables)
+    sections = "".join([*(_front(front) for front in fronts), *(_section(table) for table in tables)])
     runs = sum(len(table.runs) for table in tables)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -97,6 +99,20 @@ def _section(table: Table) -> str:
     legend = "".join(f"<li>{escape(line)}</li>" for line in cells.legend(table))
     plots_ = [_plots(table), _diagnostics(table)]
     return "".join([*parts, f'<ul class="legend">{legend}</ul>', *plots_])
+
+
+def _front(front: Front) -> str:
+    what = front.by.removesuffix("s")
+    heads = [_head("number", "ascending"), *(_head(f"{what} {name}") for name in front.points[0].preference)]
+    heads += [*(_head(metric) for metric in front.metrics), _head("front", "ascending")]
+    rows = []
+    for number, point in enumerate(front.points, start=1):
+        best = "best" if point.expid == front.chosen else ""
+        mark = "chosen" if best else "on it" if point.on_front else "beaten"
+        values = [_cell(f"{value:g}", value) for value in point.preference.values()]
+        values += [_cell(cells.number(point.valid[m]), point.valid[m], best) for m in front.metrics]
+        rows.append([_cell(str(number), number, hint=point.expid), *values, _cell(mark, mark)])
+    return front_parts.section(front, _grid(heads, rows, ""))
 
 
 def _metrics_table(table: Table) -> str:

@@ -62,6 +62,7 @@ def test_a_key_like_no_other_is_answered_with_all_keys_by_owner(write):
         "  Keys of imbalance",
         "  Keys of surgery",
         "  Keys of fusion",
+        "  Keys of pareto",
         "  Keys of dataset",
     ]
 

@@ -1,0 +1,139 @@
+"""The rows of the zoo's tables: which experiments there are on which data. A new model joins by a row.
+
+The recipe (optimizer, batch, epochs, towers, what is measured) is that of the shipped stanzas, the same for
+all rows of a data set. The lists ``*_hidden_units`` of a row of models are shapes: they are scaled until the
+network has as many parameters as MMoE's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "config"
+REFERENCE = "MMoE"
+SINGLE = "SingleTask"
+_EXPERTS: dict[str, Any] = {"num_experts": 4, "expert_hidden_units": [128, 64]}
+_LEVEL = {"num_shared_experts": 2, "num_specific_experts": 1, "expert_hidden_units": [128, 64]}
+_TOWERS: dict[str, Any] = {"tower_hidden_units": [128, 64]}
+_CHAIN = {"ctr": "is_click", "cvr": "long_view | is_click", "ctcvr": "is_click & long_view"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set of the tables.
+
+    Attributes:
+        recipe: Shipped file and stanza whose recipe is used.
+        of_model: Keys of that stanza that belong to its model or the data.
+        changes: What differs from it.
+        chain: Whether it has a click and what comes after it, as conversion models need.
+    """
+
+    recipe: tuple[str, str]
+    of_model: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    chain: bool = True
+
+
+DATA = {
+    "census_income": Data(("census_income", "ShareBottom_default"), ("bottom_hidden_units",), chain=False),
+    "complete_journey": Data(
+        ("complete_journey", "MMoE_journey"),
+        ("num_experts", "expert_hidden_units"),
+    ),
+    "kuairand_pure_chain": Data(
+        ("kuairand_pure", "ShareBottom_kuairand"),
+        ("bottom_hidden_units",),
+        {"dataset_id": "kuairand_pure_chain", "tasks": _CHAIN},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment of a table.
+
+    Attributes:
+        model: Its class.
+        options: What its stanza has beside the recipe.
+        needs_chain: Whether it is a conversion model.
+    """
+
+    model: str
+    options: Mapping[str, Any]
+    needs_chain: bool = False
+
+
+def _conversion(model: str, **options: Any) -> Row:
+    return Row(model, {**_TOWERS, **options}, needs_chain=True)
+
+
+_PROPENSITY = {"propensity_hidden_units": [64]}
+MODELS: dict[str, Row] = {
+    SINGLE: Row("SingleTask", {"tower_hidden_units": [128, 64, 32]}),
+    "ShareBottom": Row("ShareBottom", {"bottom_hidden_units": [256, 128]}),
+    REFERENCE: Row("MMoE", _EXPERTS),
+    "PLE": Row("PLE", {"num_layers": 2, **_LEVEL}),
+    "PLE_one_level": Row("PLE", {"num_layers": 1, **_LEVEL}),
+    "ESMM": _conversion("ESMM"),
+    "NaiveCVR": _conversion("NaiveCVR"),
+    "MTL_IMP": _conversion("MTL_IMP"),
+    "NaiveIPW": _conversion("NaiveIPW", **_PROPENSITY),
+    "MultiIPW": _conversion("MultiIPW"),
+    "MultiDR": _conversion("MultiDR"),
+    "DRJL": _conversion("DRJL", **_PROPENSITY),
+    "HeuristicDR": _conversion("HeuristicDR"),
+    "MTL_EIB": _conversion("MTL_EIB"),
+    "ESCM2_IPS": _conversion("ESCM2_IPS", bottom="shared_embedding"),
+    "ESCM2_DR": _conversion("ESCM2_DR", bottom="shared_embedding"),
+}
+# On the reference, at its own size.
+BALANCED: dict[str, Mapping[str, Any]] = {
+    "UW": {"loss_weight": "UW"},
+    "GN": {"loss_weight": "GN"},
+    "MGDA": {"surgery": "mgda"},
+    "MGDA_normalized": {"surgery": "mgda", "surgery_normalize": True},
+    "PE_LTR": {"surgery": "pe_ltr"},
+    "PE_LTR_exact": {"surgery": "pe_ltr", "pe_ltr_solver": "exact"},
+    "PCGrad": {"surgery": "pcgrad"},
+    "CAGrad": {"surgery": "cagrad"},
+    "UW_PCGrad": {"loss_weight": "UW", "surgery": "pcgrad"},
+}
+
+
+def rows_of(data: str) -> dict[str, Row]:
+    """All rows on a data set: models first, then what balances the reference."""
+    rows = {name: row for name, row in MODELS.items() if DATA[data].chain or not row.needs_chain}
+    reference = MODELS[REFERENCE]
+    return rows | {
+        f"{REFERENCE}_{name}": Row(reference.model, {**reference.options, **changes})
+        for name, changes in BALANCED.items()
+    }
+
+
+def recipe(data: str) -> dict[str, Any]:
+    """What all stanzas on a data set have in common, without a model."""
+    file, expid = DATA[data].recipe
+    shared = _read("model_config", "base")["Base"]
+    stanza = {key: value for key, value in shared.items() if value is not None}  # null says nothing
+    stanza |= _read("model_config", file)[expid]
+    own = ("model", *DATA[data].of_model)
+    common = {key: value for key, value in stanza.items() if key not in own}
+    common |= {"loss_weight": "EQ", "export": False, "verbose": 0, **DATA[data].changes}
+    return common
+
+
+def dataset_stanza(data: str, cache: Path) -> dict[str, Any]:
+    """The shipped stanza, whatever the working directory is."""
+    file = DATA[data].recipe[0]
+    stanza = dict(_read("dataset_config", file)[data])
+    paths = {k: str((ROOT / v).resolve()) for k, v in stanza.items() if k.endswith("_data") and v}
+    return {**stanza, **paths, "data_root": f"{cache / 'zoo' / 'data'}/"}
+
+
+def _read(kind: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONFIG / kind / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,26 @@
+"""Several preferences among objectives, the front of what they lead to, and a choice on it.
+
+Pure parts only: :mod:`fuxi_mtl.pareto_search` trains the runs.
+"""
+
+from fuxi_mtl.pareto.choosing import chosen, gains
+from fuxi_mtl.pareto.front import hypervolume, non_dominated
+from fuxi_mtl.pareto.preferences import evenly_spread, preferences_of, stanza_of
+from fuxi_mtl.pareto.result import FILE, Front, Point, fronts_among, make_front, read_front, traded_metrics
+
+__all__ = [
+    "FILE",
+    "Front",
+    "Point",
+    "chosen",
+    "evenly_spread",
+    "fronts_among",
+    "gains",
+    "hypervolume",
+    "make_front",
+    "non_dominated",
+    "preferences_of",
+    "read_front",
+    "stanza_of",
+    "traded_metrics",
+]

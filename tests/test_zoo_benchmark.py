@@ -1,0 +1,90 @@
+"""The zoo's tables: their rows, one size for all, and what is written."""
+
+import json
+
+import pytest
+from synthetic_runs import write_run
+
+import model_zoo  # noqa: F401  (registers every model)
+from benchmarks import zoo, zoo_rows
+from benchmarks.__main__ import main
+from fuxi_mtl import registry
+from fuxi_mtl.config import load_experiment
+
+
+def test_rows_name_models_of_the_zoo_and_conversion_models_only_where_there_is_a_chain():
+    for data in zoo_rows.DATA:
+        rows = zoo_rows.rows_of(data)
+        assert {row.model for row in rows.values()} <= set(registry.names())
+        assert any(row.needs_chain for row in rows.values()) == zoo_rows.DATA[data].chain
+        assert next(iter(rows)) == zoo_rows.SINGLE
+        assert "MMoE_UW_PCGrad" in rows
+
+
+@pytest.mark.parametrize("data", list(zoo_rows.DATA))
+def test_every_row_is_an_experiment_with_the_recipe_of_its_data(data, tmp_path):
+    common = {**zoo_rows.recipe(data), "model_root": str(tmp_path)}
+    rows = {
+        name: {**common, "model": row.model, **row.options} for name, row in zoo_rows.rows_of(data).items()
+    }
+    zoo._write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    zoo._write_yaml(tmp_path / "model_config.yaml", rows)
+    experiments = [load_experiment(tmp_path, name) for name in rows]
+    assert len({each.optimizer for each in experiments}) == 1
+    assert len({(each.training.epochs, each.training.batch_size) for each in experiments}) == 1
+    assert len({each.tasks for each in experiments}) == 1
+
+
+def test_networks_are_widened_to_one_size(tmp_path):
+    data = "complete_journey"
+    row, reference = zoo_rows.MODELS["ShareBottom"], zoo_rows.MODELS[zoo_rows.REFERENCE]
+    common = zoo_rows.recipe(data)
+    zoo._write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    budget = zoo.dense_parameters({**common, "model": reference.model, **reference.options}, tmp_path)
+    # 24 features of width 8; experts, a gate for each task, towers with their heads.
+    width = 24 * 8
+    experts = 4 * (width * 128 + 128 + 128 * 64 + 64)
+    gates, towers = 3 * width * 4, 3 * (64 * 64 + 64 + 64 + 1)
+    assert budget in (experts + gates + towers, experts + gates + 3 * 4 + towers)
+    options, dense = zoo.sized({**common, "model": row.model, **row.options}, row.options, budget, tmp_path)
+    first, second = options["bottom_hidden_units"]
+    assert dense == pytest.approx(budget, rel=zoo.CLOSE)
+    assert dense == width * first + first + first * second + second + 3 * (second * 64 + 64 + 64 + 1)
+    assert first == pytest.approx(2 * second, abs=1)
+
+
+def test_a_size_that_no_width_reaches_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "dense_parameters", lambda stanza, folder: 1000)
+    with pytest.raises(ValueError, match="MMoE has 1,000 parameters; no width comes close to 10"):
+        zoo.sized({"model": "MMoE"}, {"expert_hidden_units": [8]}, 10, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "movielens"], "there is no data set 'movielens'. There are: census_income, "),
+        (["--data", "census_income", "--rows", "MoME"], "there is no row 'MoME'. There are: SingleTask, "),
+    ],
+)
+def test_unknown_names_are_told(arguments, message, capsys, tmp_path):
+    assert main(["zoo", *arguments, "--cache", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_stored_runs_become_a_table_with_transfer_cost_and_intervals(tmp_path):
+    data, sizes = "census_income", {}
+    for name, skill in (("MMoE", 1.3), ("SingleTask", 1.0), ("somebody_elses", 1.0)):
+        sizes[name] = {"dense": 12_345}
+        for seed in (1, 2):
+            write_run(tmp_path / "zoo" / "runs" / data, name, seed, model=name, dataset_id=data, skill=skill)
+    (tmp_path / "zoo" / f"sizes_{data}.json").write_text(json.dumps(sizes))
+    content = zoo.store(data, tmp_path, tmp_path)
+    assert json.loads((tmp_path / f"zoo_{data}.json").read_text()) == content
+    title, lines = zoo.section(content)[1], [line for line in zoo.section(content) if line.startswith("| ")]
+    assert title.endswith("census_income, test")
+    assert lines[1].startswith("| ---") or lines[1].startswith("| SingleTask | 2 | 0.")
+    ours = lines[-1].split(" | ")
+    assert ours[0] == "| MMoE"
+    assert ours[-2] == "12,345"
+    assert ours[-4].endswith("*")  # the interval excludes zero
+    assert ours[-3].startswith("+")
