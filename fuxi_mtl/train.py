@@ -59,21 +59,22 @@ class Training:
     diagnostics: dict[str, Any]
 
 
-def compile_model(
-    model: MultiTaskModel, experiment: Experiment, total_steps: int, steps_per_execution: int = 1
-) -> None:
+def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan) -> None:
     """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
-    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, model.tables(), total_steps)
+    optimizer: keras.optimizers.Optimizer = make_optimizer(
+        experiment.optimizer, model.tables(), plan.total_steps
+    )
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     minimised = model.imbalance.apply(model.objectives(), model.tasks, model.step)
     objectives = {objective.name: objective.kind for objective in minimised}
+    seed = experiment.training.seed
     model.compile(
         optimizer=optimizer,
-        weighting=make_weighting(experiment.weighting, objectives),
+        weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed),
         imbalance=model.imbalance,
-        surgery=make_surgery(experiment.surgery, objectives, experiment.training.seed),
-        steps_per_execution=steps_per_execution,
+        surgery=make_surgery(experiment.surgery, objectives, seed),
+        steps_per_execution=plan.steps_per_execution,
     )
 
 
@@ -110,7 +111,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
     model.prepare(labels, batches)
-    compile_model(model, experiment, plan.total_steps, plan.steps_per_execution)
+    compile_model(model, experiment, plan)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
     diagnostics = _diagnostics(dataset.train, experiment, plan, sample)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)

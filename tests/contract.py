@@ -186,7 +186,7 @@ def shared_variables_learn_from_several_objectives(cls):
 
 @check
 def trains_under_every_weighting(cls):
-    choices = ["EQ", "manual", "UW", "GN"]
+    choices = ["EQ", "manual", "UW", "GLS", "GN"]  # one of each family; a model cannot tell them apart
     for number, tasks in enumerate(tiny.plans(cls).values()):
         model = make(cls, tasks)
         for choice in choices if number == 0 else choices[-1:]:
@@ -208,9 +208,9 @@ def step_under(model: MultiTaskModel, choice: str) -> None:
         assert (variable.numpy() != old).any(), variable.path
     weights = [float(weight) for weight in weighting.weights().values()]
     assert min(weights) > 0
-    # Fixed objectives stay at one, and GradNorm has nothing to balance unless there are two others.
+    # Fixed objectives stay at one, and most weightings balance two others at least.
     adaptive = len([kind for kind in objectives.values() if kind != "fixed"])
-    moves = {"EQ": False, "manual": True, "UW": adaptive >= 1, "GN": adaptive >= 2}
+    moves = {"EQ": False, "manual": True, "UW": adaptive >= 1, "GLS": adaptive >= 2, "GN": adaptive >= 2}
     assert (weights == [1.0] * len(objectives)) == (not moves[choice])
 
 

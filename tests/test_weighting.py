@@ -5,7 +5,17 @@ import pytest
 import tensorflow as tf
 
 from fuxi_mtl.options import WeightingOptions
-from fuxi_mtl.weighting import Equal, GradNorm, Manual, Uncertainty, make_weighting
+from fuxi_mtl.weighting import (
+    DynamicAverage,
+    Equal,
+    GeometricMean,
+    GradNorm,
+    LossRatio,
+    Manual,
+    RandomWeights,
+    Uncertainty,
+    make_weighting,
+)
 
 TWO = {"ctr": "binary", "ctcvr": "binary"}
 MIXED = {"ctr": "binary", "watch": "regression"}
@@ -233,6 +243,171 @@ def test_gradnorm_says_that_it_needs_norms():
         GradNorm(TWO).update({"ctr": 0.5, "ctcvr": 0.9})
 
 
+# ---- dynamic weight average ---------------------------------------------------------------------
+
+
+def test_l5_dynamic_average_golden_numbers():
+    weighting = DynamicAverage(TWO, temperature=2.0, period=1)
+    for losses in ((1.0, 0.4), (0.9, 0.2), (5.0, 5.0)):  # the ratios .9 and .5; the third period just begins
+        weighting.update(dict(zip(TWO, losses, strict=True)))
+    assert numbers(weighting) == pytest.approx([1.09967, 0.90033], abs=1e-5)
+
+
+def test_dynamic_average_takes_means_over_periods_and_waits_for_two_of_them():
+    weighting = DynamicAverage(TWO, temperature=2.0, period=2)
+    for losses in ((1.2, 0.1), (0.8, 0.7), (0.6, 0.3), (1.2, 0.1)):  # means 1, .4 and then .9, .2
+        weighting.update(dict(zip(TWO, losses, strict=True)))
+        assert numbers(weighting) == [1, 1]
+    for _ in range(2):  # the weights of a period hold to its end
+        weighting.update({"ctr": 3.0, "ctcvr": 0.1})
+        assert numbers(weighting) == pytest.approx([1.09967, 0.90033], abs=1e-5)
+    weighting.update({"ctr": 1.0, "ctcvr": 1.0})
+    rates = np.exp(np.array([3 / 0.9, 0.1 / 0.2]) / 2)
+    assert numbers(weighting) == pytest.approx(2 * rates / rates.sum(), rel=1e-5)
+
+
+def test_a_high_temperature_makes_dynamic_averages_equal():
+    weighting = DynamicAverage(TWO, temperature=1e4)
+    for losses in ((1.0, 0.4), (0.9, 0.2), (5.0, 5.0)):
+        weighting.update(dict(zip(TWO, losses, strict=True)))
+    assert numbers(weighting) == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_a_period_without_an_observation_leaves_a_dynamic_average_where_it_was():
+    weighting = DynamicAverage(TWO)
+    weighting.update({"ctr": 1.0, "ctcvr": 0.4})
+    weighting.update({"ctr": 0.9, "ctcvr": NAN})
+    weighting.update({"ctr": 0.9, "ctcvr": 0.2})
+    assert numbers(weighting) == [1, 1]  # of ctcvr one period is known, and one alone has nothing to share
+    weighting.update({"ctr": 0.9, "ctcvr": 0.2})
+    rates = np.exp(np.array([0.9 / 0.9, 0.2 / 0.4]) / 2)
+    assert numbers(weighting) == pytest.approx(2 * rates / rates.sum(), rel=1e-5)
+
+
+# ---- random weights -----------------------------------------------------------------------------
+
+
+def test_random_weights_are_positive_sum_to_t_and_differ_at_every_step():
+    weighting = RandomWeights({"a": "binary", "b": "binary", "c": "regression"}, seed=3)
+    assert numbers(weighting) == [1, 1, 1]
+    seen = []
+    for _ in range(80):
+        weighting.update({"a": 0.5, "b": NAN, "c": 7.0})
+        seen.append(numbers(weighting))
+    seen = np.array(seen)
+    assert seen.min() > 0
+    np.testing.assert_allclose(seen.sum(axis=1), 3, rtol=1e-5)
+    assert len({tuple(row) for row in seen}) == 80
+    np.testing.assert_allclose(seen.mean(axis=0), 1, atol=0.25)
+    # log ratios are differences of two normals: mean 0, variance 2
+    ratios = np.log(seen[:, 0] / seen[:, 1])
+    assert abs(ratios.mean()) < 0.6
+    assert 1 < ratios.var() < 3.5
+
+
+def test_random_weights_repeat_themselves_by_their_seed():
+    one, same, other = (RandomWeights(TWO, seed) for seed in (1, 1, 2))
+    for weighting in (one, same, other):
+        weighting.update({"ctr": 0.1, "ctcvr": 0.1})
+    assert numbers(one) == numbers(same) != numbers(other)
+
+
+# ---- geometric mean -----------------------------------------------------------------------------
+
+
+def test_weighted_losses_add_up_to_their_geometric_mean():
+    weighting = GeometricMean(TWO)
+    weighting.update({"ctr": 0.2, "ctcvr": 0.8})
+    assert numbers(weighting) == pytest.approx([0.4 / (2 * 0.2), 0.4 / (2 * 0.8)])
+    assert sum(w * loss for w, loss in zip(numbers(weighting), (0.2, 0.8), strict=True)) == pytest.approx(0.4)
+
+
+def test_the_weights_of_the_geometric_mean_are_its_gradient():
+    losses = np.array([0.3, 0.02, 5.0])
+    weighting = GeometricMean(dict.fromkeys("abc", "binary"))
+    weighting.update(dict(zip("abc", losses, strict=True)))
+    for k, weight in enumerate(numbers(weighting)):
+        step = np.zeros(3)
+        step[k] = 1e-6 * losses[k]
+        slope = (np.prod(losses + step) ** (1 / 3) - np.prod(losses - step) ** (1 / 3)) / (2 * step[k])
+        assert weight == pytest.approx(slope, rel=1e-4)
+
+
+def test_the_geometric_mean_is_of_what_was_observed():
+    weighting = GeometricMean({"a": "binary", "b": "binary", "c": "binary"})
+    weighting.update({"a": 0.2, "b": NAN, "c": 0.8})
+    assert numbers(weighting) == pytest.approx([1, 1, 0.25])
+    weighting.update({"a": NAN, "b": NAN, "c": NAN})
+    assert numbers(weighting) == pytest.approx([1, 1, 0.25])
+
+
+def test_a_loss_of_zero_leaves_the_geometric_mean_finite():
+    weighting = GeometricMean(TWO)
+    weighting.update({"ctr": 0.0, "ctcvr": 0.8})
+    assert np.isfinite(numbers(weighting)).all()
+
+
+# ---- the weight of NISE -------------------------------------------------------------------------
+
+
+def test_nise_brings_a_loss_up_to_that_of_the_reference():
+    weighting = LossRatio(TWO, alpha=0.5, beta=9.0)
+    weighting.update({"ctr": 0.2, "ctcvr": 0.05})
+    assert numbers(weighting) == pytest.approx([1, 0.5 * 4])
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.0])
+def test_nise_bounds_the_ratio(loss):
+    weighting = LossRatio(TWO, alpha=0.5, beta=3.0)
+    weighting.update({"ctr": 0.2, "ctcvr": loss})
+    assert numbers(weighting) == pytest.approx([1, 0.5 * 3])
+
+
+def test_nise_takes_another_reference():
+    weighting = LossRatio(TWO, alpha=1.0, beta=9.0, reference="ctcvr")
+    weighting.update({"ctr": 0.2, "ctcvr": 0.05})
+    assert numbers(weighting) == pytest.approx([0.25, 1])
+
+
+@pytest.mark.parametrize("losses", [(NAN, 0.1), (0.1, NAN)])
+def test_nise_waits_for_both_losses(losses):
+    weighting = LossRatio(TWO)
+    weighting.update({"ctr": 0.2, "ctcvr": 0.05})
+    weighting.update(dict(zip(TWO, losses, strict=True)))
+    assert numbers(weighting) == pytest.approx([1, 4])
+
+
+def test_nise_needs_a_reference_that_adapts():
+    message = "nise_reference is 'risk'. Objectives that adapt: ctr, cvr."
+    kinds = {"ctr": "binary", "cvr": "binary", "risk": "fixed"}
+    with pytest.raises(ValueError, match=message):
+        LossRatio(kinds, reference="risk")
+    weighting = LossRatio({"risk": "fixed", **kinds})
+    weighting.update({"risk": 9.0, "ctr": 0.2, "cvr": 0.1})
+    assert numbers(weighting) == pytest.approx([1, 1, 2])
+
+
+# ---- objectives that do not adapt ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [DynamicAverage, RandomWeights, GeometricMean, LossRatio])
+def test_a_fixed_objective_has_no_part_in_a_weighting_by_losses(make):
+    plain, mixed = make(TWO), make({"ctr": "binary", "risk": "fixed", "ctcvr": "binary"})
+    for loss in (0.7, 0.2, 0.1):
+        plain.update({"ctr": loss, "ctcvr": 0.1})
+        mixed.update({"ctr": loss, "risk": -5.0, "ctcvr": 0.1})
+    first, fixed, second = numbers(mixed)
+    assert fixed == 1
+    if make is RandomWeights:  # draws for three
+        assert first + second == pytest.approx(2)
+    else:
+        assert [first, second] == pytest.approx(numbers(plain))
+    alone = make({"risk": "fixed"})
+    for _ in range(3):
+        alone.update({"risk": -1.0})
+    assert numbers(alone) == [1]
+
+
 # ---- from a stanza ------------------------------------------------------------------------------
 
 
@@ -242,6 +417,10 @@ def test_gradnorm_says_that_it_needs_norms():
         ("EQ", Equal),
         ("UW", Uncertainty),
         ("GN", GradNorm),
+        ("DWA", DynamicAverage),
+        ("RLW", RandomWeights),
+        ("GLS", GeometricMean),
+        ("NISE", LossRatio),
         ([1, 2], Manual),
         ({"ctr": 1, "ctcvr": 2}, Manual),
     ],
@@ -264,21 +443,45 @@ def test_a_stanzas_options_reach_the_weighting():
     assert numbers(weighting) == pytest.approx(np.array([1.2, 0.7]) * 2 / 1.9)
 
 
+def test_a_stanzas_options_reach_the_weightings_by_losses():
+    options = WeightingOptions(loss_weight="DWA", dwa_temperature=1.0)
+    average = make_weighting(options, TWO, epoch_steps=2)
+    for losses in ((1.0, 0.4), (1.0, 0.4), (0.9, 0.2), (0.9, 0.2), (1.0, 1.0)):
+        average.update(dict(zip(TWO, losses, strict=True)))
+    rates = np.exp([0.9, 0.5])
+    assert numbers(average) == pytest.approx(2 * rates / rates.sum(), rel=1e-5)
+    average = make_weighting(WeightingOptions(loss_weight="DWA", dwa_period=1), TWO, epoch_steps=2)
+    for losses in ((1.0, 0.4), (0.9, 0.2), (1.0, 1.0)):
+        average.update(dict(zip(TWO, losses, strict=True)))
+    assert numbers(average) == pytest.approx([1.09967, 0.90033], abs=1e-5)
+    options = WeightingOptions(loss_weight="NISE", nise_alpha=0.5, nise_beta=3.0, nise_reference="ctcvr")
+    ratio = make_weighting(options, TWO)
+    ratio.update({"ctr": 0.1, "ctcvr": 0.7})
+    assert numbers(ratio) == pytest.approx([1.5, 1])
+    first, second = (make_weighting(WeightingOptions(loss_weight="RLW"), TWO, seed=seed) for seed in (1, 2))
+    for each in (first, second):
+        each.update({"ctr": 0.1, "ctcvr": 0.7})
+    assert numbers(first) != numbers(second)
+
+
 def test_a_list_of_the_wrong_length_is_counted():
     with pytest.raises(ValueError, match="loss_weight has 3 entries for 2 objectives: ctr, ctcvr."):
         make_weighting(WeightingOptions(loss_weight=[1, 2, 3]), TWO)
 
 
 def test_an_unknown_weighting_names_the_known_ones():
-    with pytest.raises(ValueError, match="loss_weight 'DWA' is unknown. Use EQ, UW, GN, a list"):
-        make_weighting(WeightingOptions(loss_weight="DWA"), TWO)
+    with pytest.raises(ValueError, match="loss_weight 'GradNorm' is unknown. Use EQ, UW, GN, DWA, "):
+        make_weighting(WeightingOptions(loss_weight="GradNorm"), TWO)
 
 
 def test_a_weightings_state_is_saved_and_restored(tmp_path):
-    for make in (Uncertainty, GradNorm):
+    for make in (Uncertainty, GradNorm, DynamicAverage, RandomWeights, GeometricMean, LossRatio):
         old, new = make(TWO), make(TWO)
-        for loss in (0.7, 0.2):
-            old.update({"ctr": loss, "ctcvr": 0.1}, {"ctr": 3.0, "ctcvr": 1.0})
+        for loss in (0.7, 0.2, 0.1):
+            old.update({"ctr": loss, "ctcvr": 0.15}, {"ctr": 3.0, "ctcvr": 1.0})
         path = tf.train.Checkpoint(weighting=old).write(str(tmp_path / make.__name__))
         tf.train.Checkpoint(weighting=new).read(path).assert_consumed()
         assert numbers(new) == numbers(old) != numbers(make(TWO))
+        for each in (old, new):
+            each.update({"ctr": 0.3, "ctcvr": 0.2}, {"ctr": 1.0, "ctcvr": 1.0})
+        assert numbers(new) == numbers(old)

@@ -12,6 +12,7 @@ from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.monitor import PRIMARY, primary_terms
 from fuxi_mtl.options import (
+    WEIGHTINGS,
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
@@ -20,10 +21,10 @@ from fuxi_mtl.options import (
 )
 from fuxi_mtl.tasks import Task
 
-WEIGHTINGS = ("EQ", "UW", "GN")
 _LEAST = {  # the smallest sensible value of each number
     "batch_size": 1,
     "data_block_size": 0,
+    "dwa_period": 1,
     "early_stop_patience": 1,
     "epochs": 1,
     "eval_batch_size": 1,
@@ -47,7 +48,7 @@ _LEAST = {  # the smallest sensible value of each number
     "valid_size": 0,
     "weight_decay": 0,
 }
-_ABOVE_ZERO = ("learning_rate", "gradnorm_lr", "uw_lr")
+_ABOVE_ZERO = ("learning_rate", "gradnorm_lr", "uw_lr", "dwa_temperature", "nise_alpha", "nise_beta")
 
 
 def check_numbers(settings: Settings, *sections: Any) -> None:
@@ -80,6 +81,13 @@ def check_weighting(
             f"gradnorm_init log_classes: {unbounded[0]!r} is a regression and has no classes. "
             "Use first_batch or mean_of_first_n.",
         )
+    reference = weighting.nise_reference
+    if weighting.loss_weight == "NISE" and reference is not None and reference not in objectives:
+        shown = ", ".join(objectives)
+        raise settings.error(
+            "nise_reference",
+            f"nise_reference names {reference!r}, which is no objective. Objectives: {shown}.",
+        )
 
 
 def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) -> None:
@@ -88,8 +96,8 @@ def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) ->
         if choice not in WEIGHTINGS:
             raise settings.error(
                 "loss_weight",
-                f"no weighting is called {choice!r}.{did_you_mean(choice, WEIGHTINGS)} Use EQ, UW, GN, "
-                f"a list of weights, or weights by name. Objectives: {shown}.",
+                f"no weighting is called {choice!r}.{did_you_mean(choice, WEIGHTINGS)} Use "
+                f"{', '.join(WEIGHTINGS)}, a list of weights, or weights by name. Objectives: {shown}.",
             )
     elif isinstance(choice, list):
         if len(choice) != len(objectives):
@@ -121,7 +129,7 @@ def _check_weights(settings: Settings, choice: Any) -> None:
 
 def foreign_options(weighting: WeightingOptions) -> list[str]:
     """The keys of the weightings that are not chosen."""
-    chosen = {"GN": "gradnorm_", "UW": "uw_"}.get(str(weighting.loss_weight), "loss_weight")
+    chosen = WEIGHTINGS.get(str(weighting.loss_weight)) or "loss_weight"
     return [key for key in vars(weighting) if key != "loss_weight" and not key.startswith(chosen)]
 
 
@@ -130,7 +138,7 @@ def _check_foreign_options(settings: Settings, weighting: WeightingOptions) -> N
         # Base speaks to all experiments, and --set may exchange the weighting above a stanza's options.
         if settings.layer(key) <= Layer.BASE or settings.layer(key) < settings.layer("loss_weight"):
             continue
-        owner = "GN" if key.startswith("gradnorm_") else "UW"
+        owner = next(name for name, prefix in WEIGHTINGS.items() if prefix and key.startswith(prefix))
         raise settings.error(
             key,
             f"{key} has an effect only with loss_weight: {owner}, "

@@ -22,7 +22,7 @@ from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
 from fuxi_mtl.options.surgery import SurgeryOptions
 from fuxi_mtl.options.training import TrainingOptions
-from fuxi_mtl.options.weighting import WeightingOptions
+from fuxi_mtl.options.weighting import WEIGHTINGS, WeightingOptions
 
 # By the name of their field in an experiment, in the order in which a run's config.yaml has them.
 SECTIONS: dict[str, type] = {
@@ -44,6 +44,7 @@ __all__ = [
     "POOLING_OF_ENCODER",
     "RULES",
     "SECTIONS",
+    "WEIGHTINGS",
     "AuxFocalOptions",
     "ClipScheduleOptions",
     "ConversionOptions",

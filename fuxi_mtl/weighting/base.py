@@ -1,0 +1,87 @@
+"""What every weighting is, and the two that learn nothing: equal and manual weights."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import tensorflow as tf
+
+Numbers = Mapping[str, "tf.Tensor | float"]
+
+
+class Weighting(tf.Module):
+    """Base class: weights that start at one and stay there.
+
+    Args:
+        objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
+    """
+
+    needs_norms: ClassVar[bool] = False
+
+    def __init__(self, objectives: Mapping[str, str]):
+        super().__init__()
+        self.names = tuple(objectives)
+        self.kinds = tuple(objectives.values())
+        self.adaptive = tf.constant([kind != "fixed" for kind in self.kinds], tf.bool)
+
+    def weights(self) -> dict[str, tf.Tensor]:
+        """The weight of each objective."""
+        return dict(zip(self.names, tf.unstack(self._weights(), len(self.names)), strict=True))
+
+    def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """Learns from one step.
+
+        Args:
+            losses: Unweighted losses; NaN where no row of the batch counts.
+            norms: Norms of the unweighted losses' gradients, only for a weighting that needs them.
+        """
+
+    def _weights(self) -> tf.Tensor:
+        return tf.ones(len(self.names))
+
+    def _vector(self, numbers: Numbers) -> tf.Tensor:
+        return tf.stack([tf.cast(numbers[name], tf.float32) for name in self.names])
+
+    def _state(self, values: list, name: str, dtype: tf.DType = tf.float32) -> tf.Variable:
+        return tf.Variable(
+            tf.constant(values, dtype),
+            trainable=False,
+            name=name,
+            # Every replica computes the same value, from losses averaged over replicas.
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+
+class Equal(Weighting):
+    """``L = sum_k L_k``. Tuned well, it matches most others (Kurin et al. 2022; Xin et al. 2022)."""
+
+
+class Manual(Weighting):
+    """``L = sum_k w_k L_k`` with weights as given, not normalised.
+
+    Args:
+        objectives: Kind of each objective, by name.
+        values: A weight for each objective, not negative.
+
+    Raises:
+        ValueError: A weight is missing, unknown, negative or not a number.
+    """
+
+    def __init__(self, objectives: Mapping[str, str], values: Mapping[str, float]):
+        super().__init__(objectives)
+        given, wanted = ", ".join(values), ", ".join(objectives)
+        for name in [*objectives, *values]:
+            if name not in values:
+                raise ValueError(
+                    f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {wanted}."
+                )
+            if name not in objectives:
+                raise ValueError(f"loss_weight names {name!r}, which is no objective. Objectives: {wanted}.")
+            if not (math.isfinite(values[name]) and values[name] >= 0):
+                raise ValueError(
+                    f"loss_weight of {name!r} is {values[name]}; a weight is a number from 0 up."
+                )
+        self._values = [float(values[name]) for name in objectives]
+
+    def _weights(self) -> tf.Tensor:
+        return tf.constant(self._values, tf.float32)

@@ -1,0 +1,98 @@
+"""Weights that hold the gradient norms of objectives to their training rates."""
+
+import math
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from fuxi_mtl.weighting.base import Numbers, Weighting
+
+
+class GradNorm(Weighting):
+    """Gradient normalisation (Chen et al., ICML 2018).
+
+    With ``n_i`` the norm of the gradient of ``L_i`` on the last shared layer::
+
+        G_i = w_i n_i      r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0))      C_i = mean_j(G_j) r_i^alpha
+        w_i <- w_i - lr sign(G_i - C_i) n_i            then  w_i >= 1e-4  and  sum w = T
+
+    which is gradient descent on ``sum |G_i - C_i|`` (eq. 2) with ``C_i`` constant, renormalised at
+    every step. alpha = 0 makes the norms equal; any alpha above 0 gives more weight to the objectives
+    that train slowly, the more the larger it is. Objectives without a row in the batch are left out of
+    the means.
+
+    Differs from the paper: plain gradient descent on the weights.
+
+    Args:
+        objectives: Kind of each objective, by name.
+        alpha: Strength of the pull towards equal training rates, from 0 up.
+        learning_rate: Step on the weights.
+        initial_loss: What L(0) is: the loss of the ``first_batch``, ``mean_of_first_n`` batches (the
+            weights wait for them), or ``log_classes``, ln 2 for a binary objective.
+        initial_batches: That n.
+
+    Raises:
+        ValueError: Unknown initial loss, or ``log_classes`` with a regression, which has no classes.
+    """
+
+    needs_norms = True
+
+    def __init__(
+        self,
+        objectives: Mapping[str, str],
+        alpha: float = 1.5,
+        learning_rate: float = 0.025,
+        initial_loss: str = "first_batch",
+        initial_batches: int = 10,
+    ):
+        super().__init__(objectives)
+        self._alpha, self._learning_rate = alpha, learning_rate
+        waits = {"first_batch": 1, "mean_of_first_n": initial_batches, "log_classes": 0}
+        if initial_loss not in waits:
+            raise ValueError(f"gradnorm_init is {initial_loss!r}. Choices: {', '.join(waits)}.")
+        self._initial_batches = waits[initial_loss]
+        if initial_loss == "log_classes" and "regression" in self.kinds:
+            name = self.names[self.kinds.index("regression")]
+            raise ValueError(
+                f"gradnorm_init log_classes: {name!r} is a regression and has no classes. "
+                "Use first_batch or mean_of_first_n."
+            )
+        count = len(self.names)
+        start = math.log(2) if initial_loss == "log_classes" else 0.0
+        self.weight = self._state([1.0] * count, "weight")
+        self.initial_loss = self._state([start] * count, "initial_loss")
+        self.batches_seen = self._state([0.0] * count, "batches_seen")
+
+    def _weights(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.weight)
+
+    def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """One step on the weights of what was observed, and their renormalisation."""
+        if norms is None:
+            raise ValueError("GradNorm needs the gradient norms: update(losses, norms).")
+        loss, norm = self._vector(losses), self._vector(norms)
+        observed = tf.logical_not(tf.math.is_nan(loss)) & tf.math.is_finite(norm) & self.adaptive
+        loss, norm = tf.where(observed, loss, 0.0), tf.where(observed, norm, 0.0)
+        self._observe_start(loss, observed)
+        ready = observed & (self.batches_seen >= self._initial_batches) & (self.initial_loss > 0)
+        count = tf.reduce_sum(tf.cast(ready, tf.float32))
+
+        def mean(x: tf.Tensor) -> tf.Tensor:
+            return tf.math.divide_no_nan(tf.reduce_sum(tf.where(ready, x, 0.0)), count)
+
+        progress = tf.where(ready, loss / tf.where(ready, self.initial_loss, 1.0), 0.0)
+        rate = tf.math.divide_no_nan(progress, mean(progress))
+        weighted = self.weight * norm
+        target = mean(weighted) * rate**self._alpha
+        step = tf.where(ready, self._learning_rate * tf.sign(weighted - target) * norm, 0.0)
+        moved = tf.where(self.adaptive, tf.maximum(self.weight - step, 1e-4), 0.0)
+        count = tf.reduce_sum(tf.cast(self.adaptive, tf.float32))
+        renormalised = tf.math.divide_no_nan(moved * count, tf.reduce_sum(moved))
+        self.weight.assign(tf.where(self.adaptive, renormalised, 1.0))
+
+    def _observe_start(self, loss: tf.Tensor, observed: tf.Tensor) -> None:
+        starting = observed & (self.batches_seen < self._initial_batches)
+        seen = self.batches_seen + tf.cast(starting, tf.float32)
+        running = self.initial_loss + (loss - self.initial_loss) / tf.maximum(seen, 1.0)
+        self.initial_loss.assign(tf.where(starting, running, self.initial_loss))
+        self.batches_seen.assign(seen)

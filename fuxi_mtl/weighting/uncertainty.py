@@ -1,0 +1,54 @@
+"""Weights from a noise that each objective learns."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from fuxi_mtl.weighting.base import Numbers, Weighting
+
+
+class Uncertainty(Weighting):
+    """Uncertainty weighting (Kendall, Gal and Cipolla, CVPR 2018).
+
+    With ``s_k = log sigma_k^2``, starting at 0::
+
+        classification (eq. 10):   exp(-s) L + s / 2            weight exp(-s)
+        regression     (eq. 7):    exp(-s) L / 2 + s / 2        weight exp(-s) / 2
+        revised (Liebel and Koerner 2018):  exp(-s) L / 2 + log(1 + exp(s))
+
+    so ``ds = -weight L + 1/2`` (revised: ``+ sigmoid(s)``), one step of gradient descent at each
+    update. The first two settle at the weight ``1 / (2 L)``: an objective with a large loss counts
+    less, whether it is difficult or merely measured in large units.
+
+    Differs from the paper: s has its own gradient descent instead of the network's optimizer, and
+    ``ds`` is cut at -1, so that a loss of a million in raw units does not end at a weight of zero.
+
+    Args:
+        objectives: Kind of each objective, by name.
+        form: ``kendall`` or ``revised``.
+        learning_rate: Step of gradient descent on s.
+
+    Raises:
+        ValueError: Unknown form.
+    """
+
+    def __init__(self, objectives: Mapping[str, str], form: str = "kendall", learning_rate: float = 0.025):
+        super().__init__(objectives)
+        if form not in ("kendall", "revised"):
+            raise ValueError(f"uw_form is {form!r}. Forms: kendall, revised.")
+        self._revised = form == "revised"
+        halved = [self._revised or kind == "regression" for kind in self.kinds]
+        self._factor = tf.constant([0.5 if half else 1.0 for half in halved], tf.float32)
+        self._learning_rate = learning_rate
+        self.log_variance = self._state([0.0] * len(self.names), "log_variance")
+
+    def _weights(self) -> tf.Tensor:
+        return tf.where(self.adaptive, self._factor * tf.exp(-self.log_variance), 1.0)
+
+    def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """One step on the log variances of what was observed."""
+        loss = self._vector(losses)
+        observed = tf.logical_not(tf.math.is_nan(loss)) & self.adaptive
+        push = tf.sigmoid(self.log_variance) if self._revised else 0.5
+        gradient = tf.maximum(push - self._weights() * tf.where(observed, loss, 0.0), -1.0)
+        self.log_variance.assign_sub(tf.where(observed, self._learning_rate * gradient, 0.0))
