@@ -20,6 +20,7 @@ ALL = (
     ("train", {"vocabulary": LARGE, "rounds": 2, "contestants": FEWER}),
     ("flat", {}),
     ("weighting", {}),
+    ("surgery", {"rounds": 2, "seconds": 6.0}),
     ("predict", {"rounds": 2, "contestants": FEWER}),
     ("preprocess", {"rounds": 2}),
     ("metrics", {}),

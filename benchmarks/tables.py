@@ -20,6 +20,9 @@ AXES: dict[str, tuple[int, ...]] = {
     "fields": (12, 23, 46, 92),
     "rows": (250_000, 500_000, 1_000_000, 2_000_000),
 }
+WEIGHTINGS = ("EQ", "UW", "GN", "DWA", "RLW", "GLS", "NISE")
+SURGERIES = ("mgda", "pe_ltr", "pcgrad", "cagrad")
+SURGERY_MODES = ("representation", "last_layer", "full")
 METRIC_ROWS, METRIC_GROUPS = 10_000_000, 500_000
 
 
@@ -98,8 +101,25 @@ def weighting(settings: Settings) -> Table:
         tuple(
             Cell(name, {"weighting": kind}, workload, {**request, "loss_weight": kind})
             for name in settings.chosen(sensible())
-            for kind in ("EQ", "UW", "GN")
+            for kind in WEIGHTINGS
         ),
+    )
+
+
+def surgery(settings: Settings) -> Table:
+    """What gradient surgery costs beside a plain step, by where it compares gradients."""
+    workload = settings.workload()
+    ways = [{"surgery": method, "mode": mode} for method in SURGERIES for mode in SURGERY_MODES]
+    cells = []
+    for name in settings.chosen(OURS[:1]):
+        for at in ({"surgery": "none", "mode": ""}, *ways):
+            stanza = {"surgery": at["surgery"]} | ({"surgery_mode": at["mode"]} if at["mode"] else {})
+            request = {"batch": settings.batch, "seconds": settings.seconds, "options": {"stanza": stanza}}
+            cells.append(Cell(name, at, workload, request))
+    return Table(
+        "surgery",
+        f"Training rows a second by surgery, {settings.vocabulary:,} ids, batch {settings.batch}",
+        tuple(cells),
     )
 
 
@@ -204,6 +224,7 @@ TABLES: dict[str, Callable[[Settings], Table]] = {
     "train": training,
     "predict": predictions,
     "weighting": weighting,
+    "surgery": surgery,
     "flat": flatness,
     "input": shuffled_input,
     "preprocess": preprocessing,

@@ -76,9 +76,11 @@ _PROPENSITY = {"propensity_hidden_units": [64]}
 MODELS: dict[str, Row] = {
     SINGLE: Row("SingleTask", {"tower_hidden_units": [128, 64, 32]}),
     "ShareBottom": Row("ShareBottom", {"bottom_hidden_units": [256, 128]}),
+    "MoE": Row("MoE", _EXPERTS),
     REFERENCE: Row("MMoE", _EXPERTS),
     "PLE": Row("PLE", {"num_layers": 2, **_LEVEL}),
     "PLE_one_level": Row("PLE", {"num_layers": 1, **_LEVEL}),
+    "KnowledgeTransfer": Row("KnowledgeTransfer", {**_TOWERS, "bottom": "shared_embedding"}),
     "ESMM": _conversion("ESMM"),
     "NaiveCVR": _conversion("NaiveCVR"),
     "MTL_IMP": _conversion("MTL_IMP"),
@@ -95,6 +97,10 @@ MODELS: dict[str, Row] = {
 BALANCED: dict[str, Mapping[str, Any]] = {
     "UW": {"loss_weight": "UW"},
     "GN": {"loss_weight": "GN"},
+    "DWA": {"loss_weight": "DWA"},
+    "RLW": {"loss_weight": "RLW"},
+    "GLS": {"loss_weight": "GLS"},
+    "NISE": {"loss_weight": "NISE"},
     "MGDA": {"surgery": "mgda"},
     "MGDA_normalized": {"surgery": "mgda", "surgery_normalize": True},
     "PE_LTR": {"surgery": "pe_ltr"},

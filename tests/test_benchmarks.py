@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from benchmarks.report import goals
 from benchmarks.runner import Job, Summary
 from benchmarks.tables import AXES, TABLES, Settings, growth, training
 from benchmarks.workload import Columns, Workload, columns, load, prepare, zipf_ids
+from fuxi_mtl.options import WEIGHTINGS, SurgeryOptions
 
 SMALL = Workload(vocabulary=2_000, rows=4_096, held=1_024)
 
@@ -211,6 +212,16 @@ def test_everything_can_be_prepared_and_the_report_reads_what_everything_measure
     # The bars are read from files of these names.
     assert {"train_1490266_4096", "train_1490266_1024", "train_10000000_4096", "flat", "weighting"} <= names
     assert {"predict_4096", "preprocess_2000000", "metrics", "input"} <= names
+
+
+def test_every_weighting_and_every_surgery_in_every_mode_has_a_cell():
+    weightings = {cell.request["loss_weight"] for cell in TABLES["weighting"](Settings()).cells}
+    assert weightings == set(WEIGHTINGS)
+    stanzas = [cell.request["options"]["stanza"] for cell in TABLES["surgery"](Settings()).cells]
+    choices = {field.name: field.metadata["choices"] for field in fields(SurgeryOptions)}
+    assert {stanza["surgery"] for stanza in stanzas} == set(choices["surgery"])
+    pairs = {(s["surgery"], s["surgery_mode"]) for s in stanzas if s["surgery"] != "none"}
+    assert pairs == set(itertools.product(choices["surgery"][1:], choices["surgery_mode"]))
 
 
 def test_every_contestant_but_the_limit_has_a_colour_of_its_own():

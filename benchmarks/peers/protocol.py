@@ -36,7 +36,7 @@ class Request:
         warmup_seconds: How long to run before.
         warmup_steps: How many steps to run before, at least.
         precision: Keras dtype policy, for the contestants that have one.
-        loss_weight: EQ, UW or GN, likewise.
+        loss_weight: A weighting by name, likewise.
         experts: Number of experts.
         expert_units: Widths of each expert.
         tower_units: Widths of each tower.
