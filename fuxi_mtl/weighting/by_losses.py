@@ -1,4 +1,4 @@
-"""Weights from the losses alone (and one from chance alone): no gradient is looked at, so they cost nothing.
+"""Weights from the losses alone (and one from chance alone): no pass beside the one of equal weights.
 
 In all of them an objective of kind ``fixed`` keeps the weight one, and one without a row in the batch
 changes nothing.
