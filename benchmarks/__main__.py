@@ -90,6 +90,12 @@ def _zoo(options: argparse.Namespace) -> None:
     measure_zoo(options.data, options.rows, options.seeds, options.cache, options.results)
 
 
+def _correlation(options: argparse.Namespace) -> None:
+    from benchmarks.correlation import measure_correlation
+
+    measure_correlation(options.seeds, options.cache, options.results)
+
+
 def _start(options: argparse.Namespace) -> None:
     from benchmarks.start import measure_start
 
@@ -131,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     zoo.add_argument("--data", nargs="+", default=[], help="data sets; all that are there unless said")
     zoo.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
     zoo.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
+    correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")

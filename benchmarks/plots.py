@@ -37,6 +37,8 @@ def draw_all(results: Path, pictures: Path) -> list[Path]:
     for name, content in read_results(results).items():
         if name.startswith("growth_"):
             drawn.append(_save(_growth(content), pictures / f"{name}.png"))
+        elif name == "correlation":
+            drawn.append(_save(_correlation(content), pictures / f"{name}.png"))
         elif name.startswith(("train_", "predict_")):
             drawn.append(_save(_bars(content), pictures / f"{name}.png"))
     return drawn
@@ -65,6 +67,24 @@ def _bars(content: Mapping[str, Any]) -> Any:
     axes.margins(x=0.1)
     axes.set_title(content["question"], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _correlation(content: Mapping[str, Any]) -> Any:
+    """Test loss over the cosine of the tasks' weight vectors; bars are one standard deviation over seeds."""
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    names = list(dict.fromkeys(cell["contestant"] for cell in content["cells"]))
+    for place, name in enumerate(names):
+        cells = [cell for cell in content["cells"] if cell["contestant"] == name]
+        shift = 0.006 * (place - (len(names) - 1) / 2)  # bars of one cosine lie side by side
+        at = [cell["at"]["cosine"] + shift for cell in cells]
+        losses, spreads = ([cell["mse"][key] for cell in cells] for key in ("mean", "sd"))
+        axes.errorbar(at, losses, yerr=spreads, marker="o", capsize=3, label=name, linewidth=1.4)
+    axes.set_xlabel("cosine of the tasks' weight vectors")
+    axes.set_ylabel("squared error on test rows")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=9)
     return figure
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import quality, selection, start, zoo
+from benchmarks import correlation, quality, selection, start, zoo
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -15,6 +15,7 @@ FLOAT32, BFLOAT16 = OURS
 Results = Mapping[str, Mapping[str, Any]]
 # What is no table of contestants and rounds writes its own section.
 STUDIES = {
+    "correlation": correlation.section,
     "quality": quality.section,
     "selection": selection.section,
     "start": start.section,

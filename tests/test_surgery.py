@@ -19,7 +19,7 @@ from fuxi_mtl.surgery import (
     projected_coefficients,
 )
 from fuxi_mtl.surgery.combining import side_by_side
-from fuxi_mtl.weighting import Manual
+from fuxi_mtl.weighting import Manual, Uncertainty
 from model_zoo.esmm import ESMM
 from model_zoo.mmoe import MMoE
 
@@ -284,6 +284,43 @@ def test_every_method_trains(method):
     logs = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False).history
     assert np.isfinite(logs["loss"]).all()
     assert {f"watched_coefficient_{name}" for name in kinds} < set(logs)
+
+
+def test_pcgrad_turns_what_uncertainty_has_weighed():
+    """Scale and direction combine: with an obtuse angle, each gradient loses its part against the other."""
+    batch = tiny.batch(tiny.PLAIN["regression"])
+    surgery = make_surgery(SurgeryOptions(surgery="pcgrad", surgery_mode="full"), KINDS)
+    model = mmoe(weighting=Uncertainty(KINDS), surgery=surgery)
+    model.weighting.log_variance.assign([0.5, -1.0])
+    single = gradients_by_objective(model, batch)
+    moved, logs = moved_by_step(model, batch)
+    weights = {name: float(logs[f"weight_{name}"]) for name in KINDS}
+    assert weights["click"] != weights["watch"]
+    both = [all(g[i] is not None for g in single.values()) for i in range(len(moved))]
+    click, watch = (
+        np.concatenate([weights[n] * g.ravel() for g, b in zip(single[n], both, strict=True) if b])
+        for n in ("click", "watch")
+    )
+    against = min(click @ watch, 0.0)
+    expected = click - against / (watch @ watch) * watch + watch - against / (click @ click) * click
+    found = np.concatenate([change.ravel() for change, b in zip(moved, both, strict=True) if b])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_of_tables_stay_rows(mode, monkeypatch):
+    """Whatever is compared where, the optimizer gets the rows of the batch and never a whole table."""
+    model = mmoe(surgery=Surgery(("click", "watch"), known(0.5, 0.5), mode))
+    seen = {}
+
+    def keep(pairs):
+        seen.update({variable.path: gradient for gradient, variable in pairs})
+
+    monkeypatch.setattr(model.optimizer, "apply_gradients", keep)
+    model.train_step(tiny.batch(tiny.PLAIN["regression"]))
+    tables = [variable.path for variable, _ in model.tables()]
+    assert tables
+    assert all(isinstance(seen[path], tf.IndexedSlices) for path in tables)
 
 
 # ---- what is refused ----------------------------------------------------------------------------

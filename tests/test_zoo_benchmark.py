@@ -27,8 +27,8 @@ def test_every_row_is_an_experiment_with_the_recipe_of_its_data(data, tmp_path):
     rows = {
         name: {**common, "model": row.model, **row.options} for name, row in zoo_rows.rows_of(data).items()
     }
-    zoo._write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
-    zoo._write_yaml(tmp_path / "model_config.yaml", rows)
+    zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    zoo.write_yaml(tmp_path / "model_config.yaml", rows)
     experiments = [load_experiment(tmp_path, name) for name in rows]
     assert len({each.optimizer for each in experiments}) == 1
     assert len({(each.training.epochs, each.training.batch_size) for each in experiments}) == 1
@@ -39,7 +39,7 @@ def test_networks_are_widened_to_one_size(tmp_path):
     data = "complete_journey"
     row, reference = zoo_rows.MODELS["ShareBottom"], zoo_rows.MODELS[zoo_rows.REFERENCE]
     common = zoo_rows.recipe(data)
-    zoo._write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
     budget = zoo.dense_parameters({**common, "model": reference.model, **reference.options}, tmp_path)
     # 24 features of width 8; experts, a gate for each task, towers with their heads.
     width = 24 * 8
