@@ -133,10 +133,9 @@ def sized(
     Raises:
         ValueError: No width comes close.
     """
-    shapes = {key: value for key, value in options.items() if key.endswith("_hidden_units")}
     scale, tried = 1.0, []
     for _ in range(MOST_TRIALS):
-        units = {key: [max(round(scale * width), 1) for width in shape] for key, shape in shapes.items()}
+        units = widened(options, scale)
         dense = dense_parameters({**stanza, **units}, folder)
         if budget is None:
             return units, dense
@@ -149,6 +148,17 @@ def sized(
     if away > FAR:
         raise ValueError(f"{stanza['model']} has {dense:,} parameters; no width comes close to {budget:,}.")
     return units, dense
+
+
+def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """The options with widths times `scale`: lists ``*_hidden_units``, those inside a block, too."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        if key.endswith("_hidden_units"):
+            found[key] = [max(round(scale * width), 1) for width in value]
+        else:
+            found[key] = widened(value, scale) if isinstance(value, Mapping) else value
+    return found
 
 
 def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:

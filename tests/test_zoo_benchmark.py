@@ -9,7 +9,7 @@ import model_zoo  # noqa: F401  (registers every model)
 from benchmarks import zoo, zoo_rows
 from benchmarks.__main__ import main
 from fuxi_mtl import registry
-from fuxi_mtl.config import load_experiment
+from fuxi_mtl.config import load_experiments
 
 
 def test_rows_name_models_of_the_zoo_and_conversion_models_only_where_there_is_a_chain():
@@ -29,10 +29,11 @@ def test_every_row_is_an_experiment_with_the_recipe_of_its_data(data, tmp_path):
     }
     zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
     zoo.write_yaml(tmp_path / "model_config.yaml", rows)
-    experiments = [load_experiment(tmp_path, name) for name in rows]
+    experiments = load_experiments(tmp_path, list(rows))
     assert len({each.optimizer for each in experiments}) == 1
     assert len({(each.training.epochs, each.training.batch_size) for each in experiments}) == 1
-    assert len({each.tasks for each in experiments}) == 1
+    events = {task.expression for task in experiments[0].tasks}
+    assert all({task.expression for task in each.tasks} <= events for each in experiments)
 
 
 def test_networks_are_widened_to_one_size(tmp_path):
@@ -51,6 +52,18 @@ def test_networks_are_widened_to_one_size(tmp_path):
     assert dense == pytest.approx(budget, rel=zoo.CLOSE)
     assert dense == width * first + first + first * second + second + 3 * (second * 64 + 64 + 64 + 1)
     assert first == pytest.approx(2 * second, abs=1)
+
+
+def test_widths_inside_a_block_grow_too():
+    options = {
+        "bottom": {"type": "MMoE", "num_experts": 4, "expert_hidden_units": [8, 4]},
+        "transfer_units": 3,
+    }
+    grown = zoo.widened(options, 1.5)
+    assert grown == {
+        "bottom": {"type": "MMoE", "num_experts": 4, "expert_hidden_units": [12, 6]},
+        "transfer_units": 3,
+    }
 
 
 def test_a_size_that_no_width_reaches_is_refused(tmp_path, monkeypatch):
