@@ -67,7 +67,7 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     described["load_before"] = None  # of one moment of many
     sizes = json.loads((cache / "zoo" / f"sizes_{data}.json").read_text())
     dense = {name: size["dense"] for name, size in sizes.items()}
-    content = {"name": "zoo", "machine": described, "dense": dense, "table": compared}
+    content = {"name": "zoo", "machine": described, "dense": dense, "table": compared, "cells": []}
     write(results / f"zoo_{data}.json", content)
     return content
 
