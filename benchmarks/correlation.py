@@ -118,7 +118,8 @@ def section(content: Mapping[str, Any]) -> list[str]:
     for cell in content["cells"]:
         first = [cell["contestant"], f"{cell['dense']:,}", str(len(cell["mse"]["values"]))]
         shown = by_model.setdefault(cell["contestant"], first)
-        shown.append(f"{cell['mse']['mean']:.4f} ± {cell['mse']['sd']:.4f}")
+        spread = f" ± {cell['mse']['sd']:.4f}" if len(cell["mse"]["values"]) > 1 else ""
+        shown.append(f"{cell['mse']['mean']:.4f}{spread}")
     heading = ("", "parameters", "seeds", *(f"cosine {cosine:g}" for cosine in cosines))
     title = "## Two regressions of known relatedness: squared error on test rows, mean of both"
     return ["", title, *table(heading, by_model.values())]
