@@ -45,9 +45,12 @@ TOLD = {"name": "truth_propensity", "type": "numeric", "dtype": "float"}  # an i
 
 
 def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[str, Any]:
-    """Trains every model with every seed at every strength; ``selection.json`` is written after every run."""
+    """Trains every model with every seed at every strength; ``selection.json`` is written after every run.
+
+    Runs that are there already and would be the same are kept, so a study that was stopped goes on.
+    """
     from benchmarks import oracle  # noqa: F401  (importing it registers its model)
-    from fuxi_mtl.experiment import run_experiment  # here: the report needs no TensorFlow
+    from fuxi_mtl.experiment import finished_run, run_experiment  # here: the report needs no TensorFlow
 
     folders = {strength: _prepare(cache, strength) for strength in STRENGTHS}
     found: dict[tuple[float, str], list[dict[str, float]]] = {
@@ -61,7 +64,7 @@ def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[
             if name == TRUTH:
                 continue
             experiment = load_experiment(folders[strength] / "config", name).with_seed(seed)
-            run = run_experiment(experiment)
+            run = finished_run(experiment) or run_experiment(experiment)
             values = json.loads((run.folder / "metrics.json").read_text())["test"]
             scores.append({metric: values[metric] for metric in METRICS})
             print(f"selection {strength:g}, {name}, seed {seed}: {scores[-1]}", flush=True)

@@ -146,7 +146,8 @@ def model_for(encoder: Encoder, name: str = "MMoE"):
     model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls))
     model.build()
     for variable in model.trainable_variables:
-        variable.assign(variable * 3)
+        spread = float(np.std(variable))
+        variable.assign(variable * (max(3.0, 0.2 / spread) if spread else 1.0))
     return model
 
 

@@ -44,6 +44,7 @@ PLAIN = {
 NAMED = {
     "chain": {"ctr": "click", "cvr": "buy | click", "ctcvr": "click & buy"},
     "funnel": {"ctr": "click", "ctavr": "click & cart", "cvr": "buy | click", "ctcvr": "click & buy"},
+    "steps": {"ctr": "click", "ctcvr": "click & buy"},
 }
 
 

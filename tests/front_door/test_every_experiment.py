@@ -45,6 +45,7 @@ def test_a_run_is_whole(run):
         "environment.json",
         "history.json",
         "metrics.json",
+        "valid_scores.npz",
         "test_scores.npz",
         "checkpoint/state.h5",
         "features/feature_map.json",
