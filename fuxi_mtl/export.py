@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.serving import PADDED, RAGGED, TEXT, GraphEncoder
 
@@ -93,7 +94,8 @@ def served_module(
             outputs["fused_score"] = fusion(inputs, probabilities)
         return outputs
 
-    from_ids = _traced(predictions, served.encoding.encoded_specs)
+    with folded(model):
+        from_ids = _traced(predictions, served.encoding.encoded_specs)
 
     # The encoding has no Python control flow that depends on data: converting it would take seconds.
     @tf.autograph.experimental.do_not_convert

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.layers import FeatureEmbedding
+from fuxi_mtl.layers import FeatureEmbedding, folded
 from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
@@ -35,7 +35,7 @@ class MultiTaskModel(keras.Model):
 
     built: bool
     steps_per_execution: int
-    embedding: FeatureEmbedding  # set by a subclass, unless it embeds in a way of its own
+    embedding: keras.layers.Layer  # set by a subclass, unless it embeds in a way of its own
 
     def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
         super().__init__()
@@ -180,12 +180,13 @@ class MultiTaskModel(keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
-        """See `keras.Model.predict`; all rows are settled first."""
+        """See `keras.Model.predict`; all rows are settled first, and products of weights folded."""
         self.settle()
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
-            return super().predict(*args, **kwargs)
+            with folded(self):
+                return super().predict(*args, **kwargs)
         finally:
             self.steps_per_execution = several
 

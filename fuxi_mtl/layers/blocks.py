@@ -91,5 +91,5 @@ def _fits(value: Any, expected: Any) -> bool:
 
 def _words(expected: Any) -> str:
     if typing.get_origin(expected) is not None:
-        return "a list of whole numbers"
+        return "a list of texts" if typing.get_args(expected) == (str,) else "a list of whole numbers"
     return "null" if expected is type(None) else _WORDS[expected]

@@ -1,7 +1,7 @@
 """From ids and numbers to one dense vector a row."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -23,20 +23,27 @@ class FeatureEmbedding(keras.layers.Layer):
         features: The inputs.
         embedding_dim: Width of the features that name none of their own.
         penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
+        names: The features that it embeds; all unless said.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
     """
 
     def __init__(
-        self, features: FeatureMap, embedding_dim: int, penalty: float | str | None = None, **kwargs
+        self,
+        features: FeatureMap,
+        embedding_dim: int,
+        penalty: float | str | None = None,
+        names: Sequence[str] | None = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.features = features
+        self.members = [each for each in features.features if names is None or each.name in names]
         self.penalty = penalty
         penalty_strengths(penalty)  # what cannot be read is refused here, not at the first step
         widths: dict[tuple[int, bool], list[Feature]] = {}
-        for feature in features.features:
+        for feature in self.members:
             if feature.has_ids:
                 owner = features.owner(feature)
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
@@ -54,7 +61,7 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
         self.dense_columns = [
             column
-            for feature in features.features
+            for feature in self.members
             if not feature.has_ids
             for column in range(feature.columns.start, feature.columns.stop)
         ]
@@ -76,8 +83,24 @@ class FeatureEmbedding(keras.layers.Layer):
         """The features in the order of their vectors and numbers in the output."""
         groups = [group for block in self.blocks for group in block.groups]
         return [feature.name for group in groups for feature in group.features] + [
-            feature.name for feature in self.features.features if not feature.has_ids
+            feature.name for feature in self.members if not feature.has_ids
         ]
+
+    @property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """The first column of each feature in the output and the one behind its last, in their order."""
+        widths = {
+            feature.name: block.width
+            for block in self.blocks
+            for group in block.groups
+            for feature in group.features
+        }
+        places, start = {}, 0
+        for name in self.order:
+            end = start + widths.get(name, self.features[name].max_len)
+            places[name] = (start, end)
+            start = end
+        return places
 
     def field_counts(self) -> dict[int, int]:
         """The number of features with ids, by the width of their vectors."""

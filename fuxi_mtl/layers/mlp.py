@@ -63,10 +63,14 @@ class MLP(keras.layers.Layer):
             raise ValueError(
                 f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
             )
-        self.hidden = [keras.layers.Dense(width, kernel_regularizer=regularizer(penalty)) for width in units]
+        self.hidden = [self.layer(width, penalty) for width in units]
         self.norms = [keras.layers.BatchNormalization() for _ in units] if batch_norm else []
         self.activations = [activation_layer(name) for name in names[: len(units)]]
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
+
+    def layer(self, units: int, penalty: float | str | None) -> keras.layers.Layer:
+        """One of the layers."""
+        return keras.layers.Dense(units, kernel_regularizer=regularizer(penalty))
 
     def build(self, input_shape):
         """Creates the layers; without it Keras would trace :meth:`call` at each level of nesting."""
@@ -74,9 +78,13 @@ class MLP(keras.layers.Layer):
         for i, dense in enumerate(self.hidden):
             dense.build(shape)
             shape = (*shape[:-1], dense.units)
-            if self.norms:
-                self.norms[i].build(shape)
-            self.activations[i].build(shape)
+            self.build_rest(i, shape)
+
+    def build_rest(self, i: int, shape: tuple) -> None:
+        """Creates what follows layer `i`, whose output has this shape."""
+        if self.norms:
+            self.norms[i].build(shape)
+        self.activations[i].build(shape)
 
     def call(self, x, training=False):
         """Applies the layers in order."""
@@ -90,14 +98,15 @@ class MLP(keras.layers.Layer):
     def rest(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What follows the product of :attr:`first`."""
         for i in range(len(self.hidden)):
-            if i:
-                x = self.hidden[i](x)
-            if self.norms:
-                x = self.norms[i](x, training=training)
-            x = self.activations[i](x)
-            if self.dropout is not None:
-                x = self.dropout(x, training=training)
+            x = self.after(i, self.hidden[i](x) if i else x, training)
         return x
+
+    def after(self, i: int, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Normalisation, activation and dropout behind the product of layer `i`."""
+        if self.norms:
+            x = self.norms[i](x, training=training)
+        x = self.activations[i](x)
+        return x if self.dropout is None else self.dropout(x, training=training)
 
     def width(self, inputs: int) -> int:
         """The width of its output, for an input of width `inputs`."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 
 
@@ -62,3 +63,78 @@ class InformationTransfer(keras.layers.Layer):
         shares = tf.nn.softmax(agreement / tf.sqrt(float(self.units)))  # (batch, inputs)
         value = self.value(u)
         return tf.reduce_sum(tf.cast(shares, value.dtype)[:, :, None] * value, axis=1)
+
+
+class GatedTransfer(keras.layers.Layer):
+    """``LayerNorm(h + g * m)``, ``m = relu(W p + b)``, ``g = sigmoid(MLP([h, m, z]))`` element by element.
+
+    A step's own representation h takes from the representation p of the step before what the gate lets
+    through; the gate also sees what that step came to, its logit z.
+
+    Args:
+        units: Width of h and of what comes out.
+        hidden_units: Widths of the gate's hidden layers.
+        penalty: Regularizer of all kernels, in FuxiCTR's notation.
+        **mlp: Options of :class:`MLP`, of the gate.
+
+    Shapes:
+        A sequence of p, h ``(batch, units)`` and z ``(batch,)`` to ``(batch, units)``.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        hidden_units: Sequence[int] = (),
+        penalty: float | str | None = None,
+        name: str | None = None,
+        **mlp,
+    ):
+        super().__init__(name=name)
+        self.message = keras.layers.Dense(units, activation="relu", kernel_regularizer=regularizer(penalty))
+        self.hidden = MLP(hidden_units, penalty=penalty, **mlp)
+        self.gate = keras.layers.Dense(units, activation="sigmoid", kernel_regularizer=regularizer(penalty))
+        self.norm = keras.layers.LayerNormalization()
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        shape = tuple(input_shape[1])
+        self.message.build(tuple(input_shape[0]))
+        width = 2 * shape[-1] + 1
+        self.hidden.build((*shape[:-1], width))
+        self.gate.build((*shape[:-1], self.hidden.width(width)))
+        self.norm.build(shape)
+
+    def call(self, inputs: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The step's representation with what it takes over."""
+        before, own, logit = inputs
+        message = self.message(before)
+        seen = tf.concat([own, message, tf.cast(logit, own.dtype)[:, None]], axis=1)
+        return self.norm(own + self.gate(self.hidden(seen, training=training)) * message)
+
+
+class AttendedTransfer(keras.layers.Layer):
+    """:class:`InformationTransfer` between ``W p + b`` and h: the plainer rival of :class:`GatedTransfer`.
+
+    Args:
+        units: Width of h and of what comes out.
+        penalty: Regularizer of all kernels, in FuxiCTR's notation.
+
+    Shapes:
+        A sequence of p, h ``(batch, units)`` and a logit, which it does not use, to ``(batch, units)``.
+    """
+
+    def __init__(self, units: int, penalty: float | str | None = None, name: str | None = None):
+        super().__init__(name=name)
+        self.message = keras.layers.Dense(units, kernel_regularizer=regularizer(penalty))
+        self.attention = InformationTransfer(units, use_bias=True, penalty=penalty)
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        before, own, *_ = map(tuple, input_shape)
+        self.message.build(before)
+        self.attention.build([own, own])
+
+    def call(self, inputs: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The step's representation with what it takes over."""
+        before, own, *_ = inputs
+        return self.attention([self.message(before), own])

@@ -1,0 +1,85 @@
+"""Embeddings of a row beside those columns that the weights of its network depend on."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers.blocks import check_choice
+from fuxi_mtl.layers.embedding import FeatureEmbedding
+from fuxi_mtl.layers.generation import Generation
+
+
+class ConditionedEmbedding(keras.layers.Layer):
+    """:class:`FeatureEmbedding`, of which :meth:`split` gives what the network sees and its conditions.
+
+    Args:
+        features: The inputs.
+        embedding_dim: Width of the features that name none of their own.
+        penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
+        generation: The block ``apg``.
+
+    Shapes:
+        ``{"ids": ..., "numeric": ...}`` to ``(batch, width)``; embeddings of the condition's own come last.
+
+    Raises:
+        ValueError: A condition is no feature, or the network would see nothing else.
+    """
+
+    def __init__(
+        self,
+        features: FeatureMap,
+        embedding_dim: int,
+        penalty: float | str | None,
+        generation: Generation,
+    ):
+        super().__init__()
+        names = list(dict.fromkeys(generation.condition_features or ()))
+        known = [feature.name for feature in features.features]
+        for name in names:
+            check_choice("apg.condition_features", name, known)
+        self.shared = FeatureEmbedding(features, embedding_dim, penalty)
+        self.own = None
+        if generation.new_condition_emb:
+            self.own = FeatureEmbedding(features, embedding_dim, penalty, names=names)
+        places = self.shared.places
+        width = sum(_width(place) for place in places.values())
+        seen = [(0, width)]
+        if not generation.condition_participate_bottom:
+            seen = [place for name, place in places.items() if name not in names]
+            if not seen:
+                raise ValueError(
+                    f"apg.condition_participate_bottom: False leaves the network nothing to see: "
+                    f"{', '.join(names)} are all features."
+                )
+        if self.own is not None:
+            places = {name: (a + width, b + width) for name, (a, b) in self.own.places.items()}
+        conditions = [[places[name]] for name in names]
+        if names and generation.condition_mix == "concat":
+            conditions = [[places[name] for name in names]]
+        self.parts = [seen, *conditions]
+
+    def build(self, input_shape=None):
+        """Nothing is left to do: tables need no input to know their shape."""
+
+    def call(self, inputs):
+        """All embeddings side by side."""
+        x = self.shared(inputs)
+        return x if self.own is None else tf.concat([x, self.own(inputs)], axis=1)
+
+    def split(self, x: tf.Tensor) -> list[tf.Tensor]:
+        """What the network sees, then its conditions: none if they are self-wise."""
+        return [_columns(x, places) for places in self.parts]
+
+
+def _columns(x: tf.Tensor, places: Sequence[tuple[int, int]]) -> tf.Tensor:
+    """Some columns of ``(batch, width)``, side by side."""
+    (first, last), *others = places
+    if not others:
+        return x if (first, last) == (0, x.shape[1]) else x[:, first:last]
+    return tf.concat([x[:, start:end] for start, end in places], axis=1)
+
+
+def _width(place: tuple[int, int]) -> int:
+    return place[1] - place[0]
