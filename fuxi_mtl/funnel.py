@@ -212,3 +212,31 @@ def check_binary(tasks: Sequence[Task]) -> None:
                 f"task {task.name!r} ({task.expression}) is a {task.kind}: an entire-space model multiplies "
                 "probabilities, so all of its tasks are binary."
             )
+
+
+def as_steps(tasks: Sequence[Task], explicit: bool, model: str) -> tuple[Task, ...]:
+    """The steps of a chain on all exposures: plain labels become them in order, tasks are them already.
+
+    Args:
+        tasks: From ``tasks`` in the stanza, or one for each label.
+        explicit: Whether the stanza has ``tasks``.
+        model: Who asks, for the error.
+
+    Raises:
+        ValueError: A task is a regression, has a condition, or is no step of the task before.
+    """
+    check_binary(tasks)
+    if not explicit and all(len(task.event) == 1 and not task.given for task in tasks):
+        events = [task.event[0] for task in tasks]
+        return tuple(
+            Task(task.name, tuple(events[: place + 1]), loss=task.loss, metrics=task.metrics)
+            for place, task in enumerate(tasks)
+        )
+    for before, task in zip([None, *tasks], tasks, strict=False):
+        if task.given or (before is not None and not set(before.event) < set(task.event)):
+            shown = ", ".join(each.expression for each in tasks)
+            raise ValueError(
+                f"{model} needs a chain of events on all exposures, each a step of the one before, but the "
+                f"tasks are {shown}. Write tasks: {{ctr: click, ctcvr: click & conversion}}."
+            )
+    return tuple(tasks)

@@ -4,8 +4,9 @@ An objective is not a task: ESMM has three heads and two objectives. A model han
 to the base class as data; weightings count objectives and never ask which model they serve.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import tensorflow as tf
 
@@ -24,6 +25,7 @@ ERRORS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "huber": losses.huber_error,
 }
 DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
+CALIBRATOR = "calibrator"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,30 @@ def supervised(task: Task) -> Objective:
         kind=task.kind,
         task=task,
     )
+
+
+def calibrator(tasks: Sequence[Task], weight: float, stop_previous: bool = False) -> Objective:
+    """``sum_t mean max(y_t - y_{t-1}, 0)`` over all rows: no step is more probable than the one before.
+
+    Args:
+        tasks: The steps, first to last, all of them on all exposures.
+        weight: Factor of the loss.
+        stop_previous: Whether it lowers y_t only, and never raises y_{t-1}.
+
+    Reference:
+        Xi et al. Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task
+        Learning in Targeted Display Advertising. KDD 2021.
+    """
+    stop = tf.stop_gradient if stop_previous else tf.identity
+
+    def error(heads, labels):  # noqa: ARG001
+        y = [tf.sigmoid(heads[task.name]) for task in tasks]
+        return tf.add_n([tf.nn.relu(later - stop(earlier)) for earlier, later in pairwise(y)])
+
+    def everywhere(labels):
+        return tf.ones_like(labels[tasks[0].name], tf.bool)
+
+    return Objective(CALIBRATOR, error, everywhere, kind="fixed", scale=weight)
 
 
 def _errors_of(kind: str) -> list[str]:

@@ -1,20 +1,16 @@
 """AITM: a chain of conversions in which each step tells the next what it has learnt."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.funnel import check_binary
+from fuxi_mtl.funnel import as_steps
 from fuxi_mtl.layers import MLP, FeatureEmbedding, InformationTransfer, Towers
 from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives import Objective, supervised
+from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
 from fuxi_mtl.registry import register
-from fuxi_mtl.tasks import Task
-
-CALIBRATOR = "calibrator"
 
 
 @register
@@ -95,9 +91,8 @@ class AITM(MultiTaskModel):
         self.messages = [MLP([width], last, name=f"{name}_message", **common) for name in names[1:]]
         self.transfer = InformationTransfer(width, stddev=0.01, penalty=attention_regularizer)
         self.towers = Towers(names, (), penalty=net_regularizer)
-        self.calibrator_weight = calibrator_weight
+        self.calibrator = calibrator(tasks, calibrator_weight, calibrator_stop_prev)
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
-        self.stop_previous = tf.stop_gradient if calibrator_stop_prev else tf.identity
 
     def heads(self, x, training=False):
         """See the base class."""
@@ -110,20 +105,7 @@ class AITM(MultiTaskModel):
 
     def objectives(self):
         """The steps' losses and the calibrator's."""
-        return [*map(supervised, self.tasks), *([self._calibrator()] if len(self.tasks) > 1 else [])]
-
-    def _calibrator(self) -> Objective:
-        """``sum_t mean max(y_t - y_{t-1}, 0)`` over all rows."""
-
-        def error(heads, labels):  # noqa: ARG001
-            y = [tf.sigmoid(heads[task.name]) for task in self.tasks]
-            above = [tf.nn.relu(b - self.stop_previous(a)) for a, b in pairwise(y)]
-            return tf.add_n(above)
-
-        def everywhere(labels):
-            return tf.ones_like(labels[self.tasks[0].name], tf.bool)
-
-        return Objective(CALIBRATOR, error, everywhere, kind="fixed", scale=self.calibrator_weight)
+        return [*map(supervised, self.tasks), *([self.calibrator] if len(self.tasks) > 1 else [])]
 
     @classmethod
     def objective_names(cls, tasks):
@@ -133,18 +115,4 @@ class AITM(MultiTaskModel):
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Plain labels become the steps of a chain; tasks must be one already."""
-        check_binary(tasks)
-        if not explicit and all(len(task.event) == 1 and not task.given for task in tasks):
-            events = [task.event[0] for task in tasks]
-            return tuple(
-                Task(task.name, tuple(events[: place + 1]), loss=task.loss, metrics=task.metrics)
-                for place, task in enumerate(tasks)
-            )
-        for before, task in zip([None, *tasks], tasks, strict=False):
-            if task.given or (before is not None and not set(before.event) < set(task.event)):
-                shown = ", ".join(each.expression for each in tasks)
-                raise ValueError(
-                    f"AITM needs a chain of events on all exposures, each a step of the one before, but the "
-                    f"tasks are {shown}. Write tasks: {{ctr: click, ctcvr: click & conversion}}."
-                )
-        return tuple(tasks)
+        return as_steps(tasks, explicit, cls.__name__)
