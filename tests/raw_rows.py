@@ -143,7 +143,8 @@ def fitted(folder: Path, features: list[FeatureOptions] | None = None) -> Encode
 def model_for(encoder: Encoder, name: str = "MMoE"):
     """A small model of these inputs, built, with weights far enough from zero for its outputs to differ."""
     cls = registry.model(name)
-    model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls))
+    products = {"condition_features": ["user"], "rank_k": 4, "overparam_p": 6}  # which are folded
+    model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls, apg=products))
     model.build()
     for variable in model.trainable_variables:
         spread = float(np.std(variable))

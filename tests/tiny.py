@@ -83,6 +83,8 @@ def options_of(cls: type, **changes) -> dict:
     small = {"embedding_dim": 4, "num_experts": 3, "num_shared_experts": 2, "num_specific_experts": 1}
     small["mmoe"] = {"num_experts": 3, "expert_mlp_dims": [6], "part_proj_dim": 6, "adapter_mlp_dims": [6]}
     small |= {"backbone": {"deep_hidden_dims": [6]}, "heads": {"default": {"mlp_dims": [6]}}}
+    small["apg"] = {"condition_features": ["user"], "mode": "decomposed", "rank_k": 5}
+    small["apg"] |= {"hypernet_hidden_units": [6]}
     # tanh never dies: a unit without a gradient is then the model's fault.
     small |= {"hidden_activations": "tanh"}
     options = {}

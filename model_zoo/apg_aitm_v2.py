@@ -1,0 +1,147 @@
+"""APG_AITM_V2: generated experts, and a gated transfer from each task to the next."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from fuxi_mtl.layers import (
+    AttendedTransfer,
+    ConditionedEmbedding,
+    Gate,
+    GatedTransfer,
+    GeneratedMLP,
+    Towers,
+    generation,
+    mix,
+)
+from fuxi_mtl.layers.blocks import check_choice, check_range
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.registry import register
+
+
+@register
+class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
+    """Customized gate control of generated experts under a cascade of tasks.
+
+    With the experts of task t and the shared ones, ``S^t = [E_t(x), E_s(x)]``, and ``h_1 = c_1``::
+
+        c_t = softmax(W_gt x) . S^t     m = relu(W h_{t-1} + b)     g = sigmoid(net([c_t, m, logit_{t-1}]))
+        h_t = LayerNorm(c_t + g * m)    logit_t = <v_t, tower_t(h_t)> + a_t
+
+    The layers of the experts and the hidden layers of the towers have weights of each row's own, generated
+    from its condition (:class:`~fuxi_mtl.layers.generated.GeneratedDense`); gates and the transfer, one for
+    all steps, are plain. ``h_{t-1}`` and ``logit_{t-1}`` come through a stop-gradient: a loss reaches its own
+    experts, gate and tower, the shared experts and the transfer, and nothing of the task before.
+
+    Args:
+        features: The inputs.
+        tasks: What to predict, in the order of the cascade.
+        embedding_dim: Width of the embeddings.
+        apg: Condition, rank and mode; the keys of :class:`~fuxi_mtl.layers.generation.Generation`.
+        num_shared_experts: Shared experts, at least one.
+        num_specific_experts: Private experts of each task.
+        expert_hidden_units: Widths of each expert, at least one.
+        gate_hidden_units: Widths of the hidden layers of the gates over experts.
+        transfer: ``gated``, or ``attention``: ``h_t = AIT([W h_{t-1} + b, c_t])`` as in APG_AITM.
+        transfer_hidden_units: Widths of the hidden layers of the transfer's gate.
+        detach_prev_rep: False lets a loss through ``h_{t-1}`` into the experts and gate of the task before.
+        detach_prev_logit: False lets it through ``logit_{t-1}`` into its tower, and what is below.
+        tower_hidden_units: Widths of each tower's hidden layers.
+        hidden_activations: Activation of hidden layers, one for all or one a layer.
+        net_dropout: Share of hidden units dropped in training.
+        batch_norm: Whether to normalise hidden layers.
+        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
+        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
+
+    Raises:
+        ValueError: An expert count or a transfer that cannot be, no layer of the experts, a condition that
+            is no feature, or ``rank_k`` larger than a layer.
+
+    Differs from the papers: it joins APG with one level of PLE; the transfer is in neither.
+
+    Reference:
+        Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction. NeurIPS 2022,
+        on the experts of Tang et al. Progressive Layered Extraction. RecSys 2020, equations 1 to 4.
+    """
+
+    def __init__(
+        self,
+        features,
+        tasks,
+        *,
+        embedding_dim: int = 16,
+        apg: dict | None = None,
+        num_shared_experts: int = 2,
+        num_specific_experts: int = 2,
+        expert_hidden_units: Sequence[int] = (64, 64),
+        gate_hidden_units: Sequence[int] = (),
+        transfer: str = "gated",
+        transfer_hidden_units: Sequence[int] = (64,),
+        detach_prev_rep: bool = True,
+        detach_prev_logit: bool = True,
+        tower_hidden_units: Sequence[int] = (32, 32),
+        hidden_activations: str | Sequence[str] = "relu",
+        net_dropout: float = 0.0,
+        batch_norm: bool = False,
+        net_regularizer: float | str = 0.0,
+        embedding_regularizer: float | str = 1e-6,
+    ):
+        super().__init__(features, tasks)
+        names, made = [task.name for task in tasks], generation(apg)
+        check_choice("transfer", transfer, ("gated", "attention"))
+        check_range("num_shared_experts", num_shared_experts, 1)
+        check_range("num_specific_experts", num_specific_experts, 0)
+        if not expert_hidden_units:
+            raise ValueError("expert_hidden_units is empty: APG_AITM_V2 transfers what its last layer says.")
+        width, num_experts = expert_hidden_units[-1], num_specific_experts + num_shared_experts
+        mlp: dict[str, Any] = {
+            "activations": hidden_activations,
+            "dropout": net_dropout,
+            "batch_norm": batch_norm,
+            "penalty": net_regularizer,
+        }
+        self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
+        shared = [f"shared_{i}" for i in range(num_shared_experts)]
+        own = [[f"{name}_{i}" for i in range(num_specific_experts)] for name in names]
+
+        def stacks(units: Sequence[int], stack_names: Sequence[str]) -> list[GeneratedMLP]:
+            return [GeneratedMLP(units, made, name=name, **mlp) for name in stack_names]
+
+        self.shared = stacks(expert_hidden_units, shared)
+        self.specific = [stacks(expert_hidden_units, each) for each in own]
+        self.gates = [
+            Gate(num_experts, gate_hidden_units, name=f"{name}_gate", experts=[*each, *shared], **mlp)
+            for name, each in zip(names, own, strict=True)
+        ]
+        self.transfer: GatedTransfer | AttendedTransfer | None = None
+        if len(names) > 1 and transfer == "gated":
+            self.transfer = GatedTransfer(width, transfer_hidden_units, **mlp)
+        elif len(names) > 1:
+            self.transfer = AttendedTransfer(width, penalty=net_regularizer)
+        self.stacks = stacks(tower_hidden_units, [f"{name}_tower" for name in names])
+        self.towers = [Towers([name], (), penalty=net_regularizer) for name in names]
+        self.stop_h = tf.stop_gradient if detach_prev_rep else tf.identity
+        self.stop_logit = tf.stop_gradient if detach_prev_logit else tf.identity
+
+    def heads(self, x, training=False):
+        """See the base class."""
+        x, *conditions = self.embedding.split(x)
+        shared = [expert([x, *conditions], training=training) for expert in self.shared]
+        heads: dict[str, tf.Tensor] = {}
+        before = None
+        for gate, specific, stack, tower in zip(
+            self.gates, self.specific, self.stacks, self.towers, strict=True
+        ):
+            own = [expert([x, *conditions], training=training) for expert in specific]
+            (h,) = mix([gate(x, training=training)], tf.stack([*own, *shared], axis=1))
+            if self.transfer is not None and before is not None:
+                step, logit = before
+                h = self.transfer([self.stop_h(step), h, self.stop_logit(logit)], training=training)
+            heads |= tower(stack([h, *conditions], training=training), training=training)
+            before = h, heads[tower.names[0]]
+        return heads
+
+    def shared_variables(self):
+        """What the last kernels of the shared experts are made of."""
+        return [variable for expert in self.shared for variable in expert.last_variables()]
