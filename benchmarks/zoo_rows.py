@@ -33,24 +33,33 @@ class Data:
         of_model: Keys of that stanza that belong to its model or the data.
         changes: What differs from it.
         chain: Whether it has a click and what comes after it, as conversion models need.
+        condition: Columns from which APG's models generate weights: what says that rows differ in kind.
     """
 
     recipe: tuple[str, str]
     of_model: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     chain: bool = True
+    condition: tuple[str, ...] = ()
 
 
 DATA = {
-    "census_income": Data(("census_income", "ShareBottom_default"), ("bottom_hidden_units",), chain=False),
+    "census_income": Data(
+        ("census_income", "ShareBottom_default"),
+        ("bottom_hidden_units",),
+        chain=False,
+        condition=("class_worker",),
+    ),
     "complete_journey": Data(
         ("complete_journey", "MMoE_journey"),
         ("num_experts", "expert_hidden_units"),
+        condition=("department",),
     ),
     "kuairand_pure_chain": Data(
         ("kuairand_pure", "ShareBottom_kuairand"),
         ("bottom_hidden_units",),
         {"dataset_id": "kuairand_pure_chain", "tasks": _CHAIN},
+        condition=("tab",),
     ),
 }
 
@@ -64,12 +73,14 @@ class Row:
         options: What its stanza has beside the recipe.
         needs_chain: Whether it is a conversion model.
         joint_only: Whether it takes the steps of the chain alone, without rates between them.
+        conditioned: Whether its weights are generated from the condition of the data.
     """
 
     model: str
     options: Mapping[str, Any]
     needs_chain: bool = False
     joint_only: bool = False
+    conditioned: bool = False
 
 
 def _conversion(model: str, **options: Any) -> Row:
@@ -86,6 +97,16 @@ MODELS: dict[str, Row] = {
     "PLE": Row("PLE", {"num_layers": 2, **_LEVEL}),
     "KnowledgeTransfer": Row("KnowledgeTransfer", {"bottom": {"type": "MMoE", **_EXPERTS}}),
     "AITM": Row("AITM", {"tower_hidden_units": [128, 64, 32]}, needs_chain=True, joint_only=True),
+    "APG_SharedBottom": Row("APG_SharedBottom", {"bottom_hidden_units": [256, 128]}, conditioned=True),
+    "APG_MMOE": Row("APG_MMOE", _EXPERTS, conditioned=True),
+    "APG_AITM": Row(
+        "APG_AITM",
+        {"bottom_hidden_units": [128, 64], "calibrator_weight": 0.6},
+        needs_chain=True,
+        joint_only=True,
+        conditioned=True,
+    ),
+    "APG_AITM_V2": Row("APG_AITM_V2", _LEVEL, conditioned=True),
     "ESMM": _conversion("ESMM"),
     "NaiveCVR": _conversion("NaiveCVR"),
     "MTL_IMP": _conversion("MTL_IMP"),
@@ -115,14 +136,27 @@ def rows_of(data: str) -> dict[str, Row]:
     """All rows on a data set: models first, then what balances the reference."""
     rows = {name: row for name, row in MODELS.items() if DATA[data].chain or not row.needs_chain}
     for name, row in rows.items():
-        if row.joint_only:
-            tasks = {task: event for task, event in recipe(data)["tasks"].items() if "|" not in event}
-            rows[name] = replace(row, options={**row.options, "tasks": tasks})
+        rows[name] = replace(row, options={**row.options, **_of_data(row, data)})
     reference = MODELS[REFERENCE]
     return rows | {
         f"{REFERENCE}_{name}": Row(reference.model, {**reference.options, **changes})
         for name, changes in BALANCED.items()
     }
+
+
+def _of_data(row: Row, data: str) -> dict[str, Any]:
+    """What a row's stanza has by the data that it is trained on."""
+    found: dict[str, Any] = {}
+    if row.joint_only:
+        found["tasks"] = {task: event for task, event in recipe(data)["tasks"].items() if "|" not in event}
+    if row.conditioned:
+        found["apg"] = {
+            "condition_features": list(DATA[data].condition),
+            # What over-parameterisation adds is folded at serving: it would be paid for and not be there.
+            "mode": "decomposed",
+            "hypernet_hidden_units": [32],
+        }
+    return found
 
 
 def recipe(data: str) -> dict[str, Any]:

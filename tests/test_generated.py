@@ -291,9 +291,16 @@ def test_a_stack_without_layers_is_the_identity():
 
 
 def test_a_rank_that_a_layer_cannot_have_is_refused():
-    dense = GeneratedDense(M, Generation(rank_k=16))
-    with pytest.raises(ValueError, match="apg.rank_k is 16, but a layer has 6 inputs and 5 outputs: there"):
-        dense.build([(None, N)])
+    made = Generation(rank_k=16)
+    with pytest.raises(ValueError, match="apg.rank_k is 16, which is more than the units of a layer, 5."):
+        GeneratedDense(M, made)
+    with pytest.raises(ValueError, match="apg.rank_k is 16, which is more than the inputs of a layer, 6."):
+        GeneratedDense(20, made).build([(None, N)])
+    with pytest.raises(
+        ValueError, match="apg.rank_k is 18, which is more than the numbers that the network sees, 17"
+    ):
+        ConditionedEmbedding(tiny.FEATURES, 4, None, Generation(rank_k=18))
+    GeneratedDense(M, Generation(mode="basic", rank_k=16)).build([(None, N)])
 
 
 @pytest.mark.parametrize(

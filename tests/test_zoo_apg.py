@@ -1,5 +1,7 @@
 """The APG models: their equations in numpy, where each loss may reach, and folded predictions."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from equations import (
     weights,
 )
 
+from fuxi_mtl.config import load_experiment
+from fuxi_mtl.experiment import try_model
 from fuxi_mtl.export import served_module
 from fuxi_mtl.layers import InformationTransfer
 from fuxi_mtl.layers.experts import recorded_gates
@@ -36,6 +40,7 @@ SMALL = {"rank_k": 2, "overparam_p": 3, "hypernet_hidden_units": [4]}
 APG = {"condition_features": ["b"], **SMALL}
 MODELS = [APG_SharedBottom, APG_MMOE, APG_AITM, APG_AITM_V2]
 Z = X[:, 1:2]
+CONFIG = Path(__file__).parent.parent / "config"
 
 
 def apg(cls, tasks=TASKS, **options):
@@ -304,6 +309,13 @@ def test_options_of_the_second_version_that_cannot_be_are_refused(options, messa
 def test_a_condition_that_is_no_feature_is_refused_by_every_model(cls):
     with pytest.raises(ValueError, match="apg.condition_features is 'tab'. Choices: a, b, c"):
         apg(cls, apg={**SMALL, "condition_features": ["tab"]})
+
+
+def test_a_wrong_condition_is_refused_before_data_are_read_with_what_there_is():
+    experiment = load_experiment(CONFIG, "APG_MMOE_test", ["apg={condition_features: [categry]}"])
+    message = "APG_MMOE_test: apg.condition_features is 'categry'. Did you mean category. Choices: user_id, "
+    with pytest.raises(ValueError, match=message):
+        try_model(experiment)
 
 
 def test_no_expert_is_refused():

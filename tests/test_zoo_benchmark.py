@@ -19,6 +19,10 @@ def test_rows_name_models_of_the_zoo_and_conversion_models_only_where_there_is_a
         assert any(row.needs_chain for row in rows.values()) == zoo_rows.DATA[data].chain
         assert next(iter(rows)) == zoo_rows.SINGLE
         assert "MMoE_UW_PCGrad" in rows
+        conditions = {
+            tuple(row.options["apg"]["condition_features"]) for row in rows.values() if row.conditioned
+        }
+        assert conditions == {zoo_rows.DATA[data].condition}
 
 
 @pytest.mark.parametrize("data", list(zoo_rows.DATA))

@@ -24,7 +24,7 @@ class ConditionedEmbedding(keras.layers.Layer):
         ``{"ids": ..., "numeric": ...}`` to ``(batch, width)``; embeddings of the condition's own come last.
 
     Raises:
-        ValueError: A condition is no feature, or the network would see nothing else.
+        ValueError: A condition is no feature, or the network would see nothing else, or less than the rank.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ConditionedEmbedding(keras.layers.Layer):
         if generation.new_condition_emb:
             self.own = FeatureEmbedding(features, embedding_dim, penalty, names=names)
         places = self.shared.places
-        width = sum(_width(place) for place in places.values())
+        width = sum(map(_width, places.values()))
         seen = [(0, width)]
         if not generation.condition_participate_bottom:
             seen = [place for name, place in places.items() if name not in names]
@@ -53,6 +53,8 @@ class ConditionedEmbedding(keras.layers.Layer):
                     f"apg.condition_participate_bottom: False leaves the network nothing to see: "
                     f"{', '.join(names)} are all features."
                 )
+        # Here, because Keras wraps what a layer says when it is built inside of a call.
+        generation.check_width(sum(map(_width, seen)), "the numbers that the network sees,")
         if self.own is not None:
             places = {name: (a + width, b + width) for name, (a, b) in self.own.places.items()}
         conditions = [[places[name]] for name in names]

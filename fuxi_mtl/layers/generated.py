@@ -118,10 +118,12 @@ class GeneratedDense(keras.layers.Layer):
     ):
         super().__init__(name=name)
         self.units, self.generation, self.penalty = units, generation, penalty
+        generation.check_width(units, "the units of a layer,")
 
     def build(self, input_shape):
         """Creates the generating networks and the shared matrices."""
         (*_, inputs), *conditions = input_shape
+        self.generation.check_width(inputs, "the inputs of a layer,")
         shapes = self._shapes(inputs)
         is_generated = {BASIC: ("w",), LOW_RANK: ("u", "s", "v")}.get(self.generation.mode, ("s",))
         self.order = tuple(shapes)
@@ -156,11 +158,6 @@ class GeneratedDense(keras.layers.Layer):
         rank = self.generation.rank_k
         if self.generation.mode == BASIC:
             return {"w": (inputs, self.units)}
-        if rank > min(inputs, self.units):
-            raise ValueError(
-                f"apg.rank_k is {rank}, but a layer has {inputs} inputs and {self.units} outputs: "
-                f"there the largest is {min(inputs, self.units)}."
-            )
         return {"u": (inputs, rank), "s": (rank, rank), "v": (rank, self.units)}
 
     def _shared(self, name: str, shape: tuple[int, int]) -> keras.layers.Layer:

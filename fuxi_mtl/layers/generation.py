@@ -69,6 +69,19 @@ class Generation:
                 "embeddings of the condition serve nothing else."
             )
 
+    def check_width(self, width: int, what: str) -> None:
+        """A layer can have the rank.
+
+        Args:
+            width: Numbers that it has on one of its sides.
+            what: What they are, for the error.
+
+        Raises:
+            ValueError: They are fewer than ``rank_k``.
+        """
+        if self.mode != BASIC and self.rank_k > width:
+            raise ValueError(f"apg.rank_k is {self.rank_k}, which is more than {what} {width}.")
+
 
 def generation(block: Mapping | None) -> Generation:
     """What the option ``apg`` describes.
