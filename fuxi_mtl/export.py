@@ -97,8 +97,6 @@ def served_module(
     with folded(model):
         from_ids = _traced(predictions, served.encoding.encoded_specs)
 
-    # The encoding has no Python control flow that depends on data: converting it would take seconds.
-    @tf.autograph.experimental.do_not_convert
     def from_raw(inputs):
         return from_ids(served.encoding({column: inputs[name] for column, name in names.items()}))
 
@@ -111,7 +109,7 @@ def served_module(
     }
     if served.encoding.has_bags:
         signatures["serve_lists"] = _traced(from_raw, raw_specs(PADDED))
-        served.serve_ragged = tf.function(from_raw, input_signature=[raw_specs(RAGGED)])
+        served.serve_ragged = tf.function(from_raw, input_signature=[raw_specs(RAGGED)], autograph=False)
     # Only these, because the model itself would bring its optimizer along.
     served.network = list(from_ids.graph.variables)
     return served, signatures
@@ -139,9 +137,12 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
 
 
 def _traced(function: Callable, specs: Mapping[str, tf.TensorSpec]) -> Any:
-    """A signature; it calls its inputs by the names of the specs."""
+    """A signature; it calls its inputs by the names of the specs.
+
+    Without autograph, as Keras traces training: converting the code of a model would take seconds.
+    """
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-    return tf.function(function).get_concrete_function(named)
+    return tf.function(function, autograph=False).get_concrete_function(named)
 
 
 def _is_replaceable(folder: Path) -> bool:
