@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from fuxi_mtl import checkpoint, registry
+from fuxi_mtl.breakdown import values_of
 from fuxi_mtl.calibrate import calibrate_model, load_calibration, with_method
 from fuxi_mtl.compare import Table
 from fuxi_mtl.config import Experiment, load_resolved
@@ -54,7 +55,10 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         progress=bool(experiment.training.verbose),
     )
     for split in filter(None, (dataset.valid, dataset.test)):
-        split.truth(experiment.tasks)  # A truth that cannot be is refused before training, not behind it.
+        # What cannot be measured is refused before training, not behind it.
+        split.truth(experiment.tasks)
+        if experiment.evaluation.metrics_by:
+            values_of(split, dataset, experiment.evaluation.metrics_by)
     keras.utils.set_random_seed(experiment.training.seed)
     with new_run(folder_of(experiment)) as run:
         save_inputs(run, experiment, dataset)

@@ -1,8 +1,7 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +9,9 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.imbalance import Imbalance
-from fuxi_mtl.layers import FeatureEmbedding, folded
-from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
+from fuxi_mtl.layers import folded
+from fuxi_mtl.network import Network
+from fuxi_mtl.objectives import Objective, over_replicas
 from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
 from fuxi_mtl.surgery import Surgery, norms_on
@@ -19,7 +19,7 @@ from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
 
-class MultiTaskModel(keras.Model):
+class MultiTaskModel(Network):
     """A network with a named head for each task, trained on a weighted sum of objectives.
 
     A subclass is one paper. Its constructor builds the network; it must give :meth:`heads`, and says
@@ -33,103 +33,19 @@ class MultiTaskModel(keras.Model):
         tasks: What to predict.
     """
 
-    built: bool
     steps_per_execution: int
-    embedding: keras.layers.Layer  # set by a subclass, unless it embeds in a way of its own
 
     def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
-        super().__init__()
-        self.features = features
-        self.tasks = tuple(tasks)
+        super().__init__(features, tasks)
+        self.architecture_optimizer: keras.optimizers.Optimizer | None = None
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
         self.surgery: Surgery | None = None
-        self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
         self.means = StepMeans()
-
-    # ---- what a subclass says -------------------------------------------------------------------
-
-    def embed(self, inputs: Mapping[str, tf.Tensor]) -> Any:
-        """The representation that all heads start from; ``(batch, width)`` unless overridden."""
-        return self.embedding(inputs)
-
-    def heads(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
-        """A ``(batch,)`` float32 tensor for each task: a logit, or the value of a regression."""
-        raise NotImplementedError(f"{type(self).__name__} must define heads(x, training).")
-
-    def shared_variables(self) -> list[keras.Variable]:
-        """The last shared layer, on which gradient norms are taken; none means what :meth:`embed` gives."""
-        return []
-
-    @classmethod
-    def plan_tasks(cls, tasks: Sequence[Task], explicit: bool = True) -> tuple[Task, ...]:  # noqa: ARG003
-        """The tasks of the model, from those of the stanza.
-
-        Args:
-            tasks: From ``tasks``, or one for each label.
-            explicit: Whether the stanza has ``tasks``.
-
-        Raises:
-            ValueError: The model cannot serve these tasks.
-        """
-        return tuple(tasks)
-
-    @classmethod
-    def supervised_tasks(cls, tasks: Sequence[Task]) -> tuple[Task, ...]:
-        """The tasks whose heads are trained on their own labels."""
-        return tuple(tasks)
-
-    @classmethod
-    def objective_names(cls, tasks: Sequence[Task]) -> tuple[str, ...]:
-        """What ``loss_weight`` weighs, in order."""
-        return tuple(task.name for task in cls.supervised_tasks(tasks))
-
-    def objectives(self) -> list[Objective]:
-        """What the model learns from."""
-        return [supervised(task) for task in self.supervised_tasks(self.tasks)]
-
-    def turns(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
-        """Alternating minimisation: names of objectives and the variables that these move, turn by turn.
-
-        Step t belongs to turn ``t mod n``: what is not of that turn stays as it is, moments of the optimizer
-        included. None: every step moves everything.
-        """
-        return []
-
-    def prepare(self, labels: Mapping[str, np.ndarray], batches: Callable[[int], tf.data.Dataset]) -> None:
-        """Called once before training, on a built model: to start biases at base rates, say.
-
-        Args:
-            labels: ``(rows,)`` labels of the training data, by task; NaN where not defined.
-            batches: ``batches(epochs)`` gives shuffled batches of them: inputs, labels, sample weights.
-        """
-
-    # ---- what the base class does ---------------------------------------------------------------
-
-    def call(self, inputs, training=False, representation=False):
-        """The heads of a batch; with `representation`, what :meth:`embed` gave and the heads."""
-        x = self.embed(inputs)
-        heads = self.heads(x, training=training)
-        return (x, heads) if representation else heads
-
-    def build(self, input_shape=None):
-        """Creates every variable, from the feature map alone."""
-        if not self.built:
-            self.built = True
-            self(
-                {
-                    "ids": np.zeros((2, self.features.id_columns), np.int32),
-                    "numeric": np.zeros((2, self.features.numeric_columns), np.float32),
-                }
-            )
 
     def minimised(self) -> list[Objective]:
         """The objectives as they are trained on, with what is done about rare positives."""
         return self.imbalance.apply(self.objectives(), self.tasks, self.step)
-
-    def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
-        """The embedding tables, each with the gradient of its rows' penalty or None."""
-        return [table for layer in self._embeddings() for table in layer.tables()]
 
     def compile(
         self,
@@ -137,6 +53,7 @@ class MultiTaskModel(keras.Model):
         weighting: Weighting | None = None,
         imbalance: Imbalance | None = None,
         surgery: Surgery | None = None,
+        architecture_optimizer: keras.optimizers.Optimizer | None = None,
         **keras_options,
     ):
         """Sets how the model is trained.
@@ -147,6 +64,8 @@ class MultiTaskModel(keras.Model):
             weighting: Weights of the objectives; equal unless said.
             imbalance: What is done about rare positives; nothing unless said.
             surgery: Which way shared variables go when objectives disagree; along the sum unless said.
+            architecture_optimizer: Moves the :meth:`architecture_variables` on validation batches, so that
+                training takes pairs of batches; without it they stay as they are.
             **keras_options: Such as ``steps_per_execution``.
         """
         self.build()
@@ -166,6 +85,9 @@ class MultiTaskModel(keras.Model):
         optimizer = with_rows(keras.optimizers.get(optimizer), self.tables())
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
+        self.architecture_optimizer = architecture_optimizer
+        if architecture_optimizer is not None:
+            architecture_optimizer.build(self.architecture_variables())
         for layer in self._embeddings():
             layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
 
@@ -203,7 +125,11 @@ class MultiTaskModel(keras.Model):
         return self.means.metrics
 
     def train_step(self, data):
-        """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``."""
+        """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``.
+
+        With an optimizer of the architecture, on two: one of training and one of validation rows.
+        """
+        data, validation = data if self.architecture_optimizer is not None else (data, None)
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, turns = self.minimised(), self.turns()
         several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
@@ -227,6 +153,8 @@ class MultiTaskModel(keras.Model):
             tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
         else:
             self._move(tape, losses, weights, penalties, tuple(losses), self.trainable_variables)
+        if validation is not None:
+            self._move_architecture(self.architecture_optimizer, objectives, weights, *validation)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
         for objective in objectives:
             watched |= objective.seen(heads, labels, sample_weight)
@@ -241,23 +169,6 @@ class MultiTaskModel(keras.Model):
         total = tf.add_n([weights[name] * losses[name] for name in losses])
         return self.means.update(total, losses, rows, weights, None, {})
 
-    def predict_step(self, data):
-        """Probabilities (values of a regression) of one batch, by task."""
-        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.probabilities(self(inputs, training=False))
-
-    def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
-        """Turns logits into probabilities, calibrated if so; the values of regressions pass."""
-        plain = {
-            task.name: tf.sigmoid(heads[task.name]) if task.kind == "binary" else heads[task.name]
-            for task in self.tasks
-        }
-        return plain if self.calibration is None else self.calibration(heads, plain)
-
-    def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
-        """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
-        self.calibration, self.predict_function = calibration, None  # Keras would keep the old graph
-
     # ---- parts of the step ----------------------------------------------------------------------
 
     def _move(self, tape, losses, weights, penalties, names, variables) -> None:
@@ -270,6 +181,23 @@ class MultiTaskModel(keras.Model):
             output_gradients=[*(scale * weights[name] for name in names), *(scale for _ in penalties)],
         )
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _move_architecture(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:
+        """Moves the architecture against the weighted losses of validation rows, as they are predicted."""
+        variables = self.architecture_variables()
+        values = [variable.value for variable in variables]
+        scale = self.optimizer.scale_loss(tf.constant(1.0))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            losses, _ = self._objective_losses(
+                objectives, self(inputs, training=False), labels, sample_weight
+            )
+        gradients = tape.gradient(
+            list(losses.values()), values, output_gradients=[scale * weights[name] for name in losses]
+        )
+        # Where float16 overflows, there is nothing to learn from.
+        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / (scale * self._replicas()) for g in gradients]
+        optimizer.apply_gradients(zip(finite, variables, strict=True))
 
     def _objective_losses(self, objectives, heads, labels, sample_weight):
         """Each objective's loss, and the weight of the rows behind it over all replicas."""
@@ -292,9 +220,6 @@ class MultiTaskModel(keras.Model):
         """The weighting's weights times the objectives' own factors."""
         weights = self.weighting.weights()
         return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
-
-    def _embeddings(self) -> list[FeatureEmbedding]:
-        return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
 
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fuxi_mtl.breakdown import breakdown, breakdown_lines
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.conversion import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.dataset import Dataset, Split
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 def measure_splits(
     model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run
 ) -> tuple[dict[str, Scores], dict[str, Any]]:
-    """The metrics of each split, and the checks of conversions on the last one."""
+    """The metrics of each split; of the last one also checks of conversions and metrics by value."""
     scores: dict[str, Scores] = {}
     checks: dict[str, Any] = {}
     for split, title in (
@@ -37,8 +38,12 @@ def measure_splits(
             logger.info("%s", line)
         if experiment.evaluation.save_predictions:
             save_scores(run, split, experiment, predictions)
+        if experiment.evaluation.metrics_by and split is (dataset.test or dataset.valid):
+            checks["metrics_by"] = breakdown(split, dataset, experiment, predictions, scores[split.name])
+            for line in breakdown_lines(checks["metrics_by"], experiment):
+                logger.info("%s", line)
         if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
-            checks = _check_conversions(split, dataset, experiment, predictions)
+            checks["conversion_checks"] = _check_conversions(split, dataset, experiment, predictions)
     return scores, checks
 
 
@@ -132,6 +137,7 @@ def measured(
         "undefined": {name: split.undefined for name, split in scores.items()},
         "notes": {name: split.notes for name, split in scores.items()},
         "thresholds": scores["test"].thresholds if "test" in scores else {},
-        "conversion_checks": checks,
+        "conversion_checks": checks.get("conversion_checks", {}),
+        "metrics_by": checks.get("metrics_by", {}),
         "calibration": experiment.imbalance.calibration,
     }

@@ -13,6 +13,7 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl import checkpoint
+from fuxi_mtl.architecture import beside, make_architecture_optimizer, rows_of_both
 from fuxi_mtl.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import (
@@ -74,6 +75,7 @@ def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan)
         weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed),
         imbalance=model.imbalance,
         surgery=make_surgery(experiment.surgery, objectives, seed),
+        architecture_optimizer=make_architecture_optimizer(model, experiment),
         steps_per_execution=plan.steps_per_execution,
     )
 
@@ -90,9 +92,10 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     Raises:
         TrainingError: A loss is not finite, or the memory is not enough.
     """
-    labels = dataset.train.labels(experiment.tasks)
-    sample = _sample(dataset.train, experiment)
-    rows = dataset.train.rows if sample is None else sample.rows
+    split, of_architecture = rows_of_both(model, dataset, experiment)
+    labels = split.labels(experiment.tasks)
+    sample = _sample(split, experiment)
+    rows = split.rows if sample is None else sample.rows
     plan = StepPlan.of(rows, experiment)
     if sample is not None and experiment.imbalance.negative_sampling == "plain":
         labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
@@ -100,7 +103,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     def batches(epochs: int) -> tf.data.Dataset:
         options = experiment.training
         return training_batches(
-            dataset.train,
+            split,
             experiment.tasks,
             plan.batch_size,
             epochs=epochs,
@@ -113,13 +116,16 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     model.prepare(labels, batches)
     compile_model(model, experiment, plan)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
-    diagnostics = _diagnostics(dataset.train, experiment, plan, sample)
+    diagnostics = _diagnostics(split, experiment, plan, sample)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
+    trained_on = batches(plan.epochs)
+    if of_architecture is not None:
+        trained_on = beside(trained_on, of_architecture, experiment, plan.batch_size)
     try:
         with enough_memory("batch_size", plan.batch_size):
             model.fit(
-                batches(plan.epochs),
+                trained_on,
                 epochs=plan.evaluations,
                 steps_per_epoch=plan.steps,
                 callbacks=callbacks,

@@ -85,6 +85,7 @@ def options_of(cls: type, **changes) -> dict:
     small |= {"backbone": {"deep_hidden_dims": [6]}, "heads": {"default": {"mlp_dims": [6]}}}
     small["apg"] = {"condition_features": ["user"], "mode": "decomposed", "rank_k": 5}
     small["apg"] |= {"hypernet_hidden_units": [6]}
+    small["domain"] = "item"
     # tanh never dies: a unit without a gradient is then the model's fault.
     small |= {"hidden_activations": "tanh"}
     options = {}

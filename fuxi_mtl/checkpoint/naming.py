@@ -98,6 +98,8 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
     if model.compiled:
         parts |= {f"seeds/{name}": part for name, part in seeds.items()}
         parts |= _optimizer_parts(model.optimizer, network)
+        if model.architecture_optimizer is not None:
+            parts |= _slots("optimizer/architecture", model.architecture_optimizer, network)
         state = model.weighting._flatten(predicate=lambda v: isinstance(v, tf.Variable), with_path=True)
         for keys, variable in state:
             parts[_joined("weighting", *map(str, keys))] = Part(variable)

@@ -34,6 +34,20 @@ def activation_layer(name: str | None) -> keras.layers.Layer:
     return keras.layers.PReLU() if known == "prelu" else keras.layers.Activation(known)
 
 
+def of_each(units: Sequence[int], activations: str | Sequence[str]) -> list[str]:
+    """The activation of each layer: one for all, or one a layer; what a list has beyond is not used.
+
+    Raises:
+        ValueError: The list is too short.
+    """
+    names = [activations] * len(units) if isinstance(activations, str) else list(activations)
+    if len(names) < len(units):  # one list serves experts, gates and towers of different depths
+        raise ValueError(
+            f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
+        )
+    return names[: len(units)]
+
+
 class MLP(keras.layers.Layer):
     """Dense, batch normalisation, activation and dropout for each hidden width.
 
@@ -43,6 +57,7 @@ class MLP(keras.layers.Layer):
         dropout: Share of units dropped in training, in [0, 1).
         batch_norm: Whether to normalise before each activation.
         penalty: Regularizer of the kernels, in FuxiCTR's notation.
+        layer_norm: Whether to normalise each row before each activation, in place of the batch.
 
     Shapes:
         ``(batch, width)`` to ``(batch, units[-1])``.
@@ -55,17 +70,14 @@ class MLP(keras.layers.Layer):
         dropout: float = 0.0,
         batch_norm: bool = False,
         penalty: float | str | None = None,
+        layer_norm: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        names = [activations] * len(units) if isinstance(activations, str) else list(activations)
-        if len(names) < len(units):  # one list serves experts, gates and towers of different depths
-            raise ValueError(
-                f"hidden_activations has {len(names)} entries for {len(units)} layers of {list(units)}."
-            )
         self.hidden = [self.layer(width, penalty) for width in units]
-        self.norms = [keras.layers.BatchNormalization() for _ in units] if batch_norm else []
-        self.activations = [activation_layer(name) for name in names[: len(units)]]
+        norm = keras.layers.LayerNormalization if layer_norm else keras.layers.BatchNormalization
+        self.norms = [norm() for _ in units] if batch_norm or layer_norm else []
+        self.activations = [activation_layer(name) for name in of_each(units, activations)]
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
 
     def layer(self, units: int, penalty: float | str | None) -> keras.layers.Layer:

@@ -23,6 +23,9 @@ class EvaluationOptions:
     metrics: list[str] = option(["AUC", "logloss"], "Metrics of every task; see `python -m fuxi_mtl list`.")
     group_id: str | None = option(None, "Meta column of gAUC's groups.")
     gauc_weight: str = option("exposures", "What weighs a group in gAUC.", ("exposures", "clicks"))
+    metrics_by: str | None = option(
+        None, "Categorical feature or meta column: the metrics of test rows for each of its values, too."
+    )
     threshold: float | str = option(
         "base_rate",
         "Threshold of F1, precision, recall and accuracy: a number, base_rate or best_f1 (on validation).",

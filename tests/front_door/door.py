@@ -60,6 +60,27 @@ ToyFunnel:
   monitor: AUC
   steps_per_execution: 4
   export: False
+
+ToyDomains:
+  dataset_id: toy
+  model: M3oE
+  domain: item
+  metrics_by: item
+  metrics: [AUC, logloss]
+  embedding_dim: 4
+  star_units: 8
+  trunk_hidden_units: [6]
+  num_experts: 2
+  expert_hidden_units: [4]
+  tower_hidden_units: [4]
+  architecture_learning_rate: 0.1
+  learning_rate: 1.e-2
+  batch_size: 32
+  epochs: 1
+  seed: 1
+  monitor: AUC
+  steps_per_execution: 4
+  export: False
 """
 DATASET_CONFIG = """\
 toy:

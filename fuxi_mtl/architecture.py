@@ -1,0 +1,96 @@
+"""Learning on validation batches what no training batch may move: a model's architecture variables."""
+
+import logging
+from dataclasses import replace
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.config import Experiment
+from fuxi_mtl.dataset import Dataset, Split, training_batches
+from fuxi_mtl.model import MultiTaskModel
+
+logger = logging.getLogger(__name__)
+
+ENDLESS = 10**6  # passes
+SEED = 2**31 - 1  # behind the run's seed: other orders than those of the training batches
+
+
+def rows_of_both(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment
+) -> tuple[Split, Split | None]:
+    """The rows that train the network, and those that train its architecture, if it has any.
+
+    Raises:
+        ValueError: The model needs validation rows, and there are none; a share that cannot be; or an
+            optimizer of tables that would leave stale rows to look up.
+    """
+    share, name = experiment.optimizer.architecture_share, type(model).__name__
+    if not 0 <= share < 1:
+        raise ValueError(f"architecture_share is {share:g}; it lies from 0 to below 1.")
+    if not model.architecture_variables():
+        if share:
+            raise ValueError(
+                f"architecture_share is {share:g}, but {name} learns nothing on validation batches."
+            )
+        return dataset.train, None
+    if experiment.optimizer.embedding_optimizer == "dense_equivalent_adam":
+        raise ValueError(
+            f"{name} looks rows up on validation batches, while dense_equivalent_adam has put off moves that "
+            "they missed. Use embedding_optimizer: adam."
+        )
+    if share:
+        kept = int(dataset.train.rows * (1 - share))
+        if not 0 < kept < dataset.train.rows:
+            raise ValueError(
+                f"architecture_share {share:g} leaves {kept} of {dataset.train.rows} rows to train on."
+            )
+        return _part(dataset.train, slice(kept)), _part(dataset.train, slice(kept, None))
+    if dataset.valid is None:
+        raise ValueError(
+            f"{name} learns {_names(model)} on validation rows, and there are none. Give the dataset "
+            "valid_data or valid_size, or set architecture_share: 0.1 to keep training rows for that."
+        )
+    logger.info(
+        "%s learns %s on the validation rows, which therefore flatter it; architecture_share keeps training "
+        "rows for that instead.",
+        name,
+        _names(model),
+    )
+    return dataset.train, dataset.valid
+
+
+def make_architecture_optimizer(
+    model: MultiTaskModel, experiment: Experiment
+) -> keras.optimizers.Optimizer | None:
+    """Adam for the architecture of a model that has one."""
+    if not model.architecture_variables():
+        return None
+    return keras.optimizers.Adam(experiment.optimizer.architecture_learning_rate)
+
+
+def beside(
+    batches: tf.data.Dataset, split: Split, experiment: Experiment, batch_size: int
+) -> tf.data.Dataset:
+    """Pairs of batches: each of training rows with one of a split that is shuffled and never ends."""
+    size = min(batch_size, split.rows)
+    others = training_batches(
+        split, experiment.tasks, size, epochs=ENDLESS, seed=experiment.training.seed + SEED
+    )
+    return tf.data.Dataset.zip((batches, others))
+
+
+def _part(split: Split, rows: slice) -> Split:
+    """Some of the rows, without what is only carried along."""
+    weights = None if split.sample_weight is None else split.sample_weight[rows]
+    return replace(
+        split,
+        ids=split.ids[rows],
+        numeric=split.numeric[rows],
+        events=split.events[rows],
+        sample_weight=weights,
+    )
+
+
+def _names(model: MultiTaskModel) -> str:
+    return ", ".join(variable.path.split("/", 1)[-1] for variable in model.architecture_variables())

@@ -1,0 +1,203 @@
+"""Rows of several domains: what a network has for each of them, and how much of it a row gets."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers.blocks import check_names
+from fuxi_mtl.layers.regularizers import regularizer
+from fuxi_mtl.layers.stacked import NormedStacks
+
+
+class DomainShares(keras.layers.Layer):
+    """How much of each domain a row is: all of its own, or equal parts of all if its domain is not known.
+
+    Args:
+        features: The inputs.
+        name_of_feature: The categorical feature whose values are the domains.
+
+    Attributes:
+        count: Number of domains: the values in the feature's vocabulary.
+
+    Shapes:
+        ``{"ids": (batch, id columns)}`` to ``(batch, domains)`` float32, each row summing to 1.
+
+    Raises:
+        ValueError: No such categorical feature, or one without a value.
+    """
+
+    def __init__(self, features: FeatureMap, name_of_feature: str):
+        super().__init__()
+        categorical = [each.name for each in features.features if each.type == "categorical"]
+        if name_of_feature not in categorical:
+            raise ValueError(
+                f"domain is {name_of_feature!r}, which is no categorical feature of the data. "
+                f"Categorical features: {', '.join(categorical) or 'none'}."
+            )
+        feature = features[name_of_feature]
+        self.column = feature.start
+        self.count = feature.vocab_size - 2  # padding and unknown are no domains
+        if self.count < 1:
+            raise ValueError(f"domain is {name_of_feature!r}, which has no value in its vocabulary.")
+
+    def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The shares of the batch."""
+        place = tf.cast(inputs["ids"][:, self.column], tf.int32) - 1
+        known = (place >= 0) & (place < self.count)
+        return tf.where(known[:, None], tf.one_hot(place, self.count), 1 / self.count)
+
+
+class StarDense(keras.layers.Layer):
+    """``u = x (W_d * W_s) + b_d + b_s`` for a row of domain d; the product of kernels is by element.
+
+    W_d starts at one and b_d at zero, so that all domains start as one Dense layer. A row of no known domain
+    takes the mean over all of them (Sheng et al., CIKM 2021, equation 6).
+
+    Args:
+        units: Width of the output.
+        domains: Number of domains.
+        penalty: Regularizer of W_s, in FuxiCTR's notation.
+
+    Shapes:
+        ``(batch, width)`` and shares ``(batch, domains)`` to ``(batch, units)``.
+    """
+
+    def __init__(self, units: int, domains: int, penalty: float | str | None = None):
+        super().__init__()
+        self.units, self.domains, self.penalty = units, domains, penalty
+
+    def build(self, input_shape):
+        """Creates the kernels."""
+        width = input_shape[-1]
+        self.shared_kernel = self.add_weight(
+            shape=(width, self.units),
+            initializer="glorot_uniform",
+            regularizer=regularizer(self.penalty),
+            name="shared_kernel",
+        )
+        self.shared_bias = self.add_weight(shape=(self.units,), initializer="zeros", name="shared_bias")
+        shape = (self.domains, width, self.units)
+        self.kernels = self.add_weight(shape=shape, initializer="ones", name="kernels")
+        # Of one axis: by that, weight decay knows what is no kernel.
+        self.biases = self.add_weight(shape=(self.domains * self.units,), initializer="zeros", name="biases")
+
+    def call(self, x, shares):
+        """The product of each row with the kernel of its domain."""
+        kernels = tf.unstack(tf.convert_to_tensor(self.kernels) * tf.convert_to_tensor(self.shared_kernel))
+        biases = tf.reshape(tf.convert_to_tensor(self.biases), (self.domains, self.units))
+        biases = tf.unstack(biases + tf.convert_to_tensor(self.shared_bias))
+        return by_domain(x, shares, lambda d, rows: rows @ kernels[d] + biases[d], (self.units,))
+
+
+class FusionScalars(keras.layers.Layer):
+    """Numbers between 0 and 1, ``sigmoid`` of parameters that no ordinary step moves.
+
+    They are learnt on validation batches: see :meth:`MultiTaskModel.architecture_variables`.
+
+    Args:
+        start: Where each starts, by name: the number itself, not the parameter.
+        key: The option they come from, for errors.
+        given: Other starts, by name.
+
+    Raises:
+        ValueError: An unknown name, or a start that is not between 0 and 1.
+    """
+
+    def __init__(self, start: Mapping[str, float], key: str, given: Mapping[str, float] | None = None):
+        super().__init__(dtype="float32")
+        check_names(key, given or {}, list(start))
+        self.start = {**start, **(given or {})}
+        for name, value in self.start.items():
+            if not 0 < value < 1:
+                raise ValueError(f"{key}.{name} is {value:g}; it lies between 0 and 1, neither included.")
+        logits = [math.log(value / (1 - value)) for value in self.start.values()]
+        self.logits = self.add_weight(
+            shape=(len(logits),),
+            initializer=keras.initializers.Constant(logits),
+            trainable=False,
+            name="fusion_scalars",
+        )
+        self.built = True
+
+    def numbers(self) -> dict[str, tf.Tensor]:
+        """The numbers, by name."""
+        values = tf.sigmoid(tf.convert_to_tensor(self.logits))
+        return dict(zip(self.start, tf.unstack(values), strict=True))
+
+
+class DomainTowers(NormedStacks):
+    """A tower for each head in each domain, ending in one number; float32.
+
+    A row takes what the towers of its domain say, by its shares.
+
+    Args:
+        heads: Number of heads.
+        domains: Number of domains.
+        units: Hidden widths of each tower.
+        **options: Those of :class:`NormedStacks`.
+
+    Shapes:
+        ``(batch, heads, width)`` and shares ``(batch, domains)`` to ``(batch, heads)``.
+    """
+
+    def __init__(self, heads: int, domains: int, units: Sequence[int], **options):
+        super().__init__((domains, heads), units, linear=1, dtype="float32", **options)
+
+    def call(self, x, shares, training=False):
+        """The heads of the batch."""
+        by_layer = [list(zip(*map(tf.unstack, layer), strict=True)) for layer in self.parameters()]
+
+        def towers(d: int, x: tf.Tensor) -> tf.Tensor:
+            for layer, (kernel, bias, *norm) in enumerate(parameters[d] for parameters in by_layer):
+                x = self.after(layer, tf.einsum("btu,tuv->btv", x, kernel) + bias, norm, training)
+            return x[..., 0]
+
+        return by_domain(tf.cast(x, tf.float32), shares, towers, self.shape[1:])
+
+
+def by_domain(
+    x: tf.Tensor, shares: tf.Tensor, network: Callable[[int, tf.Tensor], tf.Tensor], shape: tuple[int, ...]
+) -> tf.Tensor:
+    """``sum_d shares_d network_d(x)``, each network on the rows that have a share of its domain.
+
+    Args:
+        x: ``(batch, ...)``.
+        shares: ``(batch, domains)``, each row summing to 1.
+        network: ``network(d, rows of x)``, ``(rows, *shape)``.
+        shape: Shape of one output.
+
+    Returns:
+        ``(batch, *shape)``. A row of a known domain goes through one network, however many there are.
+    """
+    parts, places = [], []
+    for d, share in enumerate(tf.unstack(shares, axis=1)):
+        rows = tf.where(share > 0)[:, 0]
+        y = network(d, tf.gather(x, rows))
+        weight = tf.reshape(tf.gather(share, rows), (-1, *[1] * len(shape)))
+        parts.append(y * tf.cast(weight, y.dtype))
+        places.append(rows)
+    total = tf.math.unsorted_segment_sum(tf.concat(parts, 0), tf.concat(places, 0), tf.shape(x)[0])
+    return tf.ensure_shape(total, (None, *shape))
+
+
+def own_and_others(balance: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """``shares (beta I + (1 - beta) / (n - 1) (1 - I))``: beta for the own of n, the rest for all others.
+
+    The only one of its kind has all.
+
+    Args:
+        balance: beta, a scalar.
+        shares: ``(rows, n)``, each row summing to 1.
+    """
+    n = shares.shape[-1]
+    if n == 1:
+        return shares
+    return balance * shares + (1 - balance) / (n - 1) * (1 - shares)
+
+
+def mixed(shares: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
+    """``sum_e shares_e expert_e``: ``(batch or 1, experts)`` and ``(batch, experts, width)``."""
+    return tf.reduce_sum(tf.cast(shares, experts.dtype)[:, :, None] * experts, axis=1)
