@@ -237,6 +237,15 @@ def test_s_starts_at_one_over_the_root_of_its_rank_and_outputs_as_wide_as_inputs
     assert 0.5 < np.std(dense([x, np.zeros((500, 4), np.float32)])) < 2  # of a plain layer: 1
 
 
+def test_what_is_averaged_starts_as_wide_as_what_is_not():
+    keras.utils.set_random_seed(2)
+    dense = GeneratedDense(40, Generation(rank_k=32, overparam_p=33))
+    dense.build([(None, 40), (None, 2), (None, 3)])
+    pairs = zip(dense.generators, (2, 3), strict=True)
+    s = [generator(np.zeros((1, width), np.float32))["s"] for generator, width in pairs]
+    assert np.std(np.mean(s, axis=0)) == pytest.approx(32**-0.5, rel=0.1)
+
+
 @pytest.mark.parametrize("stop", [False, True])
 def test_the_gradient_reaches_the_condition_unless_it_is_stopped(stop):
     dense, x, z = layer(D, stop_condition_gradient=stop), tf.constant(X), tf.constant(Z)

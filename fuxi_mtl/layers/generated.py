@@ -24,6 +24,7 @@ class Generator(keras.layers.Layer):
         shapes: Rows and columns of each block, by name.
         hidden_units: Widths of h; none makes it the identity.
         penalty: Regularizer of all kernels.
+        averaged: Number of such networks whose blocks are averaged: each starts that much wider in variance.
 
     Shapes:
         ``(batch, width of the condition)`` to a dict of ``(batch, rows, columns)``.
@@ -34,12 +35,13 @@ class Generator(keras.layers.Layer):
         shapes: Mapping[str, tuple[int, int]],
         hidden_units: Sequence[int],
         penalty: float | str | None = None,
+        averaged: int = 1,
     ):
         super().__init__()
         self.shapes = dict(shapes)
         self.sizes = [rows * columns for rows, columns in shapes.values()]
         self.hidden = MLP(hidden_units, penalty=penalty)
-        wide = {name: (2 / sum(shape)) ** 0.5 for name, shape in shapes.items()}
+        wide = {name: (2 * averaged / sum(shape)) ** 0.5 for name, shape in shapes.items()}
         self.output_layer = keras.layers.Dense(
             sum(self.sizes),
             kernel_initializer=_Blocks(wide.values(), self.sizes),
@@ -135,8 +137,10 @@ class GeneratedDense(keras.layers.Layer):
             self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name=_BIAS)
         self.shared = {name: self._shared(name, shapes[name]) for name in shapes if name not in generated}
         self.generators = []
-        for *_, width in conditions or [(inputs,)]:
-            generator = Generator(generated, self.generation.hypernet_hidden_units, self.penalty)
+        read = conditions or [(inputs,)]
+        for *_, width in read:
+            units = self.generation.hypernet_hidden_units
+            generator = Generator(generated, units, self.penalty, averaged=len(read))
             generator.build((None, width))
             self.generators.append(generator)
 
