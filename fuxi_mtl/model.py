@@ -112,6 +112,12 @@ class MultiTaskModel(Network):
         finally:
             self.steps_per_execution = several
 
+    def predict_on_batch(self, x):
+        """See `keras.Model.predict_on_batch`; prepared as :meth:`predict`, whose graph it may run."""
+        self.settle()
+        with folded(self):
+            return super().predict_on_batch(x)
+
     @property
     def step(self) -> tf.Tensor:
         """Optimizer steps taken: an int64 scalar, 0 before :meth:`compile`. Checkpoints hold it."""

@@ -339,6 +339,8 @@ def test_predictions_have_folded_products_that_follow_the_training(cls):
             assert before is None or np.abs(values - before[name]).max() > 1e-3
         before = plain
         model.train_step((inputs, labels, sample_weight))
+    for name, values in model.probabilities(model(inputs)).items():
+        np.testing.assert_allclose(model.predict_on_batch(inputs)[name], values, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [APG_MMOE, APG_AITM_V2])

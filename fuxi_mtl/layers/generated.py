@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.folding import ProductDense
 from fuxi_mtl.layers.generation import BASIC, LOW_RANK, OVER_PARAMETERIZED, Generation
-from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.mlp import MLP, Stack
 from fuxi_mtl.layers.regularizers import regularizer
 
 _BIAS = "bias"
@@ -192,13 +192,13 @@ def _each(x: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     return tf.squeeze(tf.matmul(x[:, None], matrices), axis=1)
 
 
-class GeneratedMLP(MLP):
+class GeneratedMLP(Stack):
     """:class:`MLP` of :class:`GeneratedDense` layers: generated, normalised, activation, dropout.
 
     Args:
         units: Width of each layer, first to last; none makes this layer the identity.
         generation: The block ``apg``.
-        **mlp: Options of :class:`MLP`.
+        **mlp: Options of :class:`~fuxi_mtl.layers.mlp.Stack`.
 
     Shapes:
         A list of the input ``(batch, width)`` and its conditions to ``(batch, units[-1])``. The conditions

@@ -48,8 +48,8 @@ def of_each(units: Sequence[int], activations: str | Sequence[str]) -> list[str]
     return names[: len(units)]
 
 
-class MLP(keras.layers.Layer):
-    """Dense, batch normalisation, activation and dropout for each hidden width.
+class Stack(keras.layers.Layer):
+    """Layers, each with a normalisation, an activation and dropout behind it, whatever the layers are.
 
     Args:
         units: Width of each layer, first to last; none makes this layer the identity.
@@ -58,9 +58,6 @@ class MLP(keras.layers.Layer):
         batch_norm: Whether to normalise before each activation.
         penalty: Regularizer of the kernels, in FuxiCTR's notation.
         layer_norm: Whether to normalise each row before each activation, in place of the batch.
-
-    Shapes:
-        ``(batch, width)`` to ``(batch, units[-1])``.
     """
 
     def __init__(
@@ -84,6 +81,31 @@ class MLP(keras.layers.Layer):
         """One of the layers."""
         return keras.layers.Dense(units, kernel_regularizer=regularizer(penalty))
 
+    def build_rest(self, i: int, shape: tuple) -> None:
+        """Creates what follows layer `i`, whose output has this shape."""
+        if self.norms:
+            self.norms[i].build(shape)
+        self.activations[i].build(shape)
+
+    def after(self, i: int, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Normalisation, activation and dropout behind the product of layer `i`."""
+        if self.norms:
+            x = self.norms[i](x, training=training)
+        x = self.activations[i](x)
+        return x if self.dropout is None else self.dropout(x, training=training)
+
+    def width(self, inputs: int) -> int:
+        """The width of its output, for an input of width `inputs`."""
+        return self.hidden[-1].units if self.hidden else inputs
+
+
+class MLP(Stack):
+    """Dense, batch normalisation, activation and dropout for each hidden width; options of :class:`Stack`.
+
+    Shapes:
+        ``(batch, width)`` to ``(batch, units[-1])``.
+    """
+
     def build(self, input_shape):
         """Creates the layers; without it Keras would trace :meth:`call` at each level of nesting."""
         shape = tuple(input_shape)
@@ -91,12 +113,6 @@ class MLP(keras.layers.Layer):
             dense.build(shape)
             shape = (*shape[:-1], dense.units)
             self.build_rest(i, shape)
-
-    def build_rest(self, i: int, shape: tuple) -> None:
-        """Creates what follows layer `i`, whose output has this shape."""
-        if self.norms:
-            self.norms[i].build(shape)
-        self.activations[i].build(shape)
 
     def call(self, x, training=False):
         """Applies the layers in order."""
@@ -112,17 +128,6 @@ class MLP(keras.layers.Layer):
         for i in range(len(self.hidden)):
             x = self.after(i, self.hidden[i](x) if i else x, training)
         return x
-
-    def after(self, i: int, x: tf.Tensor, training: bool) -> tf.Tensor:
-        """Normalisation, activation and dropout behind the product of layer `i`."""
-        if self.norms:
-            x = self.norms[i](x, training=training)
-        x = self.activations[i](x)
-        return x if self.dropout is None else self.dropout(x, training=training)
-
-    def width(self, inputs: int) -> int:
-        """The width of its output, for an input of width `inputs`."""
-        return self.hidden[-1].units if self.hidden else inputs
 
     def last_variables(self) -> list[keras.Variable]:
         """The kernel of the last layer; nothing for the identity."""
