@@ -198,7 +198,7 @@ def step_under(model: MultiTaskModel, choice: str) -> None:
     objectives = {objective.name: objective.kind for objective in model.objectives()}
     loss_weight = dict.fromkeys(objectives, 0.5) if choice == "manual" else choice
     weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
-    model.compile(keras.optimizers.Adam(0.01, global_clipnorm=10.0), weighting, run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.1), weighting, run_eagerly=True)
     before = [v.numpy() for v in model.trainable_variables]
     for _ in model.turns() or [None]:  # where the variables take turns, each has had its own
         logs = model.train_step(tiny.batch(model.tasks))

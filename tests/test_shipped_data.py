@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import model_zoo  # noqa: F401  registers the models that the experiments name
-from fuxi_mtl.config import available, load_experiment
+from fuxi_mtl.config import available, load_experiments
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
@@ -38,9 +38,13 @@ def shared(folder: str) -> Path:
 
 
 @cache
+@cache
+def experiments() -> list:
+    return load_experiments(ROOT / "config", available(ROOT / "config").expids)
+
+
 def experiments_on(*datasets: str) -> list:
-    loaded = [load_experiment(ROOT / "config", expid) for expid in available(ROOT / "config").expids]
-    return [each for each in loaded if each.options.dataset_id in datasets]
+    return [each for each in experiments() if each.options.dataset_id in datasets]
 
 
 def prepare(dataset: str, *arguments: str | Path) -> None:

@@ -1,11 +1,12 @@
 """The experiments that ship with the repository."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fuxi_mtl.config import available, load_experiment, load_resolved
+from fuxi_mtl.config import available, load_experiments, load_resolved
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -15,15 +16,20 @@ def zoo():
     import model_zoo  # noqa: F401
 
 
+@cache
+def experiments() -> dict:
+    """All of them: the folder is read once."""
+    return {each.expid: each for each in load_experiments(CONFIG, available(CONFIG).expids)}
+
+
 @pytest.mark.parametrize("expid", available(CONFIG).expids)
 def test_a_shipped_experiment_loads_and_survives_a_round_trip(expid, tmp_path):
-    experiment = load_experiment(CONFIG, expid)
+    experiment = experiments()[expid]
     stored = tmp_path / "config.yaml"
     stored.write_text(yaml.safe_dump(experiment.resolved(), sort_keys=False))
     assert load_resolved(stored, expid) == experiment
 
 
 def test_every_shipped_dataset_is_used_by_an_experiment():
-    names = available(CONFIG)
-    used = {load_experiment(CONFIG, expid).options.dataset_id for expid in names.expids}
-    assert used == set(names.datasets)
+    used = {each.options.dataset_id for each in experiments().values()}
+    assert used == set(available(CONFIG).datasets)
