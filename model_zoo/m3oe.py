@@ -116,7 +116,7 @@ class M3oE(MultiTaskModel):
 
     def heads(self, x, training=False):
         """See the base class."""
-        x, domain = x["x"], x["domain"]
+        x, domain = x["x"], tf.stop_gradient(x["domain"])  # surgery compares what is learnt alone
         z = self.trunk(self.star(x, domain), training=training) + self.skip(x, training=training)
         groups = self.shared_experts, self.domain_experts, self.task_experts
         shared, of_domain, of_task = (experts(z, training=training) for experts in groups)

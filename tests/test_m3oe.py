@@ -189,6 +189,19 @@ def test_gates_do_not_shape_what_they_see():
     assert np.any(gates)
 
 
+def test_how_much_of_a_domain_a_row_is_has_no_gradient():
+    model = model_of()
+    inputs, labels, weight = tiny.batch(TASKS)
+    with tf.GradientTape() as tape:
+        x = model.embed(inputs)
+        tape.watch(x)
+        heads = model.heads(x)
+        loss = tf.add_n([each.loss(heads, labels, weight)[0] for each in model.objectives()])
+    gradient = tape.gradient(loss, x)
+    assert gradient["domain"] is None, "surgery would compare it with what embeddings learn"
+    assert np.any(gradient["x"])
+
+
 # ---- two levels ---------------------------------------------------------------------------------
 
 
