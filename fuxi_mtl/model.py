@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.backward import Backward
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.layers import folded
@@ -14,7 +15,7 @@ from fuxi_mtl.network import Network
 from fuxi_mtl.objectives import Objective, over_replicas
 from fuxi_mtl.optimizers import split_of, with_rows
 from fuxi_mtl.step_means import StepMeans
-from fuxi_mtl.surgery import Surgery, norms_on
+from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
 
@@ -143,22 +144,23 @@ class MultiTaskModel(Network):
             x, heads = self(inputs, training=True, representation=True)
             losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
             penalties = [tf.add_n(self.losses)] if self.losses else []
-        last = [variable.value for variable in self.shared_variables()]
         scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
-        norms = norms_on(last or x, tape, losses, scale) if self.weighting.needs_norms else None
+        backward = Backward(tape, losses, penalties, scale / self._replicas())
+        last = [variable.value for variable in self.shared_variables()]
+        norms = backward.norms(last or x) if self.weighting.needs_norms else None
         weights = self._reweight(objectives, losses, rows, norms)
         watched: dict[str, tf.Tensor] = {}
         if self.surgery is not None:
             places = {"representation": x, "last_layer": last}
             gradients, watched = self.surgery.gradients(
-                tape, losses, rows, weights, penalties, self.trainable_variables, places, scale, self.step
+                backward, rows, weights, self.trainable_variables, places, self.step
             )
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         elif turns:
-            moves = [partial(self._move, tape, losses, weights, penalties, *turn) for turn in turns]
+            moves = [partial(self._move, backward, weights, *turn) for turn in turns]
             tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
         else:
-            self._move(tape, losses, weights, penalties, tuple(losses), self.trainable_variables)
+            self._move(backward, weights, tuple(losses), self.trainable_variables)
         if validation is not None:
             self._move_architecture(self.architecture_optimizer, objectives, weights, *validation)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
@@ -177,15 +179,10 @@ class MultiTaskModel(Network):
 
     # ---- parts of the step ----------------------------------------------------------------------
 
-    def _move(self, tape, losses, weights, penalties, names, variables) -> None:
+    def _move(self, backward, weights, names, variables) -> None:
         """Moves variables against the weighted gradient of some objectives and of all penalties."""
-        # The weights enter as gradients of the losses: one backward pass for the weighted sum.
-        scale = self.optimizer.scale_loss(tf.constant(1.0)) / self._replicas()
-        gradients = tape.gradient(
-            [*(losses[name] for name in names), *penalties],
-            [v.value for v in variables],
-            output_gradients=[*(scale * weights[name] for name in names), *(scale for _ in penalties)],
-        )
+        values = [variable.value for variable in variables]
+        gradients = backward.weighted({name: weights[name] for name in names}, values)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def _move_architecture(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["__init__", "tasks", "features", "losses", "metrics", "runs", "devices", "start", "log_file"],
     ["options"],
-    ["layers", "objectives", "weighting", "funnel", "optimizers", "registry", "monitor"],
+    ["layers", "objectives", "weighting", "backward", "funnel", "optimizers", "registry", "monitor"],
     ["step_means", "imbalance", "surgery", "causal", "priors", "network"],
     ["model", "dataset", "evaluate", "compare", "conversion", "calibration"],
     ["conversion_model", "fusion", "pareto"],

@@ -1,6 +1,6 @@
 """Gradient surgery: which way the shared variables go when objectives disagree."""
 
-from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery, norms_on
+from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery
 from fuxi_mtl.surgery.solvers import (
     conflict_averse_coefficients,
     min_norm_weights,
@@ -14,7 +14,6 @@ __all__ = [
     "conflict_averse_coefficients",
     "make_surgery",
     "min_norm_weights",
-    "norms_on",
     "pareto_weights",
     "projected_coefficients",
 ]

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.backward import Backward, Gradient
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import solvers
 
 MODES = ("representation", "last_layer", "full")
-Gradient = "tf.Tensor | tf.IndexedSlices | None"
 Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]
 
 
@@ -73,72 +73,55 @@ class Surgery:
 
     def gradients(
         self,
-        tape: tf.GradientTape,
-        losses: Mapping[str, tf.Tensor],
+        backward: Backward,
         rows: Mapping[str, tf.Tensor],
         factors: Mapping[str, tf.Tensor],
-        penalties: Sequence[tf.Tensor],
         variables: Sequence[keras.Variable],
         places: Mapping[str, Any],
-        scale: tf.Tensor,
         step: tf.Tensor,
-    ) -> tuple[list[Any], dict[str, tf.Tensor]]:
-        """The gradient of each variable times `scale`, and the coefficients by their names in the log.
+    ) -> tuple[list[Gradient], dict[str, tf.Tensor]]:
+        """The scaled gradient of each variable, and the coefficients by their names in the log.
 
         Args:
-            tape: Persistent; saw the forward pass.
-            losses: The losses of the batch, by objective.
-            rows: Weight of the rows behind each.
-            factors: The weight of each.
-            penalties: What is added to the loss, for every variable alike.
+            backward: Gives gradients of the losses; its tape is persistent.
+            rows: Weight of the rows behind each loss.
+            factors: The weight of each loss.
             variables: Those to move.
             places: Tensors of the ``representation`` and variables of the ``last_layer`` (may be empty).
-            scale: Factor of all gradients, against underflow in float16.
             step: Seeds what a method draws at random.
         """
         values = [variable.value for variable in variables]
-        shared = self._reached_twice(tape, losses, values)
+        shared = self._reached_twice(backward, values)
         if self.mode == "full":
             places = {"full": [value for value in values if id(value) in shared]}
         chosen = tf.nest.flatten(places[self.mode]) or tf.nest.flatten(places["representation"])
-        gram = self._gram(tape, losses, factors, chosen, scale)
+        gram = self._gram(backward, factors, chosen)
         given = tf.stack([rows[name] > 0 for name in self.names])
         found = tf.numpy_function(self._coefficients, [gram, given, step], tf.float32, stateful=False)
         found = tf.unstack(tf.ensure_shape(found, (len(self.names),)))
         coefficients = dict(zip(self.names, found, strict=True))
-        turned = {name: factors[name] * coefficients.get(name, 1.0) for name in losses}
-
-        def backward(sources: Sequence[tf.Tensor], by: Mapping[str, tf.Tensor]) -> list[Any]:
-            return tape.gradient(
-                [*losses.values(), *penalties],
-                sources,
-                output_gradients=[*(scale * by[name] for name in losses), *(scale for _ in penalties)],
-            )
-
-        groups = {True: turned, False: factors}
-        gradients: dict[int, Any] = {}
-        for is_shared, by in groups.items():
+        turned = {name: factor * coefficients.get(name, 1.0) for name, factor in factors.items()}
+        gradients: dict[int, Gradient] = {}
+        for is_shared, weights in {True: turned, False: factors}.items():
             sources = [value for value in values if (id(value) in shared) == is_shared]
-            gradients |= {id(v): g for v, g in zip(sources, backward(sources, by), strict=True)}
+            gradients |= {id(v): g for v, g in zip(sources, backward.weighted(weights, sources), strict=True)}
         return [gradients[id(value)] for value in values], dict(zip(self.watched, found, strict=True))
 
-    def _reached_twice(self, tape, losses, values) -> set[int]:
-        """Which values two objectives or more depend on; a graph is traced for this and computes nothing."""
+    def _reached_twice(self, backward: Backward, values: Sequence[Any]) -> set[int]:
+        """Which values two objectives or more depend on."""
         if self._shared is None:
-            reached = [tape.gradient(losses[name], values) for name in losses]
-            counts = [sum(g is not None for g in gradients) for gradients in zip(*reached, strict=True)]
+            counts = backward.reach(values)
             self._shared = {id(value) for value, count in zip(values, counts, strict=True) if count > 1}
         return self._shared
 
-    def _gram(self, tape, losses, factors, chosen, scale) -> tf.Tensor:
+    def _gram(self, backward: Backward, factors: Mapping[str, tf.Tensor], chosen: Sequence[Any]) -> tf.Tensor:
         """``(T, T)`` inner products of the weighted gradients."""
-        found = [
-            tape.gradient(losses[name], chosen, output_gradients=scale * factors[name]) for name in self.names
-        ]
+        found = backward.of_each(chosen)
+        weights = tf.stack([factors[name] for name in self.names])
         gram = tf.zeros((len(self.names), len(self.names)))
-        for gradients in zip(*found, strict=True):
+        for gradients in zip(*(found[name] for name in self.names), strict=True):
             if any(gradient is not None for gradient in gradients):
-                rows = side_by_side(gradients) / scale  # (T, elements)
+                rows = weights[:, None] * side_by_side(gradients) / backward.scale  # (T, elements)
                 gram += tf.matmul(rows, rows, transpose_b=True)
         return gram
 
@@ -155,18 +138,6 @@ class Surgery:
         names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
         result[given] = self._solve(gram, names, int(step))
         return result
-
-
-def norms_on(
-    sources: Any, tape: tf.GradientTape, losses: Mapping[str, tf.Tensor], scale: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """``||grad L_k||`` on some values, of the unweighted losses (those of one replica)."""
-    norms = {}
-    for name, loss in losses.items():
-        gradients = tape.gradient(loss, tf.nest.flatten(sources), output_gradients=scale)
-        present = [tf.cast(g, tf.float32) / scale for g in gradients if g is not None]
-        norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
-    return norms
 
 
 def side_by_side(gradients: Sequence[Any]) -> tf.Tensor:

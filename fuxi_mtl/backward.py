@@ -1,0 +1,88 @@
+"""Gradients of the objectives of one batch: of each alone, and of their weighted sum."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
+
+
+class Backward:
+    """The way back through the forward pass of one batch.
+
+    What a weighting or surgery asks of single objectives is not computed again for their weighted sum::
+
+        grad sum_k w_k L_k = sum_k w_k grad L_k
+
+    Args:
+        tape: Saw the forward pass; persistent if it is asked more than once.
+        losses: The losses of the batch, by objective.
+        penalties: What is added to them, with weight one.
+        scale: Factor of all gradients, against underflow in float16.
+    """
+
+    def __init__(
+        self,
+        tape: tf.GradientTape,
+        losses: Mapping[str, tf.Tensor],
+        penalties: Sequence[tf.Tensor],
+        scale: tf.Tensor,
+    ):
+        self.losses, self.scale = losses, scale
+        self._tape, self._penalties = tape, tuple(penalties)
+        self._known: dict[int, tuple[Any, dict[str, Gradient]]] = {}
+
+    def of_each(self, sources: Any) -> dict[str, list[Gradient]]:
+        """``scale * grad L_k`` on each of some values, by objective; unweighted and without penalties."""
+        flat = tf.nest.flatten(sources)
+        found = {
+            name: self._tape.gradient(loss, flat, output_gradients=self.scale)
+            for name, loss in self.losses.items()
+        }
+        for at, source in enumerate(flat):
+            gradients = {name: found[name][at] for name in found}
+            # Rows of tables would be summed in the optimizer anyway: once is cheaper.
+            if not any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients.values()):
+                self._known[id(source)] = (source, gradients)
+        return found
+
+    def norms(self, sources: Any) -> dict[str, tf.Tensor]:
+        """``||grad L_k||`` on some values, by objective, unscaled."""
+        norms = {}
+        for name, gradients in self.of_each(sources).items():
+            present = [tf.cast(g, tf.float32) / self.scale for g in gradients if g is not None]
+            norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
+        return norms
+
+    def reach(self, values: Sequence[Any]) -> list[int]:
+        """How many losses depend on each value. A graph is traced for this and computes nothing."""
+        reached = [self._tape.gradient(loss, values) for loss in self.losses.values()]
+        return [sum(g is not None for g in gradients) for gradients in zip(*reached, strict=True)]
+
+    def weighted(self, weights: Mapping[str, tf.Tensor], values: Sequence[Any]) -> list[Gradient]:
+        """``scale * grad (sum_k w_k L_k + penalties)`` on each value, for objectives that have a weight."""
+        losses = {name: self.losses[name] for name in weights}
+        factors = [self.scale * weight for weight in weights.values()]
+        new = [value for value in values if id(value) not in self._known]
+        known = [value for value in values if id(value) in self._known]
+        # The weights enter as gradients of the losses: one backward pass for the weighted sum.
+        found = self._gradient([*losses.values()], factors, new)
+        if known:
+            found |= self._gradient([], [], known)
+        for value in known:
+            alone = self._known[id(value)][1]
+            terms = [weights[name] * alone[name] for name in weights if alone[name] is not None]
+            if found[id(value)] is not None:
+                terms.append(found[id(value)])
+            found[id(value)] = tf.add_n(terms) if terms else None
+        return [found[id(value)] for value in values]
+
+    def _gradient(self, losses, factors, values) -> dict[int, Gradient]:
+        """Of the losses times their factors and of the penalties, by the identity of the value."""
+        targets = [*losses, *self._penalties]
+        if not targets:
+            return dict.fromkeys(map(id, values))
+        scales = [*factors, *(self.scale for _ in self._penalties)]
+        gradients = self._tape.gradient(targets, values, output_gradients=scales)
+        return {id(value): gradient for value, gradient in zip(values, gradients, strict=True)}
