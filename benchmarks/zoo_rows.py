@@ -125,7 +125,6 @@ BALANCED: dict[str, Mapping[str, Any]] = {
     "MGDA": {"surgery": "mgda"},
     "MGDA_normalized": {"surgery": "mgda", "surgery_normalize": True},
     "PE_LTR": {"surgery": "pe_ltr"},
-    "PE_LTR_exact": {"surgery": "pe_ltr", "pe_ltr_solver": "exact"},
     "PCGrad": {"surgery": "pcgrad"},
     "CAGrad": {"surgery": "cagrad"},
     "UW_PCGrad": {"loss_weight": "UW", "surgery": "pcgrad"},

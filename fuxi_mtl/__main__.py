@@ -132,11 +132,9 @@ def _show(tables: Sequence, style: str, output: str | None = None) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fuxi_mtl.experiment import load_run
-    from fuxi_mtl.predict import predict_file
+    from fuxi_mtl.experiment import predict_run
 
-    model, encoder = load_run(_folder_of_run(options))
-    predict_file(model, encoder, options.input, options.output, options.keep, sep=options.sep)
+    predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
 
 
 def _export(options: argparse.Namespace) -> None:

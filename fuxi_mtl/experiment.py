@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -21,6 +22,7 @@ from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.fuse import fuse_scores, load_fusion
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import FusionSection
+from fuxi_mtl.predict import predict_file
 from fuxi_mtl.report import render
 from fuxi_mtl.results import measure_splits, measured, save_results, save_scores
 from fuxi_mtl.runs import Run, append_results_line, environment, new_run, run_folder
@@ -189,6 +191,23 @@ def export_run(folder: str | Path, output: str | Path) -> None:
     """Writes a run's model as a SavedModel, with the fused score if the run has one."""
     model, encoder = load_run(folder)
     export_model(model, encoder, output, load_fusion(Run(Path(folder)), encoder.feature_map))
+
+
+def predict_run(folder: str | Path, input: str | Path, output: str | Path, **options: Any) -> int:  # noqa: A002
+    """Writes a run's predictions for a file, with the fused score if the run has one of single rows.
+
+    Args:
+        folder: The run.
+        input: See :func:`fuxi_mtl.predict.predict_file`.
+        output: See there.
+        **options: See there.
+
+    Returns:
+        The number of rows.
+    """
+    model, encoder = load_run(folder)
+    fusion = load_fusion(Run(Path(folder)), encoder.feature_map, row_by_row=True)
+    return predict_file(model, encoder, input, output, fusion=fusion, **options)
 
 
 def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) -> Table | None:

@@ -12,13 +12,12 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.serving import PADDED, RAGGED, TEXT, GraphEncoder
 
 logger = logging.getLogger(__name__)
-
-GraphFusion = Callable[[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], tf.Tensor]
 
 
 class ExportError(ValueError):

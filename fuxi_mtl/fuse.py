@@ -10,14 +10,13 @@ from zipfile import BadZipFile
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from fuxi_mtl.compare import Table
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.fusion import Aim, Fusion, Rows, fused_tasks, graded_label, report, search
-from fuxi_mtl.fusion.graph import graph_score
+from fuxi_mtl.fusion.graph import GraphFusion, graph_score
 from fuxi_mtl.fusion.learning import learn
 from fuxi_mtl.fusion.personal import PersonalFusion
 from fuxi_mtl.options import FusionOptions, LtrOptions
@@ -100,8 +99,13 @@ def variants(options: FusionOptions) -> dict[str, FusionOptions]:
     return {name: each for name, each in found.items() if each != options}
 
 
-def load_fusion(run: Run, features: FeatureMap) -> Callable[..., tf.Tensor] | None:
-    """What makes the fused score in a graph, of an encoded batch and predictions; None if the run has none.
+def load_fusion(run: Run, features: FeatureMap, row_by_row: bool = False) -> GraphFusion | None:
+    """What makes the fused score of an encoded batch and its predictions; None if the run has none.
+
+    Args:
+        run: The run.
+        features: Its inputs.
+        row_by_row: Whether a batch is any rows, not one request: ranks, which need one, are then left out.
 
     Raises:
         ValueError: A file is damaged.
@@ -110,6 +114,11 @@ def load_fusion(run: Run, features: FeatureMap) -> Callable[..., tf.Tensor] | No
         return None
     stored = run.read_json(run.fusion.name)
     try:
+        if stored["method"] == "rank" and row_by_row:
+            logger.warning(
+                "No %s: ranks are those within a request. The SavedModel takes a batch as one.", FUSED
+            )
+            return None
         if stored["method"] != "ltr":
             formula = Fusion.of(stored["fusion"])
             return lambda _, scores: graph_score(formula, scores)

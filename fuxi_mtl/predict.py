@@ -2,21 +2,24 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
+import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
 from fuxi_mtl.dataset.errors import nearest
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
 logger = logging.getLogger(__name__)
 
+Score = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 READABLE = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".npz": "npz", ".h5": "h5"}
 WRITABLE = (".csv", ".parquet")
 
@@ -31,8 +34,11 @@ def predict_file(
     batch_size: int = 8192,
     sep: str | None = None,
     block_rows: int = BLOCK_ROWS,
+    fusion: GraphFusion | None = None,
 ) -> int:
     """Writes ``{task}_pred`` for each row of a file, after the columns to keep, in the order of the file.
+
+    Behind them comes ``fused_score`` if there is a fusion.
 
     Labels are not needed. The columns of a csv file are carried over as the texts that they are. The output
     appears under its name when it is whole.
@@ -46,6 +52,7 @@ def predict_file(
         batch_size: Rows in a step of the network.
         sep: Separator of a csv file; a comma unless said, a tab for .tsv.
         block_rows: Rows in memory at a time.
+        fusion: Makes one score of an encoded row and its predictions by task.
 
     Returns:
         The number of rows.
@@ -57,9 +64,19 @@ def predict_file(
     keep = tuple(dict.fromkeys(keep))
     source = _source(input, sep, block_rows)
     _check_output(input, output)
-    _check_keep(keep, model)
+    columns = [f"{task.name}_pred" for task in model.tasks] + ["fused_score"] * (fusion is not None)
+    _check_keep(keep, columns)
     source.check_columns([*encoder.raw_columns, *keep])
-    frames = _scored(model, encoder, source, keep, batch_size)
+
+    def score(ids: np.ndarray, numeric: np.ndarray) -> list[np.ndarray]:
+        inputs = {"ids": ids, "numeric": numeric}
+        scores = model.predict(inputs, batch_size=batch_size, verbose=0)
+        found = [scores[task.name] for task in model.tasks]
+        if fusion is not None:
+            found.append(fusion(*tf.nest.map_structure(tf.convert_to_tensor, (inputs, scores))).numpy())
+        return found
+
+    frames = _scored(score, columns, encoder, source, keep)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -74,30 +91,21 @@ def predict_file(
 
 
 def _scored(
-    model: MultiTaskModel, encoder: Encoder, source: Source, keep: Sequence[str], batch_size: int
+    score: Score, columns: Sequence[str], encoder: Encoder, source: Source, keep: Sequence[str]
 ) -> Iterator[pl.DataFrame]:
     """The frames to write; one without rows if the file has none."""
-    columns = list(dict.fromkeys([*encoder.raw_columns, *keep]))
     some = False
-    for block in source.blocks(columns):
+    for block in source.blocks(list(dict.fromkeys([*encoder.raw_columns, *keep]))):
         some = True
         with block.errors():
             ids, numeric = encoder.encode(block.frame)
         kept = [block.frame[name] for name in keep]
-        yield pl.DataFrame([*kept, *_predictions(model, ids, numeric, batch_size)])
+        scores = zip(columns, score(ids, numeric), strict=True)
+        yield pl.DataFrame([*kept, *(pl.Series(name, np.asarray(x, np.float32)) for name, x in scores)])
     if not some:
         # Without a row no block says what type a column has.
         schema: dict[str, Any] = dict.fromkeys(keep, pl.String)
-        yield pl.DataFrame(schema=schema | {f"{task.name}_pred": pl.Float32 for task in model.tasks})
-
-
-def _predictions(
-    model: MultiTaskModel, ids: np.ndarray, numeric: np.ndarray, batch_size: int
-) -> list[pl.Series]:
-    scores: Mapping[str, np.ndarray] = model.predict(
-        {"ids": ids, "numeric": numeric}, batch_size=batch_size, verbose=0
-    )
-    return [pl.Series(f"{task.name}_pred", np.asarray(scores[task.name], np.float32)) for task in model.tasks]
+        yield pl.DataFrame(schema=schema | dict.fromkeys(columns, pl.Float32))
 
 
 def _write(frames: Iterator[pl.DataFrame], file: BinaryIO, output: Path) -> int:
@@ -157,9 +165,7 @@ def _check_output(path: Path, output: Path) -> None:
         raise DataError(f"output: {wrong} {'is a folder' if output.is_dir() else 'does not exist'}.")
 
 
-def _check_keep(keep: Sequence[str], model: MultiTaskModel) -> None:
-    for task in model.tasks:
-        if f"{task.name}_pred" in keep:
-            raise DataError(
-                f"keep: '{task.name}_pred' is the name of a prediction: rename that column of the input."
-            )
+def _check_keep(keep: Sequence[str], columns: Sequence[str]) -> None:
+    for name in columns:
+        if name in keep:
+            raise DataError(f"keep: {name!r} is the name of a prediction: rename that column of the input.")

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import checkpoint
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
@@ -257,18 +258,52 @@ def test_rows_of_tables_are_compared_row_by_row():
 @pytest.mark.parametrize("normalize", [False, True])
 def test_coefficients_may_be_those_of_gradients_of_length_one(normalize):
     surgery = Surgery(("a", "b"), lambda gram, names, step: min_norm_weights(gram), normalize=normalize)
-    found = surgery._coefficients(gram((1, 0), (0, 2)), np.array([True, True]), np.array(0))
+    found = surgery._coefficients(gram((1, 0), (0, 2)), np.array([True, True]), np.array(0), np.ones(2))
     np.testing.assert_allclose(found, (0.5, 0.5) if normalize else (0.8, 0.2), atol=1e-6)
 
 
 def test_an_objective_without_rows_or_with_overflow_stands_aside():
     surgery = Surgery(("a", "b", "c"), lambda gram, names, step: np.arange(1.0, 1 + len(names)))
-    some = np.array([True, False, True])
-    np.testing.assert_array_equal(surgery._coefficients(np.eye(3), some, np.array(0)), [1, 1, 2])
-    alone = np.array([False, False, True])
-    np.testing.assert_array_equal(surgery._coefficients(np.eye(3), alone, np.array(0)), [1, 1, 1])
-    overflow = np.full((3, 3), np.inf)
-    np.testing.assert_array_equal(surgery._coefficients(overflow, some, np.array(0)), [1, 1, 1])
+    before = np.array([7.0, 8.0, 9.0], np.float32)
+
+    def found(gram, *given):
+        return surgery._coefficients(gram, np.array(given), np.array(0), before)
+
+    np.testing.assert_array_equal(found(np.eye(3), True, False, True), [1, 8, 2])
+    np.testing.assert_array_equal(found(np.eye(3), False, False, True), before)
+    np.testing.assert_array_equal(found(np.full((3, 3), np.inf), True, False, True), before)
+
+
+@pytest.mark.parametrize("weights", ["previous", "current"])
+def test_pe_ltr_moves_by_the_weights_of_the_batch_before_or_by_its_own(weights, tmp_path):
+    batches = [tiny.batch(tiny.PLAIN["regression"], seed=seed) for seed in range(3)]
+    options = SurgeryOptions(surgery="pe_ltr", surgery_mode="full", pe_ltr_weights=weights)
+
+    def fresh():
+        return mmoe(surgery=make_surgery(options, KINDS))
+
+    def coefficients(model, batch):
+        model.reset_metrics()
+        logs = model.train_step(batch)
+        return [float(logs[f"watched_coefficient_{name}"]) for name in KINDS]
+
+    model, own = fresh(), []
+    for number, batch in enumerate(batches):
+        single = gradients_by_objective(model, batch)
+        both = [
+            i for i, gs in enumerate(zip(*single.values(), strict=True)) if all(g is not None for g in gs)
+        ]
+        rows = [np.concatenate([single[name][i].ravel() for i in both]) for name in KINDS]
+        own.append(pareto_weights(gram(*rows), np.zeros(2)))
+        expected = own[-1] if weights == "current" else [np.full(2, 0.5), *own][number]
+        np.testing.assert_allclose(coefficients(model, batch), expected, atol=1e-4)
+        if number == 1:
+            checkpoint.save(model, tmp_path / "checkpoint")
+    assert not np.allclose(own[0], own[1], atol=1e-3)
+    resumed = fresh()
+    checkpoint.restore(resumed, tmp_path / "checkpoint")
+    expected = own[2] if weights == "current" else own[1]
+    np.testing.assert_allclose(coefficients(resumed, batches[2]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,7 @@ A checkpoint is one HDF5 file, which h5py and every HDF5 viewer read::
     optimizer/dense/iterations                   what the optimizer has but once
     seeds/bottom/stack/dropout                   random states
     weighting/weight                             the state of the weighting
+    surgery/found                                of PE-LTR: the weights of the next step
 """
 
 from fuxi_mtl.checkpoint.files import FILE, CheckpointError, restore, save

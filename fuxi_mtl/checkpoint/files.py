@@ -123,7 +123,7 @@ def _check_orders(file: h5py.File, orders: Mapping[str, list[str]]) -> None:
         there = list(file[group].attrs["order"])
         if here == there:
             continue
-        if group == "weighting" or sorted(here) != sorted(there):
+        if not group.startswith("network/") or sorted(here) != sorted(there):
             raise ValueError(f"{group} is of {', '.join(here)} here and of {', '.join(there)} there")
         logger.warning(
             "%s: the features come in the order %s, and in the checkpoint %s. Each has its rows; but the "

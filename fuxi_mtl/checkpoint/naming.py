@@ -100,21 +100,27 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
         parts |= _optimizer_parts(model.optimizer, network)
         if model.architecture_optimizer is not None:
             parts |= _slots("optimizer/architecture", model.architecture_optimizer, network)
-        state = model.weighting._flatten(predicate=lambda v: isinstance(v, tf.Variable), with_path=True)
-        for keys, variable in state:
-            parts[_joined("weighting", *map(str, keys))] = Part(variable)
+        for name, module in _balancers(model).items():
+            state = module._flatten(predicate=lambda v: isinstance(v, tf.Variable), with_path=True)
+            parts |= {_joined(name, *map(str, keys)): Part(variable) for keys, variable in state}
     return parts
 
 
+def _balancers(model: MultiTaskModel) -> dict[str, Any]:
+    """What balances the objectives and has a state."""
+    found = {"weighting": model.weighting, "surgery": model.surgery}
+    return {name: module for name, module in found.items() if module is not None and module.variables}
+
+
 def orders_of(model: MultiTaskModel) -> dict[str, list[str]]:
-    """The order of names behind what the network and the weighting know by position only."""
+    """The order of names behind what the network and the balancing know by position only."""
     orders = {
         f"network/{path}": layer.order
         for path, layer in layers_of(model)
         if isinstance(layer, FeatureEmbedding)
     }
-    if model.compiled and model.weighting.variables:
-        orders["weighting"] = list(model.weighting.names)
+    if model.compiled:
+        orders |= {name: list(module.names) for name, module in _balancers(model).items()}
     return orders
 
 

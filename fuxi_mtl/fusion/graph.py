@@ -1,11 +1,16 @@
 """Formulas inside a graph: what :class:`Fusion` computes, in float32."""
 
+from collections.abc import Callable, Mapping
+
 import tensorflow as tf
 
 from fuxi_mtl.fusion.formulas import FLOOR, LOGIT_MARGIN, Fusion
 
+# One score ``(batch,)`` of an encoded batch and its predictions by task.
+GraphFusion = Callable[[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], tf.Tensor]
 
-def graph_score(fusion: Fusion, scores: dict[str, tf.Tensor]) -> tf.Tensor:
+
+def graph_score(fusion: Fusion, scores: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """The fused score ``(batch,)`` float32 of scores by task; to ranks, a batch is one request."""
     terms = [
         weight * _term(fusion, tf.cast(scores[name], tf.float32)) for name, weight in fusion.weights.items()

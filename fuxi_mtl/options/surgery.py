@@ -27,6 +27,11 @@ class SurgeryOptions:
     pe_ltr_bounds: dict[str, float] | None = option(
         None, "Least weights by objective, with a sum of at most 1; 0 unless said."
     )
+    pe_ltr_weights: str = option(
+        "previous",
+        "Weights of a step: of the batch before, as in the paper, or its own.",
+        ("previous", "current"),
+    )
     cagrad_strength: float = option(0.4, "Reach around the mean gradient, from 0 to below 1.")
 
     def bounds(self, objectives: Sequence[str]) -> dict[str, float]:

@@ -24,7 +24,7 @@ MODES = ("representation", "last_layer", "full")
 Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]
 
 
-class Surgery:
+class Surgery(tf.Module):
     """Coefficients for the objectives' gradients, and the gradients that follow from them.
 
     Args:
@@ -36,20 +36,29 @@ class Surgery:
             ``full`` (all shared variables; rows of tables are compared row by row, never whole tables).
         normalize: Whether coefficients are found for gradients of length one. Methods of least norm favour
             the shortest gradient, which is that of the rarest event.
+        lagged: Whether a step uses what was found in the step before, beginning with 1/T for each objective.
 
     Raises:
         ValueError: Unknown mode.
     """
 
     def __init__(
-        self, names: Sequence[str], solve: Solve, mode: str = "representation", normalize: bool = False
+        self,
+        names: Sequence[str],
+        solve: Solve,
+        mode: str = "representation",
+        normalize: bool = False,
+        lagged: bool = False,
     ):
+        super().__init__()
         if mode not in MODES:
             raise ValueError(f"surgery_mode is {mode!r}. Modes: {', '.join(MODES)}.")
         self.names = tuple(names)
         self.mode = mode
         self._solve, self._normalize = solve, normalize
         self._shared: set[int] | None = None
+        start = [1 / len(self.names)] * len(self.names)
+        self.found = tf.Variable(start, trainable=False, name="found") if lagged else None
 
     def check(self, model: Any) -> None:
         """Sees whether a model's step leaves room for surgery.
@@ -97,15 +106,19 @@ class Surgery:
         chosen = tf.nest.flatten(places[self.mode]) or tf.nest.flatten(places["representation"])
         gram = self._gram(backward, factors, chosen)
         given = tf.stack([rows[name] > 0 for name in self.names])
-        found = tf.numpy_function(self._coefficients, [gram, given, step], tf.float32, stateful=False)
-        found = tf.unstack(tf.ensure_shape(found, (len(self.names),)))
-        coefficients = dict(zip(self.names, found, strict=True))
+        before = tf.ones(len(self.names)) if self.found is None else tf.identity(self.found)
+        now = tf.numpy_function(self._coefficients, [gram, given, step, before], tf.float32, stateful=False)
+        now = tf.ensure_shape(now, (len(self.names),))
+        used = tf.unstack(now if self.found is None else before)
+        if self.found is not None:
+            self.found.assign(now)
+        coefficients = dict(zip(self.names, used, strict=True))
         turned = {name: factor * coefficients.get(name, 1.0) for name, factor in factors.items()}
         gradients: dict[int, Gradient] = {}
         for is_shared, weights in {True: turned, False: factors}.items():
             sources = [value for value in values if (id(value) in shared) == is_shared]
             gradients |= {id(v): g for v, g in zip(sources, backward.weighted(weights, sources), strict=True)}
-        return [gradients[id(value)] for value in values], dict(zip(self.watched, found, strict=True))
+        return [gradients[id(value)] for value in values], dict(zip(self.watched, used, strict=True))
 
     def _reached_twice(self, backward: Backward, values: Sequence[Any]) -> set[int]:
         """Which values two objectives or more depend on."""
@@ -125,8 +138,11 @@ class Surgery:
                 gram += tf.matmul(rows, rows, transpose_b=True)
         return gram
 
-    def _coefficients(self, gram: np.ndarray, given: np.ndarray, step: np.ndarray) -> np.ndarray:
-        result = np.ones(len(self.names), np.float32)
+    def _coefficients(
+        self, gram: np.ndarray, given: np.ndarray, step: np.ndarray, before: np.ndarray
+    ) -> np.ndarray:
+        """Those of a step; of objectives that take no part, what they were."""
+        result = before.copy()
         gram = gram[np.ix_(given, given)].astype(np.float64)
         # Overflow in float16: such a step is skipped anyway. One objective has nobody to disagree with.
         if given.sum() < 2 or not np.isfinite(gram).all():
@@ -192,4 +208,5 @@ def make_surgery(options: SurgeryOptions, objectives: Mapping[str, str], seed: i
             return solvers.projected_coefficients(gram, np.random.default_rng([seed, step]))
         return solvers.conflict_averse_coefficients(gram, options.cagrad_strength)
 
-    return Surgery(names, solve, options.surgery_mode, options.surgery_normalize)
+    lagged = options.surgery == "pe_ltr" and options.pe_ltr_weights == "previous"
+    return Surgery(names, solve, options.surgery_mode, options.surgery_normalize, lagged)

@@ -115,6 +115,36 @@ def test_personal_weights_are_served_as_they_were_reported(copied, place):
     assert not (copied.folder / "fusion_network.npz").exists()
 
 
+def predict(run, place, output):
+    done = call(
+        "predict", "--expid", "Toy", "--set", f"model_root={run.folder.parents[2]}", "--input",
+        place / "data/toy/test.csv", "--output", output, "--keep", "item",
+    )  # fmt: skip
+    assert done.status == 0
+    return pl.read_parquet(output), done.out
+
+
+def test_predictions_for_a_file_have_the_fused_score_behind_them(fused, place, tmp_path):
+    frame, _ = predict(fused, place, tmp_path / "scores.parquet")
+    assert frame.columns == ["item", "click_pred", "buy_pred", "fused_score"]
+    expected = served(fused, place)(np.arange(160))["fused_score"].numpy()
+    np.testing.assert_allclose(frame["fused_score"], expected, rtol=1e-5)
+
+
+def test_personal_weights_are_those_of_each_row_of_a_file(copied, place, tmp_path):
+    fuse(copied, f"{{method: ltr, label: {{click: 1, buy: 3}}, ltr: {LTR}}}")
+    frame, _ = predict(copied, place, tmp_path / "scores.parquet")
+    expected = served(copied, place)(np.arange(160))["fused_score"].numpy()
+    np.testing.assert_allclose(frame["fused_score"], expected, rtol=1e-4)
+
+
+def test_rows_of_a_file_are_not_ranked_against_each_other(copied, place, tmp_path):
+    fuse(copied, "{method: rank, weights: equal}")
+    frame, said = predict(copied, place, tmp_path / "scores.parquet")
+    assert frame.columns == ["item", "click_pred", "buy_pred"]
+    assert "No fused_score: ranks are those within a request" in said
+
+
 def test_a_run_without_validation_scores_predicts_them_again(copied):
     before = scores_of(copied, "valid")
     (copied.folder / "valid_scores.npz").unlink()
