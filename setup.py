@@ -25,6 +25,7 @@ REQUIRES = [
     "scikit-learn>=1.5,<2",
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
+OPTUNA = ["optuna>=4,<5"]
 TEST = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
@@ -34,6 +35,7 @@ TEST = [
     "types-PyYAML>=6.0.12,<7",
     "setuptools>=77,<90",
     *TENSORBOARD,
+    *OPTUNA,
 ]
 
 setup(
@@ -51,7 +53,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
         "tensorboard": TENSORBOARD,
-        "optuna": ["optuna>=4,<5"],
+        "optuna": OPTUNA,
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.__main__:main"]},

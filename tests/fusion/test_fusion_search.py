@@ -1,9 +1,10 @@
 """NDCG, the cross-entropy method, optuna and simulated live trials."""
 
 import sys
-import types
+from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 
 from fuxi_mtl import metrics
@@ -225,36 +226,17 @@ def test_without_optuna_the_error_says_what_to_do(monkeypatch):
 
 
 def test_optuna_tries_as_many_weights_as_asked_and_its_best_is_taken(monkeypatch):
-    class Study:
-        def __init__(self):
-            self.tried = []
-
-        def optimize(self, function, n_trials):
-            rng = np.random.default_rng(0)
-            for _ in range(n_trials):
-                params = {}
-                trial = types.SimpleNamespace(
-                    suggest_float=lambda name, low, high, params=params: params.setdefault(
-                        name, rng.uniform(low, high)
-                    )
-                )
-                self.tried.append((function(trial), params))
-
-        @property
-        def best_params(self):
-            return max(self.tried, key=lambda each: each[0])[1]
-
-    study, asked = Study(), {}
-    fake = types.SimpleNamespace(
-        logging=types.SimpleNamespace(set_verbosity=lambda level: None, WARNING=30),
-        create_study=lambda **given: asked.update(given) or study,
-        samplers=types.SimpleNamespace(TPESampler=lambda seed: ("tpe", seed)),
+    create, studies = optuna.create_study, []
+    monkeypatch.setattr(
+        optuna, "create_study", lambda **given: studies.append(create(**given)) or studies[-1]
     )
-    monkeypatch.setitem(sys.modules, "optuna", fake)
-    found = search(FusionOptions(weights="optuna", search=QUICK), _rows(100), [CTR, LIKE])
-    assert asked == {"direction": "maximize", "sampler": ("tpe", 2026)}
-    assert len(study.tried) == 5
-    assert found.story["objective"] == pytest.approx(max(value for value, _ in study.tried))
+    options = FusionOptions(weights="optuna", search=replace(QUICK, trials=30))
+    rows = _rows(100)
+    found, again = (search(options, rows, [CTR, LIKE]) for _ in range(2))
+    assert [len(study.trials) for study in studies] == [30, 30]
+    assert found.story["objective"] == pytest.approx(max(trial.value for trial in studies[0].trials))
+    assert found.story["objective"] > min(trial.value for trial in studies[0].trials)
+    assert again.fusion.weights == found.fusion.weights
 
 
 # ---- simulated live trials ------------------------------------------------------------------------
