@@ -16,9 +16,8 @@ import polars as pl
 from fuxi_mtl.__main__ import main
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# Experiments on data/tiny_mtl: of the conversion models, one that is fitted beforehand and takes turns, and
-# one with every kind of objective.
-# One of each kind: shared experts, private networks, a funnel, steps in turns, weights that are generated.
+# Experiments on data/tiny_mtl, one of each kind: shared experts, private networks, a funnel, steps in turns
+# after a fit beforehand, weights that are generated.
 TINY = ("MMoE_test", "SingleTask_test", "ESM2_test", "DRJL_test", "APG_MMOE_test")
 
 MODEL_CONFIG = """\
