@@ -108,10 +108,12 @@ def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
     sizes = json.loads(file.read_text()) if file.exists() else {}
     stanzas = {}
     for name, row in {REFERENCE: zoo_rows.MODELS[REFERENCE], **rows}.items():
-        plain = {**common, "model": row.model, **row.options}
+        own = {key: value for key, value in row.options.items() if value is not None}
+        plain = {key: value for key, value in common.items() if key not in row.options}
+        plain |= {"model": row.model, **own}
         if sizes.get(name, {}).get("of") != plain:
             budget = None if row.model == REFERENCE else sizes[REFERENCE]["dense"]
-            options, dense = sized(plain, row.options, budget, folder)
+            options, dense = sized(plain, own, budget, folder)
             sizes[name] = {"of": plain, "options": options, "dense": dense}
             write(file, sizes)
         stanzas[name] = {**plain, **sizes[name]["options"]}

@@ -33,7 +33,8 @@ class Data:
         of_model: Keys of that stanza that belong to its model or the data.
         changes: What differs from it.
         chain: Whether it has a click and what comes after it, as conversion models need.
-        condition: Columns from which APG's models generate weights: what says that rows differ in kind.
+        condition: Columns that say that rows differ in kind: APG's models generate weights from them, and the
+            values of the first are M3oE's domains.
     """
 
     recipe: tuple[str, str]
@@ -70,10 +71,11 @@ class Row:
 
     Attributes:
         model: Its class.
-        options: What its stanza has beside the recipe.
+        options: What its stanza has beside the recipe; None takes a key of the recipe away.
         needs_chain: Whether it is a conversion model.
         joint_only: Whether it takes the steps of the chain alone, without rates between them.
         conditioned: Whether its weights are generated from the condition of the data.
+        by_domain: Whether the values of the condition are its domains.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Row:
     needs_chain: bool = False
     joint_only: bool = False
     conditioned: bool = False
+    by_domain: bool = False
 
 
 def _conversion(model: str, **options: Any) -> Row:
@@ -107,6 +110,19 @@ MODELS: dict[str, Row] = {
         conditioned=True,
     ),
     "APG_AITM_V2": Row("APG_AITM_V2", _LEVEL, conditioned=True),
+    "M3oE": Row(
+        "M3oE",
+        {
+            "star_units": 16,  # of each domain
+            "batch_norm": None,  # it normalises rows
+            "trunk_hidden_units": [64],
+            "num_experts": 2,
+            "expert_hidden_units": [64, 32],
+            "tower_hidden_units": [32],
+            "architecture_learning_rate": 1e-3,
+        },
+        by_domain=True,
+    ),
     "ESMM": _conversion("ESMM"),
     "NaiveCVR": _conversion("NaiveCVR"),
     "MTL_IMP": _conversion("MTL_IMP"),
@@ -148,6 +164,8 @@ def _of_data(row: Row, data: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if row.joint_only:
         found["tasks"] = {task: event for task, event in recipe(data)["tasks"].items() if "|" not in event}
+    if row.by_domain:
+        found["domain"] = DATA[data].condition[0]
     if row.conditioned:
         found["apg"] = {
             "condition_features": list(DATA[data].condition),
