@@ -108,11 +108,10 @@ def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
     sizes = json.loads(file.read_text()) if file.exists() else {}
     stanzas = {}
     for name, row in {REFERENCE: zoo_rows.MODELS[REFERENCE], **rows}.items():
-        own = {key: value for key, value in row.options.items() if value is not None}
-        plain = {key: value for key, value in common.items() if key not in row.options}
-        plain |= {"model": row.model, **own}
+        plain = zoo_rows.stanza_of(row, common)
         if sizes.get(name, {}).get("of") != plain:
             budget = None if row.model == REFERENCE else sizes[REFERENCE]["dense"]
+            own = {key: plain[key] for key in row.options if key in plain}
             options, dense = sized(plain, own, budget, folder)
             sizes[name] = {"of": plain, "options": options, "dense": dense}
             write(file, sizes)

@@ -119,7 +119,6 @@ MODELS: dict[str, Row] = {
             "num_experts": 2,
             "expert_hidden_units": [64, 32],
             "tower_hidden_units": [32],
-            "architecture_learning_rate": 1e-3,
         },
         by_domain=True,
     ),
@@ -157,6 +156,13 @@ def rows_of(data: str) -> dict[str, Row]:
         f"{REFERENCE}_{name}": Row(reference.model, {**reference.options, **changes})
         for name, changes in BALANCED.items()
     }
+
+
+def stanza_of(row: Row, common: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's stanza: what is common, and its own."""
+    own = {key: value for key, value in row.options.items() if value is not None}
+    kept = {key: value for key, value in common.items() if key not in row.options}
+    return {**kept, "model": row.model, **own}
 
 
 def _of_data(row: Row, data: str) -> dict[str, Any]:

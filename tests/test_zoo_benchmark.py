@@ -28,9 +28,8 @@ def test_rows_name_models_of_the_zoo_and_conversion_models_only_where_there_is_a
 @pytest.mark.parametrize("data", list(zoo_rows.DATA))
 def test_every_row_is_an_experiment_with_the_recipe_of_its_data(data, tmp_path):
     common = {**zoo_rows.recipe(data), "model_root": str(tmp_path)}
-    rows = {
-        name: {**common, "model": row.model, **row.options} for name, row in zoo_rows.rows_of(data).items()
-    }
+    rows = {name: zoo_rows.stanza_of(row, common) for name, row in zoo_rows.rows_of(data).items()}
+    assert "batch_norm" not in rows["M3oE"]
     zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
     zoo.write_yaml(tmp_path / "model_config.yaml", rows)
     experiments = load_experiments(tmp_path, list(rows))
