@@ -194,7 +194,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
     return [
         "",
         f"{title}: {compared['dataset_id']}, {compared['split']}",
-        *table([*heading, "dense parameters", "training seconds"], rows),
+        *table([*heading, "dense parameters"], rows),
     ]
 
 
@@ -211,4 +211,4 @@ def _shown(row: Mapping[str, Any], tasks: Sequence[str], dense: Mapping[str, int
         difference += f" [{found['low']:+.4f}, {found['high']:+.4f}]{star}"
     delta = row["transfer"]["delta_m"]
     shown += [difference, "" if delta is None else f"{delta:+.2%}"]
-    return [*shown, f"{dense[row['expid']]:,}", f"{row['train_seconds']:.0f}"]
+    return [*shown, f"{dense[row['expid']]:,}"]
