@@ -86,3 +86,31 @@ class Backward:
         scales = [*factors, *(self.scale for _ in self._penalties)]
         gradients = self._tape.gradient(targets, values, output_gradients=scales)
         return {id(value): gradient for value, gradient in zip(values, gradients, strict=True)}
+
+
+def are_rows(gradients: Sequence[Gradient]) -> bool:
+    """Whether all gradients of one variable, where there is a path, name rows of a table."""
+    present = [gradient for gradient in gradients if gradient is not None]
+    return bool(present) and all(isinstance(gradient, tf.IndexedSlices) for gradient in present)
+
+
+def aligned(gradients: Sequence[Gradient]) -> tf.Tensor:
+    """``(T, elements)`` in float32: gradients of one variable, one at least; zeros where there is no path.
+
+    Those of a table are laid over the union of the rows that they name, and the table is never formed.
+    """
+    present = {place: gradient for place, gradient in enumerate(gradients) if gradient is not None}
+    if are_rows(gradients):
+        sizes = tf.stack([tf.size(each.indices) for each in present.values()])
+        rows, position = tf.unique(tf.concat([each.indices for each in present.values()], axis=0))
+        parts = tf.split(position, sizes, num=len(present))
+        present = {
+            place: tf.math.unsorted_segment_sum(tf.cast(each.values, tf.float32), part, tf.size(rows))
+            for (place, each), part in zip(present.items(), parts, strict=True)
+        }
+    flat = {
+        place: tf.reshape(tf.cast(tf.convert_to_tensor(gradient), tf.float32), [-1])
+        for place, gradient in present.items()
+    }
+    nothing = tf.zeros_like(next(iter(flat.values())))
+    return tf.stack([flat.get(place, nothing) for place in range(len(gradients))])

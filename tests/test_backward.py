@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl.backward import Backward
+from fuxi_mtl.backward import Backward, aligned
 
 X = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], np.float32)
 W = np.array([[0.2, -0.4], [0.1, 0.3], [-0.5, 0.6]], np.float32)
@@ -87,3 +87,28 @@ def test_rows_of_tables_stay_rows():
     for row in (1, 3, 1):
         expected[row] += 1 + table.numpy()[row]
     np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected, rtol=1e-6)
+
+
+# ---- gradients of one variable beside each other --------------------------------------------------
+
+
+def rows_of(indices, values):
+    return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(indices), tf.constant([100, 2]))
+
+
+FIRST = rows_of([7, 3, 7], [[1, 2], [3, 4], [5, 6]])
+SECOND = rows_of([9, 7], [[1, 1], [2, 2]])
+TABLE = np.zeros((3, 100, 2))
+TABLE[0, 7], TABLE[0, 3], TABLE[1, 9], TABLE[1, 7] = (6, 8), (3, 4), (1, 1), (2, 2)
+
+
+def test_rows_of_tables_are_laid_over_those_that_any_of_them_names():
+    found = aligned([FIRST, SECOND, None]).numpy()
+    assert found.shape == (3, 6)
+    np.testing.assert_allclose(found @ found.T, np.einsum("iab,jab->ij", TABLE, TABLE))
+
+
+def test_a_table_that_one_loss_reaches_as_a_whole_is_a_matrix():
+    whole = np.arange(200, dtype=np.float32).reshape(100, 2)
+    found = aligned([FIRST, tf.constant(whole), None]).numpy()
+    np.testing.assert_array_equal(found, [TABLE[0].ravel(), whole.ravel(), np.zeros(200)])

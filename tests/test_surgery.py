@@ -19,7 +19,6 @@ from fuxi_mtl.surgery import (
     pareto_weights,
     projected_coefficients,
 )
-from fuxi_mtl.surgery.combining import side_by_side
 from fuxi_mtl.weighting import Manual, Uncertainty
 from model_zoo.esmm import ESMM
 from model_zoo.mmoe import MMoE
@@ -240,19 +239,6 @@ def test_angles_are_those_of_the_weighted_gradients(mode):
     flat = [w * np.concatenate([g.ravel() for g in row]) for w, row in zip((2.0, 0.5), rows, strict=True)]
     moved_by_step(model, batch)
     np.testing.assert_allclose(seen[0], gram(*flat), rtol=1e-3, atol=1e-9)
-
-
-def test_rows_of_tables_are_compared_row_by_row():
-    def slices(indices, values):
-        return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(indices), tf.constant([100, 2]))
-
-    first = slices([7, 3, 7], [[1, 2], [3, 4], [5, 6]])
-    second = slices([9, 7], [[1, 1], [2, 2]])
-    rows = side_by_side([first, second, None]).numpy()
-    assert rows.shape == (3, 6)
-    dense = np.zeros((3, 100, 2))
-    dense[0, 7], dense[0, 3], dense[1, 9], dense[1, 7] = (6, 8), (3, 4), (1, 1), (2, 2)
-    np.testing.assert_allclose(rows @ rows.T, np.einsum("iab,jab->ij", dense, dense))
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -3,16 +3,15 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.backward import Backward, Gradient, aligned, are_rows
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import Objective, without_nan
 
 Batch = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray], np.ndarray]
-Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ class GradientProducts:
         with tf.GradientTape(persistent=True) as tape:
             heads = model(inputs, training=False)
             found = [objective.loss(heads, labels, sample_weight) for objective in objectives]
-        places = [variable.value for variable in variables]
-        gradients = [tape.gradient(loss, places, output_gradients=scale) for loss, _ in found]
-        by_variable = list(zip(*gradients, strict=True))
-        self._sparse = [_is_sparse(each) for each in by_variable]
+        losses = {objective.name: loss for objective, (loss, _) in zip(objectives, found, strict=True)}
+        gradients = Backward(tape, losses, [], scale).of_each([variable.value for variable in variables])
+        by_variable = list(zip(*gradients.values(), strict=True))
+        self._sparse = [are_rows(each) for each in by_variable]
         counted = [_learns(o, labels, rows) for o, (_, rows) in zip(objectives, found, strict=True)]
         return tf.stack([inner_products(each, scale) for each in by_variable]), tf.stack(counted)
 
@@ -82,34 +81,14 @@ def _learns(objective: Objective, labels: Mapping[str, tf.Tensor], rows: tf.Tens
     return tf.logical_and(rows > 0, positives > 0)
 
 
-def _is_sparse(gradients: Sequence[Gradient]) -> bool:
-    """Whether no gradient of a variable is dense and some name rows."""
-    present = [gradient for gradient in gradients if gradient is not None]
-    return bool(present) and all(isinstance(gradient, tf.IndexedSlices) for gradient in present)
-
-
 def inner_products(gradients: Sequence[Gradient], scale: tf.Tensor) -> tf.Tensor:
     """``(objectives, objectives)`` inner products of the gradients of one variable."""
-    present = {place: each for place, each in enumerate(gradients) if each is not None}
-    if _is_sparse(gradients):
-        flat = _rows(present)
-    else:
-        flat = {place: tf.convert_to_tensor(each) for place, each in present.items()}
-    flat = {place: tf.cast(gradient, tf.float32) / scale for place, gradient in flat.items()}
-    zero = tf.zeros(())
-    products = [[zero] * len(gradients) for _ in gradients]
-    for a, b in itertools.combinations_with_replacement(flat, 2):
+    count = len(gradients)
+    if all(gradient is None for gradient in gradients):
+        return tf.zeros((count, count))
+    flat = tf.unstack(aligned(gradients) / scale)
+    products = [[tf.zeros(())] * count for _ in gradients]
+    for a, b in itertools.combinations_with_replacement(range(count), 2):
         # Not a matrix product: that would be rounded to TensorFloat-32 on some devices.
         products[a][b] = products[b][a] = tf.reduce_sum(flat[a] * flat[b])
     return tf.stack([tf.stack(row) for row in products])
-
-
-def _rows(gradients: Mapping[int, tf.IndexedSlices]) -> dict[int, tf.Tensor]:
-    """The gradients over the union of the rows that they name: ``(rows in it, width)`` each, no table."""
-    sizes = [tf.size(each.indices) for each in gradients.values()]
-    rows, position = tf.unique(tf.concat([each.indices for each in gradients.values()], axis=0))
-    parts = tf.split(position, tf.stack(sizes), num=len(sizes))
-    return {
-        place: tf.math.unsorted_segment_sum(each.values, part, tf.size(rows))
-        for (place, each), part in zip(gradients.items(), parts, strict=True)
-    }

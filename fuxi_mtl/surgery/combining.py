@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.backward import Backward, Gradient
+from fuxi_mtl.backward import Backward, Gradient, aligned
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import solvers
 
@@ -134,7 +134,7 @@ class Surgery(tf.Module):
         gram = tf.zeros((len(self.names), len(self.names)))
         for gradients in zip(*(found[name] for name in self.names), strict=True):
             if any(gradient is not None for gradient in gradients):
-                rows = weights[:, None] * side_by_side(gradients) / backward.scale  # (T, elements)
+                rows = weights[:, None] * aligned(gradients) / backward.scale  # (T, elements)
                 gram += tf.matmul(rows, rows, transpose_b=True)
         return gram
 
@@ -154,27 +154,6 @@ class Surgery(tf.Module):
         names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
         result[given] = self._solve(gram, names, int(step))
         return result
-
-
-def side_by_side(gradients: Sequence[Any]) -> tf.Tensor:
-    """``(T, elements)`` in float32: gradients of one variable; of a table, of the rows that any names."""
-    sparse = [g for g in gradients if isinstance(g, tf.IndexedSlices)]
-    if not sparse:
-        like = next(g for g in gradients if g is not None)
-        flat = [tf.zeros_like(like) if g is None else g for g in gradients]
-        return tf.stack([tf.reshape(tf.cast(g, tf.float32), [-1]) for g in flat])
-    indices, position = tf.unique(tf.concat([g.indices for g in sparse], axis=0))
-    positions = iter(tf.split(position, [tf.size(g.indices) for g in sparse], num=len(sparse)))
-    width = sparse[0].values.shape[1]
-    rows = []
-    for gradient in gradients:
-        if isinstance(gradient, tf.IndexedSlices):
-            values = tf.cast(gradient.values, tf.float32)
-            summed = tf.math.unsorted_segment_sum(values, next(positions), tf.size(indices))
-            rows.append(tf.reshape(summed, [-1]))
-        else:
-            rows.append(tf.zeros([tf.size(indices) * width]))
-    return tf.stack(rows)
 
 
 def make_surgery(options: SurgeryOptions, objectives: Mapping[str, str], seed: int = 0) -> Surgery | None:
