@@ -90,6 +90,12 @@ def _zoo(options: argparse.Namespace) -> None:
     measure_zoo(options.data, options.rows, options.seeds, options.cache, options.results)
 
 
+def _zoo_cost(options: argparse.Namespace) -> None:
+    from benchmarks.zoo_cost import measure_costs
+
+    measure_costs(options.data, options.rows, options.turns, options.cache, options.results)
+
+
 def _correlation(options: argparse.Namespace) -> None:
     from benchmarks.correlation import measure_correlation
 
@@ -134,9 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     selection.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     zoo = command("zoo", _zoo, "Every model at one size, and MMoE under every weighting and surgery.")
-    zoo.add_argument("--data", nargs="+", default=[], help="data sets; all that are there unless said")
-    zoo.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
     zoo.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    cost = command(
+        "zoo_cost", _zoo_cost, "What a step of each row of the zoo's tables costs, for the tables."
+    )
+    cost.add_argument("--turns", type=int, default=9, help="how often each takes eight steps")
+    for each in (zoo, cost):
+        each.add_argument("--data", nargs="+", default=[], help="data sets; all that are there unless said")
+        each.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")

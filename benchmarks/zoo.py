@@ -16,6 +16,7 @@ from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
 from benchmarks.zoo_rows import DATA, REFERENCE, SINGLE, Row
+from fuxi_mtl.config import Experiment, load_experiment
 
 CLOSE, FAR = 0.01, 0.05  # of the budget: narrow layers come in whole units
 MOST_TRIALS = 12
@@ -36,18 +37,31 @@ def measure_zoo(
     Raises:
         ValueError: An unknown data set or row.
     """
-    import model_zoo  # noqa: F401  (importing it registers every model)
-    from fuxi_mtl.config import load_experiment
     from fuxi_mtl.logged import logged_run
 
-    chosen = {name: _chosen(name, rows) for name in _known(data, DATA, "data set") or _present()}
-    configs = {name: _config(name, of_data, cache) for name, of_data in chosen.items()}
+    chosen = experiments(data, rows, cache)
     for seed in seeds:
         for name, of_data in chosen.items():
-            for row in of_data:
+            for row, experiment in of_data.items():
                 print(f"zoo: {name}, {row}, seed {seed}", flush=True)
-                logged_run(load_experiment(configs[name], row).with_seed(seed), resume=True)
+                logged_run(experiment.with_seed(seed), resume=True)
             store(name, cache, results)
+
+
+def experiments(data: Sequence[str], rows: Sequence[str], cache: Path) -> dict[str, dict[str, Experiment]]:
+    """The experiments of the tables by data set and row, all of a data set of one size.
+
+    Raises:
+        ValueError: An unknown data set or row.
+    """
+    import model_zoo  # noqa: F401  (importing it registers every model)
+
+    chosen = {name: _chosen(name, rows) for name in _known(data, DATA, "data set") or _present()}
+    found = {}
+    for name, of_data in chosen.items():
+        folder = _config(name, of_data, cache)
+        found[name] = {row: load_experiment(folder, row) for row in of_data}
+    return found
 
 
 def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
@@ -67,9 +81,28 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     described["load_before"] = None  # of one moment of many
     sizes = json.loads((cache / "zoo" / f"sizes_{data}.json").read_text())
     dense = {name: size["dense"] for name, size in sizes.items()}
-    content = {"name": "zoo", "machine": described, "dense": dense, "table": compared, "cells": []}
+    cost = read_cost(cache, data)
+    content = {
+        "name": "zoo",
+        "machine": described,
+        "dense": dense,
+        "cost": cost,
+        "table": compared,
+        "cells": [],
+    }
     write(results / f"zoo_{data}.json", content)
     return content
+
+
+def cost_file(cache: Path, data: str) -> Path:
+    """Where the costs of a data set's rows lie: ``benchmarks.zoo_cost`` writes it."""
+    return cache / "zoo" / f"cost_{data}.json"
+
+
+def read_cost(cache: Path, data: str) -> dict[str, Any]:
+    """By row, what a step costs beside the reference's; empty if it was not measured."""
+    file = cost_file(cache, data)
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _known(names: Sequence[str], known: Mapping[str, Any], what: str) -> list[str]:
@@ -164,7 +197,6 @@ def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
 
 def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
     """Trainable numbers of a stanza's network outside its embedding tables."""
-    from fuxi_mtl.config import load_experiment
     from fuxi_mtl.dataset import stand_in
     from fuxi_mtl.experiment import make_model
 
@@ -189,16 +221,17 @@ def section(content: Mapping[str, Any]) -> list[str]:
     tasks = [column.removesuffix("_AUC") for column in compared["columns"] if column.endswith("_AUC")]
     tasks = [task for task in tasks if not task.endswith("truth")]
     heading = ["", "seeds", *(f"{task} AUC" for task in tasks), f"mean AUC against {SINGLE}", "Δm"]
-    rows = [_shown(row, tasks, content["dense"]) for row in compared["rows"]]
+    heading += ["dense parameters", f"a step, × {REFERENCE}'s"]
+    rows = [_shown(row, tasks, content) for row in compared["rows"]]
     title = f"## Every model at one size, and {REFERENCE} under every weighting and surgery"
     return [
         "",
         f"{title}: {compared['dataset_id']}, {compared['split']}",
-        *table([*heading, "dense parameters"], rows),
+        *table(heading, rows),
     ]
 
 
-def _shown(row: Mapping[str, Any], tasks: Sequence[str], dense: Mapping[str, int]) -> list[str]:
+def _shown(row: Mapping[str, Any], tasks: Sequence[str], content: Mapping[str, Any]) -> list[str]:
     shown = [row["expid"], str(len(row["seeds"]))]
     for task in tasks:
         cell = row["metrics"].get(f"{task}_AUC") or {}
@@ -211,4 +244,5 @@ def _shown(row: Mapping[str, Any], tasks: Sequence[str], dense: Mapping[str, int
         difference += f" [{found['low']:+.4f}, {found['high']:+.4f}]{star}"
     delta = row["transfer"]["delta_m"]
     shown += [difference, "" if delta is None else f"{delta:+.2%}"]
-    return [*shown, f"{dense[row['expid']]:,}"]
+    cost = content["cost"].get(row["expid"])
+    return [*shown, f"{content['dense'][row['expid']]:,}", "" if cost is None else f"{cost['median']:.2f}"]

@@ -94,12 +94,15 @@ def test_stored_runs_become_a_table_with_transfer_cost_and_intervals(tmp_path):
         for seed in (1, 2):
             write_run(tmp_path / "zoo" / "runs" / data, name, seed, model=name, dataset_id=data, skill=skill)
     (tmp_path / "zoo" / f"sizes_{data}.json").write_text(json.dumps(sizes))
+    zoo.cost_file(tmp_path, data).write_text(json.dumps({"MMoE": {"median": 1.0}}))
     content = zoo.store(data, tmp_path, tmp_path)
     assert json.loads((tmp_path / f"zoo_{data}.json").read_text()) == content
     title, lines = zoo.section(content)[1], [line for line in zoo.section(content) if line.startswith("| ")]
     assert title.endswith("census_income, test")
-    assert lines[1].startswith("| ---") or lines[1].startswith("| SingleTask | 2 | 0.")
-    name, *_, difference, delta, dense = lines[-1].strip("| ").split(" | ")
-    assert (name, dense) == ("MMoE", "12,345")
+    _, _, single, mmoe = (line.strip("| ").split(" | ") for line in lines)
+    assert single[0] == "SingleTask"
+    assert single[-1] == "12,345"  # its cost was not measured
+    name, *_, difference, delta, dense, cost = mmoe
+    assert (name, dense, cost) == ("MMoE", "12,345", "1.00")
     assert difference.endswith("*")  # the interval excludes zero
     assert delta.startswith("+")
