@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
 def finished_run(experiment: Experiment) -> Run | None:
     """The stored run of an experiment, if it is whole and another one would be trained the same way.
 
-    The stanza, the seed and the data count; the version of the code does not.
+    The stanza, the seed and the data count; the version of the code does not, nor does the block
+    ``fusion``, of which training knows nothing.
 
     Args:
         experiment: What would be run.
@@ -103,7 +104,7 @@ def finished_run(experiment: Experiment) -> Run | None:
     except (ValueError, LookupError) as error:
         logger.warning("%s is trained again: %s", run.folder, error)
         return None
-    if stored != experiment.resolved():
+    if {**stored, "fusion": None} != {**experiment.resolved(), "fusion": None}:
         return None
     dataset = load_dataset(
         experiment.dataset, experiment.tasks, experiment.options.dataset_id, progress=False
@@ -225,8 +226,11 @@ def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) 
         ValueError: The run or its data are not as they were, or the fusion does not fit them.
     """
     run = Run(Path(folder))
-    experiment = replace(load_resolved(run.config, run.expid), fusion=section)
-    if not run.scores("valid").exists():  # a run of before validation scores were kept
+    changes: dict[str, Any] = asdict(section)
+    if not run.scores("valid").exists():  # a run of before validation scores were kept, or without any
+        changes["save_predictions"] = True
+    experiment = load_resolved(run.config, run.expid, changes)
+    if "save_predictions" in changes:
         model, _ = load_run(folder)
         dataset = _data_of(run, experiment)
         for split in filter(None, (dataset.valid, dataset.test)):

@@ -13,6 +13,7 @@ import numpy as np
 
 from fuxi_mtl.compare import Table
 from fuxi_mtl.config import Experiment
+from fuxi_mtl.config.fusion import misfits
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.fusion import Aim, Fusion, Rows, fused_tasks, graded_label, report, search
@@ -51,7 +52,7 @@ def fuse_scores(
         run: With the stored scores.
         experiment: With the block ``fusion``.
         data: The run's data; only asked for by ``ltr``.
-        compare: Also make and report the other methods.
+        compare: Also make and report the other methods, as far as they fit.
 
     Returns:
         The report; None without test rows.
@@ -67,7 +68,9 @@ def fuse_scores(
     valid, test = (_read_rows(run, experiment, split) for split in ("valid", "test"))
     if valid is None:
         raise ValueError(f"{run.folder}: fusion needs validation rows, and the run has none.")
-    wanted = {FUSED: options, **(variants(options) if compare else {})}
+    fitting = (experiment.tasks, experiment.evaluation, experiment.dataset)
+    others = variants(options) if compare else {}
+    wanted = {FUSED: options, **{name: each for name, each in others.items() if not misfits(each, *fitting)}}
     made = {name: _make(each, experiment, valid, test, data) for name, each in wanted.items()}
     table = None
     if test is None:

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from fuxi_mtl.config import Experiment
-from fuxi_mtl.experiment import finished_run, folder_of, run_experiment
+from fuxi_mtl.config import Experiment, load_resolved
+from fuxi_mtl.experiment import export_run, finished_run, folder_of, fuse_run, run_experiment
 from fuxi_mtl.log_file import log_file
 from fuxi_mtl.runs import Run
 
@@ -22,6 +22,22 @@ def logged_run(experiment: Experiment, gpus: Sequence[int] = (-1,), resume: bool
     found = finished_run(experiment) if resume else None
     if found is not None:
         logger.info("%s is finished: it stays as it is.", found.folder)
+        complete(found, experiment)
         return found
     with log_file(folder_of(experiment).with_suffix(".log")):
         return run_experiment(experiment, tuple(gpus))
+
+
+def complete(run: Run, experiment: Experiment) -> None:
+    """Makes what a finished run lacks but its training: the fusion that is asked for, and the SavedModel.
+
+    Args:
+        run: Trained as the experiment says.
+        experiment: What it is to have.
+    """
+    wanted = experiment.fusion
+    fused = run.fusion.exists() and load_resolved(run.config, run.expid).fusion == wanted
+    if wanted.fusion and not fused:
+        fuse_run(run.folder, wanted)
+    if experiment.evaluation.export and not run.saved_model.exists():
+        export_run(run.folder, run.saved_model)

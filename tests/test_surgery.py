@@ -248,6 +248,15 @@ def test_coefficients_may_be_those_of_gradients_of_length_one(normalize):
     np.testing.assert_allclose(found, (0.5, 0.5) if normalize else (0.8, 0.2), atol=1e-6)
 
 
+def test_lengths_do_not_count_where_coefficients_are_those_of_gradients_of_length_one():
+    surgery = Surgery(tuple("abc"), lambda gram, names, step: min_norm_weights(gram), normalize=True)
+    gradients = np.array([(1, 0, 0), (0, 2, 0), (0, 3, 4)])
+    found = surgery._coefficients(gradients @ gradients.T, np.array([True] * 3), np.array(0), np.ones(3))
+    # The unit vectors e1, e2, .6 e2 + .8 e3: the last two share what e1 leaves, 1 / .8 of its weight each.
+    pair = 1 / 1.6
+    np.testing.assert_allclose(found, np.array([1, pair, pair]) / (1 + 2 * pair), atol=1e-5)
+
+
 def test_an_objective_without_rows_or_with_overflow_stands_aside():
     surgery = Surgery(("a", "b", "c"), lambda gram, names, step: np.arange(1.0, 1 + len(names)))
     before = np.array([7.0, 8.0, 9.0], np.float32)
@@ -258,6 +267,21 @@ def test_an_objective_without_rows_or_with_overflow_stands_aside():
     np.testing.assert_array_equal(found(np.eye(3), True, False, True), [1, 8, 2])
     np.testing.assert_array_equal(found(np.eye(3), False, False, True), before)
     np.testing.assert_array_equal(found(np.full((3, 3), np.inf), True, False, True), before)
+
+
+def test_weights_that_are_kept_add_up_to_one_whoever_has_rows():
+    options = SurgeryOptions(surgery="pe_ltr")
+    surgery = make_surgery(options, dict.fromkeys("abc", "supervised"))
+    before = np.array([0.5, 0.3, 0.2], np.float32)
+    given = np.array([True, True, False])
+    found = surgery._coefficients(np.diag([1.0, 4.0, 1.0]), given, np.array(0), before)
+    np.testing.assert_allclose(found, [0.8 * 0.8, 0.2 * 0.8, 0.2], atol=1e-6)
+
+
+def test_a_gradient_whose_square_is_nothing_in_float32_is_no_division_by_zero():
+    gram = np.array([[1.0, -1e-24], [-1e-24, 0.0]])
+    found = projected_coefficients(gram, np.random.default_rng(0))
+    np.testing.assert_allclose(found, (1, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", ["previous", "current"])

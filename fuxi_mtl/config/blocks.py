@@ -11,9 +11,7 @@ _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
 _SAMPLING = ("negative_sampling", "neg_keep_prob_train")
 _ELSEWHERE = (*_ESMM, *_SAMPLING, "calibration")
 BLOCKS: dict[str, tuple[str, ...]] = {
-    "loss": tuple(
-        spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ELSEWHERE
-    ),
+    "loss": tuple(spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ELSEWHERE),
     "esmm": _ESMM,
     "sampling": _SAMPLING,
 }

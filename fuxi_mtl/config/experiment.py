@@ -1,8 +1,10 @@
 """One experiment, read and checked: what the front door takes apart."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fuxi_mtl.config import checks
@@ -17,7 +19,7 @@ from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.surgery import check_surgery, unused_options
 from fuxi_mtl.config.values import spelled
-from fuxi_mtl.config.yaml_reading import read_mapping
+from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.options import (
     CVR_AUX,
     SECTIONS,
@@ -152,13 +154,21 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
         _checked_sections(settings)
 
 
-def load_resolved(file: str | Path, expid: str) -> Experiment:
+def load_resolved(
+    file: str | Path, expid: str, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Experiment:
     """The experiment of a stored run, from the stanza that :meth:`Experiment.resolved` gave.
+
+    Args:
+        file: The stanza.
+        expid: Its name.
+        changes: Keys that are to have other values, checked as if they stood in the file.
 
     Raises:
         ConfigError: The file cannot be read, or its content is no such stanza.
     """
-    settings = stored_settings(expid, read_mapping(Path(file)), str(file))
+    changed = {key: read_value(json.dumps(value), f"{file}, changed") for key, value in changes.items()}
+    settings = stored_settings(expid, {**read_mapping(Path(file)), **changed}, str(file))
     return _experiment(settings, str(Path(file).parent))
 
 

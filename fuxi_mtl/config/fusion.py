@@ -36,16 +36,21 @@ def checked_fusion(
     options = section.fusion
     if options is None:
         return section
-    inputs = [str(each.name) for each in dataset.feature_cols if each.type != "meta"]
-    mistakes = [
-        *_wrong_numbers(options),
-        *_misplaced(options, {task.name: task for task in tasks}, evaluation, inputs),
-    ]
+    mistakes = misfits(options, tasks, evaluation, dataset)
     if mistakes and settings.layer(KEY) == Layer.BASE:
         return replace(section, fusion=None)
     for message in mistakes:
         raise settings.error(KEY, f"{KEY}.{message}")
     return section
+
+
+def misfits(
+    options: FusionOptions, tasks: Sequence[Task], evaluation: EvaluationOptions, dataset: DatasetOptions
+) -> list[str]:
+    """What keeps a fusion from being made of these tasks, groups and inputs; empty if nothing does."""
+    inputs = [str(each.name) for each in dataset.feature_cols if each.type != "meta"]
+    named = {task.name: task for task in tasks}
+    return [*_wrong_numbers(options), *_misplaced(options, named, evaluation, inputs)]
 
 
 def _wrong_numbers(options: FusionOptions) -> Iterator[str]:
@@ -128,7 +133,8 @@ def _lacking(options: FusionOptions, evaluation: EvaluationOptions) -> Iterator[
     if needing and evaluation.group_id is None:
         yield f"{needing[0]} needs group_id, the column of the requests."
     if options.label is None and (options.method == "ltr" or options.weights == "online"):
-        yield f"{needing[0]} needs label, the value of each task's label, such as {{click: 1}}."
+        by = "method: ltr" if options.method == "ltr" else "weights: online"
+        yield f"{by} needs label, the value of each task's label, such as {{click: 1}}."
     if options.method == "ltr" and options.weights != "cem":
         yield f"weights is {options.weights}, but method: ltr learns its own. Leave it out."
     if not evaluation.save_predictions:

@@ -23,6 +23,12 @@ def check_surgery(settings: Settings, surgery: SurgeryOptions, objectives: Seque
         raise settings.error(
             "cagrad_strength", f"cagrad_strength is {surgery.cagrad_strength}; it lies from 0 to below 1."
         )
+    if surgery.surgery_normalize and surgery.surgery in ("pcgrad", "cagrad"):
+        raise settings.error(
+            "surgery_normalize",
+            f"surgery_normalize is for methods of least norm, mgda and pe_ltr; surgery is {surgery.surgery}. "
+            "Leave it out.",
+        )
     for key in unused_options(surgery):
         # Base speaks to all experiments, and --set may exchange the method above a stanza's options.
         weak = settings.layer(key) <= Layer.BASE or settings.layer(key) < settings.layer("surgery")

@@ -14,8 +14,8 @@ def graded_label(
     """What a row is worth: ``sum_k value_k label_k``.
 
     There is no label of the order that users want; this one is what the business says. A conditional label
-    that is not defined counts 0, because its condition did not happen; any other missing label leaves the
-    row without a grade.
+    that is not defined counts 0: its condition did not happen, or nothing is known of it. Any other missing
+    label leaves the row without a grade.
 
     Args:
         labels: ``(rows,)`` by task, NaN where not defined.

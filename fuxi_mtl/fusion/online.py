@@ -69,8 +69,13 @@ class Traffic:
         return float(self._earned(self._terms @ weights).sum() / self._count)
 
     def _earned(self, total: np.ndarray) -> np.ndarray:
-        """The grade of rows in the first places, 0 elsewhere. Only the order of scores counts."""
-        return np.where(ranks(total, self._codes) <= self._top, self._grades, 0.0)
+        """The grade of rows in the first places, 0 elsewhere. Only the order of scores counts.
+
+        Rows of equal score share what places are left, the expectation over their order.
+        """
+        first = ranks(total, self._codes)
+        size = 2 * (ranks(total, self._codes, "average") - first) + 1
+        return self._grades * np.clip(self._top + 1 - first, 0, size) / size
 
 
 def search_online(traffic: Traffic, options: SearchOptions, dimensions: int, of) -> OnlineTrial:

@@ -34,8 +34,9 @@ class Surgery(tf.Module):
         mode: Where the gradients are taken: ``representation`` (what :meth:`MultiTaskModel.embed` gives, one
             backward pass an objective down to it), ``last_layer`` (the last shared layer, the cheapest) or
             ``full`` (all shared variables; rows of tables are compared row by row, never whole tables).
-        normalize: Whether coefficients are found for gradients of length one. Methods of least norm favour
-            the shortest gradient, which is that of the rarest event.
+        normalize: Whether coefficients are found for gradients of length one; they then belong to the
+            gradients as they are, as in Sener and Koltun's code. Methods of least norm favour the shortest
+            gradient, which is that of the rarest event.
         lagged: Whether a step uses what was found in the step before, beginning with 1/T for each objective.
 
     Raises:
@@ -152,7 +153,9 @@ class Surgery(tf.Module):
             lengths = np.where(lengths > 0, lengths, 1.0)
             gram = gram / np.outer(lengths, lengths)
         names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
-        result[given] = self._solve(gram, names, int(step))
+        weights = self._solve(gram, names, int(step))
+        # Those that are kept for the next step add up to one, with those that keep what they had.
+        result[given] = weights if self.found is None else weights * before[given].sum()
         return result
 
 

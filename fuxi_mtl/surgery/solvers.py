@@ -56,7 +56,7 @@ def projected_coefficients(gram: Array, order: np.random.Generator) -> Array:
         kept = np.eye(len(gram))[i]
         for j in order.permutation(len(gram)):
             against = kept @ gram[:, j]
-            if j != i and against < 0:  # then g_j is not zero
+            if j != i and against < 0 < gram[j, j]:  # a tiny square may have become 0 in float32
                 kept[j] -= against / gram[j, j]
         total += kept
     return total

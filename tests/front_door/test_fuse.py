@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 import tensorflow as tf
+import yaml
 from door import call, train
 
 from fuxi_mtl import metrics
+from fuxi_mtl.config import load_resolved
 from fuxi_mtl.experiment import fuse_run, load_run
 from fuxi_mtl.fuse import load_fusion, variants
 from fuxi_mtl.fusion import Fusion
@@ -154,6 +156,60 @@ def test_a_run_without_validation_scores_predicts_them_again(copied):
     assert table.columns == ("click_gAUC", "objective")
     np.testing.assert_allclose(scores_of(copied, "valid")["click_pred"], before["click_pred"], atol=1e-6)
     assert not (copied.folder / "saved_model").exists()  # there was none
+
+
+def test_a_run_that_kept_no_predictions_has_them_afterwards_and_can_be_loaded(copied):
+    config = copied.folder / "config.yaml"
+    stanza = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**stanza, "save_predictions": False, "fusion": None}))
+    for split in ("valid", "test"):
+        (copied.folder / f"{split}_scores.npz").unlink()
+    shutil.rmtree(copied.folder / "saved_model")
+    fuse_run(copied.folder, FusionSection(FusionOptions(weights="equal")))
+    assert load_resolved(config, "Toy").evaluation.save_predictions
+    assert scores_of(copied, "valid").keys() == scores_of(copied).keys()
+
+
+@pytest.mark.parametrize(("old", "new", "block", "message"), [
+    ("group_id: user", "group_id: null", "{method: rank}", "fusion.method: rank needs group_id"),
+    ("group_id: user", "group_id: null", "{weights: online, label: {click: 1}}",
+     "fusion.weights: online needs group_id"),
+    ("", "", "{weights: online}", "fusion.weights: online needs label"),
+])  # fmt: skip
+def test_a_fusion_that_does_not_fit_the_run_leaves_it_as_it_is(copied, old, new, block, message):
+    config = copied.folder / "config.yaml"
+    config.write_text(config.read_text().replace(old, new))
+    before = {file: file.read_bytes() for file in (config, copied.folder / "fusion.json")}
+    done = fuse(copied, block)
+    assert done.status == 1
+    assert message in done.err
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_methods_that_do_not_fit_are_left_out_of_the_comparison(copied):
+    config = copied.folder / "config.yaml"
+    config.write_text(config.read_text().replace("group_id: user", "group_id: null"))
+    done = fuse(copied, "{method: product, weights: equal, label: {click: 1}}", "--compare")
+    assert (done.status, done.err) == (0, "")
+    assert "sum of sqrt, cem" in done.out
+    assert "ltr" not in done.out
+    assert "rank, " not in done.out
+
+
+def test_a_run_that_is_kept_gets_what_is_missing_and_another_fusion_without_training(copied):
+    trained = (copied.folder / "metrics.json").stat().st_mtime_ns
+    shutil.rmtree(copied.folder / "saved_model")
+    (copied.folder / "fusion.json").unlink()
+    root, config = f"model_root={copied.folder.parents[2]}", copied.folder / "config.yaml"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "model_root": root[11:]}))
+    common = ("run", "--expid", "Toy", "--resume", "--set", root, "group_id=user", "export=true")
+    for block in (f"{{method: product, search: {QUICK}}}", "{method: product, weights: equal}"):
+        done = call(*common, f"fusion={block}")
+        assert (done.status, done.err) == (0, "")
+        assert "is finished: it stays as it is" in done.out
+    assert copied.read("fusion.json")["fusion"]["weights"] == {"click": 0.5, "buy": 0.5}
+    assert (copied.folder / "saved_model").is_dir()
+    assert (copied.folder / "metrics.json").stat().st_mtime_ns == trained
 
 
 def test_calibrating_a_run_fuses_the_new_scores(copied):

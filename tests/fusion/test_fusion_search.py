@@ -257,6 +257,16 @@ def test_all_traffic_earns_the_grades_of_the_first_rows():
     assert traffic.everywhere(np.array([0.2, 0.8])) == pytest.approx(np.mean(best))
 
 
+def test_rows_of_equal_score_share_the_places_that_are_left():
+    grades = np.array([3.0, 1.0, 2.0, 0.0])
+    terms = np.array([[5.0], [1.0], [1.0], [1.0]])
+    options = SearchOptions(top=2)
+    traffic = Traffic(Fusion("sum", {"ctr": 1.0}), terms, grades, np.zeros(4), options)
+    # The first place is that of the first row; one of three shares the second.
+    assert traffic.everywhere(np.ones(1)) == pytest.approx(3 + (1 + 2 + 0) / 3)
+    assert traffic.everywhere(np.zeros(1)) == pytest.approx(grades.mean() * 2)
+
+
 def test_groups_of_traffic_share_out_all_requests():
     rows = _rows(100)
     traffic, _, _ = _traffic(rows)
