@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -72,12 +73,24 @@ def make_architecture_optimizer(
 def beside(
     batches: tf.data.Dataset, split: Split, experiment: Experiment, batch_size: int
 ) -> tf.data.Dataset:
-    """Pairs of batches: each of training rows with one of a split that is shuffled and never ends."""
+    """Pairs of batches: each of training rows with as many of a split that is shuffled and never ends.
+
+    Several devices cut both batches of a pair in the same places, so that neither may be shorter: where the
+    split's batch is, its first rows come once more.
+    """
     size = min(batch_size, split.rows)
     others = training_batches(
         split, experiment.tasks, size, epochs=ENDLESS, seed=experiment.training.seed + SEED
     )
-    return tf.data.Dataset.zip((batches, others))
+    return tf.data.Dataset.zip((batches, others)).map(
+        lambda training, other: (training, _as_many(other, training)), num_parallel_calls=1
+    )
+
+
+def _as_many(batch: Any, other: Any) -> Any:
+    """The rows of a batch, cut or repeated to as many as another has."""
+    rows = tf.range(tf.shape(tf.nest.flatten(other)[0])[0])
+    return tf.nest.map_structure(lambda column: tf.gather(column, rows % tf.shape(column)[0]), batch)
 
 
 def _part(split: Split, rows: slice) -> Split:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from fuxi_mtl.funnel import as_steps
 from fuxi_mtl.layers import MLP, FeatureEmbedding, InformationTransfer, Towers
 from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.layers.mlp import of_each
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
 from fuxi_mtl.registry import register
@@ -35,7 +36,8 @@ class AITM(MultiTaskModel):
         tasks: The steps, first to last.
         embedding_dim: Width of the embeddings.
         tower_hidden_units: Widths of each tower q_t, at least one; the last is the width h of the transfer.
-        hidden_activations: Activation of hidden layers, one for all or one a layer; g_t has the last one.
+        hidden_activations: Activation of hidden layers, one for all or one a layer; g_t has that of the
+            last layer.
         net_dropout: Share of hidden units dropped in training.
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
@@ -78,7 +80,7 @@ class AITM(MultiTaskModel):
             raise ValueError("tower_hidden_units is empty: AITM transfers what the last hidden layer says.")
         check_range("calibrator_weight", calibrator_weight, 0)
         names, width = [task.name for task in tasks], tower_hidden_units[-1]
-        last = hidden_activations if isinstance(hidden_activations, str) else hidden_activations[-1]
+        *_, last = of_each(tower_hidden_units, hidden_activations)
         common: dict[str, Any] = {
             "dropout": net_dropout,
             "batch_norm": batch_norm,

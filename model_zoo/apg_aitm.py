@@ -8,6 +8,7 @@ import keras
 from fuxi_mtl.funnel import as_steps
 from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, InformationTransfer, Towers, generation
 from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
 from fuxi_mtl.registry import register
@@ -86,7 +87,10 @@ class APG_AITM(MultiTaskModel):  # noqa: N801 - the name is written so
         }
         self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
         self.bottoms = [GeneratedMLP(bottom_hidden_units, made, name=f"{n}_bottom", **mlp) for n in names]
-        self.messages = [keras.layers.Dense(width, name=f"{name}_message") for name in names[1:]]
+        self.messages = [
+            keras.layers.Dense(width, kernel_regularizer=regularizer(net_regularizer), name=f"{name}_message")
+            for name in names[1:]
+        ]
         self.transfer = InformationTransfer(width, use_bias=True, penalty=net_regularizer)
         self.stacks = [GeneratedMLP(tower_hidden_units, made, name=f"{name}_tower", **mlp) for name in names]
         self.towers = Towers(names, (), penalty=net_regularizer)

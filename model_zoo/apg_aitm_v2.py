@@ -50,7 +50,7 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         tower_hidden_units: Widths of each tower's hidden layers.
         hidden_activations: Activation of hidden layers, one for all or one a layer.
         net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
+        batch_norm: Whether to normalise hidden layers, except those of the transfer, one for all steps.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
@@ -116,7 +116,8 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         ]
         self.transfer: GatedTransfer | AttendedTransfer | None = None
         if len(names) > 1 and transfer == "gated":
-            self.transfer = GatedTransfer(width, transfer_hidden_units, **mlp)
+            # Without batch_norm: each step would train on its own moments and predict with their mixture.
+            self.transfer = GatedTransfer(width, transfer_hidden_units, **(mlp | {"batch_norm": False}))
         elif len(names) > 1:
             self.transfer = AttendedTransfer(width, penalty=net_regularizer)
         self.stacks = stacks(tower_hidden_units, [f"{name}_tower" for name in names])

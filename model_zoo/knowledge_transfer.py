@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers import MLP, FeatureEmbedding, Towers, make_bottom
+from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import register
 
@@ -84,7 +85,9 @@ class KnowledgeTransfer(MultiTaskModel):
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
         self.stacks = [MLP(tower_hidden_units, name=f"{name}_tower", **mlp) for name in names]
         self.projections = [
-            keras.layers.Dense(transfer_units, name=f"{source}_to_{name}")
+            keras.layers.Dense(
+                transfer_units, kernel_regularizer=regularizer(net_regularizer), name=f"{source}_to_{name}"
+            )
             for name, source in self.edges
             if transfer_units
         ]

@@ -18,6 +18,8 @@ from fuxi_mtl.layers import (
     mixed,
     own_and_others,
 )
+from fuxi_mtl.layers.blocks import check_range, check_widths
+from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import register
 
@@ -54,11 +56,11 @@ class M3oE(MultiTaskModel):
             ``domain_balance`` beta_d, ``task_balance`` beta_t, each between 0 and 1.
         hidden_activations: Activation of hidden layers, one for all or one a layer.
         net_dropout: Share of hidden units dropped in training.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
+        net_regularizer: Penalty of the kernels but W_d: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
-        ValueError: No such feature, no hidden layer of the trunk or the experts, or a start out of its range.
+        ValueError: No such feature, no layer of trunk or experts, a width below 1, a start out of range.
 
     Differs from the paper: W_d starts at one, so that all domains start alike; the loss of a task is a mean
     over its rows in all domains, not the sum of the domains' means. The official code takes its "validation"
@@ -88,15 +90,14 @@ class M3oE(MultiTaskModel):
         embedding_regularizer: float | str = 1e-6,
     ):
         super().__init__(features, tasks)
-        for key, units in (("trunk", trunk_hidden_units), ("expert", expert_hidden_units)):
-            if not units:
-                raise ValueError(f"{key}_hidden_units is empty: M3oE needs a layer there.")
+        check_range("star_units", star_units, 1)
+        check_range("num_experts", num_experts, 1)
+        check_widths("trunk_hidden_units", trunk_hidden_units, needed=True)
+        check_widths("expert_hidden_units", expert_hidden_units, needed=True)
+        check_widths("tower_hidden_units", tower_hidden_units)
         names = [task.name for task in tasks]
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "penalty": net_regularizer,
-        }
+        mlp: dict[str, Any] = {"activations": hidden_activations, "dropout": net_dropout}
+        mlp["penalty"] = net_regularizer
         self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
         self.domain_shares = DomainShares(features, domain)
         domains = self.domain_shares.count
@@ -106,7 +107,8 @@ class M3oE(MultiTaskModel):
         self.shared_experts = NormedExperts(num_experts, expert_hidden_units, **mlp)
         self.domain_experts = NormedExperts(domains, expert_hidden_units, **mlp)
         self.task_experts = NormedExperts(len(names), expert_hidden_units, **mlp)
-        self.gates = keras.layers.Dense(len(names) * domains * num_experts)
+        gates = len(names) * domains * num_experts
+        self.gates = keras.layers.Dense(gates, kernel_regularizer=regularizer(net_regularizer))
         self.fusion = FusionScalars(START, "fusion_start", fusion_start)
         self.towers = DomainTowers(len(names), domains, tower_hidden_units, **mlp)
 

@@ -128,6 +128,26 @@ def gives_a_finite_float32_head_for_every_task(cls):
 
 
 @check
+def trains_in_half_precision(cls):
+    """A step under ``mixed_bfloat16``: float32 heads and variables, all finite, something moves."""
+    tasks = first_plan(cls)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = compiled(cls, tasks, keras.optimizers.SGD(0.1))
+        before = [v.numpy() for v in model.trainable_variables]
+        logs = model.train_step(tiny.batch(tasks))
+        heads = model(tiny.tensors(tiny.inputs()))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {head.dtype for head in heads.values()} == {tf.float32}
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    assert np.isfinite([float(value) for value in logs.values()]).all()
+    pairs = list(zip(model.trainable_variables, before, strict=True))
+    assert all(np.isfinite(variable.numpy()).all() for variable, _ in pairs)
+    assert any((variable.numpy() != old).any() for variable, old in pairs)
+
+
+@check
 def treats_each_row_by_itself(cls):
     model = built(cls, first_plan(cls))
     inputs = tiny.tensors(tiny.inputs(6))

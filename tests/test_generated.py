@@ -337,6 +337,18 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
             {"condition_features": ["a"], "new_condition_emb": True, "condition_participate_bottom": False},
             "apg.new_condition_emb has no effect with condition_participate_bottom: False",
         ),
+        (
+            {"condition_features": ["a"], "new_condition_emb": True, "stop_condition_gradient": True},
+            "apg.stop_condition_gradient leaves embeddings that only the condition reads untrained",
+        ),
+        (
+            {
+                "condition_features": ["a"],
+                "condition_participate_bottom": False,
+                "stop_condition_gradient": True,
+            },
+            "apg.stop_condition_gradient leaves embeddings that only the condition reads untrained",
+        ),
         ([4], r"apg expects a mapping, not \[4\]"),
     ],
 )

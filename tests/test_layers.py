@@ -488,12 +488,36 @@ def test_a_bottom_is_named_or_described():
     assert make_bottom("shared_embedding", ["a"], {})(x)["a"] is x
 
 
-@pytest.mark.parametrize("spec", ["mmoe", {"type": "Deep"}, {}])
+@pytest.mark.parametrize("spec", ["mmoe", {"type": "Deep"}, {}, {"type": ["MMoE"]}, ["MMoE"], 4])
 def test_an_unknown_bottom_names_the_known_ones(spec):
     with pytest.raises(
         ValueError, match="bottom: type .* is unknown. Bottoms: shared_embedding, ShareBottom, MMoE, PLE."
     ):
         make_bottom(spec, ["a"], {})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_experts": "four"}, "bottom MMoE.num_experts expects a whole number, not 'four'"),
+        ({"expert_hidden_units": 64}, "bottom MMoE.expert_hidden_units expects a list of whole numbers, not"),
+        ({"gate_stabilize": 1.2}, "bottom MMoE.gate_stabilize expects a mapping or null, not 1.2"),
+    ],
+)
+def test_an_option_of_a_bottom_has_the_type_that_is_annotated(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_bottom({"type": "MMoE", **options}, ["a"], {})
+
+
+@pytest.mark.parametrize("width", [0, -4])
+def test_embeddings_have_a_width(width):
+    with pytest.raises(ValueError, match=f"embedding_dim is {width}; the least is 1"):
+        FeatureEmbedding(tiny.FEATURES, width)
+
+
+def test_dropping_every_unit_is_refused():
+    with pytest.raises(ValueError, match="net_dropout is 1; it lies from 0 to below 1"):
+        MLP([4], dropout=1.0)
 
 
 def test_an_unknown_option_of_a_bottom_gets_a_suggestion():

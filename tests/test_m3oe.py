@@ -1,5 +1,7 @@
 """M3oE: its equations in numpy row by row, and what is learnt on which batch."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import tiny
 from equations import softmax
 
 from fuxi_mtl import checkpoint
+from fuxi_mtl.architecture import beside
+from fuxi_mtl.dataset import Split
 from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.layers import NormedExperts
 from fuxi_mtl.tasks import Task
 from model_zoo.m3oe import M3oE
 
@@ -261,6 +266,58 @@ def test_the_architecture_s_optimizer_is_in_the_checkpoint(tmp_path):
     np.testing.assert_array_equal(models[0].fusion.logits.numpy(), models[1].fusion.logits.numpy())
 
 
+def test_a_validation_batch_has_as_many_rows_as_its_training_batch():
+    """Several devices cut both in the same places."""
+    inputs, events = tiny.inputs(5), tiny.events(5)
+    columns = np.stack(list(events.values()), axis=1)
+    split = Split("valid", inputs["ids"], inputs["numeric"], columns, None, tuple(events), None)
+    options = SimpleNamespace(tasks=TASKS, training=SimpleNamespace(seed=1))
+    batches = tf.data.Dataset.from_tensor_slices(tiny.batch(TASKS, rows=10)).batch(8)
+    pairs = list(beside(batches, split, options, batch_size=8))
+    assert len(pairs) == 2
+    for (training, validation), rows in zip(pairs, (8, 2), strict=True):
+        assert {each.shape[0] for each in tf.nest.flatten([training, validation])} == {rows}
+    first = pairs[0][1][0]["ids"].numpy()
+    np.testing.assert_array_equal(first[5:], first[:3])
+    assert sorted(map(tuple, first[:5])) == sorted(map(tuple, split.ids))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_architecture_learns_in_half_precision_too(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(0.1, 0.5, net_dropout=0.1)
+        logits = model.fusion.logits.numpy()
+        model.train_step((tiny.batch(TASKS, seed=1), tiny.batch(TASKS, seed=2)))
+        heads = model(tiny.tensors(INPUTS))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {head.dtype for head in heads.values()} == {tf.float32}
+    assert all(np.isfinite(head).all() for head in heads.values())
+    moved = model.fusion.logits.numpy() - logits
+    assert np.isfinite(moved).all()
+    assert (moved != 0).all()
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+def test_stacked_experts_start_apart_each_as_wide_as_a_dense_layer():
+    experts = NormedExperts(50, (30,))
+    experts.build((None, 20))
+    kernel = experts.kernels[0].numpy()
+    assert kernel.shape == (50, 20, 30)
+    assert len(np.unique(kernel[:, 0, 0])) == 50
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (20 + 30)), rtol=0.02)  # Glorot's, of one stack
+
+
+def test_gates_are_penalised_and_what_starts_at_one_is_not():
+    model = model_of(net_regularizer=0.1)
+    assert model.gates.kernel.regularizer is not None
+    assert model.star.shared_kernel.regularizer is not None
+    assert model.star.kernels.regularizer is None
+
+
 # ---- errors -------------------------------------------------------------------------------------
 
 
@@ -272,7 +329,15 @@ def test_the_architecture_s_optimizer_is_in_the_checkpoint(tmp_path):
         ({"trunk_hidden_units": ()}, "trunk_hidden_units is empty"),
         ({"expert_hidden_units": ()}, "expert_hidden_units is empty"),
         ({"fusion_start": {"domain": 0.5}}, "fusion_start has no option 'domain'.*domain_weight"),
-        ({"fusion_start": {"task_weight": 1.0}}, "fusion_start.task_weight is 1; it lies between 0 and 1"),
+        ({"fusion_start": {"task_weight": 1.0}}, "fusion_start.task_weight is 1.0; it lies between 0 and 1"),
+        ({"fusion_start": {"task_weight": "high"}}, "fusion_start.task_weight is 'high'; it lies between"),
+        ({"fusion_start": {"task_weight": None}}, "fusion_start.task_weight is None; it lies between"),
+        ({"star_units": 0}, "star_units is 0; the least is 1"),
+        ({"num_experts": 0}, "num_experts is 0; the least is 1"),
+        ({"trunk_hidden_units": (6, 0)}, "trunk_hidden_units is 0; the least is 1"),
+        ({"expert_hidden_units": (0,)}, "expert_hidden_units is 0; the least is 1"),
+        ({"tower_hidden_units": (-1,)}, "tower_hidden_units is -1; the least is 1"),
+        ({"net_dropout": 1.0}, "net_dropout is 1; it lies from 0 to below 1"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

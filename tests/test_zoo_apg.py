@@ -282,6 +282,17 @@ def test_without_the_stop_gradients_a_loss_reaches_what_it_reads():
     assert reached(model, "buy") >= own(model, "click") | experts_of(model, 0)
 
 
+def test_no_normalisation_of_the_batch_lies_in_the_transfer_that_all_steps_share():
+    """Each step would train on its own moments and predict with a mixture of all."""
+    model = APG_AITM_V2(tiny.FEATURES, TASKS, batch_norm=True)
+    model.build()
+    normalised = [
+        each for each in model._flatten_layers() if isinstance(each, keras.layers.BatchNormalization)
+    ]
+    assert normalised
+    assert not [each for each in model.transfer._flatten_layers() if each in normalised]
+
+
 def test_one_task_has_no_transfer_and_two_kinds_of_experts():
     model = apg(APG_AITM_V2, TASKS[:1])
     assert model.transfer is None

@@ -12,6 +12,7 @@ from fuxi_mtl.options import WeightingOptions
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import make_weighting
 from model_zoo.aitm import AITM
+from model_zoo.apg_aitm import APG_AITM
 from model_zoo.knowledge_transfer import KnowledgeTransfer
 
 THREE = (*TASKS, Task("cart", ("cart",)))
@@ -266,6 +267,39 @@ def test_the_calibrator_weighs_six_tenths_and_no_weighting_moves_it():
     assert aitm(calibrator_weight=0.25).objectives()[-1].scale == 0.25
     with pytest.raises(ValueError, match="calibrator_weight is -1; the least is 0."):
         aitm(calibrator_weight=-1)
+
+
+def test_the_message_has_the_activation_of_the_last_layer_and_not_of_the_list():
+    tasks, units = AITM.plan_tasks(TASKS, explicit=False), {"tower_hidden_units": (6, 5)}
+    made = AITM(tiny.FEATURES, tasks, hidden_activations=["tanh", "relu", "sigmoid"], **units)
+    assert [each.activation.__name__ for each in made.stacks[0].activations] == ["tanh", "relu"]
+    assert [each.activation.__name__ for each in made.messages[0].activations] == ["relu"]
+    with pytest.raises(ValueError, match="hidden_activations has 0 entries for 2 layers"):
+        AITM(tiny.FEATURES, tasks, hidden_activations=[], **units)
+
+
+def test_attention_in_half_precision_does_not_overflow():
+    keras.utils.set_random_seed(0)
+    exact = InformationTransfer(8)
+    u = [400 * np.random.default_rng(seed).normal(size=(16, 8)).astype(np.float32) for seed in (1, 2)]
+    expected = exact(u)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = InformationTransfer(8)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.build([(16, 8), (16, 8)])
+    half.set_weights(exact.get_weights())
+    found = half([tf.cast(each, tf.float16) for each in u])
+    assert found.dtype == tf.float16
+    np.testing.assert_allclose(found, expected, rtol=0.02, atol=4)
+
+
+def test_the_penalty_reaches_projections_and_messages():
+    assert all(p.kernel.regularizer for p in transfer(transfer_units=3, net_regularizer=0.1).projections)
+    sizes = {"bottom_hidden_units": (16,), "tower_hidden_units": (16,), "net_regularizer": 0.1}
+    model = APG_AITM(tiny.FEATURES, APG_AITM.plan_tasks(TASKS, explicit=False), **sizes)
+    assert all(message.kernel_regularizer for message in model.messages)
 
 
 def test_the_official_constants_are_the_defaults():

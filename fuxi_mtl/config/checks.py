@@ -48,7 +48,15 @@ _LEAST = {  # the smallest sensible value of each number
     "valid_size": 0,
     "weight_decay": 0,
 }
-_ABOVE_ZERO = ("learning_rate", "gradnorm_lr", "uw_lr", "dwa_temperature", "nise_alpha", "nise_beta")
+_ABOVE_ZERO = (
+    "learning_rate",
+    "architecture_learning_rate",
+    "gradnorm_lr",
+    "uw_lr",
+    "dwa_temperature",
+    "nise_alpha",
+    "nise_beta",
+)
 
 
 def check_numbers(settings: Settings, *sections: Any) -> None:

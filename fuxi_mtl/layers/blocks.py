@@ -7,7 +7,14 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 Block = TypeVar("Block")
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a mapping",
+    Mapping: "a mapping",
+}
 
 
 def read_block(
@@ -32,12 +39,21 @@ def read_block(
         if key in (without or {}):
             raise ValueError(f"{where}.{key}: {(without or {})[key]}")
     check_names(where, given, [field.name for field in fields(kind)])  # type: ignore[arg-type]
+    check_types(where, given, hints)
+    return kind(**given)
+
+
+def check_types(where: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Every value is of the type that is annotated.
+
+    Raises:
+        ValueError: One is of another.
+    """
     for key, value in given.items():
         alternatives = typing.get_args(hints[key]) if _is_union(hints[key]) else (hints[key],)
         if not any(_fits(value, each) for each in alternatives):
             words = " or ".join(_words(each) for each in alternatives)
             raise ValueError(f"{where}.{key} expects {words}, not {value!r}.")
-    return kind(**given)
 
 
 def check_names(where: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -74,6 +90,18 @@ def check_range(where: str, value: float, least: float, most: float | None = Non
     if value < least or (most is not None and value > most):
         bounds = f"the least is {least:g}" if most is None else f"it lies from {least:g} to {most:g}"
         raise ValueError(f"{where} is {value:g}; {bounds}.")
+
+
+def check_widths(where: str, units: Sequence[int], needed: bool = False) -> None:
+    """Layers have at least one unit each, and where one is needed there is one.
+
+    Raises:
+        ValueError: There is none, or one has no unit.
+    """
+    if needed and not units:
+        raise ValueError(f"{where} is empty; the least is one layer.")
+    for width in units:
+        check_range(where, width, 1)
 
 
 def _is_union(hint: Any) -> bool:

@@ -7,12 +7,13 @@ which variables are the last shared layer, on which gradient norms are taken. Mo
 
 import inspect
 import itertools
+import typing
 from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.layers.blocks import check_names
+from fuxi_mtl.layers.blocks import check_names, check_types
 from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.stabilizing import gate_stabilize as stabilize_of
@@ -275,12 +276,13 @@ def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> kera
         mlp: Options of :class:`MLP`, common to all stacks.
 
     Raises:
-        ValueError: Unknown type or option.
+        ValueError: Unknown type or option, or a value of another type.
     """
-    options = {"type": spec} if isinstance(spec, str) else dict(spec)
+    options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
     kind = options.pop("type", None)
-    if kind not in BOTTOMS:
+    if not isinstance(kind, str) or kind not in BOTTOMS:
         raise ValueError(f"bottom: type {kind!r} is unknown. Bottoms: {', '.join(BOTTOMS)}.")
-    known = list(inspect.signature(BOTTOMS[kind].__init__).parameters)[3:]
-    check_names(f"bottom {kind}", options, known)
+    constructor = BOTTOMS[kind].__init__
+    check_names(f"bottom {kind}", options, list(inspect.signature(constructor).parameters)[3:])
+    check_types(f"bottom {kind}", options, typing.get_type_hints(constructor))
     return BOTTOMS[kind](names, mlp, **options)

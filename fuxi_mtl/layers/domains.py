@@ -1,6 +1,7 @@
 """Rows of several domains: what a network has for each of them, and how much of it a row gets."""
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -111,13 +112,14 @@ class FusionScalars(keras.layers.Layer):
         check_names(key, given or {}, list(start))
         self.start = {**start, **(given or {})}
         for name, value in self.start.items():
-            if not 0 < value < 1:
-                raise ValueError(f"{key}.{name} is {value:g}; it lies between 0 and 1, neither included.")
+            if not (isinstance(value, numbers.Real) and 0 < value < 1):
+                raise ValueError(f"{key}.{name} is {value!r}; it lies between 0 and 1, neither included.")
         logits = [math.log(value / (1 - value)) for value in self.start.values()]
         self.logits = self.add_weight(
             shape=(len(logits),),
             initializer=keras.initializers.Constant(logits),
             trainable=False,
+            autocast=False,  # read inside other layers, which may compute in half precision
             name="fusion_scalars",
         )
         self.built = True

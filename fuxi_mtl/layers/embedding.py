@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import Feature, FeatureMap
+from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.layers.regularizers import penalty as penalty_strengths
 from fuxi_mtl.layers.regularizers import penalty_gradient
 from fuxi_mtl.layers.tables import Table
@@ -38,6 +39,7 @@ class FeatureEmbedding(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_range("embedding_dim", embedding_dim, 1)
         self.features = features
         self.members = [each for each in features.features if names is None or each.name in names]
         self.penalty = penalty

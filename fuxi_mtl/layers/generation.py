@@ -31,7 +31,8 @@ class Generation:
             the mean of what comes out.
         new_condition_emb: Whether the condition has embeddings of its own beside those that the network sees.
         condition_participate_bottom: Whether the network sees the columns of the condition as well.
-        stop_condition_gradient: Whether the generating networks leave what they read alone.
+        stop_condition_gradient: Whether the generating networks leave what they read alone; only where the
+            network reads it as well, and trains it.
 
     Raises:
         ValueError: A value that cannot be, or that has no effect.
@@ -63,6 +64,12 @@ class Generation:
                     raise ValueError(f"apg.{key} has no effect without condition_features.")
         elif not self.condition_features:
             raise ValueError("apg.condition_features is empty. Name columns, or leave it out: self-wise.")
+        if self.stop_condition_gradient and (self.new_condition_emb or not self.condition_participate_bottom):
+            raise ValueError(
+                "apg.stop_condition_gradient leaves embeddings that only the condition reads untrained: the "
+                "weights would follow the numbers they started from. Drop new_condition_emb and set "
+                "condition_participate_bottom: True, so that the network trains them, or drop the stop."
+            )
         if self.new_condition_emb and not self.condition_participate_bottom:
             raise ValueError(
                 "apg.new_condition_emb has no effect with condition_participate_bottom: False, where the "

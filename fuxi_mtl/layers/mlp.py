@@ -22,8 +22,12 @@ ACTIVATIONS = (
 )
 
 
-def activation_layer(name: str | None) -> keras.layers.Layer:
+def activation_layer(name: str | None, **kwargs) -> keras.layers.Layer:
     """The activation called `name` (FuxiCTR's spellings such as ``ReLU`` included).
+
+    Args:
+        name: None is the identity.
+        **kwargs: Options of any Keras layer, such as its ``dtype``.
 
     Raises:
         ValueError: No such activation.
@@ -31,7 +35,18 @@ def activation_layer(name: str | None) -> keras.layers.Layer:
     known = (name or "linear").lower().replace("leakyrelu", "leaky_relu")
     if known not in ACTIVATIONS:
         raise ValueError(f"hidden_activations: {name!r} is unknown. Known: {', '.join(ACTIVATIONS)}.")
-    return keras.layers.PReLU() if known == "prelu" else keras.layers.Activation(known)
+    return keras.layers.PReLU(**kwargs) if known == "prelu" else keras.layers.Activation(known, **kwargs)
+
+
+def dropout_layer(share: float, **kwargs) -> keras.layers.Layer | None:
+    """Dropout of a share of units; None for a share of 0.
+
+    Raises:
+        ValueError: It is not from 0 to below 1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"net_dropout is {share:g}; it lies from 0 to below 1.")
+    return keras.layers.Dropout(share, **kwargs) if share else None
 
 
 def of_each(units: Sequence[int], activations: str | Sequence[str]) -> list[str]:
@@ -75,7 +90,7 @@ class Stack(keras.layers.Layer):
         norm = keras.layers.LayerNormalization if layer_norm else keras.layers.BatchNormalization
         self.norms = [norm() for _ in units] if batch_norm or layer_norm else []
         self.activations = [activation_layer(name) for name in of_each(units, activations)]
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.dropout = dropout_layer(dropout)
 
     def layer(self, units: int, penalty: float | str | None) -> keras.layers.Layer:
         """One of the layers."""

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.layers.mlp import activation_layer, of_each
+from fuxi_mtl.layers.mlp import activation_layer, dropout_layer, of_each
 from fuxi_mtl.layers.regularizers import regularizer
 
 EPSILON = 1e-3  # that of Keras's LayerNormalization
@@ -39,8 +40,9 @@ class NormedStacks(keras.layers.Layer):
         super().__init__(**kwargs)
         self.shape, self.penalty = tuple(shape), penalty
         self.units, self.normed = [*units, *([linear] if linear else [])], len(units)
-        self.activations = [activation_layer(name) for name in of_each(units, activations)]
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        own: dict[str, Any] = {"dtype": self.dtype_policy}  # not the global one: heads are float32
+        self.activations = [activation_layer(name, **own) for name in of_each(units, activations)]
+        self.dropout = dropout_layer(dropout, **own)
 
     def build(self, input_shape):
         """Creates the parameters."""

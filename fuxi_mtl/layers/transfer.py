@@ -13,7 +13,7 @@ class InformationTransfer(keras.layers.Layer):
     """``z = sum_u w_u h3(u)``, ``w_u = softmax_u(<h1(u), h2(u)> / sqrt(units))`` over the inputs u.
 
     One set of linear maps h1, h2, h3 for all inputs, and for all calls (Xi et al., KDD 2021, eq. 5 to 7).
-    The softmax is float32.
+    Agreement and softmax are float32.
 
     Args:
         units: Width of the inputs and of the output.
@@ -59,7 +59,9 @@ class InformationTransfer(keras.layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the mapped inputs."""
         u = tf.stack(list(inputs), axis=1)  # (batch, inputs, units)
-        agreement = tf.reduce_sum(tf.cast(self.first(u) * self.second(u), tf.float32), axis=-1)
+        # In half precision already the products may overflow.
+        first, second = tf.cast(self.first(u), tf.float32), tf.cast(self.second(u), tf.float32)
+        agreement = tf.reduce_sum(first * second, axis=-1)
         shares = tf.nn.softmax(agreement / tf.sqrt(float(self.units)))  # (batch, inputs)
         value = self.value(u)
         return tf.reduce_sum(tf.cast(shares, value.dtype)[:, :, None] * value, axis=1)
