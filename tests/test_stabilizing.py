@@ -156,7 +156,7 @@ def test_shares_stay_float32_where_the_network_is_not():
         ({"temperature": "warm"}, "gate_stabilize.temperature expects a number, not 'warm'"),
         ({"temperature": True}, "gate_stabilize.temperature expects a number, not True"),
         ({"enabled": 1}, "gate_stabilize.enabled expects true or false, not 1"),
-        ([1], r"gate_stabilize expects a mapping, not \[1\]"),
+        ([1], r"gate_stabilize expects a mapping or null, not \[1\]"),
     ],
 )
 def test_a_wrong_block_says_what_is_right(block, message):
