@@ -30,7 +30,7 @@ def export_model(
     """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
 
     Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression,
-    and ``fused_score`` if there is a fusion:
+    and ``fused_score`` ``(batch,)`` float64 if there is a fusion:
 
     * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers, int64 for
       features of dtype int and for ids, text for the rest. A bag and its weights are texts as in a csv file

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from fuxi_mtl.compare import Table
 from fuxi_mtl.config import Experiment
@@ -131,7 +132,7 @@ def load_fusion(run: Run, features: FeatureMap, row_by_row: bool = False) -> Gra
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run.fusion} is damaged ({error}): fuse the run again.") from error
     network.load(run.fusion_network)
-    return network.score
+    return lambda inputs, scores: tf.cast(network.score(inputs, scores), tf.float64)
 
 
 def _read_rows(run: Run, experiment: Experiment, split: str) -> Rows | None:

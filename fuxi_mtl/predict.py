@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,7 +64,9 @@ def predict_file(
     keep = tuple(dict.fromkeys(keep))
     source = _source(input, sep, block_rows)
     _check_output(input, output)
-    columns = [f"{task.name}_pred" for task in model.tasks] + ["fused_score"] * (fusion is not None)
+    columns: dict[str, type[pl.DataType]] = {f"{task.name}_pred": pl.Float32 for task in model.tasks}
+    if fusion is not None:
+        columns["fused_score"] = pl.Float64
     _check_keep(keep, columns)
     source.check_columns([*encoder.raw_columns, *keep])
 
@@ -91,7 +93,11 @@ def predict_file(
 
 
 def _scored(
-    score: Score, columns: Sequence[str], encoder: Encoder, source: Source, keep: Sequence[str]
+    score: Score,
+    columns: Mapping[str, type[pl.DataType]],
+    encoder: Encoder,
+    source: Source,
+    keep: Sequence[str],
 ) -> Iterator[pl.DataFrame]:
     """The frames to write; one without rows if the file has none."""
     some = False
@@ -100,12 +106,12 @@ def _scored(
         with block.errors():
             ids, numeric = encoder.encode(block.frame)
         kept = [block.frame[name] for name in keep]
-        scores = zip(columns, score(ids, numeric), strict=True)
-        yield pl.DataFrame([*kept, *(pl.Series(name, np.asarray(x, np.float32)) for name, x in scores)])
+        scores = zip(columns.items(), score(ids, numeric), strict=True)
+        yield pl.DataFrame([*kept, *(pl.Series(name, x, dtype) for (name, dtype), x in scores)])
     if not some:
         # Without a row no block says what type a column has.
         schema: dict[str, Any] = dict.fromkeys(keep, pl.String)
-        yield pl.DataFrame(schema=schema | dict.fromkeys(columns, pl.Float32))
+        yield pl.DataFrame(schema=schema | dict(columns))
 
 
 def _write(frames: Iterator[pl.DataFrame], file: BinaryIO, output: Path) -> int:
@@ -165,7 +171,7 @@ def _check_output(path: Path, output: Path) -> None:
         raise DataError(f"output: {wrong} {'is a folder' if output.is_dir() else 'does not exist'}.")
 
 
-def _check_keep(keep: Sequence[str], columns: Sequence[str]) -> None:
+def _check_keep(keep: Sequence[str], columns: Iterable[str]) -> None:
     for name in columns:
         if name in keep:
             raise DataError(f"keep: {name!r} is the name of a prediction: rename that column of the input.")

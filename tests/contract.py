@@ -241,14 +241,18 @@ def overfits_a_few_rows(cls):
     optimizer = keras.optimizers.Adam(0.03, global_clipnorm=10.0)
     model = compiled(cls, tasks, optimizer, embedding_dim=8)
     batch = tiny.batch(tasks)
+    losses = [f"loss_{name}" for name in cls.objective_names(tasks)]
     first = model.test_step(batch)
+    bounds = {name: 0.1 * float(first[name]) + 0.02 for name in losses}
     step = tf.function(model.train_step, autograph=False)  # as Keras compiles it
-    for _ in range(200):
-        step(batch)
-    model.reset_metrics()
-    final = model.test_step(batch)
-    for name in cls.objective_names(tasks):
-        assert final[f"loss_{name}"] < 0.1 * first[f"loss_{name}"] + 0.02
+    for _ in range(5):
+        for _ in range(40):
+            step(batch)
+        model.reset_metrics()
+        last = {name: float(value) for name, value in model.test_step(batch).items() if name in bounds}
+        if all(last[name] < bounds[name] for name in losses):
+            return
+    raise AssertionError(f"after 200 steps the losses are {last}, not below {bounds}")
 
 
 def losses_of(model: MultiTaskModel, tasks, seeds) -> list[float]:
@@ -269,16 +273,16 @@ def repeats_itself_and_goes_on_from_a_checkpoint_to_the_last_digit(cls):
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9, global_clipnorm=10.0)
         return compiled(cls, tasks, optimizer, **options, seed=seed)
 
-    whole = fresh()
-    expected = losses_of(whole, tasks, range(2))
-    assert expected[0] != expected[1]
-    half = fresh()
-    losses = losses_of(half, tasks, range(1))
+    whole, again = fresh(), fresh()
+    for one, other in zip(whole.weights, again.weights, strict=True):  # seeds of dropout are among them
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    first = losses_of(whole, tasks, range(1))
     with TemporaryDirectory() as folder:
-        checkpoint.save(half, Path(folder) / "checkpoint")
+        checkpoint.save(whole, Path(folder) / "checkpoint")
         resumed = fresh(seed=9)
         checkpoint.restore(resumed, Path(folder) / "checkpoint")
-    assert losses + losses_of(resumed, tasks, range(1, 2)) == expected
+    second = losses_of(whole, tasks, range(1, 2))
+    assert first != second == losses_of(resumed, tasks, range(1, 2))
     for one, other in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     for one, other in zip(whole.optimizer.variables, resumed.optimizer.variables, strict=True):

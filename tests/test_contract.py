@@ -62,6 +62,12 @@ def test_the_zoo_is_registered():
     assert {"SingleTask", "ShareBottom", "MMoE", "PLE", "ESMM", "ESM2"} <= set(ZOO)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _models_that_are_looked_at():
+    yield
+    contract.built.cache_clear()
+
+
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", ZOO)
 def test_every_model(name, check):

@@ -14,7 +14,8 @@ from fuxi_mtl.fusion.ranks import ranks
 from fuxi_mtl.options import FusionOptions
 
 FLOOR = 1e-12  # of a score, before its logarithm
-LOGIT_MARGIN = 1e-7  # of a score from 0 and from 1, before its logit; float32 can tell 1 - 1e-7 from 1
+LOGIT_MARGIN = 1e-7  # of a score from 0, before its logit
+LOGIT_END = float(np.float32(1 - LOGIT_MARGIN))  # the same from 1, where scores, float32, can tell it
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Fusion:
     def _logit(self, name: str, s: np.ndarray) -> np.ndarray:
         if (s > 1).any():
             raise ValueError(f"fusion: logit needs probabilities; one of {name!r} is {s.max():g}.")
-        inside = np.clip(s, LOGIT_MARGIN, np.float64(np.float32(1 - LOGIT_MARGIN)))
+        inside = np.clip(s, LOGIT_MARGIN, LOGIT_END)
         return np.log(inside) - np.log1p(-inside)
 
     @property

@@ -1,19 +1,22 @@
-"""Formulas inside a graph: what :class:`Fusion` computes, in float32."""
+"""Formulas inside a graph: what :class:`Fusion` computes, in float64, as there."""
 
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from fuxi_mtl.fusion.formulas import FLOOR, LOGIT_MARGIN, Fusion
+from fuxi_mtl.fusion.formulas import FLOOR, LOGIT_END, LOGIT_MARGIN, Fusion
 
-# One score ``(batch,)`` of an encoded batch and its predictions by task.
+# One score ``(batch,)`` float64 of an encoded batch and its predictions by task.
 GraphFusion = Callable[[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]], tf.Tensor]
 
 
 def graph_score(fusion: Fusion, scores: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """The fused score ``(batch,)`` float32 of scores by task; to ranks, a batch is one request."""
+    """The fused score ``(batch,)`` float64 of scores by task; to ranks, a batch is one request.
+
+    A product of small scores under large weights would be 0 in float32.
+    """
     terms = [
-        weight * _term(fusion, tf.cast(scores[name], tf.float32)) for name, weight in fusion.weights.items()
+        weight * _term(fusion, tf.cast(scores[name], tf.float64)) for name, weight in fusion.weights.items()
     ]
     total = tf.add_n(terms)
     return tf.exp(total) if fusion.method == "product" else total
@@ -27,7 +30,7 @@ def _term(fusion: Fusion, s: tf.Tensor) -> tf.Tensor:
     if fusion.method == "product" or fusion.transform == "log":
         return tf.math.log(tf.maximum(s, FLOOR))
     if fusion.transform == "logit":
-        inside = tf.clip_by_value(s, LOGIT_MARGIN, 1 - LOGIT_MARGIN)
+        inside = tf.clip_by_value(s, LOGIT_MARGIN, LOGIT_END)
         return tf.math.log(inside) - tf.math.log1p(-inside)
     if fusion.transform == "sqrt":
         return tf.sqrt(s)
@@ -40,8 +43,8 @@ def graph_ranks(s: tf.Tensor, ties: str) -> tf.Tensor:
     if ties == "dense":
         rising = tf.unique(rising).y
     above = tf.size(rising) - tf.searchsorted(rising, s, side="right")
-    first = tf.cast(above, tf.float32) + 1.0
+    first = tf.cast(above, tf.float64) + 1
     if ties != "average":
         return first
-    last = tf.cast(tf.size(rising) - tf.searchsorted(rising, s, side="left"), tf.float32)
+    last = tf.cast(tf.size(rising) - tf.searchsorted(rising, s, side="left"), tf.float64)
     return (first + last) / 2

@@ -63,9 +63,10 @@ ToyDomains:
   trunk_hidden_units: [6]
   num_experts: 2
   expert_hidden_units: [4]
-  tower_hidden_units: [4]
+  tower_hidden_units: []
   architecture_learning_rate: 0.1
-  learning_rate: 1.e-2
+  optimizer: sgd
+  learning_rate: 1.e-1
   batch_size: 32
   epochs: 1
   seed: 1

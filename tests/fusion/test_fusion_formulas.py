@@ -119,8 +119,15 @@ def test_rank_fusion_sees_only_the_order_of_each_score():
 def test_the_graph_computes_the_same(fusion):
     scores = {name: np.append(s, [0.0, 1.0, s[0]]).astype(np.float32) for name, s in _random().items()}
     graph = graph_score(fusion, {name: tf.constant(s) for name, s in scores.items()})
-    assert graph.dtype == tf.float32
-    np.testing.assert_allclose(graph, fusion(scores), rtol=2e-5)
+    assert graph.dtype == tf.float64
+    np.testing.assert_allclose(graph, fusion(scores), rtol=1e-12)
+
+
+def test_a_product_of_small_scores_under_large_weights_keeps_its_order_in_the_graph():
+    scores = {"ctr": np.float32([1e-5, 2e-5, 1e-5]), "cvr": np.float32([1e-7, 1e-7, 2e-7])}
+    graph = graph_score(Fusion("product", {"ctr": 3.0, "cvr": 4.0}), scores)
+    # 1e-43 times 1, 2^3 and 2^4: float32 ends at 1e-38.
+    np.testing.assert_allclose(graph / graph[0], [1, 8, 16], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
