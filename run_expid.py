@@ -8,7 +8,7 @@ The same as `python -m fuxi_mtl run`; `python -m fuxi_mtl --help` shows what els
 
 import sys
 
-from fuxi_mtl.__main__ import main
+from fuxi_mtl.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

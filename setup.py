@@ -56,7 +56,7 @@ setup(
         "optuna": OPTUNA,
         "test": TEST,
     },
-    entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.__main__:main"]},
+    entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.cli.commands:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",

@@ -11,12 +11,12 @@ from fuxi_mtl import registry
 from fuxi_mtl.compare import StoredRun, Table, compare, read_run
 from fuxi_mtl.config import Experiment, load_experiment
 from fuxi_mtl.experiment import try_model
+from fuxi_mtl.files import write_text
 from fuxi_mtl.logged import logged_run
 from fuxi_mtl.options import CVR_AUX
 from fuxi_mtl.pareto import FILE, Front, make_front, preferences_of, stanza_of, traded_metrics
 from fuxi_mtl.pareto.preferences import name_of
 from fuxi_mtl.report import render
-from fuxi_mtl.runs import write_text
 
 logger = logging.getLogger(__name__)
 

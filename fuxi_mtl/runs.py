@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from fuxi_mtl.files import write_text
+
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
 
@@ -163,16 +165,6 @@ def append_results_line(config_dir: str | Path, expid: str, dataset_id: str, val
             f" {time},[command] {command},[exp_id] {expid},[dataset_id] {dataset_id},"
             f"[train] N.A.,[val] {valid or 'N.A.'},[test] {test or 'N.A.'}\n"
         )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that is either whole or not there."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _version(package: str) -> str | None:

@@ -84,7 +84,7 @@ def test_an_installed_wheel_runs_far_from_the_repository(wheel, tmp_path):
 def test_the_wheel_brings_the_command_fuxi_mtl(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [each for each in archive.namelist() if each.endswith("entry_points.txt")]
-        assert "fuxi-mtl = fuxi_mtl.__main__:main" in archive.read(name).decode()
+        assert "fuxi-mtl = fuxi_mtl.cli.commands:main" in archive.read(name).decode()
 
 
 def test_every_requirement_has_a_lower_and_an_upper_bound(wheel):

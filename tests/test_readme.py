@@ -9,7 +9,7 @@ import yaml
 
 import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import registry
-from fuxi_mtl.__main__ import _parser
+from fuxi_mtl.cli.commands import _parser
 from fuxi_mtl.config import available
 
 ROOT = Path(__file__).parent.parent

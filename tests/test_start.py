@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 import model_zoo  # noqa: F401
-from fuxi_mtl import __main__ as front_door
 from fuxi_mtl import registry
+from fuxi_mtl.cli import commands as front_door
+from fuxi_mtl.cli.startup import absent
 from fuxi_mtl.config import ConfigError, check_stanzas, load_experiment
-from fuxi_mtl.start import absent
 
 ROOT = Path(__file__).parent.parent
 ZOO = ROOT / "model_zoo"
 QUICK = """
 import sys
-from fuxi_mtl.__main__ import main
+from fuxi_mtl.cli.commands import main
 for given in (["--help"], ["run", "--help"]):
     try:
         main(given)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fuxi_mtl.start import quiet_start
+from fuxi_mtl.cli.startup import quiet_start
 
 with quiet_start():  # as the front door starts Keras
     import keras

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fuxi_mtl.runs import write_text
+from fuxi_mtl.files import write_text
 from fuxi_mtl.simulation import funnel, regression
 from fuxi_mtl.simulation.settings import FunnelSettings, Settings, split_rows
 from fuxi_mtl.simulation.world import MOST_TAGS, TRAITS

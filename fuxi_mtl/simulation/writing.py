@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fuxi_mtl.runs import write_text
+from fuxi_mtl.files import write_text
 from fuxi_mtl.simulation import funnel, regression
 from fuxi_mtl.simulation.settings import FunnelSettings, RegressionSettings, Settings, split_rows
 from fuxi_mtl.simulation.summary import FunnelSummary, RegressionSummary

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from fuxi_mtl.__main__ import main
+from fuxi_mtl.cli.commands import main
 
 REPOSITORY = Path(__file__).parent.parent.parent
 # Experiments on data/tiny_mtl, one of each kind: shared experts, private networks, a funnel, steps in turns

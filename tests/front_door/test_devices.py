@@ -119,7 +119,7 @@ def test_a_run_on_two_devices_is_predicted_stored_loaded_and_exported(place, tmp
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         import fuxi_mtl.experiment
-        from fuxi_mtl.__main__ import main
+        from fuxi_mtl.cli.commands import main
         fuxi_mtl.experiment.use_devices = lambda gpus: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         common = ["run", "--expid", "ToyFunnel", "--set", "loss_weight=GN", "export=true", "epochs=2"]
         sys.exit(main([*common, r"model_root={tmp_path}"]))

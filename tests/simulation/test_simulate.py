@@ -10,7 +10,7 @@ import yaml
 
 import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import simulation
-from fuxi_mtl.__main__ import main
+from fuxi_mtl.cli.commands import main
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.simulation import funnel, writing

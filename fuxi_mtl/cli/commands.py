@@ -1,0 +1,285 @@
+"""The command line: run, pareto, list, compare, predict, export, calibrate, fuse and simulate."""
+
+import argparse
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from fuxi_mtl import __version__
+from fuxi_mtl.cli.startup import quiet_start
+from fuxi_mtl.log_file import LOG_FORMAT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C and SIGTERM.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+    for library in ("absl", "tensorflow"):  # TensorFlow's notes on its own saving and tracing
+        logging.getLogger(library).setLevel(logging.ERROR)
+    if threading.current_thread() is threading.main_thread():
+        # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _start(options)
+    except KeyboardInterrupt:
+        print("Interrupted; nothing half-written was left.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # as in `list | head`; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _start(options: argparse.Namespace) -> None:
+    """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it."""
+    if options.command in (_compare, _simulate):
+        options.command(options)
+        return
+    from fuxi_mtl.config import check_stanzas
+    from fuxi_mtl.registry import declared, import_models
+
+    with declared(_folder_of_zoo()) as known:
+        if known and not options.models:
+            if options.command is _list:
+                options.command(options)
+                return
+            expids = [options.expid] if isinstance(options.expid, str) else options.expid
+            check_stanzas(options.config, expids, options.set)
+    with quiet_start():
+        import model_zoo  # noqa: F401  (importing it registers every model)
+    for path in options.models:
+        import_models(path)
+    options.command(options)
+
+
+def _folder_of_zoo() -> Path:
+    """Where the models lie, without importing them."""
+    found = importlib.util.find_spec("model_zoo")
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError("the package model_zoo is not installed beside fuxi_mtl.")
+    return Path(found.submodule_search_locations[0])
+
+
+def _run(options: argparse.Namespace) -> None:
+    from fuxi_mtl.config import load_experiment
+
+    planned = [load_experiment(options.config, expid, options.set) for expid in dict.fromkeys(options.expid)]
+    seeds = dict.fromkeys(options.seed or [])
+    seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
+
+    from fuxi_mtl.experiment import try_model
+    from fuxi_mtl.logged import logged_run
+
+    for experiment in planned:
+        try_model(experiment)
+    runs = [logged_run(experiment, options.gpu, options.resume) for experiment in seeded]
+    if len(runs) > 1:
+        from fuxi_mtl.compare import compare
+
+        _show(compare([run.folder for run in runs]), "terminal")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from fuxi_mtl.cli.listing import listing
+
+    print(listing(options.config))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from fuxi_mtl.compare import compare, stored_runs
+
+    runs = stored_runs(options.model_root, options.expid or None, options.seed)
+    tables = compare(runs, options.baseline, checks=options.checks)
+    _show(tables, options.format, options.output)
+
+
+def _pareto(options: argparse.Namespace) -> None:
+    from fuxi_mtl.pareto_search import search
+    from fuxi_mtl.report import fronts
+
+    front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
+    width = shutil.get_terminal_size((160, 40)).columns
+    print(fronts.terminal(front, width=width, colour=sys.stdout.isatty()))
+
+
+def _show(tables: Sequence, style: str, output: str | None = None) -> None:
+    from fuxi_mtl.files import write_text
+    from fuxi_mtl.pareto import fronts_among
+    from fuxi_mtl.report import render
+
+    if output:
+        write_text(
+            Path(output), render(tables, style, fronts=fronts_among(tables) if style == "html" else ())
+        )
+    else:
+        width = shutil.get_terminal_size((160, 40)).columns
+        print(render(tables, style, width=width, colour=sys.stdout.isatty()))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import predict_run
+
+    predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import export_run
+
+    export_run(_folder_of_run(options), Path(options.output))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from fuxi_mtl import simulation
+
+    settings = simulation.read_settings(options.generator, options.preset, options.set)
+    folder = Path(options.output)
+    dataset_id = options.dataset_id or folder.resolve().name
+    config = Path(options.config) if options.config else None
+    if config:
+        simulation.check_config(config, dataset_id)
+    simulation.simulate(settings, folder)
+    dataset = simulation.dataset_stanza(settings, folder, dataset_id)
+    models = simulation.model_stanzas(settings, dataset_id)
+    if config:
+        simulation.write_config(config, dataset_id, dataset, models)
+        print(f"Train: python run_expid.py --config {config} --expid {' '.join(models)}")
+    else:
+        print(f"# dataset_config\n{simulation.as_yaml(dataset)}")
+        print(f"# model_config\n{simulation.as_yaml(models)}")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from fuxi_mtl.experiment import calibrate_run
+
+    calibrate_run(_folder_of_run(options), options.method)
+
+
+def _fuse(options: argparse.Namespace) -> None:
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.experiment import fuse_run
+
+    section = load_experiment(options.config, options.expid, options.set).fusion
+    table = fuse_run(_folder_of_run(options), section, options.compare)
+    if table is not None:
+        _show([table], options.format, options.output)
+
+
+def _folder_of_run(options: argparse.Namespace) -> Path:
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.experiment import folder_of
+
+    experiment = load_experiment(options.config, options.expid, options.set)
+    folder = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such run. Train it: run_expid.py --expid {options.expid}.")
+    return folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fuxi-mtl", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, doc: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=doc, description=doc)
+        sub.set_defaults(command=function)
+        sub.add_argument(
+            "--config", default="./config/", help="folder with the stanzas (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--models",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="file or folder with your own models",
+        )
+        return sub
+
+    run = command("run", _run, "Train, measure and export experiments; several give a table.")
+    run.add_argument("--expid", nargs="+", required=True, help="experiments")
+    run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
+    run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
+    _add_set(run)
+
+    pareto = command("pareto", _pareto, "Train under several preferences, and choose on the front.")
+    pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
+    pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
+    _add_set(pareto)
+
+    command("list", _list, "Show models with their options, weightings, metrics, datasets and experiments.")
+
+    compare = command("compare", _compare, "Compare stored runs in a table.")
+    compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
+    compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
+    compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
+    compare.add_argument("--baseline", help="experiment that the others are compared to")
+    compare.add_argument("--checks", action="store_true", help="also show the conversion checks")
+    compare.add_argument(
+        "--format", default="terminal", choices=["terminal", "markdown", "csv", "json", "html"]
+    )
+    compare.add_argument("--output", help="file to write; the terminal unless said")
+
+    predict = command("predict", _predict, "Write a trained model's probabilities beside the rows of a file.")
+    _add_run(predict)
+    predict.add_argument("--input", required=True, help="csv, parquet, npz or h5 file with the inputs")
+    predict.add_argument("--output", required=True, help="csv or parquet file to write")
+    predict.add_argument("--sep", help="separator of a csv file; a comma unless said")
+    predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
+
+    export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")
+    _add_run(export)
+    export.add_argument("--output", required=True, help="folder to write")
+
+    calibrate = command("calibrate", _calibrate, "Calibrate the probabilities of a trained model.")
+    _add_run(calibrate)
+    methods = ["none", "closed_form", "platt", "isotonic"]
+    calibrate.add_argument("--method", required=True, choices=methods, help="how")
+
+    fuse = command("fuse", _fuse, "Join a trained model's scores into one, and report it on test rows.")
+    _add_run(fuse)
+    fuse.add_argument("--compare", action="store_true", help="also make and report the other methods")
+    fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
+    fuse.add_argument("--output", help="file to write the report to; the terminal unless said")
+    _add_simulate(commands)
+    return parser
+
+
+def _add_simulate(commands) -> None:
+    doc = "Write data whose truth is known, and stanzas to train on them."
+    simulate = commands.add_parser("simulate", help=doc, description=doc)
+    simulate.set_defaults(command=_simulate)
+    simulate.add_argument("--output", required=True, help="folder to write")
+    simulate.add_argument("--generator", default="funnel", help="funnel (default) or regression")
+    simulate.add_argument("--preset", default="default", help="default or ali_ccp")
+    simulate.add_argument("--dataset_id", help="name of the stanza; the folder's unless said")
+    simulate.add_argument("--config", help="folder to write the stanzas into; printed unless said")
+    _add_set(simulate)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--expid", required=True, help="experiment")
+    parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override keys"
+    )
