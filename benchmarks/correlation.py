@@ -55,9 +55,9 @@ def measure_correlation(seeds: Sequence[int], cache: Path, results: Path) -> dic
         results: Where ``correlation.json`` goes.
     """
     import model_zoo  # noqa: F401  (importing it registers every model)
-    from fuxi_mtl.compare import read_run
+    from fuxi_mtl.comparison import read_run
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.logged import logged_run
+    from fuxi_mtl.workflow.resume import logged_run
 
     configs, dense = {}, {}
     for cosine in COSINES:

@@ -50,7 +50,10 @@ def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[
     Runs that are there already and would be the same are kept, so a study that was stopped goes on.
     """
     from benchmarks import oracle  # noqa: F401  (importing it registers its model)
-    from fuxi_mtl.experiment import finished_run, run_experiment  # here: the report needs no TensorFlow
+    from fuxi_mtl.workflow.experiment import (  # here: the report needs no TensorFlow
+        finished_run,
+        run_experiment,
+    )
 
     folders = {strength: _prepare(cache, strength) for strength in STRENGTHS}
     found: dict[tuple[float, str], list[dict[str, float]]] = {

@@ -37,7 +37,7 @@ def measure_zoo(
     Raises:
         ValueError: An unknown data set or row.
     """
-    from fuxi_mtl.logged import logged_run
+    from fuxi_mtl.workflow.resume import logged_run
 
     chosen = experiments(data, rows, cache)
     for seed in seeds:
@@ -70,7 +70,7 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     Raises:
         ValueError: There is none.
     """
-    from fuxi_mtl.compare import compare, stored_runs
+    from fuxi_mtl.comparison import compare, stored_runs
     from fuxi_mtl.report import render
 
     order = list(zoo_rows.rows_of(data))
@@ -198,7 +198,7 @@ def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
 def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
     """Trainable numbers of a stanza's network outside its embedding tables."""
     from fuxi_mtl.dataset import stand_in
-    from fuxi_mtl.experiment import make_model
+    from fuxi_mtl.workflow.experiment import make_model
 
     write_yaml(folder / "model_config.yaml", {"sized": dict(stanza)})
     experiment = load_experiment(folder, "sized")

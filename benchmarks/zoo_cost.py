@@ -35,7 +35,7 @@ def measure_costs(data: Sequence[str], rows: Sequence[str], turns: int, cache: P
     Raises:
         ValueError: An unknown data set or row.
     """
-    from fuxi_mtl.devices import use_devices, use_precision
+    from fuxi_mtl.training.devices import use_devices, use_precision
 
     use_devices([-1])
     use_precision("float32")
@@ -79,12 +79,12 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     """A function that takes :data:`STEPS` training steps of an experiment, and returns the means so far."""
     import keras
 
-    from fuxi_mtl.architecture import beside, rows_of_both
     from fuxi_mtl.dataset import load_dataset, training_batches
-    from fuxi_mtl.experiment import make_model
-    from fuxi_mtl.imbalance import Imbalance
-    from fuxi_mtl.step_plan import StepPlan
-    from fuxi_mtl.train import compile_model
+    from fuxi_mtl.objectives.imbalance import Imbalance
+    from fuxi_mtl.training.bilevel import beside, rows_of_both
+    from fuxi_mtl.training.step_plan import StepPlan
+    from fuxi_mtl.training.train import compile_model
+    from fuxi_mtl.workflow.experiment import make_model
 
     training = experiment.training
     dataset = load_dataset(

@@ -5,12 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.funnel import as_steps
 from fuxi_mtl.layers import MLP, FeatureEmbedding, InformationTransfer, Towers
 from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.layers.mlp import of_each
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
+from fuxi_mtl.objectives.funnel import as_steps
 from fuxi_mtl.registry import register
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from fuxi_mtl.funnel import as_steps
 from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, InformationTransfer, Towers, generation
 from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
+from fuxi_mtl.objectives.funnel import as_steps
 from fuxi_mtl.registry import register
 
 

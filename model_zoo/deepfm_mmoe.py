@@ -4,13 +4,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.layers.deepfm import DeepFM
 from fuxi_mtl.layers.deepfm import backbone as read_backbone
 from fuxi_mtl.layers.mixture import ComposedExperts, make_towers, mixture
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.priors import check_priors, logit, prior_logits
+from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of
+from fuxi_mtl.objectives.priors import check_priors, logit, prior_logits
 from fuxi_mtl.registry import register
 
 

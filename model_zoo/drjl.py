@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.causal import InversePropensity, doubly_robust, imputation_loss
-from fuxi_mtl.conversion_model import FrozenPropensityModel
 from fuxi_mtl.layers import FeatureEmbedding, Towers
+from fuxi_mtl.model.conversion import FrozenPropensityModel
+from fuxi_mtl.objectives.causal import InversePropensity, doubly_robust, imputation_loss
 from fuxi_mtl.registry import register
 
 
@@ -36,7 +36,7 @@ class DRJL(FrozenPropensityModel):
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.causal.PropensityWeights`.
+        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
         imputation: What is imputed: the ``error``, or the ``label``: a pseudo-label, which trains the
             conversion tower on unclicked rows.
         propensity_hidden_units: Hidden layers of the propensity model; none is a logistic regression.

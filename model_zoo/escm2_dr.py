@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from fuxi_mtl.causal import InversePropensity, doubly_robust, imputation_loss
-from fuxi_mtl.conversion_model import ConversionModel
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives.causal import InversePropensity, doubly_robust, imputation_loss
 from fuxi_mtl.registry import register
 
 
@@ -41,7 +41,7 @@ class ESCM2_DR(ConversionModel):  # noqa: N801 (the method's own name)
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.causal.PropensityWeights`.
+        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
         lambda_c: Factor of the risk of conversions and of the imputation loss, from 0 up.
         lambda_g: Factor of the loss of the joint event, from 0 up; 0 is MultiDR.
         dr_grad: ``joint``: the risk moves the imputed error, too. ``stop``: it learns from its own loss only.

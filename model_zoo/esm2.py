@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import Task
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.causal import InversePropensity, doubly_robust, heuristic_error
-from fuxi_mtl.conversion_model import ConversionModel
 from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives.causal import InversePropensity, doubly_robust, heuristic_error
 from fuxi_mtl.registry import register
 
 
@@ -37,7 +37,7 @@ class HeuristicDR(ConversionModel):
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.causal.PropensityWeights`.
+        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
         lambda_c: Factor of the risk of conversions, from 0 up.
         eta: Probability of a conversion in the imputed error, from 0 to 1.
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.causal import error_imputation, imputation_loss
-from fuxi_mtl.conversion_model import ConversionModel
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives.causal import error_imputation, imputation_loss
 from fuxi_mtl.registry import register
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.conversion_model import ConversionModel
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.registry import register
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.causal import InversePropensity, inverse_propensity
-from fuxi_mtl.conversion_model import ConversionModel
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives.causal import InversePropensity, inverse_propensity
 from fuxi_mtl.registry import register
 
 
@@ -32,7 +32,7 @@ class MultiIPW(ConversionModel):
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.causal.PropensityWeights`.
+        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
         lambda_c: Factor of the risk of conversions, from 0 up.
 
     Differs from the paper: no gradient into the propensity unless asked for; clipping, on which the paper

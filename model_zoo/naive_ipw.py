@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fuxi_mtl.causal import InversePropensity, inverse_propensity
-from fuxi_mtl.conversion_model import FrozenPropensityModel
+from fuxi_mtl.model.conversion import FrozenPropensityModel
+from fuxi_mtl.objectives.causal import InversePropensity, inverse_propensity
 from fuxi_mtl.registry import register
 
 
@@ -31,7 +31,7 @@ class NaiveIPW(FrozenPropensityModel):
         batch_norm: Whether to normalise hidden layers.
         net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
         embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.causal.PropensityWeights`.
+        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
         propensity_hidden_units: Hidden layers of the propensity model; none is a logistic regression.
         propensity_epochs: Passes over the training data that fit it.
         propensity_learning_rate: Step of its Adam.

@@ -20,9 +20,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import checkpoint, registry
+from fuxi_mtl import registry
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import WeightingOptions
+from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import make_weighting
 
 CHECKS: list[Callable[[type], None]] = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl.backward import Backward, aligned
+from fuxi_mtl.surgery.backward import Backward, aligned
 
 X = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], np.float32)
 W = np.array([[0.2, -0.4], [0.1, 0.3], [-0.5, 0.6]], np.float32)

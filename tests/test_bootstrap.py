@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fuxi_mtl import metrics
-from fuxi_mtl.compare.bootstrap import MAX_UNITS, replicates, resampling, statistic
+from fuxi_mtl.comparison.bootstrap import MAX_UNITS, replicates, resampling, statistic
 
 
 def small_data(rows=1500, rate=0.3):

@@ -9,7 +9,7 @@ import tiny
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from fuxi_mtl.calibration import (
+from fuxi_mtl.evaluation.calibration import (
     Calibration,
     Isotonic,
     Platt,
@@ -18,7 +18,7 @@ from fuxi_mtl.calibration import (
     closed_form,
     fitted,
 )
-from fuxi_mtl.imbalance import Imbalance
+from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.options import (
     AuxFocalOptions,
     ClipScheduleOptions,

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import checkpoint
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.optimizers import DenseEquivalentAdam, RowSGD, SplitOptimizer, make_optimizer
 from fuxi_mtl.options import OptimizerOptions
+from fuxi_mtl.training import checkpoint
 from model_zoo.share_bottom import ShareBottom
 
 ROWS, WIDTH, STEPS = 12, 2, 60

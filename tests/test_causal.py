@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl.causal import (
+from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives.causal import (
     Imputation,
     InversePropensity,
     chain_of,
@@ -16,7 +17,6 @@ from fuxi_mtl.causal import (
     imputation_loss,
     inverse_propensity,
 )
-from fuxi_mtl.objectives import supervised
 from fuxi_mtl.tasks import Task
 
 TASKS = (Task("ctr", ("o",)), Task("cvr", ("r",), ("o",)), Task("ctcvr", ("o", "r")))

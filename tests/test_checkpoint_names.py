@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from fuxi_mtl import checkpoint
-from fuxi_mtl.checkpoint import CheckpointError, naming
 from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.training import checkpoint
+from fuxi_mtl.training.checkpoint import CheckpointError, naming
 from fuxi_mtl.weighting import Equal, Uncertainty
 from model_zoo.share_bottom import ShareBottom
 

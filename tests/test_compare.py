@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic_runs import labels_of_test, write_run
 
-from fuxi_mtl.compare import compare, stored_runs
+from fuxi_mtl.comparison import compare, stored_runs
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic_runs import labels_of_test, noisy_scores, write_run
 
-from fuxi_mtl.compare import compare, read_run
-from fuxi_mtl.conversion import check_conversions, conversion_pairs
+from fuxi_mtl.comparison import compare, read_run
+from fuxi_mtl.evaluation.conversion_checks import check_conversions, conversion_pairs
 from fuxi_mtl.options import ConversionOptions
 from fuxi_mtl.report import render
 from fuxi_mtl.tasks import parse_task

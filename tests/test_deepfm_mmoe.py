@@ -8,7 +8,7 @@ import tiny
 
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.features import Feature, FeatureMap, place
-from fuxi_mtl.imbalance import Imbalance
+from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.options import ImbalanceOptions
 from model_zoo.deepfm_mmoe import DeepFM_MMoE
 

@@ -7,14 +7,14 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl.features import Feature, FeatureMap, place
-from fuxi_mtl.imbalance import Imbalance
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.layers.composer import InputComposer
 from fuxi_mtl.layers.deepfm import backbone
 from fuxi_mtl.layers.factorization import FactorizationMachine, Linear
 from fuxi_mtl.layers.mixture import ComposedExperts, Mixture, make_towers, mixture
+from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.objectives.priors import check_priors, prior_logits, weighted_rate
 from fuxi_mtl.options import ImbalanceOptions
-from fuxi_mtl.priors import check_priors, prior_logits, weighted_rate
 
 INPUTS = tiny.tensors(tiny.inputs(6))
 NUMBERS = [0, 1, 2]  # the columns of price and vector

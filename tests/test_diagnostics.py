@@ -11,7 +11,8 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import registry
-from fuxi_mtl.diagnostics import (
+from fuxi_mtl.objectives import supervised
+from fuxi_mtl.training.diagnostics import (
     PARTS,
     GateHealth,
     GradientConflict,
@@ -23,8 +24,7 @@ from fuxi_mtl.diagnostics import (
     health,
     summary,
 )
-from fuxi_mtl.diagnostics.gradients import inner_products
-from fuxi_mtl.objectives import supervised
+from fuxi_mtl.training.diagnostics.gradients import inner_products
 from model_zoo.mmoe import MMoE
 from model_zoo.ple import PLE
 from model_zoo.share_bottom import ShareBottom

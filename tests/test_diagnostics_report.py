@@ -8,10 +8,10 @@ import pytest
 from synthetic_runs import write_run
 from test_report import Outline
 
-from fuxi_mtl.compare import compare, read_run, stored_runs
-from fuxi_mtl.diagnostics import GradientConflict, Products
+from fuxi_mtl.comparison import compare, read_run, stored_runs
 from fuxi_mtl.report import diagnostics, render
 from fuxi_mtl.report.diagnostic_plots import windows
+from fuxi_mtl.training.diagnostics import GradientConflict, Products
 
 
 def conflict_of(cosines):

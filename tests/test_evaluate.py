@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fuxi_mtl import metrics
-from fuxi_mtl.evaluate import Scores, evaluate, log_lines, metric_keys, metrics_of, summary
+from fuxi_mtl.evaluation.evaluate import Scores, evaluate, log_lines, metric_keys, metrics_of, summary
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task, parse_task
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import registry
 from fuxi_mtl.dataset import Encoder
-from fuxi_mtl.export import ExportError, export_model, input_names
 from fuxi_mtl.options import FeatureOptions
+from fuxi_mtl.serving.export import ExportError, export_model, input_names
 from tests import raw_rows
 
 PLAIN_TENSORFLOW = """

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
+from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.tasks import Task
 
 CHAIN = {"a": "click", "b": "cart | click", "c": "buy | click & cart"}

@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import losses
-from fuxi_mtl.imbalance import Imbalance, scheduled_clip
-from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives import losses, supervised
+from fuxi_mtl.objectives.imbalance import Imbalance, scheduled_clip
 from fuxi_mtl.options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import GradNorm, Manual, Uncertainty

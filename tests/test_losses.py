@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl import losses
+from fuxi_mtl.objectives import losses
 
 EXTREMES = [-80.0, -60.0, -20.0, -3.0, -0.5, 0.0, 0.7, 4.0, 20.0, 60.0, 80.0]
 PAIRS = np.array(list(itertools.product(EXTREMES, EXTREMES)), np.float32)

@@ -9,12 +9,12 @@ import tensorflow as tf
 import tiny
 from equations import softmax
 
-from fuxi_mtl import checkpoint
-from fuxi_mtl.architecture import beside
 from fuxi_mtl.dataset import Split
 from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.layers import NormedExperts
 from fuxi_mtl.tasks import Task
+from fuxi_mtl.training import checkpoint
+from fuxi_mtl.training.bilevel import beside
 from model_zoo.m3oe import M3oE
 
 TASKS = tiny.PLAIN["two"]

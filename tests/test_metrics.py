@@ -225,7 +225,8 @@ def test_merit_grows_towards_the_better_value():
 
 def test_metrics_evaluation_and_comparison_import_no_tensorflow():
     code = (
-        "import sys; import fuxi_mtl.compare, fuxi_mtl.evaluate, fuxi_mtl.metrics, fuxi_mtl.report.page; "
+        "import sys; import fuxi_mtl.comparison, fuxi_mtl.evaluation.evaluate; "
+        "import fuxi_mtl.metrics, fuxi_mtl.report.page; "
         "print([m for m in ('tensorflow', 'keras', 'sklearn', 'pandas') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

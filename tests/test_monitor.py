@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fuxi_mtl.monitor import (
+from fuxi_mtl.evaluation.monitor import (
     few_positives,
     is_better,
     metric_of_key,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_runs import write_run
 
-from fuxi_mtl.compare import compare, read_run, stored_runs
+from fuxi_mtl.comparison import compare, read_run, stored_runs
 from fuxi_mtl.options import ParetoOptions
 from fuxi_mtl.pareto import (
     FILE,

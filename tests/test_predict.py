@@ -8,7 +8,7 @@ import pytest
 
 import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl.dataset import DataError, Encoder
-from fuxi_mtl.predict import predict_file
+from fuxi_mtl.serving.predict import predict_file
 from tests import raw_rows
 
 TASKS = ["ctr_pred", "cvr_pred", "ctcvr_pred"]

@@ -5,7 +5,7 @@ import json
 import pytest
 from synthetic_runs import TASKS, write_run
 
-from fuxi_mtl.compare import read_run, stored_runs
+from fuxi_mtl.comparison import read_run, stored_runs
 
 
 def test_runs_are_found_by_expid_and_seed_in_the_order_named(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import checkpoint
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
@@ -19,6 +18,7 @@ from fuxi_mtl.surgery import (
     pareto_weights,
     projected_coefficients,
 )
+from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import Manual, Uncertainty
 from model_zoo.esmm import ESMM
 from model_zoo.mmoe import MMoE

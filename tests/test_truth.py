@@ -7,8 +7,8 @@ import pytest
 from synthetic_runs import labels_of_test, write_run
 
 from fuxi_mtl import metrics
-from fuxi_mtl.compare import compare
-from fuxi_mtl.evaluate import evaluate, log_lines, metric_keys
+from fuxi_mtl.comparison import compare
+from fuxi_mtl.evaluation.evaluate import evaluate, log_lines, metric_keys
 from fuxi_mtl.metrics import TRUTH_METRICS, Truth, find_metric_of_key, read_truth, split_key
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.report import render

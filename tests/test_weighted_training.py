@@ -4,8 +4,8 @@ import keras
 import pytest
 import tiny
 
-from fuxi_mtl import checkpoint
 from fuxi_mtl.options import WeightingOptions
+from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import make_weighting
 from model_zoo.share_bottom import ShareBottom
 

@@ -24,12 +24,12 @@ from equations import (
 )
 
 from fuxi_mtl.config import load_experiment
-from fuxi_mtl.experiment import try_model
-from fuxi_mtl.export import served_module
 from fuxi_mtl.layers import InformationTransfer
 from fuxi_mtl.layers.experts import recorded_gates
 from fuxi_mtl.options import FeatureOptions
+from fuxi_mtl.serving.export import served_module
 from fuxi_mtl.tasks import Task
+from fuxi_mtl.workflow.experiment import try_model
 from model_zoo.apg_aitm import APG_AITM
 from model_zoo.apg_aitm_v2 import APG_AITM_V2
 from model_zoo.apg_mmoe import APG_MMOE

@@ -28,13 +28,13 @@ with quiet_start():  # as the front door starts Keras
     from benchmarks.workload import Columns, Workload, load
     from fuxi_mtl.config import Experiment, load_experiment
     from fuxi_mtl.dataset import Dataset, Split, load_dataset, training_batches
-    from fuxi_mtl.devices import use_devices, use_precision
-    from fuxi_mtl.experiment import make_model
+    from fuxi_mtl.evaluation.measure import predict as predict_split
     from fuxi_mtl.metrics import auc, gauc
     from fuxi_mtl.options import FeatureOptions
     from fuxi_mtl.runs import Run
-    from fuxi_mtl.train import predict as predict_split
-    from fuxi_mtl.train import train as train_model
+    from fuxi_mtl.training.devices import use_devices, use_precision
+    from fuxi_mtl.training.train import train as train_model
+    from fuxi_mtl.workflow.experiment import make_model
 
 EXPID = "MMoE_benchmark"
 DATASET = "benchmark"
@@ -115,7 +115,7 @@ def _opened(request: Request) -> tuple[Experiment, Dataset]:
 
 
 def train(request: Request, workload: Workload, columns: Columns, clock: Clock) -> None:
-    """`fuxi_mtl.train.train`, left by the clock."""
+    """`fuxi_mtl.training.train.train`, left by the clock."""
     use_devices([-1])
     keras.utils.clear_session()
     use_precision(request.precision)
@@ -139,7 +139,7 @@ def _fit(fit, clocked: _Clocked, *arguments, callbacks, **options):
 
 
 def predict(request: Request, workload: Workload, columns: Columns):
-    """`fuxi_mtl.train.predict` on the encoded split, as evaluation does it."""
+    """`fuxi_mtl.evaluation.measure.predict` on the encoded split, as evaluation does it."""
     count = len(columns[workload.labels[0]])
     use_devices([-1])
     use_precision(request.precision)

@@ -19,12 +19,13 @@ from benchmarks.peers.protocol import Request, serve
 from benchmarks.workload import load
 from fuxi_mtl.config import Experiment, load_experiment
 from fuxi_mtl.dataset import Dataset, Split, load_dataset
-from fuxi_mtl.devices import use_devices, use_precision
-from fuxi_mtl.experiment import make_model
+from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.metrics import auc
 from fuxi_mtl.runs import Run
-from fuxi_mtl.train import predict, train
+from fuxi_mtl.training.devices import use_devices, use_precision
+from fuxi_mtl.training.train import train
+from fuxi_mtl.workflow.experiment import make_model
 
 ROOT = Path(__file__).parent.parent.parent
 CENSUS = "MMoE_default"  # of config/model_config/census_income.yaml

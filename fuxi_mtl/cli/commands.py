@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fuxi_mtl import __version__
 from fuxi_mtl.cli.startup import quiet_start
-from fuxi_mtl.log_file import LOG_FORMAT
+from fuxi_mtl.workflow.log_file import LOG_FORMAT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,14 +82,14 @@ def _run(options: argparse.Namespace) -> None:
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
-    from fuxi_mtl.experiment import try_model
-    from fuxi_mtl.logged import logged_run
+    from fuxi_mtl.workflow.experiment import try_model
+    from fuxi_mtl.workflow.resume import logged_run
 
     for experiment in planned:
         try_model(experiment)
     runs = [logged_run(experiment, options.gpu, options.resume) for experiment in seeded]
     if len(runs) > 1:
-        from fuxi_mtl.compare import compare
+        from fuxi_mtl.comparison import compare
 
         _show(compare([run.folder for run in runs]), "terminal")
 
@@ -101,7 +101,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from fuxi_mtl.compare import compare, stored_runs
+    from fuxi_mtl.comparison import compare, stored_runs
 
     runs = stored_runs(options.model_root, options.expid or None, options.seed)
     tables = compare(runs, options.baseline, checks=options.checks)
@@ -109,8 +109,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _pareto(options: argparse.Namespace) -> None:
-    from fuxi_mtl.pareto_search import search
     from fuxi_mtl.report import fronts
+    from fuxi_mtl.workflow.pareto_search import search
 
     front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
     width = shutil.get_terminal_size((160, 40)).columns
@@ -132,13 +132,13 @@ def _show(tables: Sequence, style: str, output: str | None = None) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fuxi_mtl.experiment import predict_run
+    from fuxi_mtl.workflow.experiment import predict_run
 
     predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
 
 
 def _export(options: argparse.Namespace) -> None:
-    from fuxi_mtl.experiment import export_run
+    from fuxi_mtl.workflow.experiment import export_run
 
     export_run(_folder_of_run(options), Path(options.output))
 
@@ -164,14 +164,14 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from fuxi_mtl.experiment import calibrate_run
+    from fuxi_mtl.workflow.experiment import calibrate_run
 
     calibrate_run(_folder_of_run(options), options.method)
 
 
 def _fuse(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.experiment import fuse_run
+    from fuxi_mtl.workflow.experiment import fuse_run
 
     section = load_experiment(options.config, options.expid, options.set).fusion
     table = fuse_run(_folder_of_run(options), section, options.compare)
@@ -181,7 +181,7 @@ def _fuse(options: argparse.Namespace) -> None:
 
 def _folder_of_run(options: argparse.Namespace) -> Path:
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.experiment import folder_of
+    from fuxi_mtl.workflow.experiment import folder_of
 
     experiment = load_experiment(options.config, options.expid, options.set)
     folder = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))

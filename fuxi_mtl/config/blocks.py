@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
-from fuxi_mtl.config.places import Located
+from fuxi_mtl.config.source_location import Located
 from fuxi_mtl.config.values import did_you_mean, show, spelled
 from fuxi_mtl.options import ImbalanceOptions
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fuxi_mtl.config.places import ConfigError
+from fuxi_mtl.config.source_location import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import did_you_mean, show
-from fuxi_mtl.evaluate import metric_keys, metrics_of, monitor_direction
+from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direction
+from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
 from fuxi_mtl.metrics import find_metric
-from fuxi_mtl.monitor import PRIMARY, primary_terms
 from fuxi_mtl.options import (
     WEIGHTINGS,
     DatasetOptions,

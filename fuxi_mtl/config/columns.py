@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
-from fuxi_mtl.config.places import Located
+from fuxi_mtl.config.source_location import Located
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.config.values import converted_fields, did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, ExperimentOptions, FeatureOptions

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.config.values import did_you_mean
-from fuxi_mtl.conversion import CHECKS, conversion_pairs
+from fuxi_mtl.evaluation.conversion_checks import CHECKS, conversion_pairs
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fuxi_mtl.config.places import ConfigError, Place
+from fuxi_mtl.config.source_location import ConfigError, Place
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.options import ExperimentOptions, LabelOptions

@@ -6,7 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from fuxi_mtl.config.blocks import BLOCKS, unfolded
-from fuxi_mtl.config.places import ConfigError, Located, Place
+from fuxi_mtl.config.source_location import ConfigError, Located, Place
 from fuxi_mtl.config.values import did_you_mean, plain, show
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
 from fuxi_mtl.options import DatasetOptions

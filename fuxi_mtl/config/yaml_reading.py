@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from fuxi_mtl.config.places import ConfigError, Located, Place
+from fuxi_mtl.config.source_location import ConfigError, Located, Place
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS_AND_SUCH = {_TAG + kind for kind in ("null", "bool", "int", "float")}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.compare.bootstrap import Statistic, statistic
+from fuxi_mtl.comparison.bootstrap import Statistic, statistic
 from fuxi_mtl.fusion.gains import Gains, graded_label
 from fuxi_mtl.options import FusionOptions
 from fuxi_mtl.tasks import Task

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fuxi_mtl.compare import Cell, Difference, Row, Table
-from fuxi_mtl.compare.bootstrap import replicates, resampling
-from fuxi_mtl.compare.table import Transfer
+from fuxi_mtl.comparison import Cell, Difference, Row, Table
+from fuxi_mtl.comparison.bootstrap import replicates, resampling
+from fuxi_mtl.comparison.table import Transfer
 from fuxi_mtl.fusion.aim import Aim
 
 OBJECTIVE = "objective"

@@ -1,7 +1,7 @@
 """How variables move: tables by the rows of the batch, everything else by Keras."""
 
 from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
-from fuxi_mtl.optimizers.making import make_optimizer
+from fuxi_mtl.optimizers.factory import make_optimizer
 from fuxi_mtl.optimizers.rows import (
     LazyAdam,
     RowAdagrad,

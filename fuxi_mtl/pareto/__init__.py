@@ -1,6 +1,6 @@
 """Several preferences among objectives, the front of what they lead to, and a choice on it.
 
-Pure parts only: :mod:`fuxi_mtl.pareto_search` trains the runs.
+Pure parts only: :mod:`fuxi_mtl.workflow.pareto_search` trains the runs.
 """
 
 from fuxi_mtl.pareto.choosing import chosen, gains

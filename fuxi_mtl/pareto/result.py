@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fuxi_mtl.compare import StoredRun, Table
+from fuxi_mtl.comparison import StoredRun, Table
 from fuxi_mtl.metrics import METRICS, Metric, did_you_mean, find_metric_of_key
 from fuxi_mtl.options import ParetoOptions
 from fuxi_mtl.pareto.choosing import chosen

@@ -5,7 +5,7 @@ print(render(compare(stored_runs("./checkpoints/")), "markdown"))
 
 from collections.abc import Sequence
 
-from fuxi_mtl.compare import Table
+from fuxi_mtl.comparison import Table
 from fuxi_mtl.metrics import did_you_mean
 from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import text
@@ -24,7 +24,7 @@ def render(
     """A comparison in one of :data:`FORMATS`.
 
     Args:
-        tables: From :func:`fuxi_mtl.compare.compare`.
+        tables: From :func:`fuxi_mtl.comparison.compare`.
         style: One of :data:`FORMATS`.
         width: Columns of the terminal.
         colour: Whether the terminal shows colour.

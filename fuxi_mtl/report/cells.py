@@ -2,7 +2,7 @@
 
 import math
 
-from fuxi_mtl.compare import Cell, Difference, Row, Table, Transfer
+from fuxi_mtl.comparison import Cell, Difference, Row, Table, Transfer
 
 NOTHING = "–"
 

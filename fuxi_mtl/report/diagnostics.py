@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fuxi_mtl.compare import StoredRun
+from fuxi_mtl.comparison import StoredRun
 from fuxi_mtl.report import diagnostic_plots
 
 TITLE = "Gradient conflict between objectives on shared parameters (means over seeds)"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from fuxi_mtl.compare import Row, Table
+from fuxi_mtl.comparison import Row, Table
 from fuxi_mtl.metrics import find_metric_of_key, split_key
 from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import cells, diagnostics, plots

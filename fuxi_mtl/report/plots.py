@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fuxi_mtl.compare import StoredRun, Table
+from fuxi_mtl.comparison import StoredRun, Table
 
 # Stand-ins that no other element uses; the SVG's are replaced by the page's own colours.
 _INK, _GRID = "#010203", "#040506"

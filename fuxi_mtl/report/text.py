@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fuxi_mtl.compare import Row, Table
+from fuxi_mtl.comparison import Row, Table
 from fuxi_mtl.report import cells
 
 _COST: dict[str, Callable[[Row], str]] = {
@@ -26,7 +26,7 @@ def terminal(tables: Sequence[Table], width: int = 120, colour: bool = False) ->
     """Tables for a terminal `width` columns wide; wide ones are cut between columns, never inside.
 
     Args:
-        tables: From :func:`fuxi_mtl.compare.compare`.
+        tables: From :func:`fuxi_mtl.comparison.compare`.
         width: Columns of the terminal.
         colour: Whether to mark with colour; marks are readable without.
     """

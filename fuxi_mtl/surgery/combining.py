@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.backward import Backward, Gradient, aligned
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import solvers
+from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
 
 MODES = ("representation", "last_layer", "full")
 Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]

@@ -13,9 +13,9 @@ closed forms, so there is no second-order gradient and no log-variance inside th
 """
 
 from fuxi_mtl.weighting.base import Equal, Manual, Numbers, Weighting
-from fuxi_mtl.weighting.by_losses import DynamicAverage, GeometricMean, LossRatio, RandomWeights
+from fuxi_mtl.weighting.factory import make_weighting
 from fuxi_mtl.weighting.gradnorm import GradNorm
-from fuxi_mtl.weighting.making import make_weighting
+from fuxi_mtl.weighting.loss_based import DynamicAverage, GeometricMean, LossRatio, RandomWeights
 from fuxi_mtl.weighting.uncertainty import Uncertainty
 
 __all__ = [

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fuxi_mtl.conversion import CHECKS, check_conversions, conversion_pairs, covariates
+from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.features import Feature, FeatureMap, place
 from fuxi_mtl.options import ConversionOptions
 from fuxi_mtl.tasks import parse_task

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fuxi_mtl.conversion import balance, ks_statistic, standardised_mean_difference
+from fuxi_mtl.evaluation.conversion_checks import balance, ks_statistic, standardised_mean_difference
 
 
 def gap_at_every_value(first, second, first_weights, second_weights):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fuxi_mtl.conversion import (
+from fuxi_mtl.evaluation.conversion_checks import (
     aipw_effect,
     fit_nuisances,
     inverse_weights,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fuxi_mtl.conversion import calibration, causal_risk_ratio, level, match
+from fuxi_mtl.evaluation.conversion_checks import calibration, causal_risk_ratio, level, match
 
 
 def every_pair(treated, pool, matches, caliper=None):

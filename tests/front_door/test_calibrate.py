@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 from door import call, train
 
-from fuxi_mtl.calibrate import calibrate_model, with_method
 from fuxi_mtl.config import load_resolved
-from fuxi_mtl.experiment import load_run
 from fuxi_mtl.runs import Run
+from fuxi_mtl.workflow.calibrate import calibrate_model, with_method
+from fuxi_mtl.workflow.experiment import load_run
 
 WEIGHTS = "static_pos_weight={ctr: 3, ctcvr: 20}"
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fuxi_mtl.callbacks import LastStretch, ProgressBar
+from fuxi_mtl.training.callbacks import LastStretch, ProgressBar
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tiny
 
-from fuxi_mtl import checkpoint
-from fuxi_mtl.checkpoint import CheckpointError
-from fuxi_mtl.checkpoint.naming import Part
 from fuxi_mtl.config import load_resolved
-from fuxi_mtl.experiment import load_run
+from fuxi_mtl.training import checkpoint
+from fuxi_mtl.training.checkpoint import CheckpointError
+from fuxi_mtl.training.checkpoint.naming import Part
 from fuxi_mtl.weighting import GradNorm
+from fuxi_mtl.workflow.experiment import load_run
 from model_zoo.share_bottom import ShareBottom
 
 TASKS = tiny.PLAIN["two"]
@@ -188,7 +188,7 @@ def test_a_loaded_model_computes_in_float32_whatever_the_policy_is(damaged):
 
 
 def test_a_run_with_another_seed_is_another_folder(toy_run):
-    from fuxi_mtl.experiment import folder_of
+    from fuxi_mtl.workflow.experiment import folder_of
 
     experiment = load_resolved(toy_run.folder / "config.yaml", "Toy")
     assert folder_of(experiment) == toy_run.folder

@@ -112,12 +112,12 @@ def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(pla
 
 
 def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
-    from fuxi_mtl.export import ExportError
+    from fuxi_mtl.serving.export import ExportError
 
     def fails(*_):
         raise ExportError("no room")
 
-    monkeypatch.setattr("fuxi_mtl.experiment.export_model", fails)
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.export_model", fails)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
     assert (done.status, done.err) == (1, "ExportError: no room\n")
     folder = tmp_path / "toy" / "Toy" / "seed_1"
@@ -129,7 +129,7 @@ def test_a_working_directory_that_cannot_be_written_costs_the_results_line_only(
     def fails(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fuxi_mtl.experiment.append_results_line", fails)
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.append_results_line", fails)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1")
     assert (done.status, done.err) == (0, "")
     assert "The results line cannot be added in the working directory" in done.out
@@ -323,7 +323,7 @@ def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fuxi_mtl.experiment.train", interrupted)
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.train", interrupted)
     done = call("run", "--expid", "Toy", "--set", f"model_root={root}")
     assert (done.status, done.err) == (130, "Interrupted; nothing half-written was left.\n")
     assert Trained(root / "toy" / "Toy" / "seed_1", "").read("metrics.json") == before

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from door import call, in_process, train
 
-from fuxi_mtl import devices
+from fuxi_mtl.training import devices
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_a_gpu_beyond_those_that_exist_is_an_error(gpus):
 )  # fmt: skip
 def test_auto_precision_is_what_the_gpu_is_fast_at(gpus, capability, expected, caplog):
     gpus(1, capability)
-    with caplog.at_level("INFO", "fuxi_mtl.devices"):
+    with caplog.at_level("INFO", "fuxi_mtl.training.devices"):
         assert devices.use_precision("auto") == expected
     assert keras.config.dtype_policy().name == expected
     assert f"precision: auto chose {expected}." in caplog.text
@@ -118,9 +118,10 @@ def test_a_run_on_two_devices_is_predicted_stored_loaded_and_exported(place, tmp
         import tensorflow as tf
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        import fuxi_mtl.experiment
+        import fuxi_mtl.workflow.experiment
         from fuxi_mtl.cli.commands import main
-        fuxi_mtl.experiment.use_devices = lambda gpus: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        fuxi_mtl.workflow.experiment.use_devices = lambda gpus: two
         common = ["run", "--expid", "ToyFunnel", "--set", "loss_weight=GN", "export=true", "epochs=2"]
         sys.exit(main([*common, r"model_root={tmp_path}"]))
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from door import call, train
 
-from fuxi_mtl.compare import read_run
+from fuxi_mtl.comparison import read_run
 from fuxi_mtl.report import diagnostics
 
 BOTTOM = "bottom={type: MMoE, num_experts: 2, expert_hidden_units: [4]}"

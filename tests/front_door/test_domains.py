@@ -8,7 +8,7 @@ import pytest
 from door import Trained, call, train, write_csv
 
 from fuxi_mtl import metrics
-from fuxi_mtl.experiment import load_run
+from fuxi_mtl.workflow.experiment import load_run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from door import TINY, Trained
 
 from fuxi_mtl import registry
 from fuxi_mtl.config import load_experiment, load_resolved
-from fuxi_mtl.experiment import load_run
+from fuxi_mtl.workflow.experiment import load_run
 
 LOG_LINES = (
     r"Params: {",

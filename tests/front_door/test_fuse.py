@@ -12,11 +12,11 @@ from door import call, train
 
 from fuxi_mtl import metrics
 from fuxi_mtl.config import load_resolved
-from fuxi_mtl.experiment import fuse_run, load_run
-from fuxi_mtl.fuse import load_fusion, variants
 from fuxi_mtl.fusion import Fusion
 from fuxi_mtl.options import FusionOptions, FusionSection, SearchOptions
 from fuxi_mtl.runs import Run
+from fuxi_mtl.workflow.experiment import fuse_run, load_run
+from fuxi_mtl.workflow.fuse import load_fusion, variants
 
 QUICK = "{rounds: 3, samples: 8, elites: 3}"
 LTR = "{features: [item, price], hidden_units: [4], epochs: 2}"

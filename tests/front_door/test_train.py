@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 from door import call, train, write_csv
 
-from fuxi_mtl.experiment import load_run
 from fuxi_mtl.objectives import supervised
-from fuxi_mtl.training_errors import diverged
+from fuxi_mtl.training.errors import diverged
+from fuxi_mtl.workflow.experiment import load_run
 from model_zoo.share_bottom import ShareBottom
 
 # ---- what is watched ----------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_tensorboard_summaries_are_written_on_request(tmp_path):
 
 
 def test_debug_mode_is_one_epoch_of_few_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("fuxi_mtl.experiment.DEBUG_ROWS", 100)
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.DEBUG_ROWS", 100)
     run = train(tmp_path, "debug_mode=true", "epochs=50")
     assert [each["step"] for each in run.evaluations] == [4]
     with np.load(run.folder / "test_scores.npz") as scores:
@@ -278,7 +278,7 @@ def test_too_little_memory_names_the_batch_size(tmp_path, monkeypatch):
     def fit(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
-    monkeypatch.setattr("fuxi_mtl.model.MultiTaskModel.fit", fit)
+    monkeypatch.setattr("fuxi_mtl.model.multi_task_model.MultiTaskModel.fit", fit)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}")
     assert done.status == 1
     assert done.err == (

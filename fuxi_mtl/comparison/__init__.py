@@ -1,0 +1,23 @@
+"""Compares finished runs: mean and spread over seeds, paired intervals, negative transfer, cost.
+
+    tables = compare(stored_runs("./checkpoints/", ["MMoE_test", "PLE_test"]))
+
+:mod:`fuxi_mtl.report` shows them.
+"""
+
+from fuxi_mtl.comparison.build import SINGLE_TASK, compare
+from fuxi_mtl.comparison.runs import StoredRun, read_run, stored_runs
+from fuxi_mtl.comparison.table import Cell, Difference, Row, Table, Transfer
+
+__all__ = [
+    "SINGLE_TASK",
+    "Cell",
+    "Difference",
+    "Row",
+    "StoredRun",
+    "Table",
+    "Transfer",
+    "compare",
+    "read_run",
+    "stored_runs",
+]

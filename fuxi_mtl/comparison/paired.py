@@ -1,0 +1,213 @@
+"""Differences to a baseline on the same test rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fuxi_mtl import metrics
+from fuxi_mtl.comparison.bootstrap import Resampling, Statistic, replicates, resampling, statistic
+from fuxi_mtl.comparison.runs import StoredRun
+from fuxi_mtl.comparison.table import Difference
+
+NAN = float("nan")
+# Predictions are float32, and the stored value was computed from the same ones.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A run with its test scores."""
+
+    run: StoredRun
+    scores: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One run on every resample.
+
+    Attributes:
+        values: ``(resamples,)`` by column.
+        reasons: Why a column has none.
+    """
+
+    values: dict[str, np.ndarray]
+    reasons: dict[str, str]
+
+
+class Paired:
+    """Compares experiments with a baseline; the resamples are drawn once and shared.
+
+    Args:
+        baseline: The baseline's runs, one a seed.
+        columns: Columns of the table.
+        split: Split of the stored values; intervals exist for ``test`` only.
+        resamples: Number of resamples; 0 leaves the intervals out.
+        level: Coverage of the interval.
+        seed: Seed of the resamples.
+    """
+
+    def __init__(
+        self,
+        baseline: Sequence[StoredRun],
+        columns: Sequence[str],
+        split: str = "test",
+        resamples: int = 1000,
+        level: float = 0.95,
+        seed: int = 2026,
+    ):
+        self._baseline = {run.seed: run for run in baseline}
+        self._columns, self._split = tuple(columns), split
+        self._resamples, self._level, self._seed = resamples, level, seed
+        self._reference: tuple[_Tested, Resampling] | None = None
+        self._of_baseline: dict[int, _Measured] = {}
+        self.resampled = ""
+
+    def differences(self, runs: Sequence[StoredRun]) -> dict[str, Difference]:
+        """The difference of every column, averaged over the seeds that both have."""
+        theirs = {run.seed: run for run in runs}
+        seeds = tuple(sorted(theirs.keys() & self._baseline.keys()))
+        if not seeds:
+            none = Difference(NAN, reason="no seed in common with the baseline")
+            return dict.fromkeys(self._columns, none)
+        pairs: list[tuple[_Measured, _Measured]] = []
+        reason = self._no_interval
+        try:
+            for seed in () if reason else seeds:
+                if seed not in self._of_baseline:
+                    self._of_baseline[seed] = self._measure(self._baseline[seed])
+                pairs.append((self._measure(theirs[seed]), self._of_baseline[seed]))
+        except ValueError as error:
+            reason = str(error)
+        return {column: self._difference(column, seeds, theirs, pairs, reason) for column in self._columns}
+
+    @property
+    def _no_interval(self) -> str:
+        """Why no experiment can have intervals; empty if some may."""
+        if not self._resamples:
+            return "intervals were not asked for"
+        return "" if self._split == "test" else "intervals need test rows"
+
+    def _difference(
+        self,
+        column: str,
+        seeds: tuple[int, ...],
+        theirs: Mapping[int, StoredRun],
+        pairs: Sequence[tuple[_Measured, _Measured]],
+        reason: str,
+    ) -> Difference:
+        values = [
+            theirs[seed].metrics[self._split].get(column, NAN)
+            - self._baseline[seed].metrics[self._split].get(column, NAN)
+            for seed in seeds
+        ]
+        value = float(np.mean(values))
+        other = next(iter(theirs.values()))
+        if np.isnan(value):
+            return Difference(NAN, seeds=seeds, reason="not defined for both")
+        if column in metrics.METRICS and other.tasks != next(iter(self._baseline.values())).tasks:
+            return Difference(NAN, seeds=seeds, reason="means over different tasks")
+        if reason:
+            return Difference(value, seeds=seeds, reason=reason)
+        reasons = [one.reasons[column] for pair in pairs for one in pair if column in one.reasons]
+        if reasons:
+            return Difference(value, seeds=seeds, reason=reasons[0])
+        drawn = np.mean([new.values[column] - old.values[column] for new, old in pairs], axis=0)
+        drawn = drawn[~np.isnan(drawn)]
+        if len(drawn) < 0.9 * self._resamples:
+            return Difference(value, seeds=seeds, reason="too few labels of one class to resample")
+        tail = 50 * (1 - self._level)
+        low, high = np.percentile(drawn, [tail, 100 - tail])
+        return Difference(value, float(low), float(high), seeds)
+
+    def _measure(self, run: StoredRun) -> _Measured:
+        """Resamples every column of one run.
+
+        Raises:
+            ValueError: Its scores were not saved, or it was tested on other rows than the baseline.
+        """
+        tested = _Tested(run, run.read_test_scores())
+        if not tested.scores:
+            raise ValueError(f"{run.expid} seed {run.seed} has no saved test scores (save_predictions)")
+        if self._reference is None:
+            self._reference = tested, self._draw(tested.scores)
+        elif problem := _other_rows(self._reference[0], tested):
+            raise ValueError(problem)
+        statistics: dict[str, Statistic] = {}
+        reasons: dict[str, str] = {}
+        for column in self._columns:
+            task = task_of(column, run.tasks)
+            if column in run.conversion_checks.get("values", {}):
+                reasons[column] = "conversion checks are not resampled"
+            if task is None or np.isnan(run.metrics["test"].get(column, NAN)):
+                continue
+            try:
+                statistics[column] = _statistic(tested, task, column.removeprefix(f"{task}_"))
+            except ValueError as error:
+                reasons[column] = str(error)
+        values = replicates(statistics, self._reference[1])
+        for mean in (column for column in self._columns if column in metrics.METRICS):
+            parts = [key for key in run.metrics["test"] if _is_part(key, mean, run)]
+            if missing := [key for key in parts if key not in values]:
+                reasons[mean] = reasons[missing[0]]
+            elif parts:
+                values[mean] = np.mean([values[key] for key in parts], axis=0)
+        return _Measured(values, reasons)
+
+    def _draw(self, scores: Mapping[str, np.ndarray]) -> Resampling:
+        groups = scores.get("group")
+        rows = len(next(iter(scores.values())))
+        units = rows if groups is None else len(np.unique(groups))
+        what = "test rows" if groups is None else "groups of test rows"
+        self.resampled = f"{self._resamples:,} resamples of the {units:,} {what}"
+        return resampling(rows, groups, self._resamples, self._seed)
+
+
+def task_of(column: str, tasks: Mapping[str, str]) -> str | None:
+    """The task of ``click_AUC``; None for a mean or another model's task."""
+    return metrics.split_key(column, tasks)[0] or None
+
+
+def _is_part(key: str, mean: str, run: StoredRun) -> bool:
+    """Whether a column goes into a bare mean: one of its tasks' values that is defined."""
+    task = task_of(key, run.tasks)
+    return task is not None and key == f"{task}_{mean}" and not np.isnan(run.metrics["test"][key])
+
+
+def _statistic(tested: _Tested, task: str, name: str) -> Statistic:
+    run, scores = tested.run, tested.scores
+    against_truth = metrics.TRUTH_METRICS.get(name)
+    needed = [f"{task}_label", f"{task}_pred", *([f"{task}_truth"] if against_truth else [])]
+    lacking = [key for key in needed if key not in scores]
+    labels = scores.get(f"{task}_label")
+    if against_truth and not lacking:
+        truth = metrics.Truth(scores[f"{task}_truth"], scores.get(f"{task}_outcome"))
+        labels = metrics.target(against_truth, truth, scores[f"{task}_label"])
+        lacking = [f"{task}_outcome"] if labels is None else []
+    if lacking or labels is None:
+        raise ValueError(f"{run.expid} seed {run.seed} saved no {lacking[0]}")
+    built = statistic(
+        against_truth.measure if against_truth else name,
+        labels,
+        scores[f"{task}_pred"],
+        groups=scores.get("group"),
+        threshold=run.thresholds.get(task),
+        gauc_weight=run.gauc_weight,
+    )
+    stored = run.metrics["test"][f"{task}_{name}"]
+    if abs(built.value() - stored) > _TOLERANCE * max(1.0, abs(stored)):
+        raise ValueError(f"the saved test scores of {run.expid} seed {run.seed} do not give its {name}")
+    return built
+
+
+def _other_rows(reference: _Tested, tested: _Tested) -> str:
+    """Why two runs were not tested on the same rows; empty if they were."""
+    who = f"{tested.run.expid} seed {tested.run.seed}"
+    for key in (key for key in reference.scores if key in tested.scores):
+        ours, theirs = reference.scores[key], tested.scores[key]
+        if len(ours) != len(theirs):
+            return f"{who} was tested on {len(theirs)} rows, {reference.run.expid} on {len(ours)}"
+        if not key.endswith("_pred") and not np.array_equal(ours, theirs, equal_nan=key != "group"):
+            return f"{who} was tested on rows with another {key} than {reference.run.expid}"
+    return ""

@@ -1,0 +1,142 @@
+"""Which map each head gets: from the loss itself, or from the labels of the validation rows."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.evaluation.calibration.maps import Calibration, Isotonic, Map, Platt, Resampled, Unweighted
+from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.options import ImbalanceOptions
+from fuxi_mtl.tasks import Task, root_of
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("closed_form", "platt", "isotonic")
+
+
+def closed_form(
+    imbalance: Imbalance, tasks: Sequence[Task], trained: Collection[str], step: int
+) -> Calibration:
+    """Undoes what the loss of rare positives did to the probabilities.
+
+    Exact where the heads can be what the loss wants; a clip that has just fallen, or a head that had not
+    settled, leaves a bias that only :func:`fitted` sees.
+
+    Args:
+        imbalance: How the model was trained.
+        tasks: What it predicts.
+        trained: Names of the tasks with a loss of their own.
+        step: The optimizer step whose weights count.
+    """
+    focal, at = imbalance.options.aux_focal, tf.constant(step, tf.int64)
+    maps: dict[str, Map] = {}
+    for task in tasks:
+        weight = imbalance.pos_weight(task.name, at) if task.name in trained else None
+        on = focal.enabled and task.name == focal.target_head and step >= focal.warmup_steps
+        if weight is not None or (on and focal.lambda_ > 0):
+            maps[task.name] = Unweighted(
+                1.0 if weight is None else float(weight),
+                focal.lambda_ if on else 0.0,
+                focal.gamma,
+                focal.alpha if focal.use_alpha else None,
+            )
+    resampled = _resampled(imbalance.options, tasks)
+    if not maps and resampled is None:
+        return Calibration("closed_form")
+    pairs = _ratios(tasks, trained), _products(tasks, trained)
+    return Calibration("closed_form", maps, *pairs, resampled)
+
+
+def fitted(
+    method: str,
+    tasks: Sequence[Task],
+    trained: Collection[str],
+    labels: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, np.ndarray],
+) -> Calibration:
+    """Fits each binary head to the labels of rows that it was not trained on.
+
+    A conditional head that its own labels have not trained, as ESMM's conversion rate, is the ratio of its
+    joint task and its condition after their calibration: fitted by itself it would contradict them, and it
+    would be fitted to clicked rows only. A joint head without a loss of its own is the product likewise.
+
+    Args:
+        method: ``platt`` or ``isotonic``.
+        tasks: What the model predicts.
+        trained: Names of the tasks with a loss of their own.
+        labels: ``(rows,)`` labels by task, NaN where not defined.
+        probabilities: ``(rows,)`` predictions without calibration, by task.
+
+    Raises:
+        ValueError: The method is unknown.
+    """
+    if method not in _FITS:
+        raise ValueError(f"calibration is {method!r}. Methods that are fitted: {', '.join(_FITS)}.")
+    ratios, products = _ratios(tasks, trained), _products(tasks, trained)
+    maps: dict[str, Map] = {}
+    for task in tasks:
+        if task.kind != "binary" or task.name in (*ratios, *products):
+            continue
+        known = ~np.isnan(labels[task.name])
+        y, p = labels[task.name][known], np.asarray(probabilities[task.name], np.float64)[known]
+        if len(np.unique(y)) < 2:
+            logger.warning("%s is not calibrated: its %d validation labels are all alike.", task.name, len(y))
+            continue
+        maps[task.name] = _FITS[method](p, y)
+    return Calibration(method, maps, ratios, products)
+
+
+def _platt(p: np.ndarray, y: np.ndarray) -> Platt:
+    from sklearn.linear_model import LogisticRegression  # slow to import, and only needed here
+
+    # Predictions are float32: the logit of what was rounded to 0 or 1 is that of its neighbour.
+    inside = np.clip(p, np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
+    logits = (np.log(inside) - np.log1p(-inside))[:, None]
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(logits, y)
+    return Platt(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+
+def _isotonic(p: np.ndarray, y: np.ndarray) -> Isotonic:
+    from sklearn.isotonic import IsotonicRegression
+
+    # Never 0 or 1, which one row could refute: at the ends as if half a row were of the other kind.
+    least = 0.5 / len(y)
+    model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(p, y)
+    return Isotonic(model.X_thresholds_.tolist(), model.y_thresholds_.tolist())
+
+
+_FITS: dict[str, Callable[[np.ndarray, np.ndarray], Map]] = {"platt": _platt, "isotonic": _isotonic}
+
+
+def _resampled(options: ImbalanceOptions, tasks: Sequence[Task]) -> Resampled | None:
+    root = root_of(tasks)
+    if options.negative_sampling != "plain" or root is None:
+        return None
+    shrinks = [task.name for task in tasks if (task.kind == "binary" and not task.given) or task == root]
+    return Resampled(root.name, options.neg_keep_prob_train, tuple(shrinks))
+
+
+def _ratios(tasks: Sequence[Task], trained: Collection[str]) -> dict[str, tuple[str, str]]:
+    """The joint task and the condition of each conditional task that has no loss of its own."""
+    chains = [chain for chain in _chains(tasks) if chain[1] not in trained]
+    return {conditional: (joint, given) for given, conditional, joint in chains}
+
+
+def _products(tasks: Sequence[Task], trained: Collection[str]) -> dict[str, tuple[str, str]]:
+    """The condition and the conditional task of each joint task that has no loss of its own, if they have."""
+    chains = [chain for chain in _chains(tasks) if chain[1] in trained and chain[2] not in trained]
+    return {joint: (given, conditional) for given, conditional, joint in chains}
+
+
+def _chains(tasks: Sequence[Task]) -> list[tuple[str, str, str]]:
+    """Names of a condition, a conditional task, and the joint task that is their product."""
+    binary = [task for task in tasks if task.kind == "binary"]
+    whole = {frozenset(task.event): task.name for task in binary if not task.given}
+    chains = []
+    for task in binary:
+        given, joint = whole.get(frozenset(task.given)), whole.get(frozenset((*task.given, *task.event)))
+        if task.given and given is not None and joint is not None:
+            chains.append((given, task.name, joint))
+    return chains

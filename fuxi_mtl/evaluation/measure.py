@@ -1,0 +1,49 @@
+"""Predictions of a split, and its metrics."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset import Split, evaluation_batches
+from fuxi_mtl.evaluation.evaluate import Scores, evaluate
+from fuxi_mtl.evaluation.memory import enough_memory
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import EvaluationOptions
+from fuxi_mtl.tasks import Task
+
+
+def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
+    """Probabilities (values of a regression) of every row of a split, by task."""
+    with enough_memory("eval_batch_size", batch_size):
+        scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
+    return {name: np.asarray(values, np.float32) for name, values in scores.items()}
+
+
+def measure(
+    model: MultiTaskModel,
+    split: Split,
+    tasks: Sequence[Task],
+    options: EvaluationOptions,
+    thresholds: Mapping[str, float] | None = None,
+) -> tuple[Scores, dict[str, np.ndarray]]:
+    """The metrics of a split and the predictions they were computed from."""
+    predictions = predict(model, split, options.eval_batch_size)
+    scores = evaluate(
+        tasks,
+        split.labels(tasks),
+        predictions,
+        options,
+        groups=groups(split, options.group_id),
+        thresholds=thresholds,
+        truth=split.truth(tasks),
+    )
+    return scores, predictions
+
+
+def groups(split: Split, name: str | None) -> np.ndarray | None:
+    """The group of each row for gAUC, as numbers, from the meta column ``group_id``; None without one."""
+    if name is None:
+        return None
+    # A dense rank numbers the groups; a missing one stays missing (NaN) and belongs to none.
+    return split.meta([name])[name].rank("dense").cast(pl.Float64).to_numpy()

@@ -1,0 +1,146 @@
+"""What conversion models have in common: three tasks, one network, and a choice of objectives."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
+from fuxi_mtl.layers.blocks import check_choice, check_range
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.objectives.causal import Imputation, InversePropensity, chain_of, plan_chain
+from fuxi_mtl.objectives.losses import logit_and
+
+logger = logging.getLogger(__name__)
+
+
+class ConversionModel(MultiTaskModel):
+    """Towers for the click and the conversion over any bottom; their product is the third head.
+
+    A subclass says what it learns from: :attr:`learns_from` before there is a network, and
+    :meth:`objectives` of these names. Heads that are no task, such as an imputed error, belong to
+    :attr:`further`: objectives see them, predictions do not.
+
+    Args:
+        features: The inputs.
+        tasks: A click, a conversion given that click, and both.
+        embedding_dim: Width of the embeddings.
+        bottom: What lies under the towers, see :func:`fuxi_mtl.layers.make_bottom`.
+        tower_hidden_units: Widths of each tower's hidden layers.
+        hidden_activations: Activation of hidden layers, one for all or one a layer.
+        net_dropout: Share of hidden units dropped in training.
+        batch_norm: Whether to normalise hidden layers.
+        net_regularizer: Penalty of the kernels.
+        embedding_regularizer: Penalty of the embedding rows of a batch.
+    """
+
+    learns_from: ClassVar[tuple[str, ...]]
+    further: ClassVar[tuple[str, ...]] = ()
+    ipw: InversePropensity  # set by a subclass that weighs
+
+    def __init__(
+        self,
+        features,
+        tasks,
+        *,
+        embedding_dim: int,
+        bottom: str | dict,
+        tower_hidden_units: Sequence[int],
+        hidden_activations: str | Sequence[str],
+        net_dropout: float,
+        batch_norm: bool,
+        net_regularizer: float | str,
+        embedding_regularizer: float | str,
+    ):
+        super().__init__(features, tasks)
+        self.chain = chain_of(tasks)
+        mlp: dict[str, Any] = {
+            "activations": hidden_activations,
+            "dropout": net_dropout,
+            "batch_norm": batch_norm,
+            "penalty": net_regularizer,
+        }
+        names = self.tower_names()
+        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
+        self.bottom = make_bottom(bottom, names, mlp)
+        self.towers = Towers(names, tower_hidden_units, **mlp)
+
+    def tower_names(self) -> list[str]:
+        """The heads that have a tower over the bottom."""
+        return [self.chain.click.name, self.chain.conversion.name, *self._named(self.tasks, self.further)]
+
+    def heads(self, x, training=False):
+        """See the base class."""
+        heads = self.towers(self.bottom(x, training=training), training=training)
+        product = logit_and(heads[self.chain.click.name], heads[self.chain.conversion.name])
+        return heads | {self.chain.joint.name: product}
+
+    def shared_variables(self):
+        """The last layer that the bottom shares; none means the embeddings."""
+        return self.bottom.shared_variables()
+
+    def prepare(self, labels, batches):
+        """Tells the weights the click rate, and warns where it makes them all the same."""
+        click = labels[self.chain.click.name]
+        if not hasattr(self, "ipw") or np.isnan(click).all():
+            return
+        rate = float(np.nanmean(click))
+        self.ipw.start_at(rate)
+        if self.ipw.options.eps_clip > rate:
+            logger.warning(
+                "ipw.eps_clip is %g, above the click rate %.4g: most weights will be %g, which is no "
+                "correction. See ipw_clipped_share in the log.",
+                self.ipw.options.eps_clip,
+                rate,
+                1 / self.ipw.options.eps_clip,
+            )
+
+    def imputation(self, kind: str, dr_grad: str = "joint") -> Imputation:
+        """The imputed error that the further head stands for.
+
+        Raises:
+            ValueError: An unknown kind or ``dr_grad``.
+        """
+        check_choice("dr_grad", dr_grad, ("joint", "stop", "alternate"))
+        (head,) = self._named(self.tasks, self.further)
+        return Imputation(head, kind, detached=dr_grad != "joint")
+
+    def imputation_first(self) -> list:
+        """Turns: the imputation loss moves what is the imputation's own, then the rest moves the rest."""
+        (head,) = self._named(self.tasks, self.further)
+        own = [*self.bottom.own_variables(head), *self.towers.own_variables(head)]
+        keys = {id(variable) for variable in own}
+        others = [variable for variable in self.trainable_variables if id(variable) not in keys]
+        return [((head,), own), ([n for n in self.objective_names(self.tasks) if n != head], others)]
+
+    @staticmethod
+    def check_factors(**factors: float) -> None:
+        """No factor of a loss is negative.
+
+        Raises:
+            ValueError: One is.
+        """
+        for name, value in factors.items():
+            check_range(name, value, 0)
+
+    @classmethod
+    def plan_tasks(cls, tasks, explicit=True):
+        """Two plain labels, the click first, become ctr, cvr and ctcvr."""
+        return plan_chain(cls.__name__, tasks, explicit)
+
+    @classmethod
+    def objective_names(cls, tasks):
+        """See the base class."""
+        return cls._named(tasks, cls.learns_from)
+
+    @classmethod
+    def supervised_tasks(cls, tasks):
+        """The tasks among what is learnt from."""
+        return tuple(task for task in tasks if task.name in cls.objective_names(tasks))
+
+    @classmethod
+    def _named(cls, tasks, patterns: Sequence[str]) -> tuple[str, ...]:
+        chain = chain_of(tasks)
+        names = {"ctr": chain.click.name, "cvr": chain.conversion.name, "ctcvr": chain.joint.name}
+        return tuple(pattern.format(**names) for pattern in patterns)

@@ -1,0 +1,228 @@
+"""The base class of every model: network in, one weighted and clipped step out."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers import folded
+from fuxi_mtl.model.network import Network
+from fuxi_mtl.model.step_means import StepMeans
+from fuxi_mtl.objectives import Objective, over_replicas
+from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.optimizers import split_of, with_rows
+from fuxi_mtl.surgery import Surgery
+from fuxi_mtl.surgery.backward import Backward
+from fuxi_mtl.tasks import Task
+from fuxi_mtl.weighting import Equal, Weighting
+
+
+class MultiTaskModel(Network):
+    """A network with a named head for each task, trained on a weighted sum of objectives.
+
+    A subclass is one paper. Its constructor builds the network; it must give :meth:`heads`, and says
+    what is the last shared layer (:meth:`shared_variables`). What it learns from is data
+    (:meth:`objectives`), so every weighting works on every model::
+
+        features -> embed -> heads -> objectives -> weighting -> one step
+
+    Args:
+        features: The inputs.
+        tasks: What to predict.
+    """
+
+    steps_per_execution: int
+
+    def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
+        super().__init__(features, tasks)
+        self.architecture_optimizer: keras.optimizers.Optimizer | None = None
+        self.weighting: Weighting = Equal({})
+        self.imbalance = Imbalance()
+        self.surgery: Surgery | None = None
+        self.means = StepMeans()
+
+    def minimised(self) -> list[Objective]:
+        """The objectives as they are trained on, with what is done about rare positives."""
+        return self.imbalance.apply(self.objectives(), self.tasks, self.step)
+
+    def compile(
+        self,
+        optimizer="adam",
+        weighting: Weighting | None = None,
+        imbalance: Imbalance | None = None,
+        surgery: Surgery | None = None,
+        architecture_optimizer: keras.optimizers.Optimizer | None = None,
+        **keras_options,
+    ):
+        """Sets how the model is trained.
+
+        Args:
+            optimizer: A `SplitOptimizer`, or a Keras optimizer or its name: the tables then get its
+                counterpart for rows.
+            weighting: Weights of the objectives; equal unless said.
+            imbalance: What is done about rare positives; nothing unless said.
+            surgery: Which way shared variables go when objectives disagree; along the sum unless said.
+            architecture_optimizer: Moves the :meth:`architecture_variables` on validation batches, so that
+                training takes pairs of batches; without it they stay as they are.
+            **keras_options: Such as ``steps_per_execution``.
+        """
+        self.build()
+        self.imbalance = imbalance or Imbalance()
+        objectives = self.minimised()
+        self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
+        expected = tuple(objective.name for objective in objectives)
+        self.surgery = surgery
+        self.means = StepMeans(objectives, self.weighting.needs_norms, surgery.watched if surgery else ())
+        if surgery is not None:
+            surgery.check(self)
+        if self.weighting.names != expected:
+            raise ValueError(
+                f"the weighting is for {', '.join(self.weighting.names)}, "
+                f"but the objectives are {', '.join(expected)}."
+            )
+        optimizer = with_rows(keras.optimizers.get(optimizer), self.tables())
+        super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
+        self.optimizer.build(self.trainable_variables)
+        self.architecture_optimizer = architecture_optimizer
+        if architecture_optimizer is not None:
+            architecture_optimizer.build(self.architecture_variables())
+        for layer in self._embeddings():
+            layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
+
+    def settle(self) -> None:
+        """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
+        if self.compiled:
+            split_of(self.optimizer).rows.settle()
+
+    def evaluate(self, *args, **kwargs):
+        """See `keras.Model.evaluate`; all rows are settled first."""
+        self.settle()
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """See `keras.Model.predict`; all rows are settled first, and products of weights folded."""
+        self.settle()
+        # One batch a call: several would run one after another all the same, and what is left be traced anew.
+        several, self.steps_per_execution = self.steps_per_execution, 1
+        try:
+            with folded(self):
+                return super().predict(*args, **kwargs)
+        finally:
+            self.steps_per_execution = several
+
+    def predict_on_batch(self, x):
+        """See `keras.Model.predict_on_batch`; prepared as :meth:`predict`, whose graph it may run."""
+        self.settle()
+        with folded(self):
+            return super().predict_on_batch(x)
+
+    @property
+    def step(self) -> tf.Tensor:
+        """Optimizer steps taken: an int64 scalar, 0 before :meth:`compile`. Checkpoints hold it."""
+        if not self.compiled:
+            return tf.constant(0, tf.int64)
+        return tf.cast(tf.convert_to_tensor(split_of(self.optimizer).iterations), tf.int64)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """Means since the last evaluation: losses, weights, what objectives watch, gradient norms."""
+        return self.means.metrics
+
+    def train_step(self, data):
+        """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``.
+
+        With an optimizer of the architecture, on two: one of training and one of validation rows.
+        """
+        data, validation = data if self.architecture_optimizer is not None else (data, None)
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        objectives, turns = self.minimised(), self.turns()
+        several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
+        with tf.GradientTape(persistent=several) as tape:
+            x, heads = self(inputs, training=True, representation=True)
+            losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
+            penalties = [tf.add_n(self.losses)] if self.losses else []
+        scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
+        backward = Backward(tape, losses, penalties, scale / self._replicas())
+        last = [variable.value for variable in self.shared_variables()]
+        norms = backward.norms(last or x) if self.weighting.needs_norms else None
+        weights = self._reweight(objectives, losses, rows, norms)
+        watched: dict[str, tf.Tensor] = {}
+        if self.surgery is not None:
+            places = {"representation": x, "last_layer": last}
+            gradients, watched = self.surgery.gradients(
+                backward, rows, weights, self.trainable_variables, places, self.step
+            )
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        elif turns:
+            moves = [partial(self._move, backward, weights, *turn) for turn in turns]
+            tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
+        else:
+            self._move(backward, weights, tuple(losses), self.trainable_variables)
+        if validation is not None:
+            self._move_architecture(self.architecture_optimizer, objectives, weights, *validation)
+        total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
+        for objective in objectives:
+            watched |= objective.seen(heads, labels, sample_weight)
+        return self.means.update(total, losses, rows, weights, norms, watched)
+
+    def test_step(self, data):
+        """The losses of one batch, without a step."""
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        objectives, heads = self.minimised(), self(inputs, training=False)
+        losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
+        weights = self._scaled(objectives)
+        total = tf.add_n([weights[name] * losses[name] for name in losses])
+        return self.means.update(total, losses, rows, weights, None, {})
+
+    # ---- parts of the step ----------------------------------------------------------------------
+
+    def _move(self, backward, weights, names, variables) -> None:
+        """Moves variables against the weighted gradient of some objectives and of all penalties."""
+        values = [variable.value for variable in variables]
+        gradients = backward.weighted({name: weights[name] for name in names}, values)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _move_architecture(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:
+        """Moves the architecture against the weighted losses of validation rows, as they are predicted."""
+        variables = self.architecture_variables()
+        values = [variable.value for variable in variables]
+        scale = self.optimizer.scale_loss(tf.constant(1.0))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            losses, _ = self._objective_losses(
+                objectives, self(inputs, training=False), labels, sample_weight
+            )
+        gradients = tape.gradient(
+            list(losses.values()), values, output_gradients=[scale * weights[name] for name in losses]
+        )
+        # Where float16 overflows, there is nothing to learn from.
+        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / (scale * self._replicas()) for g in gradients]
+        optimizer.apply_gradients(zip(finite, variables, strict=True))
+
+    def _objective_losses(self, objectives, heads, labels, sample_weight):
+        """Each objective's loss, and the weight of the rows behind it over all replicas."""
+        losses, rows = {}, {}
+        for objective in objectives:
+            loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
+            losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
+        return (losses, rows) if self._replicas() == 1 else over_replicas(losses, rows)
+
+    def _reweight(self, objectives, losses, rows, norms) -> dict[str, tf.Tensor]:
+        """Tells the weighting what came and returns the factors of the losses after its update."""
+        seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
+        if self._replicas() > 1:
+            context = tf.distribute.get_replica_context()
+            seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
+        self.weighting.update(seen, norms)
+        return self._scaled(objectives)
+
+    def _scaled(self, objectives) -> dict[str, tf.Tensor]:
+        """The weighting's weights times the objectives' own factors."""
+        weights = self.weighting.weights()
+        return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
+
+    def _replicas(self) -> int:
+        return tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,0 +1,165 @@
+"""From heads and labels to named scalar losses.
+
+An objective is not a task: ESMM has three heads and two objectives. A model hands its objectives up
+to the base class as data; weightings count objectives and never ask which model they serve.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import tensorflow as tf
+
+from fuxi_mtl.objectives import losses
+from fuxi_mtl.tasks import Task
+
+Heads = Mapping[str, tf.Tensor]
+Labels = Mapping[str, tf.Tensor]
+
+ERRORS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "binary_crossentropy": losses.bce_with_logits,
+    "mse": losses.squared_error,
+    "mean_squared_error": losses.squared_error,
+    "mae": losses.absolute_error,
+    "mean_absolute_error": losses.absolute_error,
+    "huber": losses.huber_error,
+}
+DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
+CALIBRATOR = "calibrator"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One term of the training loss.
+
+    With ``m`` the rows that count and ``w`` their weights, one unless said::
+
+        L = sum(m w error) / sum(m w)
+
+    so a mean over all exposures has an error of 0 on the rows that add nothing, and a mean over clicks
+    counts only those.
+
+    Attributes:
+        name: Key of its loss, weight and gradient norm.
+        error: ``error(heads, labels) -> (batch,)``. Labels of rows that do not count are 0.
+        given: ``given(labels) -> (batch,)`` booleans: the rows over which the error is averaged.
+            Labels are NaN where a task is not defined or not observed.
+        kind: ``binary`` or ``regression``, which uncertainty weighting treats differently, or ``fixed``:
+            an adaptive weighting leaves its weight at one, because the value may be negative or is no
+            measure of how well a task goes.
+        weight: ``weight(heads, labels) -> (batch,)``: w, as when risks are self-normalised. No gradient
+            flows through it.
+        scale: Constant factor of the loss, outside the weighting: the lambda of a paper.
+        watch: ``watch(heads, labels) -> scalars by name`` for the log, once a training step. It may bring
+            running statistics up to date.
+        watched: Those names.
+        task: The task whose head is held against its own label, if that is what it does.
+    """
+
+    name: str
+    error: Callable[[Heads, Labels], tf.Tensor]
+    given: Callable[[Labels], tf.Tensor]
+    kind: str = "binary"
+    weight: Callable[[Heads, Labels], tf.Tensor] | None = None
+    scale: float = 1.0
+    watch: Callable[[Heads, Labels], Mapping[str, tf.Tensor]] | None = None
+    watched: tuple[str, ...] = ()
+    task: Task | None = None
+
+    def loss(
+        self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean error over the rows that count, and the sum of their weights (0 if there is none).
+
+        Args:
+            heads: The heads of the batch, by task.
+            labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
+            sample_weight: ``(batch,)`` weights, or None for ones.
+        """
+        return self.mean(self.error(heads, without_nan(labels)), heads, labels, sample_weight)
+
+    def mean(
+        self, error: tf.Tensor, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean of any ``(batch,)`` numbers as :meth:`loss` takes it, and the sum of the weights."""
+        mask = self.given(labels)
+        weight = tf.cast(mask, tf.float32)
+        if sample_weight is not None:
+            weight *= sample_weight
+        if self.weight is not None:
+            weight *= tf.where(mask, tf.stop_gradient(self.weight(heads, without_nan(labels))), 0.0)
+        return losses.masked_mean(error, mask, weight), tf.reduce_sum(weight)
+
+    def seen(
+        self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What the objective has to say about a training step: the numbers of `watch`."""
+        return {} if self.watch is None else dict(self.watch(heads, without_nan(labels)))
+
+
+def over_replicas(
+    losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Losses whose mean over replicas is the mean over the rows of all of them, and those rows."""
+    context = tf.distribute.get_replica_context()
+    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, dict(rows))
+    shares = {
+        name: tf.math.divide_no_nan(rows[name] * context.num_replicas_in_sync, everywhere[name])
+        for name in rows
+    }
+    return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
+
+
+def without_nan(labels: Labels) -> Labels:
+    """The labels with 0 for NaN, whose gradient would be NaN even where masked."""
+    return {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
+
+
+def supervised(task: Task) -> Objective:
+    """The error of a task's head against its label, over the rows where the label is known.
+
+    Raises:
+        ValueError: The task's loss does not fit its kind.
+    """
+    name = task.loss or DEFAULT_ERROR[task.kind]
+    if name not in _errors_of(task.kind):
+        raise ValueError(
+            f"task {task.name!r} is {task.kind} but its loss is {name!r}. "
+            f"Losses of a {task.kind} task: {', '.join(_errors_of(task.kind))}."
+        )
+    error = ERRORS[name]
+    return Objective(
+        name=task.name,
+        error=lambda heads, labels: error(heads[task.name], labels[task.name]),
+        given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
+        kind=task.kind,
+        task=task,
+    )
+
+
+def calibrator(tasks: Sequence[Task], weight: float, stop_previous: bool = False) -> Objective:
+    """``sum_t mean max(y_t - y_{t-1}, 0)`` over all rows: no step is more probable than the one before.
+
+    Args:
+        tasks: The steps, first to last, all of them on all exposures.
+        weight: Factor of the loss.
+        stop_previous: Whether it lowers y_t only, and never raises y_{t-1}.
+
+    Reference:
+        Xi et al. Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task
+        Learning in Targeted Display Advertising. KDD 2021.
+    """
+    stop = tf.stop_gradient if stop_previous else tf.identity
+
+    def error(heads, labels):  # noqa: ARG001
+        y = [tf.sigmoid(heads[task.name]) for task in tasks]
+        return tf.add_n([tf.nn.relu(later - stop(earlier)) for earlier, later in pairwise(y)])
+
+    def everywhere(labels):
+        return tf.ones_like(labels[tasks[0].name], tf.bool)
+
+    return Objective(CALIBRATOR, error, everywhere, kind="fixed", scale=weight)
+
+
+def _errors_of(kind: str) -> list[str]:
+    return [name for name in ERRORS if (name == "binary_crossentropy") == (kind == "binary")]

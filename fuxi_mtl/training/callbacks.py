@@ -1,0 +1,248 @@
+"""What happens at each evaluation: measure, log, keep the best, and tell Keras's own callbacks."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fuxi_mtl.evaluation.evaluate import Scores, is_better, log_lines, monitor_value
+from fuxi_mtl.evaluation.monitor import undefined_parts
+from fuxi_mtl.model.step_means import WATCHED
+from fuxi_mtl.optimizers import is_scheduled
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Measures the model, writes the log, saves the best weights and records the history.
+
+    Keras's "epoch" is the stretch between two evaluations. The watched value is put into Keras's logs
+    as ``monitor`` for the callbacks behind this one; an undefined value goes there as the worst
+    possible one, so that it is never an improvement.
+
+    Args:
+        measure: Gives the scores of the model as it is now.
+        save_best: Saves the model as it is now.
+        monitor: The stanza's ``monitor``.
+        direction: ``max`` or ``min``.
+        steps: Steps between two evaluations.
+        steps_per_epoch: Steps of a pass over the data.
+        total_steps: Steps of the whole run; the last evaluation may come after fewer than ``steps``.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], Scores],
+        save_best: Callable[[], None],
+        monitor: str | Mapping[str, float],
+        direction: str,
+        *,
+        steps: int,
+        steps_per_epoch: int,
+        total_steps: int,
+    ):
+        super().__init__()
+        self._measure, self._save_best = measure, save_best
+        self._monitor, self._direction = monitor, direction
+        self._steps, self._steps_per_epoch, self._total = steps, steps_per_epoch, total_steps
+        self._announced = 0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.seconds_training = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock of training; evaluation is not training."""
+        started = epoch * self._steps // self._steps_per_epoch + 1
+        if started > self._announced:
+            logger.info("************ Epoch=%d start ************", started)
+            self._announced = started
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """One evaluation."""
+        self.seconds_training += time.perf_counter() - self._started
+        scores = self._measure()
+        value = monitor_value(self._monitor, scores.values)
+        record = self._record(epoch, logs, scores)
+        self.history.append(record)
+        logger.info("Train loss: %.6f", record["loss"])
+        logger.info("Losses: %s", _line(record["losses"]))
+        logger.info("Weights: %s", _line(record["weights"]))
+        if record["gradient_norms"]:
+            logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
+        if record["watched"]:
+            logger.info("Watched: %s", _line(record["watched"]))
+        logger.info("Evaluation @epoch %d - batch %d:", math.ceil(record["epoch"]), record["step"])
+        for line in log_lines(self.model.tasks, scores):
+            logger.info("%s", line)
+        undefined = undefined_parts(self._monitor, scores.values)
+        if undefined and len(undefined) < len(scores.values):
+            reasons = "; ".join(f"{name}: {scores.undefined[name]}" for name in undefined)
+            logger.warning("The monitor is undefined, which is no improvement (%s).", reasons)
+        if is_better(value, None if self.best is None else self.best["monitor"], self._direction):
+            logger.info("Save best model: monitor(%s)=%.6f", self._direction, value)
+            self._save_best()
+            self.best = {**record, "monitor": value}
+        else:
+            logger.info("Monitor(%s)=%.6f STOP!", self._direction, value)
+        worst = -math.inf if self._direction == "max" else math.inf
+        logs["monitor"] = worst if math.isnan(value) else value
+
+    def _record(self, evaluation: int, logs: Mapping[str, float], scores: Scores) -> dict[str, Any]:
+        def those(kind: str) -> dict[str, float]:
+            return {k.removeprefix(kind): float(v) for k, v in logs.items() if k.startswith(kind)}
+
+        step = min((evaluation + 1) * self._steps, self._total)
+        return {
+            "step": step,
+            "epoch": step / self._steps_per_epoch,
+            "loss": float(logs["loss"]),
+            "losses": those("loss_"),
+            "weights": those("weight_"),
+            "gradient_norms": those("norm_") or None,
+            "watched": those(WATCHED),
+            "learning_rate": learning_rate(self.model.optimizer),
+            "metrics": scores.values,
+            "undefined": scores.undefined,
+        }
+
+
+class LastStretch(keras.callbacks.Callback):
+    """Ends the last stretch where the data end, if that is before its last step.
+
+    Keras knows stretches of one length only. This callback must come before those that stop training.
+
+    Args:
+        steps: Steps of the last stretch.
+    """
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self._steps = steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sees whether this is the last one."""
+        self._is_last = epoch + 1 == self.params["epochs"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Leaves the stretch after its last step."""
+        if self._is_last and batch + 1 == self._steps:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        """The data have ended: nothing was stopped early."""
+        if self._is_last:
+            self.model.stop_training = False
+
+
+class LearningRateLog(keras.callbacks.Callback):
+    """Says when the learning rate was reduced, and when training stopped early.
+
+    Args:
+        evaluation: Knows the epoch.
+    """
+
+    def __init__(self, evaluation: Evaluation):
+        super().__init__()
+        self._evaluation = evaluation
+
+    def on_train_begin(self, logs=None):
+        """Remembers where the learning rate starts."""
+        self._rate = learning_rate(self.model.optimizer)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Comes after the callbacks that change either."""
+        rate = learning_rate(self.model.optimizer)
+        if rate < self._rate and not is_scheduled(self.model.optimizer):
+            logger.info("Reduce learning rate on plateau: %.6f", rate)
+        self._rate = rate
+        if self.model.stop_training:
+            epochs = math.ceil(self._evaluation.history[-1]["epoch"])
+            logger.info("********* Epoch=%d early stop *********", epochs)
+
+
+class StepLog(keras.callbacks.Callback):
+    """Puts the losses into the log every so many steps, as means since the last evaluation.
+
+    Args:
+        every: Steps between two lines; where one call of the graph makes several, the first after them.
+        steps: Steps between two evaluations.
+    """
+
+    def __init__(self, every: int, steps: int):
+        super().__init__()
+        self._every, self._steps = every, steps
+        self._start = self._last = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remembers how many steps came before."""
+        self._start = epoch * self._steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        """A line, if it is time."""
+        step = self._start + batch + 1
+        if step // self._every > self._last // self._every:
+            losses = {k.removeprefix("loss_"): float(v) for k, v in logs.items() if k.startswith("loss_")}
+            logger.info("Step %d: loss %.6f (%s)", step, float(logs["loss"]), _line(losses))
+        self._last = step
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Loss and rows a second on the terminal, on standard error.
+
+    Args:
+        batch_size: Rows in a step.
+    """
+
+    def __init__(self, batch_size: int):
+        super().__init__()
+        self._batch_size = batch_size
+        self._bar = _bar()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """A new bar."""
+        self._started = time.perf_counter()
+        self._bar = _bar()
+        self._bar.start()
+        self._task = self._bar.add_task(
+            f"epoch {epoch + 1}", total=self.params["steps"], loss=math.nan, speed=0.0
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar; one call may stand for several steps."""
+        speed = (batch + 1) * self._batch_size / (time.perf_counter() - self._started)
+        self._bar.update(self._task, completed=batch + 1, loss=float(logs["loss"]), speed=speed)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Leaves the terminal to the log."""
+        self.stop()
+
+    def stop(self):
+        """Gives the cursor back; also when training is interrupted."""
+        self._bar.stop()
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate as a number; a variable that is mirrored on several devices does not convert by itself."""
+    return float(tf.convert_to_tensor(optimizer.learning_rate))
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:,.0f} rows/s"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _line(numbers: Mapping[str, float]) -> str:
+    return " - ".join(f"{name}: {value:.6f}" for name, value in numbers.items())

@@ -1,0 +1,147 @@
+"""Checkpoints as files."""
+
+import logging
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
+
+logger = logging.getLogger(__name__)
+
+FILE = "state.h5"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or of another model."""
+
+
+def save(model: MultiTaskModel, folder: Path) -> None:
+    """Writes network, optimizer and weighting; an older checkpoint stays until the new one is whole.
+
+    Rows that have put off moves make them first: the network is stored as it would be evaluated.
+
+    Raises:
+        CheckpointError: It cannot be written; the older one is still there.
+    """
+    model.settle()
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        # The latest layout of HDF5 has checksums of names and shapes; those of the numbers are ours.
+        with h5py.File(partial / FILE, "w", libver="latest") as file:
+            for name, part in parts_of(model).items():
+                _write(file.create_dataset(name, part.shape, part.dtype), part)
+            for group, order in orders_of(model).items():
+                file.require_group(group).attrs["order"] = order
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, RuntimeError) as error:  # HDF5's own errors are of either kind
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be written ({_reason(error)}). "
+            "Make room, or set model_root to another folder."
+        ) from error
+
+
+def restore(model: MultiTaskModel, folder: Path) -> None:
+    """Reads what :func:`save` wrote; an uncompiled model takes the network's weights only.
+
+    Each feature gets its rows, in whatever order the features come and whatever table they lie in. All is
+    checked before anything is changed.
+
+    Raises:
+        CheckpointError: Nothing there, damaged, or written by a model of another shape.
+    """
+    path = folder / FILE
+    if (folder / "state.index").is_file() and not path.is_file():
+        raise CheckpointError(
+            f"{folder}: fuxi_mtl 0.1.0 wrote this checkpoint, which numbers its variables where this version "
+            "names them. Train the experiment again, or use that version."
+        )
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no checkpoint there. Train the experiment again.")
+    try:
+        with h5py.File(path) as file:
+            parts = parts_of(model)
+            stored = _stored(file, whole=model.compiled)
+            _check_shapes(parts, stored)
+            _check_orders(file, orders_of(model))
+            for dataset in stored.values():
+                _check_numbers(dataset, parts[dataset.name[1:]])
+            for name, part in parts.items():
+                for chunk in part.chunks():
+                    part.write(chunk, stored[name][chunk])
+    # HDF5's reader turns damage into errors of many kinds.
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint is damaged, or of another model ({_reason(error)}). "
+            "Train the experiment again."
+        ) from error
+
+
+def _write(dataset: h5py.Dataset, part: Part) -> None:
+    checksum = 0
+    for chunk in part.chunks():
+        values = part.read(chunk)
+        dataset[chunk] = values
+        checksum = zlib.crc32(values.data, checksum)
+    dataset.attrs["crc32"] = checksum
+
+
+def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
+    found: dict[str, h5py.Dataset] = {}
+
+    def keep(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and (whole or name.startswith("network/")):
+            found[name] = item
+
+    file.visititems(keep)
+    return found
+
+
+def _check_shapes(parts: Mapping[str, Part], stored: Mapping[str, h5py.Dataset]) -> None:
+    for name, part in parts.items():
+        what = f"feature {part.feature!r} ({name})" if part.feature else name
+        if name not in stored:
+            raise ValueError(f"{what} is {part.shape} here and missing there")
+        if stored[name].shape != part.shape:
+            raise ValueError(f"{what} is {part.shape} here and {stored[name].shape} there")
+    more = [f"{name} {dataset.shape}" for name, dataset in stored.items() if name not in parts]
+    if more:
+        raise ValueError(f"it has {len(more)} variables more: {', '.join(more[:3])}")
+
+
+def _check_orders(file: h5py.File, orders: Mapping[str, list[str]]) -> None:
+    for group, here in orders.items():
+        there = list(file[group].attrs["order"])
+        if here == there:
+            continue
+        if not group.startswith("network/") or sorted(here) != sorted(there):
+            raise ValueError(f"{group} is of {', '.join(here)} here and of {', '.join(there)} there")
+        logger.warning(
+            "%s: the features come in the order %s, and in the checkpoint %s. Each has its rows; but the "
+            "layers behind read the vectors by position and must be trained again.",
+            group,
+            ", ".join(here),
+            ", ".join(there),
+        )
+
+
+def _check_numbers(dataset: h5py.Dataset, part: Part) -> None:
+    checksum = 0
+    for chunk in part.chunks():
+        checksum = zlib.crc32(np.ascontiguousarray(dataset[chunk]).data, checksum)
+    if checksum != dataset.attrs["crc32"]:
+        raise ValueError(f"the numbers of {dataset.name[1:]} are not those that were written")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,241 @@
+"""Trains a model on a dataset as an experiment says, and measures it."""
+
+import logging
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.config import Experiment
+from fuxi_mtl.dataset import (
+    Dataset,
+    NegativeSample,
+    Split,
+    random_batch,
+    training_batches,
+)
+from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
+from fuxi_mtl.evaluation.measure import measure
+from fuxi_mtl.evaluation.memory import enough_memory
+from fuxi_mtl.evaluation.monitor import few_positives
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.optimizers import make_optimizer
+from fuxi_mtl.runs import Run
+from fuxi_mtl.surgery import make_surgery
+from fuxi_mtl.training import checkpoint
+from fuxi_mtl.training.bilevel import beside, make_architecture_optimizer, rows_of_both
+from fuxi_mtl.training.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar, StepLog
+from fuxi_mtl.training.diagnostics import Diagnostics
+from fuxi_mtl.training.errors import diverged
+from fuxi_mtl.training.step_plan import StepPlan
+from fuxi_mtl.weighting import make_weighting
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training leaves beside the model.
+
+    Attributes:
+        history: One record an evaluation.
+        best_step: Optimizer step of the best evaluation, or None if the monitor was never defined.
+        best_epoch: The same in epochs.
+        seconds: Time spent in training steps, evaluations not counted.
+        rows_per_second: Rows a second of that time.
+        diagnostics: What :class:`Diagnostics` measured; empty if nothing was asked for.
+    """
+
+    history: list[dict[str, Any]]
+    best_step: int | None
+    best_epoch: float | None
+    seconds: float
+    rows_per_second: float
+    diagnostics: dict[str, Any]
+
+
+def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan) -> None:
+    """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
+    optimizer: keras.optimizers.Optimizer = make_optimizer(
+        experiment.optimizer, model.tables(), plan.total_steps
+    )
+    if keras.config.dtype_policy().name == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    minimised = model.imbalance.apply(model.objectives(), model.tasks, model.step)
+    objectives = {objective.name: objective.kind for objective in minimised}
+    seed = experiment.training.seed
+    model.compile(
+        optimizer=optimizer,
+        weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed),
+        imbalance=model.imbalance,
+        surgery=make_surgery(experiment.surgery, objectives, seed),
+        architecture_optimizer=make_architecture_optimizer(model, experiment),
+        steps_per_execution=plan.steps_per_execution,
+    )
+
+
+def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run) -> Training:
+    """Trains until the monitor stops improving, and leaves the best weights in the model.
+
+    Args:
+        model: A built model, not compiled.
+        dataset: Its data; without a validation split the last weights are kept.
+        experiment: Optimizer, weighting, monitor, patience.
+        run: Where the checkpoint goes.
+
+    Raises:
+        TrainingError: A loss is not finite, or the memory is not enough.
+    """
+    split, of_architecture = rows_of_both(model, dataset, experiment)
+    labels = split.labels(experiment.tasks)
+    sample = _sample(split, experiment)
+    rows = split.rows if sample is None else sample.rows
+    plan = StepPlan.of(rows, experiment)
+    if sample is not None and experiment.imbalance.negative_sampling == "plain":
+        labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
+
+    def batches(epochs: int) -> tf.data.Dataset:
+        options = experiment.training
+        return training_batches(
+            split,
+            experiment.tasks,
+            plan.batch_size,
+            epochs=epochs,
+            shuffle=options.shuffle,
+            seed=options.seed,
+            sample=sample,
+        )
+
+    model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
+    model.prepare(labels, batches)
+    compile_model(model, experiment, plan)
+    evaluation = _evaluation(model, dataset, experiment, run, plan)
+    diagnostics = _diagnostics(split, experiment, plan, sample)
+    callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
+    callbacks.append(diagnostics)
+    trained_on = batches(plan.epochs)
+    if of_architecture is not None:
+        trained_on = beside(trained_on, of_architecture, experiment, plan.batch_size)
+    try:
+        with enough_memory("batch_size", plan.batch_size):
+            model.fit(
+                trained_on,
+                epochs=plan.evaluations,
+                steps_per_epoch=plan.steps,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,
+            )
+    except tf.errors.InvalidArgumentError as error:
+        raise diverged(error, model, experiment) from error
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.stop()
+    if evaluation.best is None:
+        logger.warning("The monitor was never defined: keeping the last weights.")
+        checkpoint.save(model, run.checkpoint)
+    else:
+        if not experiment.training.save_best_only:
+            checkpoint.save(model, run.folder / "checkpoint_last")
+        checkpoint.restore(model, run.checkpoint)
+    steps = evaluation.history[-1]["step"]
+    rows = min(steps * plan.batch_size, rows * plan.epochs)
+    return Training(
+        evaluation.history,
+        None if evaluation.best is None else evaluation.best["step"],
+        None if evaluation.best is None else evaluation.best["epoch"],
+        evaluation.seconds_training,
+        rows / evaluation.seconds_training,
+        diagnostics.content(),
+    )
+
+
+def _evaluation(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, plan: StepPlan
+) -> Evaluation:
+    options = experiment.training
+    keys = metric_keys(experiment.tasks, experiment.evaluation)
+    if dataset.valid is not None:
+        for name, count in few_positives(options.monitor, dataset.valid.labels(experiment.tasks)).items():
+            logger.warning("monitor: %s rests on %d positives; small differences are chance.", name, count)
+
+    def scores() -> Scores:
+        if dataset.valid is None:
+            undefined = dict.fromkeys(keys, "there is no validation data")
+            return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
+        return measure(model, dataset.valid, experiment.tasks, experiment.evaluation)[0]
+
+    return Evaluation(
+        scores,
+        lambda: checkpoint.save(model, run.checkpoint),
+        options.monitor,
+        monitor_direction(options.monitor, options.monitor_mode, keys),
+        steps=plan.steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        total_steps=plan.total_steps,
+    )
+
+
+def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
+    """The rows of each pass, if some negatives are left out."""
+    options = experiment.imbalance
+    if options.negative_sampling == "none":
+        return None
+    reweighted = options.negative_sampling == "reweighted"
+    sample = NegativeSample(
+        split, experiment.tasks, options.neg_keep_prob_train, reweighted, experiment.training.seed
+    )
+    logger.info(
+        "negative_sampling %s: %d of %d negative rows in a pass of %d rows.",
+        options.negative_sampling,
+        sample.kept,
+        sample.negatives,
+        sample.rows,
+    )
+    if not reweighted and options.calibration == "none":
+        logger.warning(
+            "negative_sampling plain: probabilities are those of the sample. Undo it by calibration: "
+            "closed_form, platt or isotonic."
+        )
+    return sample
+
+
+def _diagnostics(
+    split: Split, experiment: Experiment, plan: StepPlan, sample: NegativeSample | None
+) -> Diagnostics:
+    key = (experiment.training.seed, 2**31)  # no pass over the data has this number
+
+    return Diagnostics(
+        experiment.diagnostics,
+        lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number), sample),
+        steps=plan.steps,
+        total_steps=plan.total_steps,
+    )
+
+
+def _callbacks(
+    evaluation: Evaluation, experiment: Experiment, run: Run, plan: StepPlan, stops: bool
+) -> list[keras.callbacks.Callback]:
+    options = experiment.training
+    mode = monitor_direction(options.monitor, options.monitor_mode)
+    callbacks: list[keras.callbacks.Callback] = [evaluation]
+    if plan.last_steps < plan.steps:
+        callbacks.insert(0, LastStretch(plan.last_steps))
+    if stops:
+        patience = options.early_stop_patience
+        callbacks.append(keras.callbacks.EarlyStopping("monitor", mode=mode, patience=patience))
+    if stops and options.reduce_lr_on_plateau:
+        plateau = {"factor": 0.1, "patience": 1, "min_delta": 0.0, "min_lr": 1e-6}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("monitor", mode=mode, **plateau))
+    if options.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False))
+    if options.log_every:
+        callbacks.append(StepLog(options.log_every, plan.steps))
+    if options.verbose and sys.stderr.isatty():
+        callbacks.insert(0, ProgressBar(plan.batch_size))
+    return [*callbacks, LearningRateLog(evaluation)]
