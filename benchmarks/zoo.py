@@ -197,12 +197,12 @@ def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
 
 def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
     """Trainable numbers of a stanza's network outside its embedding tables."""
-    from fuxi_mtl.dataset import stand_in
+    from fuxi_mtl.dataset import dummy_features
     from fuxi_mtl.workflow.experiment import make_model
 
     write_yaml(folder / "model_config.yaml", {"sized": dict(stanza)})
     experiment = load_experiment(folder, "sized")
-    model = make_model(experiment, stand_in(experiment.dataset, experiment.options.dataset_id))
+    model = make_model(experiment, dummy_features(experiment.dataset, experiment.options.dataset_id))
     tables = {id(variable) for variable, _ in model.tables()}
     return sum(int(v.value.shape.num_elements()) for v in model.trainable_variables if id(v) not in tables)
 

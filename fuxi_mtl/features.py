@@ -150,7 +150,7 @@ class FeatureMap:
         return cls(content["dataset_id"], tuple(features), tuple(content["labels"]), folder)
 
 
-def place(features: list[Feature]) -> tuple[Feature, ...]:
+def assign_columns(features: list[Feature]) -> tuple[Feature, ...]:
     """Gives each feature its columns: ids in order, then numbers, then the weights of bags."""
     placed, ids, numeric = [], 0, 0
     for feature in features:

@@ -117,7 +117,7 @@ class DRJL(FrozenPropensityModel):
         """See the base class."""
         return super().heads(x, training) | self.imputation_tower(x["imputation"], training=training)
 
-    def turns(self):
+    def alternating_steps(self):
         """The imputation model, then the conversion model."""
         imputation, risk = self.objective_names(self.tasks)
         models = [

@@ -106,6 +106,6 @@ class ESCM2_DR(ConversionModel):  # noqa: N801 (the method's own name)
             replace(supervised(self.chain.joint), scale=self.lambda_g),
         ]
 
-    def turns(self):
+    def alternating_steps(self):
         """See the base class."""
         return self.imputation_first() if self.alternates else []

@@ -100,6 +100,6 @@ class MultiDR(ConversionModel):
             imputation_loss(self.chain, self.ipw, self.imputed, self.lambda_c),
         ]
 
-    def turns(self):
+    def alternating_steps(self):
         """See the base class."""
         return self.imputation_first() if self.alternates else []

@@ -222,7 +222,7 @@ def step_under(model: MultiTaskModel, choice: str) -> None:
     weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
     model.compile(keras.optimizers.SGD(0.1), weighting, run_eagerly=True)
     before = [v.numpy() for v in model.trainable_variables]
-    for _ in model.turns() or [None]:  # where the variables take turns, each has had its own
+    for _ in model.alternating_steps() or [None]:  # where the variables take turns, each has had its own
         logs = model.train_step(tiny.batch(model.tasks))
     assert all(np.isfinite(float(value)) for value in logs.values())
     assert {f"loss_{name}" for name in objectives} < set(logs)

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.tasks import Task
 
 # Three numbers are the whole input: x is what the equations say it is.
-NUMBERS = FeatureMap("numbers", place([Feature(name, "numeric") for name in "abc"]))
+NUMBERS = FeatureMap("numbers", assign_columns([Feature(name, "numeric") for name in "abc"]))
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 INPUTS = {"ids": tf.zeros((8, 0), tf.int32), "numeric": tf.constant(X)}
 TASKS = (Task("click", ("click",)), Task("buy", ("buy",)))

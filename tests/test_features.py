@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 
 
 def test_columns_are_placed_without_gap_or_overlap():
@@ -19,7 +19,7 @@ def test_columns_are_placed_without_gap_or_overlap():
 
 
 def test_only_bags_with_weights_have_weight_columns():
-    plain, weighted = place(
+    plain, weighted = assign_columns(
         [Feature("a", "sequence", max_len=2), Feature("b", "sequence", max_len=2, weighted=True)]
     )
     assert (plain.weight_start, weighted.weight_start) == (None, 0)
@@ -51,14 +51,14 @@ def test_a_shared_embedding_is_owned_by_the_end_of_the_chain():
     first = Feature("a", "categorical", vocab_size=5)
     second = Feature("b", "categorical", vocab_size=5, share_embedding="a")
     third = Feature("c", "sequence", vocab_size=5, share_embedding="b")
-    features = FeatureMap("x", place([third, second, first]))
+    features = FeatureMap("x", assign_columns([third, second, first]))
     assert {features.owner(feature).name for feature in features.features} == {"a"}
 
 
 def test_embeddings_that_share_each_other_are_an_error():
     features = FeatureMap(
         "x",
-        place(
+        assign_columns(
             [
                 Feature("a", "categorical", vocab_size=5, share_embedding="b"),
                 Feature("b", "categorical", vocab_size=5, share_embedding="a"),

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl import registry
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.tasks import Task, parse_task
 
 FEATURES = FeatureMap(
     "tiny",
-    place(
+    assign_columns(
         [
             Feature("user", "categorical", vocab_size=12),
             Feature("item", "categorical", vocab_size=9, embedding_dim=3),

@@ -42,6 +42,6 @@ def unfolded(entries: Mapping[str, Located]) -> dict[str, Located]:
                     f"Keys of {block}: {', '.join(known)}."
                 )
             if key in flat:
-                raise entry.error(f"{key} is given twice: in {block}, and beside it in {flat[key].place}.")
+                raise entry.error(f"{key} is given twice: in {block}, and beside it in {flat[key].location}.")
             flat[key] = entry
     return flat

@@ -182,7 +182,7 @@ def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequ
         except ValueError as error:
             if task.metrics is None:
                 raise settings.error("metrics", str(error)) from error
-            raise ConfigError(settings.place_of("label_col", task.event[-1]), str(error)) from error
+            raise ConfigError(settings.location_of("label_col", task.event[-1]), str(error)) from error
 
 
 def check_groups(

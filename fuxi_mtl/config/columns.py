@@ -38,10 +38,10 @@ def select_columns(
     features = {key: entry for key, entry in features.items() if entry[0].active}
     if experiment.use_features is not None:
         features = _used(settings, experiment.use_features, features)
-    for feature, place in features.values():
-        _check_feature(feature, place)
-        _check_ids(feature, place, dataset)
-        _check_shared(feature, place, [each for each, _ in features.values()])
+    for feature, location in features.values():
+        _check_feature(feature, location)
+        _check_ids(feature, location, dataset)
+        _check_shared(feature, location, [each for each, _ in features.values()])
     if not any(feature.type != "meta" for feature, _ in features.values()):
         raise settings.error("feature_cols", "feature_cols has no active input.")
     return replace(dataset, feature_cols=[feature for feature, _ in features.values()])
@@ -72,7 +72,7 @@ def _spelled_out(settings: Settings, entries: Iterable[FeatureOptions]) -> _Colu
             key = (name, feature.type == "meta")
             if key in columns:
                 raise entry.error(
-                    f"feature_cols names {name!r} twice; the first is in {columns[key][1].place}."
+                    f"feature_cols names {name!r} twice; the first is in {columns[key][1].location}."
                 )
             columns[key] = (replace(feature, name=name), entry)
     return columns
@@ -87,8 +87,8 @@ def _respecified(settings: Settings, key: str, features: _Columns) -> _Columns:
             if not targets:
                 raise entry.error(_unknown(key, name, features))
             for target in targets:
-                feature, place = changed[target]
-                changed[target] = (replace(feature, **given), place)
+                feature, location = changed[target]
+                changed[target] = (replace(feature, **given), location)
     return changed
 
 

@@ -22,7 +22,7 @@ def checked_imbalance(
     """The options that fit the tasks; those of Base that are meant for other tasks are left out.
 
     Args:
-        settings: For the places of errors.
+        settings: For the locations of errors.
         options: The keys.
         tasks: What the model predicts.
         supervised: The tasks whose heads it trains on their own labels.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fuxi_mtl.config.source_location import ConfigError, Place
+from fuxi_mtl.config.source_location import ConfigError, SourceLocation
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.options import ExperimentOptions, LabelOptions
@@ -18,7 +18,7 @@ def plan(
     """The tasks: those of ``tasks``, else one for each label, as the model plans them.
 
     Args:
-        settings: For the places of errors.
+        settings: For the locations of errors.
         experiment: ``tasks``, ``task``, ``loss`` and ``num_tasks``.
         labels: ``label_col``.
         model: The model's class.
@@ -34,16 +34,18 @@ def plan(
     losses = _per_task(settings, "loss", experiment.loss, list(expressions))
     tasks = []
     for (name, expression), kind, loss in zip(expressions.items(), kinds, losses, strict=True):
-        place = (
-            settings.entries["tasks"].value[name].place if explicit else settings.place_of("label_col", name)
+        location = (
+            settings.entries["tasks"].value[name].location
+            if explicit
+            else settings.location_of("label_col", name)
         )
-        task = _parsed(place, name, expression)
-        _check_labels(place, task, known)
+        task = _parsed(location, name, expression)
+        _check_labels(location, task, known)
         label = known[task.event[0]] if len(task.event) == 1 else None
         metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
         settled = _kind(settings, name, _KINDS.get(kind or ""), label)
         _check_loss(settings, name, settled, loss)
-        tasks.append(_parsed(place, name, expression, kind=settled, loss=loss, metrics=metrics))
+        tasks.append(_parsed(location, name, expression, kind=settled, loss=loss, metrics=metrics))
     try:
         planned = tuple(model.plan_tasks(tuple(tasks), explicit))
     except ValueError as error:
@@ -95,18 +97,18 @@ def _per_task(settings: Settings, key: str, value: Any, tasks: list[str]) -> lis
     return value
 
 
-def _parsed(place: Place, name: str, expression: str, **attributes: Any) -> Task:
+def _parsed(location: SourceLocation, name: str, expression: str, **attributes: Any) -> Task:
     try:
         return parse_task(name, expression, **attributes)
     except ValueError as error:
-        raise ConfigError(place, str(error)) from error
+        raise ConfigError(location, str(error)) from error
 
 
-def _check_labels(place: Place, task: Task, labels: dict[str, LabelOptions]) -> None:
+def _check_labels(location: SourceLocation, task: Task, labels: dict[str, LabelOptions]) -> None:
     for column in task.columns:
         if column not in labels:
             raise ConfigError(
-                place,
+                location,
                 f"task {task.name!r} names {column!r}, which is no label.{did_you_mean(column, labels)} "
                 f"Labels: {', '.join(labels)}.",
             )
@@ -114,7 +116,7 @@ def _check_labels(place: Place, task: Task, labels: dict[str, LabelOptions]) -> 
     needed = {part.replace(" ", "") for part in declared.split("&")} if declared else set()
     if not needed <= set(task.given) | {event_of(literal) for literal in task.given}:
         raise ConfigError(
-            place,
+            location,
             f"task {task.name!r} is {task.expression!r}, but label_col says that {task.event[0]!r} is given "
             f"{declared!r}. Write '{task.event[0]} | {declared}', or take 'given' out of label_col.",
         )

@@ -147,7 +147,7 @@ def _model_options(settings: Settings, name: str, options: dict[str, inspect.Par
         if key in settings.entries:
             values[key] = convert(settings.entries[key], hints[key], key)
         elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(settings.place, f"{name} needs the option {key!r} ({describe(hints[key])}).")
+            raise ConfigError(settings.location, f"{name} needs the option {key!r} ({describe(hints[key])}).")
         else:
             values[key] = as_yaml(parameter.default)
     return values

@@ -5,14 +5,14 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A mistake in a configuration; the message begins with the place where it was written."""
+    """A mistake in a configuration; the message begins with the location where it was written."""
 
-    def __init__(self, place: "Place | str", message: str):
-        super().__init__(f"{place}: {message}")
+    def __init__(self, location: "SourceLocation | str", message: str):
+        super().__init__(f"{location}: {message}")
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLocation:
     """A line of a YAML file, or a ``--set`` on the command line.
 
     Attributes:
@@ -32,16 +32,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Located:
-    """A YAML value that knows its place.
+    """A YAML value that knows its location.
 
     Attributes:
         value: A scalar, a list of `Located`, or a dict of `Located` by name.
-        place: Where it was written.
+        location: Where it was written.
     """
 
     value: Any
-    place: Place
+    location: SourceLocation
 
     def error(self, message: str) -> ConfigError:
-        """An error at this place."""
-        return ConfigError(self.place, message)
+        """An error at this location."""
+        return ConfigError(self.location, message)

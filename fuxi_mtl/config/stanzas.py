@@ -6,7 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from fuxi_mtl.config.blocks import BLOCKS, unfolded
-from fuxi_mtl.config.source_location import ConfigError, Located, Place
+from fuxi_mtl.config.source_location import ConfigError, Located, SourceLocation
 from fuxi_mtl.config.values import did_you_mean, plain, show
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
 from fuxi_mtl.options import DatasetOptions
@@ -30,19 +30,19 @@ Change = tuple[list[str], Located]  # a path of keys and its new value
 
 @dataclass
 class Settings:
-    """All keys of one experiment, merged, each with its place and layer.
+    """All keys of one experiment, merged, each with its location and layer.
 
     Attributes:
         expid: The experiment.
-        place: The head of its stanza, for errors about what is missing.
-        dataset_place: The head of the dataset's stanza, likewise.
+        location: The head of its stanza, for errors about what is missing.
+        dataset_location: The head of the dataset's stanza, likewise.
         entries: The keys.
         layers: Where each key was given.
     """
 
     expid: str
-    place: Place
-    dataset_place: Place
+    location: SourceLocation
+    dataset_location: SourceLocation
     entries: dict[str, Located] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
 
@@ -59,14 +59,14 @@ class Settings:
     def error(self, key: str, message: str) -> ConfigError:
         """An error at the line of `key`, or at the stanza where the key is absent."""
         if key in self.entries:
-            return ConfigError(self.entries[key].place, message)
-        return ConfigError(self.dataset_place if key in _DATASET_KEYS else self.place, message)
+            return ConfigError(self.entries[key].location, message)
+        return ConfigError(self.dataset_location if key in _DATASET_KEYS else self.location, message)
 
-    def place_of(self, key: str, name: str) -> Place:
-        """The place of the entry called `name` in the list `key`, such as a label of ``label_col``."""
+    def location_of(self, key: str, name: str) -> SourceLocation:
+        """The location of the entry called `name` in the list `key`, such as a label of ``label_col``."""
         entry = self.entries[key]
         items = entry.value if isinstance(entry.value, list) else [entry]
-        return next(item.place for item in items if item.value["name"].value == name)
+        return next(item.location for item in items if item.value["name"].value == name)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Folder:
                 f"Expids: {', '.join(self.experiments) or 'none'}.",
             )
         stanza = self.experiments[expid]
-        settings = Settings(expid, stanza.place, stanza.place)
+        settings = Settings(expid, stanza.location, stanza.location)
         settings.add(self._base_of(stanza), Layer.BASE)
         settings.add(stanza.value, Layer.STANZA)
         changes = [parse_override(text) for text in overrides]
@@ -108,7 +108,7 @@ class Folder:
 
     def _base_of(self, stanza: Located) -> dict[str, Located]:
         """The Base of the stanza's own file; else the only one there is."""
-        own = self.bases.get(stanza.place.source)
+        own = self.bases.get(stanza.location.source)
         if own is not None:
             return own.value
         if len(self.bases) > 1:
@@ -183,7 +183,7 @@ def _files(folder: Path, name: str) -> list[Path]:
 def _add_once(known: dict[str, Located], stanzas: Mapping[str, Located], what: str) -> None:
     for name, stanza in stanzas.items():
         if name in known:
-            raise stanza.error(f"the {what} {name!r} appears twice; the first is in {known[name].place}.")
+            raise stanza.error(f"the {what} {name!r} appears twice; the first is in {known[name].location}.")
         known[name] = stanza
 
 
@@ -193,11 +193,11 @@ def _add_dataset(settings: Settings, stanza: Located) -> None:
         own = settings.entries.get(key)
         if own is not None and settings.layer(key) == Layer.STANZA and plain(own) != plain(entry):
             raise own.error(
-                f"{key} is {show(own)} here and {show(entry)} in {entry.place}, which would win. "
+                f"{key} is {show(own)} here and {show(entry)} in {entry.location}, which would win. "
                 "Remove one of them, or use --set."
             )
     settings.add(stanza.value, Layer.DATASET)
-    settings.dataset_place = stanza.place
+    settings.dataset_location = stanza.location
 
 
 def _apply(settings: Settings, changes: Iterable[Change]) -> None:
@@ -212,11 +212,11 @@ def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Locate
         return entry
     block = dict(old.value) if old is not None and isinstance(old.value, dict) else {}
     block[path[0]] = _changed(block.get(path[0]), path[1:], entry)
-    return Located(block, entry.place)
+    return Located(block, entry.location)
 
 
 def stored_settings(expid: str, entries: Mapping[str, Located], source: str) -> Settings:
     """Settings from the flat stanza that a run has stored, dataset keys included."""
-    settings = Settings(expid, Place(source), Place(source))
+    settings = Settings(expid, SourceLocation(source), SourceLocation(source))
     settings.add(entries, Layer.STANZA)
     return settings

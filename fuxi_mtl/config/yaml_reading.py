@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from fuxi_mtl.config.source_location import ConfigError, Located, Place
+from fuxi_mtl.config.source_location import ConfigError, Located, SourceLocation
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS_AND_SUCH = {_TAG + kind for kind in ("null", "bool", "int", "float")}
@@ -79,69 +79,73 @@ class _Reader:
             node = _composed(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = self._place(mark, "") if mark else Place(self._source)
-            raise ConfigError(place, f"not YAML: {error.problem}.") from error
+            location = self._location(mark, "") if mark else SourceLocation(self._source)
+            raise ConfigError(location, f"not YAML: {error.problem}.") from error
         except yaml.YAMLError as error:  # a character that YAML forbids: it has no mark
             raise ConfigError(self._source, f"not YAML: {' '.join(str(error).split())}.") from error
-        return Located(None, Place(self._source)) if node is None else self._located(node, "", 0)
+        return Located(None, SourceLocation(self._source)) if node is None else self._located(node, "", 0)
 
-    def _place(self, mark: yaml.Mark, stanza: str) -> Place:
-        return Place(self._source, mark.line + 1 if self._with_lines else None, stanza)
+    def _location(self, mark: yaml.Mark, stanza: str) -> SourceLocation:
+        return SourceLocation(self._source, mark.line + 1 if self._with_lines else None, stanza)
 
     def _located(self, node: yaml.Node, stanza: str, depth: int) -> Located:
-        place = self._place(node.start_mark, stanza)
+        location = self._location(node.start_mark, stanza)
         if isinstance(node, yaml.ScalarNode):
-            return Located(self._scalar(node, place), place)
+            return Located(self._scalar(node, location), location)
         if node.tag not in (_TAG + "map", _TAG + "seq"):
-            raise ConfigError(place, f"the tag {node.tag} is not allowed: only plain data is read.")
+            raise ConfigError(location, f"the tag {node.tag} is not allowed: only plain data is read.")
         if any(node is outer for outer in self._open):
-            raise ConfigError(place, "an alias inside the value that it names.")
+            raise ConfigError(location, "an alias inside the value that it names.")
         self._open.append(node)
         if isinstance(node, yaml.MappingNode):
-            value = Located(self._mapping(node, stanza, depth), place)
+            value = Located(self._mapping(node, stanza, depth), location)
         else:
-            value = Located([self._located(each, stanza, depth + 1) for each in node.value], place)
+            value = Located([self._located(each, stanza, depth + 1) for each in node.value], location)
         self._open.pop()
         return value
 
-    def _scalar(self, node: yaml.ScalarNode, place: Place):
+    def _scalar(self, node: yaml.ScalarNode, location: SourceLocation):
         if node.tag in _TEXTS:
             return node.value
         if node.tag in _NUMBERS_AND_SUCH:
             try:
                 return _CONSTRUCTOR.construct_object(node)
             except (ValueError, KeyError, IndexError) as error:  # an explicit tag on another text
-                raise ConfigError(place, f"{node.value!r} is not what its tag {node.tag} says.") from error
-        raise ConfigError(place, f"the tag {node.tag} is not allowed: only plain data is read.")
+                raise ConfigError(location, f"{node.value!r} is not what its tag {node.tag} says.") from error
+        raise ConfigError(location, f"the tag {node.tag} is not allowed: only plain data is read.")
 
     def _mapping(self, node: yaml.MappingNode, stanza: str, depth: int) -> dict[str, Located]:
         merged: dict[str, Located] = {}
         own: dict[str, Located] = {}
-        first: dict[str, Place] = {}
+        first: dict[str, SourceLocation] = {}
         for key_node, value_node in node.value:
-            place = self._place(key_node.start_mark, stanza)
+            location = self._location(key_node.start_mark, stanza)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(place, "a key must be a name.")
+                raise ConfigError(location, "a key must be a name.")
             key = key_node.value
             if key_node.tag == _TAG + "merge":
-                merged = {**self._merge(value_node, stanza, depth, place), **merged}
+                merged = {**self._merge(value_node, stanza, depth, location), **merged}
                 continue
             if key in first:
-                raise ConfigError(place, f"{key!r} appears twice; the first is on line {first[key].line}.")
-            first[key] = place
+                raise ConfigError(location, f"{key!r} appears twice; the first is on line {first[key].line}.")
+            first[key] = location
             value = self._located(
                 value_node, stanza or (key if depth == 0 and self._of_stanzas else ""), depth + 1
             )
             # The key's line, not the value's: a list may begin on the next one.
-            own[key] = Located(value.value, Place(place.source, place.line, value.place.stanza))
+            own[key] = Located(
+                value.value, SourceLocation(location.source, location.line, value.location.stanza)
+            )
         return {**merged, **own}
 
-    def _merge(self, node: yaml.Node, stanza: str, depth: int, place: Place) -> dict[str, Located]:
+    def _merge(
+        self, node: yaml.Node, stanza: str, depth: int, location: SourceLocation
+    ) -> dict[str, Located]:
         """What ``<<: *name`` or ``<<: [*first, *second]`` brings; earlier names win."""
         content = self._located(node, stanza, depth)
         parts = content.value if isinstance(content.value, list) else [content]
         if not all(isinstance(part.value, dict) for part in parts):
-            raise ConfigError(place, "'<<' merges mappings: write '<<: *name' for an anchor '&name'.")
+            raise ConfigError(location, "'<<' merges mappings: write '<<: *name' for an anchor '&name'.")
         merged: dict[str, Located] = {}
         for part in parts:
             merged = {**part.value, **merged}

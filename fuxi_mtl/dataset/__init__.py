@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.inputs import stand_in
+from fuxi_mtl.dataset.inputs import dummy_features
 from fuxi_mtl.dataset.loading import load_dataset
 from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Dataset, Split
@@ -29,10 +29,10 @@ __all__ = [
     "NegativeSample",
     "Split",
     "batches_per_epoch",
+    "dummy_features",
     "evaluation_batches",
     "load_dataset",
     "random_batch",
-    "stand_in",
     "training_batches",
 ]
 

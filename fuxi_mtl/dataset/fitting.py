@@ -18,7 +18,7 @@ from fuxi_mtl.dataset.pretrained import write_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import Moments, Sample, TokenCounts, frequent_tokens
-from fuxi_mtl.features import FeatureMap, place
+from fuxi_mtl.features import FeatureMap, assign_columns
 
 
 @dataclass
@@ -112,7 +112,7 @@ def fit(
     features = [
         write_pretrained(f, o.input, tokens, folder) for f, o in zip(features, observers, strict=True)
     ]
-    return Encoder(FeatureMap(dataset_id, place(features), labels, str(folder)), columns, tokens)
+    return Encoder(FeatureMap(dataset_id, assign_columns(features), labels, str(folder)), columns, tokens)
 
 
 def _owns(each: Input) -> bool:

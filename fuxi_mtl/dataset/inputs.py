@@ -10,7 +10,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
 
 MOST_IDS = 2**31 - 3  # padding and OOV beside them
@@ -105,7 +105,7 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def stand_in(options: DatasetOptions, dataset_id: str) -> FeatureMap:
+def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
     """The inputs at the smallest sizes they could have: enough to try a model on before any data are read.
 
     Raises:
@@ -115,7 +115,7 @@ def stand_in(options: DatasetOptions, dataset_id: str) -> FeatureMap:
         each.feature(0 if isinstance(each.rule, Number) else 3, (each.bag and each.bag.max_len) or 1)
         for each in plan_inputs(options)
     ]
-    return FeatureMap(dataset_id, place(features))
+    return FeatureMap(dataset_id, assign_columns(features))
 
 
 def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> FeatureOptions:

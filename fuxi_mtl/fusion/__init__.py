@@ -3,19 +3,19 @@
 Everything but :mod:`fuxi_mtl.fusion.graph` and the learning to rank is numpy.
 """
 
-from fuxi_mtl.fusion.aim import Aim, Rows, default_objective, split_target
 from fuxi_mtl.fusion.cem import Found, cross_entropy_method
 from fuxi_mtl.fusion.formulas import Fusion
 from fuxi_mtl.fusion.gains import Gains, graded_label
+from fuxi_mtl.fusion.objective import FusionObjective, Rows, default_objective, split_target
 from fuxi_mtl.fusion.online import OnlineTrial, Traffic
 from fuxi_mtl.fusion.ranks import ranks
 from fuxi_mtl.fusion.reporting import report
 from fuxi_mtl.fusion.searching import Searched, fused_tasks, search
 
 __all__ = [
-    "Aim",
     "Found",
     "Fusion",
+    "FusionObjective",
     "Gains",
     "OnlineTrial",
     "Rows",

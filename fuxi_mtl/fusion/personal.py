@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.features import Feature, FeatureMap, place
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.fusion.formulas import FLOOR
 from fuxi_mtl.layers import MLP, FeatureEmbedding
 from fuxi_mtl.options import LtrOptions
@@ -34,7 +34,7 @@ class PersonalFusion(keras.layers.Layer):
         self.names, self.options = tuple(names), options
         wanted = [each for each in features.features if each.name in options.features]
         self._columns = {"ids": _columns(wanted, ids=True), "numeric": _columns(wanted, ids=False)}
-        own = place([_on_its_own(each) for each in wanted])
+        own = assign_columns([_on_its_own(each) for each in wanted])
         start = 1 / len(names)
         if options.weights == "softplus":
             start = float(np.log(np.expm1(start)))
@@ -107,7 +107,7 @@ def _on_its_own(feature: Feature) -> Feature:
 
 
 def _columns(features: Sequence[Feature], ids: bool) -> np.ndarray:
-    """Where some features lie in ``ids`` or ``numeric``, in the order that :func:`place` gives them."""
+    """Where some features lie in ``ids`` or ``numeric``, in the order of their columns."""
     slices = [range(each.start, each.start + each.max_len) for each in features if each.has_ids == ids]
     if not ids:
         starts = [(each.weight_start, each.max_len) for each in features]

@@ -7,7 +7,7 @@ import numpy as np
 from fuxi_mtl.comparison import Cell, Difference, Row, Table
 from fuxi_mtl.comparison.bootstrap import replicates, resampling
 from fuxi_mtl.comparison.table import Transfer
-from fuxi_mtl.fusion.aim import Aim
+from fuxi_mtl.fusion.objective import FusionObjective
 
 OBJECTIVE = "objective"
 _LEVEL = 0.95
@@ -16,8 +16,8 @@ _LEVEL = 0.95
 def report(
     dataset_id: str,
     seed: int,
-    valid: Aim,
-    test: Aim,
+    valid: FusionObjective,
+    test: FusionObjective,
     singles: Mapping[str, tuple[np.ndarray, np.ndarray]],
     fused: Mapping[str, tuple[np.ndarray, np.ndarray]],
     groups: np.ndarray | None,

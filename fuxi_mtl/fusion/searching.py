@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fuxi_mtl.fusion.aim import Aim, Rows
 from fuxi_mtl.fusion.cem import cross_entropy_method
 from fuxi_mtl.fusion.formulas import Fusion
+from fuxi_mtl.fusion.objective import FusionObjective, Rows
 from fuxi_mtl.fusion.online import Traffic, search_online
 from fuxi_mtl.options import FusionOptions, SearchOptions
 from fuxi_mtl.tasks import Task
@@ -73,20 +73,20 @@ def search(
     if options.weights == "equal":
         return Searched(fusion)
     terms = fusion.terms(rows.scores, rows.groups)
-    aim = Aim(rows, options, tasks, gauc_weight)
-    equal = aim(fusion.join(terms))
+    objective = FusionObjective(rows, options, tasks, gauc_weight)
+    equal = objective(fusion.join(terms))
     if np.isnan(equal):
-        values = aim.values(fusion.join(terms))
+        values = objective.values(fusion.join(terms))
         undefined = next(key for key, value in values.items() if np.isnan(value))
         raise ValueError(
             f"fusion: {undefined} is not defined on the validation rows. Leave it out of objective."
         )
     story: dict[str, Any] = {"search": options.weights, "equal_weights": equal}
     if options.weights == "online":
-        if aim.grades is None:
+        if objective.grades is None:
             raise ValueError("fusion: weights: online needs label, the values of the tasks' labels.")
         trial = search_online(
-            Traffic(fusion, terms, aim.grades, rows.groups, options.search),
+            Traffic(fusion, terms, objective.grades, rows.groups, options.search),
             options.search,
             len(names),
             positive,
@@ -94,9 +94,9 @@ def search(
         z = trial.found.mean
         story |= {"business_at_start": trial.at_start, "business": trial.business}
     else:
-        z = _offline(options, lambda each: aim(fusion.join(terms, positive(each))), len(names))
+        z = _offline(options, lambda each: objective(fusion.join(terms, positive(each))), len(names))
     fusion = Fusion.asked(options, dict(zip(names, positive(z).tolist(), strict=True)))
-    story["objective"] = aim(fusion.join(terms))
+    story["objective"] = objective(fusion.join(terms))
     return Searched(fusion, story)
 
 

@@ -43,11 +43,11 @@ class ConditionedEmbedding(keras.layers.Layer):
         self.own = None
         if generation.new_condition_emb:
             self.own = FeatureEmbedding(features, embedding_dim, penalty, names=names)
-        places = self.shared.places
-        width = sum(map(_width, places.values()))
+        column_ranges = self.shared.column_ranges
+        width = sum(map(_width, column_ranges.values()))
         seen = [(0, width)]
         if not generation.condition_participate_bottom:
-            seen = [place for name, place in places.items() if name not in names]
+            seen = [columns for name, columns in column_ranges.items() if name not in names]
             if not seen:
                 raise ValueError(
                     f"apg.condition_participate_bottom: False leaves the network nothing to see: "
@@ -56,10 +56,10 @@ class ConditionedEmbedding(keras.layers.Layer):
         # Here, because Keras wraps what a layer says when it is built inside of a call.
         generation.check_width(sum(map(_width, seen)), "the numbers that the network sees,")
         if self.own is not None:
-            places = {name: (a + width, b + width) for name, (a, b) in self.own.places.items()}
-        conditions = [[places[name]] for name in names]
+            column_ranges = {name: (a + width, b + width) for name, (a, b) in self.own.column_ranges.items()}
+        conditions = [[column_ranges[name]] for name in names]
         if names and generation.condition_mix == "concat":
-            conditions = [[places[name] for name in names]]
+            conditions = [[column_ranges[name] for name in names]]
         self.parts = [seen, *conditions]
 
     def build(self, input_shape=None):
@@ -72,16 +72,16 @@ class ConditionedEmbedding(keras.layers.Layer):
 
     def split(self, x: tf.Tensor) -> list[tf.Tensor]:
         """What the network sees, then its conditions: none if they are self-wise."""
-        return [_columns(x, places) for places in self.parts]
+        return [_columns(x, column_ranges) for column_ranges in self.parts]
 
 
-def _columns(x: tf.Tensor, places: Sequence[tuple[int, int]]) -> tf.Tensor:
+def _columns(x: tf.Tensor, column_ranges: Sequence[tuple[int, int]]) -> tf.Tensor:
     """Some columns of ``(batch, width)``, side by side."""
-    (first, last), *others = places
+    (first, last), *others = column_ranges
     if not others:
         return x if (first, last) == (0, x.shape[1]) else x[:, first:last]
-    return tf.concat([x[:, start:end] for start, end in places], axis=1)
+    return tf.concat([x[:, start:end] for start, end in column_ranges], axis=1)
 
 
-def _width(place: tuple[int, int]) -> int:
-    return place[1] - place[0]
+def _width(columns: tuple[int, int]) -> int:
+    return columns[1] - columns[0]

@@ -89,7 +89,7 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
 
     @property
-    def places(self) -> dict[str, tuple[int, int]]:
+    def column_ranges(self) -> dict[str, tuple[int, int]]:
         """The first column of each feature in the output and the one behind its last, in their order."""
         widths = {
             feature.name: block.width
@@ -97,12 +97,12 @@ class FeatureEmbedding(keras.layers.Layer):
             for group in block.groups
             for feature in group.features
         }
-        places, start = {}, 0
+        column_ranges, start = {}, 0
         for name in self.order:
             end = start + widths.get(name, self.features[name].max_len)
-            places[name] = (start, end)
+            column_ranges[name] = (start, end)
             start = end
-        return places
+        return column_ranges
 
     def field_counts(self) -> dict[int, int]:
         """The number of features with ids, by the width of their vectors."""

@@ -57,15 +57,15 @@ class Table(keras.layers.Layer):
         self.before_lookup: Callable | None = None
         self.starts: dict[str, int] = {}  # first row of each feature that owns rows
         # The same by part, first row and the one behind the last: (name,), or (name, part) of a composed one.
-        self.places: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.row_ranges: dict[tuple[str, ...], tuple[int, int]] = {}
         rows = 0
         for owner in map(features.owner, members):
             if owner.name not in self.starts:
                 self.starts[owner.name] = rows
                 names = ("remainders", "quotients") if len(owner.parts) == 2 else ()
                 for part, count in enumerate(owner.parts):
-                    place = (owner.name, *names[part : part + 1])
-                    self.places[place] = (rows, rows + count)
+                    part_name = (owner.name, *names[part : part + 1])
+                    self.row_ranges[part_name] = (rows, rows + count)
                     rows += count
         self.rows = self.add_weight(
             shape=(rows, width),

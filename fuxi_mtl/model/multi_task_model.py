@@ -44,7 +44,7 @@ class MultiTaskModel(Network):
         self.surgery: Surgery | None = None
         self.means = StepMeans()
 
-    def minimised(self) -> list[Objective]:
+    def training_objectives(self) -> list[Objective]:
         """The objectives as they are trained on, with what is done about rare positives."""
         return self.imbalance.apply(self.objectives(), self.tasks, self.step)
 
@@ -71,7 +71,7 @@ class MultiTaskModel(Network):
         """
         self.build()
         self.imbalance = imbalance or Imbalance()
-        objectives = self.minimised()
+        objectives = self.training_objectives()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         expected = tuple(objective.name for objective in objectives)
         self.surgery = surgery
@@ -92,19 +92,19 @@ class MultiTaskModel(Network):
         for layer in self._embeddings():
             layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
 
-    def settle(self) -> None:
+    def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
         if self.compiled:
-            split_of(self.optimizer).rows.settle()
+            split_of(self.optimizer).rows.apply_deferred_updates()
 
     def evaluate(self, *args, **kwargs):
         """See `keras.Model.evaluate`; all rows are settled first."""
-        self.settle()
+        self.apply_deferred_updates()
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """See `keras.Model.predict`; all rows are settled first, and products of weights folded."""
-        self.settle()
+        self.apply_deferred_updates()
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
@@ -115,7 +115,7 @@ class MultiTaskModel(Network):
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`; prepared as :meth:`predict`, whose graph it may run."""
-        self.settle()
+        self.apply_deferred_updates()
         with folded(self):
             return super().predict_on_batch(x)
 
@@ -138,7 +138,7 @@ class MultiTaskModel(Network):
         """
         data, validation = data if self.architecture_optimizer is not None else (data, None)
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives, turns = self.minimised(), self.turns()
+        objectives, turns = self.training_objectives(), self.alternating_steps()
         several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
         with tf.GradientTape(persistent=several) as tape:
             x, heads = self(inputs, training=True, representation=True)
@@ -171,7 +171,7 @@ class MultiTaskModel(Network):
     def test_step(self, data):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives, heads = self.minimised(), self(inputs, training=False)
+        objectives, heads = self.training_objectives(), self(inputs, training=False)
         losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
         weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])

@@ -71,7 +71,7 @@ class Network(keras.Model):
         """What the model learns from."""
         return [supervised(task) for task in self.supervised_tasks(self.tasks)]
 
-    def turns(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
+    def alternating_steps(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
         """Alternating minimisation: names of objectives and the variables that these move, turn by turn.
 
         Step t belongs to turn ``t mod n``: what is not of that turn stays as it is, moments of the optimizer

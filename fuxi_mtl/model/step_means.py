@@ -32,7 +32,7 @@ class StepMeans:
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """As Keras wants them, to begin each stretch anew."""
+        """As Keras wants them, to begin each interval anew."""
         return list(self._means.values())
 
     def update(

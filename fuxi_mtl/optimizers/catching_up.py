@@ -31,7 +31,7 @@ class DenseEquivalentAdam(LazyAdam):
     outweighs sqrt(v): half a percent of what a row coasts, at Keras's defaults.
 
     Rows must be brought up to date before they are read: :meth:`before_lookup` for those of a batch,
-    :meth:`settle` for all of them, before evaluation. It works on one device.
+    :meth:`apply_deferred_updates` for all of them, before evaluation. It works on one device.
 
     Args:
         steps: After how many steps all rows are settled, unless they were before: the length of c.
@@ -109,7 +109,7 @@ class DenseEquivalentAdam(LazyAdam):
         """
         self._catch_up(variable, tf.unique(tf.reshape(rows, [-1])).y)
 
-    def settle(self) -> None:
+    def apply_deferred_updates(self) -> None:
         """Makes the moves that any row has missed; free if there was no step since the last time."""
         tf.cond(self._now.value > 0, self._settle, lambda: False)
 

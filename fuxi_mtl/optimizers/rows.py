@@ -81,7 +81,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
         """
         raise NotImplementedError
 
-    def settle(self) -> None:
+    def apply_deferred_updates(self) -> None:
         """Makes the moves that rows have put off, before all are read; most optimizers put off none."""
 
     def update_step(self, gradient, variable, learning_rate):

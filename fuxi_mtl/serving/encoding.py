@@ -90,7 +90,7 @@ class GraphEncoder(tf.Module):
             ids.append(self._bag(column, column.bag, members))
             if column.bag.weights:
                 weights_of_bags.append(weights(raw[column.bag.weights], column.bag, members, ids[-1]))
-        # The order of `features.place`: the weights of bags come last.
+        # The order of `features.assign_columns`: the weights of bags come last.
         parts = {"ids": ids, "numeric": numeric + weights_of_bags}
         return {
             name: tf.ensure_shape(tf.concat(parts[name], 1), spec.shape)

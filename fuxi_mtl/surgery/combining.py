@@ -68,7 +68,7 @@ class Surgery(tf.Module):
             ValueError: The model minimises in turns, or there are several devices.
         """
         self._shared = None
-        if model.turns():
+        if model.alternating_steps():
             raise ValueError(
                 f"{type(model).__name__} minimises its objectives in turns, so there are no gradients to "
                 "combine. Use surgery: none."

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class Evaluation(keras.callbacks.Callback):
     """Measures the model, writes the log, saves the best weights and records the history.
 
-    Keras's "epoch" is the stretch between two evaluations. The watched value is put into Keras's logs
+    Keras's "epoch" is the interval between two evaluations. The watched value is put into Keras's logs
     as ``monitor`` for the callbacks behind this one; an undefined value goes there as the worst
     possible one, so that it is never an improvement.
 
@@ -113,13 +113,13 @@ class Evaluation(keras.callbacks.Callback):
         }
 
 
-class LastStretch(keras.callbacks.Callback):
-    """Ends the last stretch where the data end, if that is before its last step.
+class LastInterval(keras.callbacks.Callback):
+    """Ends the last interval where the data end, if that is before its last step.
 
-    Keras knows stretches of one length only. This callback must come before those that stop training.
+    Keras knows intervals of one length only. This callback must come before those that stop training.
 
     Args:
-        steps: Steps of the last stretch.
+        steps: Steps of the last interval.
     """
 
     def __init__(self, steps: int):
@@ -131,7 +131,7 @@ class LastStretch(keras.callbacks.Callback):
         self._is_last = epoch + 1 == self.params["epochs"]
 
     def on_train_batch_end(self, batch, logs=None):
-        """Leaves the stretch after its last step."""
+        """Leaves the interval after its last step."""
         if self._is_last and batch + 1 == self._steps:
             self.model.stop_training = True
 

@@ -9,7 +9,7 @@ from fuxi_mtl.model import MultiTaskModel
 
 def diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
     """What to say of an objective whose loss is not finite; other errors stay as they are."""
-    names = [o.name for o in model.minimised() if f"objective {o.name} :" in error.message]
+    names = [o.name for o in model.training_objectives() if f"objective {o.name} :" in error.message]
     if not names:
         return error
     step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1

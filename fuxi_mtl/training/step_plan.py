@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How many steps, in how many stretches between evaluations; the last one may be shorter.
+    """How many steps, in how many intervals between evaluations; the last one may be shorter.
 
     Attributes:
         batch_size: Rows in a step; not more than there are.
         epochs: Passes over the data that are begun.
         total_steps: Steps of the run.
-        steps: Steps of a stretch.
+        steps: Steps of a interval.
         last_steps: Steps of the last one.
         evaluations: Stretches.
         steps_per_epoch: Steps of a pass.
@@ -48,7 +48,7 @@ class StepPlan:
         steps = min(options.eval_steps or per_epoch, total)
         evaluations = math.ceil(total / steps)
         last = total - (evaluations - 1) * steps
-        # Keras runs whole executions: only a common divisor ends where both kinds of stretch end.
+        # Keras runs whole executions: only a common divisor ends where both kinds of interval end.
         common = math.gcd(steps, last)
         most = options.steps_per_execution
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:

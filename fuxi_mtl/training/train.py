@@ -28,7 +28,7 @@ from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside, make_architecture_optimizer, rows_of_both
-from fuxi_mtl.training.callbacks import Evaluation, LastStretch, LearningRateLog, ProgressBar, StepLog
+from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.errors import diverged
 from fuxi_mtl.training.step_plan import StepPlan
@@ -65,8 +65,8 @@ def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan)
     )
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    minimised = model.imbalance.apply(model.objectives(), model.tasks, model.step)
-    objectives = {objective.name: objective.kind for objective in minimised}
+    trained_on = model.imbalance.apply(model.objectives(), model.tasks, model.step)
+    objectives = {objective.name: objective.kind for objective in trained_on}
     seed = experiment.training.seed
     model.compile(
         optimizer=optimizer,
@@ -225,7 +225,7 @@ def _callbacks(
     mode = monitor_direction(options.monitor, options.monitor_mode)
     callbacks: list[keras.callbacks.Callback] = [evaluation]
     if plan.last_steps < plan.steps:
-        callbacks.insert(0, LastStretch(plan.last_steps))
+        callbacks.insert(0, LastInterval(plan.last_steps))
     if stops:
         patience = options.early_stop_patience
         callbacks.append(keras.callbacks.EarlyStopping("monitor", mode=mode, patience=patience))

@@ -12,7 +12,7 @@ import keras
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, load_dataset, stand_in
+from fuxi_mtl.dataset import Dataset, Encoder, dummy_features, load_dataset
 from fuxi_mtl.evaluation.evaluate import Scores, summary
 from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.features import FeatureMap
@@ -124,7 +124,7 @@ def try_model(experiment: Experiment) -> None:
         ValueError: The model or an input refuses an option.
     """
     try:
-        make_model(experiment, stand_in(experiment.dataset, experiment.options.dataset_id))
+        make_model(experiment, dummy_features(experiment.dataset, experiment.options.dataset_id))
     except ValueError as error:
         raise ValueError(f"{experiment.expid}: {error}") from error
 

@@ -17,7 +17,7 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.config.fusion import misfits
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.features import FeatureMap
-from fuxi_mtl.fusion import Aim, Fusion, Rows, fused_tasks, graded_label, report, search
+from fuxi_mtl.fusion import Fusion, FusionObjective, Rows, fused_tasks, graded_label, report, search
 from fuxi_mtl.fusion.graph import GraphFusion, graph_score
 from fuxi_mtl.fusion.learning import learn
 from fuxi_mtl.fusion.personal import PersonalFusion
@@ -191,7 +191,9 @@ def _learn(
 def _report(experiment: Experiment, made: Mapping[str, _Made], valid: Rows, test: Rows) -> Table:
     options = experiment.fusion.fusion or FusionOptions()
     gauc_weight = experiment.evaluation.gauc_weight
-    on_valid, on_test = (Aim(rows, options, experiment.tasks, gauc_weight) for rows in (valid, test))
+    on_valid, on_test = (
+        FusionObjective(rows, options, experiment.tasks, gauc_weight) for rows in (valid, test)
+    )
     parts = " + ".join(f"{weight:g} {key}" for key, weight in on_valid.coefficients.items())
     return report(
         experiment.options.dataset_id,

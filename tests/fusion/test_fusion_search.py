@@ -9,8 +9,8 @@ import pytest
 
 from fuxi_mtl import metrics
 from fuxi_mtl.fusion import (
-    Aim,
     Fusion,
+    FusionObjective,
     Gains,
     Rows,
     Traffic,
@@ -90,25 +90,35 @@ def test_the_objective_is_a_weighted_sum_of_the_targets_measures(weight):
     scores = rows.scores["ctr"]
     gauc = metrics.gauc(rows.labels["ctr"], scores, rows.groups, weight).value
     auc, ndcg = metrics.auc(rows.labels["like"], scores), Gains(rows.labels["like"], rows.groups)(scores)
-    assert Aim(rows, options, [CTR, LIKE], weight)(scores) == pytest.approx(2 * gauc + 0.5 * auc + ndcg)
+    assert FusionObjective(rows, options, [CTR, LIKE], weight)(scores) == pytest.approx(
+        2 * gauc + 0.5 * auc + ndcg
+    )
 
 
 def test_the_objective_is_every_gauc_unless_said_and_auc_without_groups():
     rows = _rows()
-    assert list(Aim(rows, FusionOptions(), [CTR, LIKE, WATCH]).coefficients) == ["ctr_gAUC", "like_gAUC"]
+    assert list(FusionObjective(rows, FusionOptions(), [CTR, LIKE, WATCH]).coefficients) == [
+        "ctr_gAUC",
+        "like_gAUC",
+    ]
     ungrouped = Rows(rows.scores, rows.labels, None)
-    assert list(Aim(ungrouped, FusionOptions(), [CTR, LIKE]).coefficients) == ["ctr_AUC", "like_AUC"]
+    assert list(FusionObjective(ungrouped, FusionOptions(), [CTR, LIKE]).coefficients) == [
+        "ctr_AUC",
+        "like_AUC",
+    ]
 
 
 def test_gauc_without_groups_is_an_error():
     rows = _rows()
     with pytest.raises(ValueError, match="gAUC needs group_id, and the run has stored no groups"):
-        Aim(Rows(rows.scores, rows.labels, None), FusionOptions(objective={"ctr_gAUC": 1.0}), [CTR])
+        FusionObjective(
+            Rows(rows.scores, rows.labels, None), FusionOptions(objective={"ctr_gAUC": 1.0}), [CTR]
+        )
 
 
 def test_a_gauc_of_groups_of_one_class_is_not_defined():
     rows = Rows({"ctr": np.ones(2)}, {"ctr": np.array([0.0, 1.0])}, np.arange(2))
-    assert np.isnan(Aim(rows, FusionOptions(), [CTR])(np.ones(2)))
+    assert np.isnan(FusionObjective(rows, FusionOptions(), [CTR])(np.ones(2)))
 
 
 # ---- the cross-entropy method ---------------------------------------------------------------------
@@ -196,7 +206,7 @@ def test_a_search_is_at_least_as_good_as_equal_weights_and_leans_to_what_counts(
     found = search(options, rows, [CTR, LIKE])
     assert found.story["objective"] >= found.story["equal_weights"]
     assert found.story["objective"] == pytest.approx(
-        Aim(rows, options, [CTR, LIKE])(found.fusion(rows.scores)), abs=1e-12
+        FusionObjective(rows, options, [CTR, LIKE])(found.fusion(rows.scores)), abs=1e-12
     )
     assert sum(found.fusion.weights.values()) == pytest.approx(1)
     assert found.fusion.weights["ctr"] > found.fusion.weights["like"]
@@ -314,20 +324,22 @@ def test_an_online_search_needs_values():
 def test_every_single_score_and_fusion_is_reported_on_test_rows_against_the_best_single_score():
     valid, test = _rows(seed=1), _rows(seed=2)
     options = FusionOptions(objective={"ctr_gAUC": 1.0, "like_NDCG": 1.0, "ctr_AUC": 1.0})
-    aims = [Aim(rows, options, [CTR, LIKE]) for rows in (valid, test)]
+    objectives = [FusionObjective(rows, options, [CTR, LIKE]) for rows in (valid, test)]
     fusion = Fusion("product", {"ctr": 0.5, "like": 0.5})
     singles = {name: (valid.scores[name], test.scores[name]) for name in ("ctr", "like")}
     fused = {"product": (fusion(valid.scores), fusion(test.scores))}
-    table = report("toy", 3, *aims, singles, fused, test.groups, resamples=200)
+    table = report("toy", 3, *objectives, singles, fused, test.groups, resamples=200)
     assert [row.expid for row in table.rows] == ["ctr", "like", "product"]
     assert table.columns == ("ctr_gAUC", "like_NDCG", "ctr_AUC", "objective")
-    best = max(singles, key=lambda name: aims[0](singles[name][0]))
+    best = max(singles, key=lambda name: objectives[0](singles[name][0]))
     assert table.baseline == best
     product = table.rows[2]
-    for column, value in aims[1].values(fused["product"][1]).items():
+    for column, value in objectives[1].values(fused["product"][1]).items():
         assert product.cells[column].by_seed == {3: value}
     difference = product.differences["objective"]
-    assert difference.value == pytest.approx(aims[1](fused["product"][1]) - aims[1](singles[best][1]))
+    assert difference.value == pytest.approx(
+        objectives[1](fused["product"][1]) - objectives[1](singles[best][1])
+    )
     assert difference.low < difference.value < difference.high
     assert not next(row for row in table.rows if row.expid == best).differences
 
@@ -335,9 +347,9 @@ def test_every_single_score_and_fusion_is_reported_on_test_rows_against_the_best
 def test_the_interval_of_ndcg_is_that_of_resampled_requests():
     rows = _rows(seed=4)
     options = FusionOptions(objective={"like_NDCG": 1.0})
-    aim = Aim(rows, options, [CTR, LIKE])
+    objective = FusionObjective(rows, options, [CTR, LIKE])
     singles = {name: (rows.scores[name],) * 2 for name in ("like", "ctr")}
-    table = report("toy", 0, aim, aim, singles, {}, rows.groups, resamples=2000)
+    table = report("toy", 0, objective, objective, singles, {}, rows.groups, resamples=2000)
     gains = Gains(rows.labels["like"], rows.groups)
     apart = gains.by_request(rows.scores["ctr"]) - gains.by_request(rows.scores["like"])
     found = table.rows[1].differences["like_NDCG"]
@@ -348,8 +360,8 @@ def test_what_is_not_defined_on_test_rows_has_no_value():
     rows = _rows(60)
     empty = Rows(rows.scores, {"ctr": np.zeros(60), "like": rows.labels["like"]}, rows.groups)
     options = FusionOptions(objective={"ctr_gAUC": 1.0, "like_gAUC": 1.0})
-    aims = [Aim(each, options, [CTR, LIKE]) for each in (rows, empty)]
+    objectives = [FusionObjective(each, options, [CTR, LIKE]) for each in (rows, empty)]
     singles = {name: (rows.scores[name],) * 2 for name in ("ctr", "like")}
-    table = report("toy", 0, *aims, singles, {}, rows.groups, resamples=20)
+    table = report("toy", 0, *objectives, singles, {}, rows.groups, resamples=20)
     assert not table.rows[0].cells["ctr_gAUC"].by_seed
     assert table.best["ctr_gAUC"] == frozenset()

@@ -109,5 +109,5 @@ class FrozenPropensityModel(ConversionModel):
         fitted.set_weights(self.propensity.get_weights())
         fitted.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0))
         fitted.fit(batches(epochs), shuffle=False, verbose=0)
-        fitted.settle()
+        fitted.apply_deferred_updates()
         self.propensity.set_weights(fitted.get_weights())

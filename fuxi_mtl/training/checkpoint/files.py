@@ -29,7 +29,7 @@ def save(model: MultiTaskModel, folder: Path) -> None:
     Raises:
         CheckpointError: It cannot be written; the older one is still there.
     """
-    model.settle()
+    model.apply_deferred_updates()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

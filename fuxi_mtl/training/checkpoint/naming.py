@@ -89,7 +89,7 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
             elif isinstance(layer, Table):
                 network[id(variable)] = {
                     _joined(path, _quoted(name), *place): Part(variable.value, rows, name)
-                    for (name, *place), rows in layer.places.items()
+                    for (name, *place), rows in layer.row_ranges.items()
                 }
             else:
                 taken = {name for parts in network.values() for name in parts}

@@ -1,0 +1,329 @@
+"""What people type, and what they get."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from command_line import REPOSITORY, Trained, call, in_process
+
+from fuxi_mtl import registry
+
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def runs(in_place, tmp_path_factory):
+    """Two experiments with two seeds each."""
+    root = tmp_path_factory.mktemp("runs")
+    done = call(
+        "run",
+        "--expid",
+        "Toy",
+        "ToyFunnel",
+        "Toy",
+        "--seed",
+        *SEEDS,
+        1,
+        "--set",
+        f"model_root={root}",
+        "epochs=1",
+    )
+    assert (done.status, done.err) == (0, "")
+    return root, done
+
+
+def metrics_of(root, expid, seed):
+    return json.loads((root / "toy" / expid / f"seed_{seed}" / "metrics.json").read_text())
+
+
+# ---- run ----------------------------------------------------------------------------------------
+
+
+def test_experiments_and_seeds_run_once_each_and_end_in_a_table(runs):
+    _, done = runs
+    assert done.out.count("Total number of parameters") == 4
+    table = done.out[done.out.rindex("Test evaluation") :]
+    for part in ("Toy", "ToyFunnel", "±", "2"):
+        assert part in table
+
+
+def test_another_seed_gives_another_model(runs):
+    root, _ = runs
+    first, second = (metrics_of(root, "Toy", seed)["test"] for seed in SEEDS)
+    assert first["AUC"] != second["AUC"]
+
+
+def test_the_same_seed_gives_the_same_metrics_to_the_last_digit_in_another_process(runs, place, tmp_path):
+    root, _ = runs
+    # Two runs come before it there, none here; and this is the other front command_line.
+    arguments = ["--config", "./config/", "--expid", "ToyFunnel", "--seed", 2, "--gpu", -1]
+    settings = ["--set", f"model_root={tmp_path}", "epochs=1"]
+    done = in_process(REPOSITORY / "run_expid.py", *arguments, *settings, cwd=place)
+    assert done.returncode == 0, done.stderr
+    for split in ("valid", "test"):
+        assert metrics_of(tmp_path, "ToyFunnel", 2)[split] == metrics_of(root, "ToyFunnel", 2)[split]
+    stored = [
+        dict(np.load(each / "toy" / "ToyFunnel" / "seed_2" / "test_scores.npz")) for each in (root, tmp_path)
+    ]
+    for name, values in stored[0].items():
+        np.testing.assert_array_equal(values, stored[1][name])
+
+
+def test_a_terminal_without_colour_sees_no_progress_bar_and_nothing_of_tensorflow(runs, place, tmp_path):
+    done = in_process("-m", "fuxi_mtl", "run", "--expid", "Nonsense", cwd=place)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(place, tmp_path):
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
+    assert (done.status, done.err) == (0, "")
+    stored = ("--expid", "Toy", "--set", f"model_root={tmp_path}")
+    assert call("export", *stored, "--output", tmp_path / "served").status == 0
+    import tensorflow as tf
+
+    places = (tmp_path / "toy" / "Toy" / "seed_1" / "saved_model", tmp_path / "served")
+    inputs = {"item": tf.constant(["3", "nobody"]), "price": tf.constant([0.5, np.nan])}
+    first, second = (
+        tf.saved_model.load(str(each)).signatures["serving_default"](**inputs) for each in places
+    )
+    assert set(first) == {"click_pred", "buy_pred"}
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+    done = call(
+        "predict",
+        *stored,
+        "--input",
+        "data/toy/test.csv",
+        "--output",
+        tmp_path / "scores.csv",
+        "--keep",
+        "user",
+    )
+    assert (done.status, done.err) == (0, "")
+    assert (tmp_path / "scores.csv").read_text().startswith("user,click_pred,buy_pred\n")
+
+
+def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
+    from fuxi_mtl.serving.export import ExportError
+
+    def fails(*_):
+        raise ExportError("no room")
+
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.export_model", fails)
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
+    assert (done.status, done.err) == (1, "ExportError: no room\n")
+    folder = tmp_path / "toy" / "Toy" / "seed_1"
+    assert (folder / "metrics.json").is_file()
+    assert not (folder / "saved_model").exists()
+
+
+def test_a_working_directory_that_cannot_be_written_costs_the_results_line_only(tmp_path, monkeypatch):
+    def fails(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.append_results_line", fails)
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1")
+    assert (done.status, done.err) == (0, "")
+    assert "The results line cannot be added in the working directory" in done.out
+    assert (tmp_path / "toy" / "Toy" / "seed_1" / "metrics.json").is_file()
+
+
+# ---- list, compare ------------------------------------------------------------------------------
+
+
+def test_list_shows_all_that_there_is_to_choose_from(place):
+    done = call("list")
+    assert (done.status, done.err) == (0, "")
+    titles = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
+    assert titles == [
+        "Models",
+        "Weightings (loss_weight)",
+        "Metrics",
+        "Datasets in ./config/",
+        "Experiments in ./config/",
+    ]
+    for part in ("MMoE: ", "num_experts: 8", "gradnorm_alpha", "gAUC", "  tiny_mtl", "  ToyFunnel", "  EQ "):
+        assert part in done.out
+
+
+def test_a_reader_that_leaves_early_is_no_error_on_the_screen(place):
+    command = f"{sys.executable} -m fuxi_mtl list | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=place, env=environment, check=False
+    )
+    assert done.stdout == "Models\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("style", "start"),
+    [
+        ("terminal", ""),
+        ("markdown", ""),
+        ("csv", "dataset_id,split,expid,"),
+        ("json", ""),
+        ("html", "<!doctype html>"),
+    ],
+)
+def test_stored_runs_are_compared_in_every_format(runs, tmp_path, style, start):
+    root, _ = runs
+    command = ("compare", "--model_root", root, "--format", style)
+    shown = call(*command)
+    assert (shown.status, shown.err) == (0, "")
+    assert "ToyFunnel" in shown.out
+    assert shown.out.lower().startswith(start)
+    assert call(*command, "Toy", "--output", tmp_path / "table").status == 0
+    written = (tmp_path / "table").read_text()
+    assert "Toy" in written
+    assert "ToyFunnel" not in written
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_comparison_may_have_a_baseline_and_one_seed(runs):
+    root, _ = runs
+    done = call("compare", "--model_root", root, "--baseline", "Toy", "--seed", 2, "--format", "json")
+    assert done.status == 0
+    json.loads(done.out)
+
+
+# ---- models of one's own ------------------------------------------------------------------------
+
+OWN = '''
+import keras
+from fuxi_mtl.layers import FeatureEmbedding
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.registry import register
+
+
+@register
+class Linear(MultiTaskModel):
+    """A number for each task from the embeddings."""
+
+    def __init__(self, features, tasks, *, embedding_dim: int = 4):
+        super().__init__(features, tasks)
+        self.embedding = FeatureEmbedding(features, embedding_dim)
+        self.outputs_by_task = {task.name: keras.layers.Dense(1, dtype="float32") for task in tasks}
+
+    def heads(self, x, training=False):
+        return {name: layer(x)[:, 0] for name, layer in self.outputs_by_task.items()}
+'''
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    file = tmp_path / "linear.py"
+    file.write_text(OWN)
+    yield file
+    registry._MODELS.pop("Linear", None)
+
+
+def test_a_model_of_ones_own_trains_exports_and_is_listed(own_model, tmp_path, place):
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "dataset_config.yaml").write_text((place / "config/dataset_config/toy.yaml").read_text())
+    (config / "model_config.yaml").write_text(
+        "Mine: {model: Linear, dataset_id: toy, loss_weight: GN, epochs: 1}\n"
+    )
+    common = ("--config", config, "--models", own_model)
+    stored = ("--expid", "Mine", "--set", f"model_root={tmp_path / 'runs'}", "batch_size=64")
+    done = call("run", *common, *stored)
+    assert (done.status, done.err) == (0, "")
+    assert (tmp_path / "runs/toy/Mine/seed_2026/saved_model/saved_model.pb").is_file()
+    assert "Linear: A number for each task" in call("list", *common).out
+    assert call("export", *common, *stored, "--output", tmp_path / "served").status == 0
+
+
+# ---- what cannot be done ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["run", "--expid", "Toi"], ["ConfigError: ", "no expid is called 'Toi'. Did you mean 'Toy'?"]),
+        (["run", "--expid", "Toy", "--set", "dataset_id=toi"], ["Did you mean 'toy'?"]),
+        (["run", "--expid", "Toy", "--set", "model=MMeE"], ["no model is called 'MMeE'", "MMoE"]),
+        (["run", "--expid", "Toy", "--set", "bach_size=3"], ["bach_size", "batch_size"]),
+        (["run", "--expid", "Toy", "--set", "batch_size"], ["write --set key=value"]),
+        (["run", "--expid", "Toy", "--seed", "-1"], ["seed is -1"]),
+        (["run", "--expid", "Toy", "--config", "nowhere"], ["no such folder"]),
+        (["run", "--expid", "Toy", "--models", "nowhere.py"], ["--models nowhere.py: no Python file there."]),
+        (["run", "--expid", "Toy", "--set", "train_data=nowhere.csv"], ["nowhere.csv"]),
+        (["compare", "--model_root", "nowhere"], ["no finished run under nowhere"]),
+        (["export", "--expid", "Toy", "--set", "model_root=nowhere", "--output", "x"],
+         ["there is no such run. Train it: run_expid.py --expid Toy."]),
+        (["predict", "--expid", "Toy", "--seed", "5", "--input", "x.csv", "--output", "y.csv"], ["seed_5"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_on_standard_error(arguments, parts, tmp_path):
+    if arguments[0] == "run" and "--set" not in arguments:
+        arguments = [*arguments, "--set", f"model_root={tmp_path}"]
+    done = call(*arguments)
+    assert done.status == 1
+    for part in parts:
+        assert part in done.err
+    assert len(done.err.splitlines()) <= 2
+    assert "Traceback" not in done.err
+
+
+def test_an_unknown_command_or_option_shows_the_usage(capsys):
+    for arguments in (["train"], ["run"], ["run", "--expid", "Toy", "--epochs", "3"]):
+        with pytest.raises(SystemExit) as ended:
+            call(*arguments)
+        assert ended.value.code == 2
+
+
+def test_the_version_can_be_asked_for(capsys):
+    with pytest.raises(SystemExit) as ended:
+        call("--version")
+    assert ended.value.code == 0
+
+
+# ---- interruptions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing_half_written(place, tmp_path, sent):
+    command = [sys.executable, "-m", "fuxi_mtl", "run", "--expid", "Toy", "--set", f"model_root={tmp_path}",
+               "epochs=100000", "early_stop_patience=100000"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    impatient = threading.Timer(100, process.kill)
+    impatient.start()
+    try:
+        for line in process.stdout:
+            if "Epoch=2 start" in line:
+                break
+        started = time.monotonic()
+        process.send_signal(sent)
+        _, err = process.communicate()
+    finally:
+        impatient.cancel()
+    assert time.monotonic() - started < 60
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "Interrupted; nothing half-written was left."
+    assert "Traceback" not in err
+    assert [path.name for path in (tmp_path / "toy" / "Toy").iterdir()] == ["seed_1.log"]
+
+
+def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypatch):
+    root, _ = runs
+    before = Trained(root / "toy" / "Toy" / "seed_1", "").read("metrics.json")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fuxi_mtl.workflow.experiment.train", interrupted)
+    done = call("run", "--expid", "Toy", "--set", f"model_root={root}")
+    assert (done.status, done.err) == (130, "Interrupted; nothing half-written was left.\n")
+    assert Trained(root / "toy" / "Toy" / "seed_1", "").read("metrics.json") == before

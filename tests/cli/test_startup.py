@@ -1,0 +1,116 @@
+"""What the command line imports, and when."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import model_zoo  # noqa: F401
+from fuxi_mtl import registry
+from fuxi_mtl.cli import commands as front_door
+from fuxi_mtl.cli.startup import absent
+from fuxi_mtl.config import ConfigError, check_stanzas, load_experiment
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "model_zoo"
+QUICK = """
+import sys
+from fuxi_mtl.cli.commands import main
+for given in (["--help"], ["run", "--help"]):
+    try:
+        main(given)
+    except SystemExit:
+        pass
+assert main(["list"]) == 0
+assert main(["run", "--expid", "MMoE_tset"]) == 1
+assert main(["run", "--expid", "MMoE_test", "--set", "num_expert=3"]) == 1
+assert main(["run", "--expid", "MMoE_test", "--set", "epochs=ten"]) == 1
+assert main(["predict", "--expid", "nobody", "--input", "a.csv", "--output", "b.csv"]) == 1
+heavy = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow():
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "num_experts" in done.stdout
+    for part in ("Did you mean 'MMoE_test'?", "Did you mean 'num_experts'?", "epochs expects", "'nobody'"):
+        assert part in done.stderr
+
+
+def test_declarations_say_what_the_imported_models_say(monkeypatch):
+    imported = {name: (registry.summary(name), _plain(name)) for name in registry.names()}
+    zoo = {name: cls for name, cls in registry._MODELS.items() if cls.__module__.startswith("model_zoo.")}
+    monkeypatch.setattr(registry, "_MODELS", {})
+    with registry.declared(ZOO) as known:
+        assert known
+        assert registry.names() == sorted(zoo)
+        for name in zoo:
+            assert (registry.summary(name), _plain(name)) == imported[name]
+    assert registry.names() == []
+
+
+def _plain(name):
+    return [(option.name, option.default) for option in registry.options(name).values()]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["    def __init__(self, *, units=SIZES): ...", "    units = 3"],
+    ids=["a default that must be computed", "an inherited constructor"],
+)
+def test_models_that_must_be_run_to_be_known_are_not_declared(tmp_path, source):
+    (tmp_path / "model.py").write_text(f"@register\nclass Strange(Base):\n{source}\n")
+    before = registry.names()
+    with registry.declared(tmp_path) as known:
+        assert not known
+    assert registry.names() == before
+
+
+def test_an_option_may_have_no_default_and_a_class_that_is_not_registered_is_no_model(tmp_path):
+    (tmp_path / "model.py").write_text(
+        '@register\nclass New(Base):\n    """One line.\n\n    More.\n    """\n\n'
+        "    def __init__(self, features, tasks, *, units: int, rate=0.5): ...\n\nclass Brick: ...\n"
+    )
+    with registry.declared(tmp_path) as known:
+        assert known
+        assert registry.summary("New") == "One line."
+        assert [*registry.options("New")] == ["units", "rate"]
+        assert registry.options("New")["units"].default is inspect.Parameter.empty
+        assert "Brick" not in registry.names()
+
+
+@pytest.mark.parametrize(
+    ("expid", "override"),
+    [("MMoE_tset", ()), ("MMoE_test", ("num_expert=3",)), ("MMoE_test", ("epochs=ten",))],
+)
+def test_what_is_told_early_is_what_would_be_told_later(expid, override):
+    config = ROOT / "config"
+    with pytest.raises(ConfigError) as late:
+        load_experiment(config, expid, override)
+    with registry.declared(ZOO), pytest.raises(ConfigError) as early:
+        check_stanzas(config, [expid], override)
+    assert str(early.value) == str(late.value)
+
+
+def test_a_package_is_absent_inside_and_there_afterwards(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with absent("colorsys"), pytest.raises(ImportError):
+        import colorsys
+    import colorsys
+
+    with absent("colorsys"):  # loaded already: whoever uses it keeps it
+        import colorsys as again
+    assert again is colorsys
+    assert sys.modules["colorsys"] is colorsys
+
+
+def test_a_missing_zoo_is_told_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(front_door.importlib.util, "find_spec", lambda name: None)
+    assert front_door.main(["list"]) == 1
+    assert "the package model_zoo is not installed beside fuxi_mtl." in capsys.readouterr().err

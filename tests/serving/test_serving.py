@@ -1,0 +1,119 @@
+"""The encoding inside a graph gives what the encoder gives, entry by entry."""
+
+import numpy as np
+import polars as pl
+import pytest
+import tensorflow as tf
+
+from fuxi_mtl.dataset import Column, Encoder
+from fuxi_mtl.dataset.bags import Bag
+from fuxi_mtl.dataset.rules import Ids, Vocabulary
+from fuxi_mtl.features import Feature, FeatureMap, assign_columns
+from fuxi_mtl.serving import MISSING_INTEGER, GraphEncoder
+from fuxi_mtl.serving.bags import lists
+from fuxi_mtl.serving.raw import integers, numbers
+from tests import raw_rows
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Encoder:
+    return raw_rows.fitted(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    return raw_rows.frame(500, seed=2, unseen=True)
+
+
+def one_column(rule, bag: Bag, tokens: dict[str, tuple[str, ...]] | None = None) -> Encoder:
+    feature = Feature("x", "sequence", vocab_size=6, max_len=bag.max_len, weighted=bool(bag.weights))
+    return Encoder(FeatureMap("one", assign_columns([feature])), (Column("x", rule, bag),), tokens or {})
+
+
+def assert_same(encoder: Encoder, frame: pl.DataFrame, raw: dict) -> None:
+    encoded = tf.function(GraphEncoder(encoder))(raw)
+    for name, expected in zip(("ids", "numeric"), encoder.encode(frame), strict=True):
+        np.testing.assert_array_equal(encoded[name].numpy(), expected, err_msg=name)
+        assert encoded[name].dtype == expected.dtype
+
+
+@pytest.mark.parametrize("form", ["texts", "padded", "ragged"])
+def test_every_rule_gives_the_same_ids_and_numbers_in_every_form_of_bags(encoder, rows, form):
+    raw = getattr(raw_rows, form)(rows)
+    assert_same(encoder, rows, {name: tf.constant(x) if form == "texts" else x for name, x in raw.items()})
+
+
+def test_the_rows_of_these_tests_show_oov_and_padding_in_every_place(encoder, rows):
+    ids, numeric = encoder.encode(rows)
+    always_known = {"session", "ad", "topics", "spent"}  # hash buckets, and a number that is filled
+    for feature in encoder.feature_map.features:
+        if feature.has_ids and feature.name not in always_known:
+            assert (ids[:, feature.columns] == feature.vocab_size - 1).any(), feature.name
+        if feature.type == "sequence":
+            assert (ids[:, feature.columns] == 0).any(), feature.name
+    assert (numeric == 0).any(axis=0).sum() >= 3
+
+
+def test_no_rows_give_an_empty_batch(encoder, rows):
+    assert_same(encoder, rows[:0], {name: tf.constant(x) for name, x in raw_rows.texts(rows[:0]).items()})
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_empty_members_of_a_text_are_padding_in_their_place(padding):
+    texts = ["a^^b", "^a", "a^", "", "^", "b^b^b^^a", "z"]
+    encoder = one_column(Vocabulary("x"), Bag(3, padding=padding), {"x": ("a", "b")})
+    assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
+
+
+def test_integer_members_may_be_written_as_floats_with_blanks_or_zeros_in_front():
+    texts = ["3^4.0^ 5", "003^+4^-1", "^nan^5e0", "4611686018427387905"]
+    encoder = one_column(Vocabulary("x", "int"), Bag(3), {"x": ("4", "3", "5", "4611686018427387905")})
+    assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
+
+
+def test_a_list_without_members_takes_the_filling_of_a_missing_text():
+    encoder = one_column(Ids(6), Bag(2, fill_na="4^2"))
+    expected = [[4, 2], [1, 0]]
+    for given in (["", "1"], [[], [1]]):
+        x = tf.constant(given) if given[0] == "" else tf.ragged.constant(given, tf.int64)
+        np.testing.assert_array_equal(GraphEncoder(encoder)({"x": x})["ids"], expected)
+
+
+def test_a_missing_weight_is_one_and_a_padded_weight_is_zero():
+    encoder = one_column(Ids(6), Bag(3, weights="w"))
+    frame = pl.DataFrame({"x": ["1^2", "1^2^3", "1", ""], "w": ["^0.5", None, "2.5", ""]})
+    assert_same(encoder, frame, {name: tf.constant(frame[name].fill_null("").to_list()) for name in "xw"})
+
+
+def test_a_row_with_more_or_fewer_weights_than_members_is_refused():
+    encode = GraphEncoder(one_column(Ids(6), Bag(3, weights="w")))
+    for weights in ("0.5", "0.5^1^2"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="w: a row has not as many weights"):
+            encode({"x": tf.constant(["1", "1^2"]), "w": tf.constant(["0.5", weights])})
+
+
+def test_an_entry_of_an_integer_column_that_is_no_integer_is_refused():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no integer"):
+        integers(tf.constant(["1.5"]))
+
+
+def test_numbers_round_through_float64_as_the_training_data_did():
+    texts = ["16777217.000000001", "0.1", "1e400", " 2 ", ""]
+    np.testing.assert_array_equal(
+        numbers(tf.constant(texts)), np.array([16777216, 0.1, np.nan, 2, np.nan], np.float32)
+    )
+
+
+def test_padded_lists_end_with_their_last_member_that_is_not_missing():
+    given = tf.constant([[1, MISSING_INTEGER, 2, MISSING_INTEGER], [MISSING_INTEGER] * 4], tf.int64)
+    assert lists(given, "^").to_list() == [[1, MISSING_INTEGER, 2], []]
+    assert lists(tf.zeros([2, 0], tf.int64), "^").to_list() == [[], []]
+
+
+def test_weights_of_padded_lists_may_be_padded_with_zeros():
+    encoder = one_column(Ids(6), Bag(2, padding="pre", weights="w"))
+    given = {
+        "x": tf.constant([[1, MISSING_INTEGER, MISSING_INTEGER], [3, 4, 5]], tf.int64),
+        "w": tf.constant([[0.5, 0, 0], [1, 2, 3]]),
+    }
+    assert_same(encoder, pl.DataFrame({"x": [[1], [3, 4, 5]], "w": [[0.5], [1.0, 2.0, 3.0]]}), given)
