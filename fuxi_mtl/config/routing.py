@@ -132,7 +132,7 @@ def _section(settings: Settings, section: type) -> Any:
     hints = typing.get_type_hints(section)
     given = {
         field.name: convert(
-            settings.entries[field.name], hints[field.name], field.name, field.metadata["choices"]
+            settings.entries[field.name], hints[field.name], field.name, field.metadata["option"].choices
         )
         for field in dataclasses.fields(section)
         if field.name in settings.entries

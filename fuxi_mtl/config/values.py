@@ -68,7 +68,7 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
             )
         field = fields[each]
         given[field.name] = convert(
-            value, hints[field.name], f"{label}.{each}", field.metadata.get("choices", ())
+            value, hints[field.name], f"{label}.{each}", field.metadata["option"].choices
         )
     return given
 

@@ -6,7 +6,7 @@ line of :data:`SECTIONS` and a field of ``Experiment``.
 """
 
 from fuxi_mtl.options.data import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions, LabelOptions
-from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.declaring import Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
@@ -60,6 +60,7 @@ __all__ = [
     "LearningRateOptions",
     "LtrOptions",
     "OptimizerOptions",
+    "Option",
     "ParetoOptions",
     "ParetoSection",
     "SearchOptions",

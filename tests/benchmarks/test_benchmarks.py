@@ -218,7 +218,7 @@ def test_every_weighting_and_every_surgery_in_every_mode_has_a_cell():
     weightings = {cell.request["loss_weight"] for cell in TABLES["weighting"](Settings()).cells}
     assert weightings == set(WEIGHTINGS)
     stanzas = [cell.request["options"]["stanza"] for cell in TABLES["surgery"](Settings()).cells]
-    choices = {field.name: field.metadata["choices"] for field in fields(SurgeryOptions)}
+    choices = {field.name: field.metadata["option"].choices for field in fields(SurgeryOptions)}
     assert {stanza["surgery"] for stanza in stanzas} == set(choices["surgery"])
     pairs = {(s["surgery"], s["surgery_mode"]) for s in stanzas if s["surgery"] != "none"}
     assert pairs == set(itertools.product(choices["surgery"][1:], choices["surgery_mode"]))

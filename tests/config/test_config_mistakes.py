@@ -74,4 +74,4 @@ def test_a_long_value_is_cut_in_the_message(write):
 
 @pytest.mark.parametrize("owner", OWNERS.values())
 def test_every_option_says_what_it_is_for(owner):
-    assert all(field.metadata["doc"].endswith((".", "?")) for field in fields(owner))
+    assert all(field.metadata["option"].doc.endswith((".", "?")) for field in fields(owner))
