@@ -34,7 +34,7 @@ from fuxi_mtl.config.experiment import (
     load_experiments,
     load_resolved,
 )
-from fuxi_mtl.config.source_location import ConfigError
+from fuxi_mtl.options.source_location import ConfigError
 
 __all__ = [
     "Available",

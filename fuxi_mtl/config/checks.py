@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fuxi_mtl.config.source_location import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.config.values import did_you_mean, show
 from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
 from fuxi_mtl.metrics import find_metric
@@ -19,6 +17,8 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.options.source_location import ConfigError
+from fuxi_mtl.options.values import did_you_mean, show
 from fuxi_mtl.tasks import Task
 
 _LEAST = {  # the smallest sensible value of each number

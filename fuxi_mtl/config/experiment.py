@@ -18,7 +18,6 @@ from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.surgery import check_surgery, unused_options
-from fuxi_mtl.config.values import spelled
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.options import (
     CVR_AUX,
@@ -37,6 +36,7 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.options.values import spelled
 from fuxi_mtl.tasks import Task
 
 

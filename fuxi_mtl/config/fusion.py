@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.config.values import did_you_mean
 from fuxi_mtl.options import (
     DatasetOptions,
     EvaluationOptions,
@@ -14,6 +13,7 @@ from fuxi_mtl.options import (
     SearchOptions,
 )
 from fuxi_mtl.options.fusion import WEIGHTS
+from fuxi_mtl.options.values import did_you_mean
 from fuxi_mtl.tasks import Task
 
 KEY = "fusion"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl import registry
-from fuxi_mtl.config.source_location import ConfigError
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.config.values import convert, describe, did_you_mean, show
 from fuxi_mtl.options import SECTIONS
+from fuxi_mtl.options.source_location import ConfigError
+from fuxi_mtl.options.values import convert, describe, did_you_mean, show
 
 _TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.config.values import show
 from fuxi_mtl.options import SurgeryOptions
+from fuxi_mtl.options.values import show
 
 _OWNERS = {"pe_ltr_": "pe_ltr", "cagrad_": "cagrad"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from fuxi_mtl.config.source_location import ConfigError, Located, SourceLocation
+from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS_AND_SUCH = {_TAG + kind for kind in ("null", "bool", "int", "float")}

@@ -68,7 +68,7 @@ def option(
 def option(default: Any, doc: Any = MISSING, /, choices: tuple = (), **bounds: Any) -> Any:
     """Declares one option: ``option(default, doc)`` is a field of a dataclass of options.
 
-    In the signature of a model ``option(doc)`` stands in the annotation, since the default is the parameter's::
+    In a model's signature ``option(doc)`` stands in the annotation, since the default is the parameter's::
 
         batch_size: int = option(1024, "Rows in a step.", least=1)
         num_experts: Annotated[int, option("Experts.", least=1)] = 8

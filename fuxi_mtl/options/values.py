@@ -13,7 +13,7 @@ import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from fuxi_mtl.config.source_location import Located
+from fuxi_mtl.options.source_location import Located
 
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
 _SINGULAR = {str: "text", bool: "true or false", int: "a whole number", float: "a number", Any: "anything"}
