@@ -82,8 +82,7 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     from fuxi_mtl.dataset import load_dataset, training_batches
     from fuxi_mtl.objectives.imbalance import Imbalance
     from fuxi_mtl.training.bilevel import beside, rows_of_both
-    from fuxi_mtl.training.step_plan import StepPlan
-    from fuxi_mtl.training.train import compile_model
+    from fuxi_mtl.training.train import StepPlan, compile_model
     from fuxi_mtl.workflow.experiment import make_model
 
     training = experiment.training

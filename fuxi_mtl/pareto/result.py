@@ -12,8 +12,7 @@ import numpy as np
 from fuxi_mtl.comparison import StoredRun, Table
 from fuxi_mtl.metrics import METRICS, Metric, did_you_mean, find_metric_of_key
 from fuxi_mtl.options import ParetoOptions
-from fuxi_mtl.pareto.choosing import chosen
-from fuxi_mtl.pareto.front import hypervolume, non_dominated
+from fuxi_mtl.pareto.front import chosen, hypervolume, non_dominated
 from fuxi_mtl.pareto.preferences import Preference
 
 FILE = "pareto.json"

@@ -1,4 +1,4 @@
-"""Trains a model on a dataset as an experiment says, and measures it."""
+"""Training of a model on a dataset as an experiment says, until its monitor stops improving."""
 
 import logging
 import math
@@ -14,12 +14,13 @@ from fuxi_mtl.dataset import (
     Dataset,
     NegativeSample,
     Split,
+    batches_per_epoch,
     random_batch,
     training_batches,
 )
 from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
 from fuxi_mtl.evaluation.measure import measure
-from fuxi_mtl.evaluation.memory import enough_memory
+from fuxi_mtl.evaluation.memory import TrainingError, enough_memory
 from fuxi_mtl.evaluation.monitor import few_positives
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
@@ -30,11 +31,55 @@ from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside, make_architecture_optimizer, rows_of_both
 from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.training.diagnostics import Diagnostics
-from fuxi_mtl.training.errors import diverged
-from fuxi_mtl.training.step_plan import StepPlan
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How many steps, in how many intervals between evaluations; the last one may be shorter.
+
+    Attributes:
+        batch_size: Rows in a step; not more than there are.
+        epochs: Passes over the data that are begun.
+        total_steps: Steps of the run.
+        steps: Steps of an interval.
+        last_steps: Steps of the last one.
+        evaluations: Intervals.
+        steps_per_epoch: Steps of a pass.
+        steps_per_execution: Steps in one call of the graph.
+    """
+
+    batch_size: int
+    epochs: int
+    total_steps: int
+    steps: int
+    last_steps: int
+    evaluations: int
+    steps_per_epoch: int
+    steps_per_execution: int
+
+    @classmethod
+    def of(cls, rows: int, experiment: Experiment) -> "StepPlan":
+        """The plan of an experiment whose passes have so many rows."""
+        options = experiment.training
+        batch_size = min(options.batch_size, rows)
+        if batch_size < options.batch_size:
+            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, rows)
+        per_epoch = batches_per_epoch(rows, batch_size)
+        total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
+        steps = min(options.eval_steps or per_epoch, total)
+        evaluations = math.ceil(total / steps)
+        last = total - (evaluations - 1) * steps
+        # Keras runs whole executions: only a common divisor ends where both kinds of interval end.
+        common = math.gcd(steps, last)
+        most = options.steps_per_execution
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
+        executed = max(n for n in range(1, most + 1) if common % n == 0)
+        epochs = math.ceil(total / per_epoch)
+        return cls(batch_size, epochs, total, steps, last, evaluations, per_epoch, executed)
 
 
 @dataclass(frozen=True)
@@ -239,3 +284,17 @@ def _callbacks(
     if options.verbose and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(plan.batch_size))
     return [*callbacks, LearningRateLog(evaluation)]
+
+
+def diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experiment) -> Exception:
+    """What to say of an objective whose loss is not finite; other errors stay as they are."""
+    names = [o.name for o in model.training_objectives() if f"objective {o.name} :" in error.message]
+    if not names:
+        return error
+    step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1
+    return TrainingError(
+        f"the loss of objective {names[0]!r} is not finite at step {step}. "
+        f"Try a smaller learning_rate (now {experiment.optimizer.learning_rate:g}), "
+        f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
+        "precision: float32, or look for extreme values in the numeric features and labels."
+    )

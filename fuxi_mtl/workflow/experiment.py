@@ -4,17 +4,20 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, dummy_features, load_dataset
-from fuxi_mtl.evaluation.evaluate import Scores, summary
-from fuxi_mtl.evaluation.measure import predict
+from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_dataset
+from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
+from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
+from fuxi_mtl.evaluation.measure import groups, measure, predict
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import FusionSection
@@ -24,11 +27,10 @@ from fuxi_mtl.serving.export import export_model
 from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
-from fuxi_mtl.training.train import train
-from fuxi_mtl.workflow.breakdown import values_of
+from fuxi_mtl.training.train import Training, train
+from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration, with_method
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
-from fuxi_mtl.workflow.results import measure_splits, measured, save_results, save_scores
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +168,146 @@ def save_inputs(run: Run, experiment: Experiment, dataset: Dataset) -> None:
     dataset.encoder.save(run.features)
 
 
+def measure_splits(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run
+) -> tuple[dict[str, Scores], dict[str, Any]]:
+    """The metrics of each split; of the last one also checks of conversions and metrics by value."""
+    scores: dict[str, Scores] = {}
+    checks: dict[str, Any] = {}
+    for split, title in (
+        (dataset.valid, "****** Validation evaluation ******"),
+        (dataset.test, "******** Test evaluation ********"),
+    ):
+        if split is None:
+            continue
+        logger.info(title)
+        thresholds = scores["valid"].thresholds if "valid" in scores else None
+        scores[split.name], predictions = measure(
+            model, split, experiment.tasks, experiment.evaluation, thresholds
+        )
+        for line in log_lines(experiment.tasks, scores[split.name]):
+            logger.info("%s", line)
+        if experiment.evaluation.save_predictions:
+            save_scores(run, split, experiment, predictions)
+        if experiment.evaluation.metrics_by and split is (dataset.test or dataset.valid):
+            checks["metrics_by"] = breakdown(split, dataset, experiment, predictions, scores[split.name])
+            for line in breakdown_lines(checks["metrics_by"], experiment):
+                logger.info("%s", line)
+        if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
+            checks["conversion_checks"] = _check_conversions(split, dataset, experiment, predictions)
+    return scores, checks
+
+
+def _check_conversions(
+    split: Split, dataset: Dataset, experiment: Experiment, predictions: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    options, imbalance = experiment.evaluation, experiment.imbalance
+    asked, settings = options.conversion_checks, options.conversion_settings
+    encoder = dataset.encoder
+    block = check_conversions(
+        conversion_pairs(experiment.tasks),
+        split.labels(experiment.tasks),
+        predictions,
+        settings,
+        asked if isinstance(asked, list) else CHECKS,
+        covariates=lambda: covariates(
+            dataset.feature_map, split.ids, split.numeric, encoder.tokens, settings.indicators
+        ),
+        groups=groups(split, experiment.evaluation.group_id),
+    )
+    weighted = imbalance.static_pos_weight or imbalance.pos_weight_dynamic
+    if weighted and imbalance.calibration == "none":
+        block["caveats"].append(
+            "Positives were weighted in training: pCTR and pCVR are too high until that is undone."
+        )
+    if imbalance.negative_sampling == "plain" and imbalance.calibration == "none":
+        block["caveats"].append("Negatives were left out in training: pCTR is too high until that is undone.")
+    for key, value in block["values"].items():
+        reason = block["undefined"].get(key)
+        logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")
+    return {"split": split.name, **block}
+
+
+def save_scores(
+    run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
+) -> None:
+    """Writes predictions, labels and groups of a split: ``valid_scores.npz`` or ``test_scores.npz``."""
+    labels = split.labels(experiment.tasks)
+    arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
+    arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
+    for name, truth in split.truth(experiment.tasks).items():
+        arrays[f"{name}_truth"] = truth.expected.astype(np.float32)
+        if truth.outcome is not None:
+            arrays[f"{name}_outcome"] = truth.outcome.astype(np.float32)
+    group = groups(split, experiment.evaluation.group_id)
+    if group is not None:
+        arrays["group"] = group
+    np.savez_compressed(run.scores(split.name), **arrays)
+
+
+def save_results(
+    run: Run,
+    experiment: Experiment,
+    dataset: Dataset,
+    model: MultiTaskModel,
+    training: Training,
+    scores: Mapping[str, Scores],
+    checks: Mapping[str, Any],
+) -> None:
+    """Writes history.json, diagnostics.json and metrics.json."""
+    run.write_json("history.json", {"evaluations": training.history})
+    if training.diagnostics:
+        run.write_json("diagnostics.json", training.diagnostics, indent=None)
+    run.write_json(
+        "metrics.json",
+        {
+            "expid": experiment.expid,
+            "dataset_id": experiment.options.dataset_id,
+            "model": experiment.options.model,
+            "seed": experiment.training.seed,
+            "tasks": {task.name: task.expression for task in experiment.tasks},
+            **measured(experiment, scores, checks),
+            "gauc_weight": experiment.evaluation.gauc_weight,
+            "num_parameters": model.count_params(),
+            "train_seconds": training.seconds,
+            "rows_per_second": training.rows_per_second,
+            "best_epoch": training.best_epoch,
+            "best_step": training.best_step,
+            "data_key": dataset.key,
+            "finished": datetime.now().isoformat(timespec="seconds"),
+        },
+    )
+
+
+def measured(
+    experiment: Experiment, scores: Mapping[str, Scores], checks: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The part of metrics.json that depends on how predictions are calibrated."""
+    return {
+        **{name: split.values for name, split in scores.items()},
+        "undefined": {name: split.undefined for name, split in scores.items()},
+        "notes": {name: split.notes for name, split in scores.items()},
+        "thresholds": scores["test"].thresholds if "test" in scores else {},
+        "conversion_checks": checks.get("conversion_checks", {}),
+        "metrics_by": checks.get("metrics_by", {}),
+        "calibration": experiment.imbalance.calibration,
+    }
+
+
+def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> None:
+    line = {name: summary(split.values) for name, split in scores.items()}
+    try:
+        append_results_line(
+            experiment.config_dir,
+            experiment.expid,
+            experiment.options.dataset_id,
+            line.get("valid", ""),
+            line.get("test", ""),
+        )
+    except OSError as error:
+        logger.warning("The results line cannot be added in the working directory: %s.", error)
+
+
 def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     """The trained model of a run, and the encoder of its inputs.
 
@@ -285,17 +427,3 @@ def calibrate_run(folder: str | Path, method: str) -> Run:
     if run.saved_model.exists():
         export_run(folder, run.saved_model)
     return run
-
-
-def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> None:
-    line = {name: summary(split.values) for name, split in scores.items()}
-    try:
-        append_results_line(
-            experiment.config_dir,
-            experiment.expid,
-            experiment.options.dataset_id,
-            line.get("valid", ""),
-            line.get("test", ""),
-        )
-    except OSError as error:
-        logger.warning("The results line cannot be added in the working directory: %s.", error)
