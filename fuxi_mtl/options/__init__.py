@@ -10,6 +10,7 @@ from fuxi_mtl.options.declaring import Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
+from fuxi_mtl.options.family import Family, Member, families_with
 from fuxi_mtl.options.fusion import FusionOptions, FusionSection, LtrOptions, SearchOptions
 from fuxi_mtl.options.imbalance import (
     CVR_AUX,
@@ -52,6 +53,7 @@ __all__ = [
     "DiagnosticsOptions",
     "EvaluationOptions",
     "ExperimentOptions",
+    "Family",
     "FeatureOptions",
     "FusionOptions",
     "FusionSection",
@@ -59,6 +61,7 @@ __all__ = [
     "LabelOptions",
     "LearningRateOptions",
     "LtrOptions",
+    "Member",
     "OptimizerOptions",
     "Option",
     "ParetoOptions",
@@ -67,6 +70,7 @@ __all__ = [
     "SurgeryOptions",
     "TrainingOptions",
     "WeightingOptions",
+    "families_with",
     "option",
     "why_not_closed_form",
 ]

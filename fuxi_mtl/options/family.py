@@ -1,0 +1,188 @@
+"""Families: tables of what a stanza may choose from, such as weightings or errors.
+
+A member is a class or a function. Its docstring is its sentence, and the parameters behind the star of its
+signature are its own options, which may stand in the stanza that chooses it. A row names it by where it
+lies, so that the table is known without importing TensorFlow; a decorator adds one of a user's own::
+
+    WEIGHTINGS = Family("weighting", "loss_weight", {"GN": "fuxi_mtl.weighting.gradnorm:GradNorm"})
+
+    @WEIGHTINGS.register
+    class MyWeighting(Weighting): ...
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fuxi_mtl.options.signature import REQUIRED, Parameter, Signature, read_signature, signature_of
+
+Target = TypeVar("Target", bound=Callable)
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One row of a family.
+
+    Attributes:
+        name: As a stanza has it.
+        target: The class or function, or ``module:name`` of one of this package.
+    """
+
+    name: str
+    target: Any
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Its sentence and its options, read from the source where it is not imported yet."""
+        if not isinstance(self.target, str):
+            return signature_of(self.target)
+        file = _PACKAGE.joinpath(*self.module.split(".")[1:]).with_suffix(".py")
+        return read_signature(file, self.target.partition(":")[2])
+
+    @property
+    def module(self) -> str:
+        """Where it lies."""
+        return self.target.partition(":")[0] if isinstance(self.target, str) else self.target.__module__
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        return self.signature.summary
+
+    @property
+    def options(self) -> Mapping[str, Parameter]:
+        """Its own options by their keys."""
+        return self.signature.options
+
+    def load(self) -> Any:
+        """The class or function."""
+        if not isinstance(self.target, str):
+            return self.target
+        return getattr(importlib.import_module(self.module), self.target.partition(":")[2])
+
+    def make(self, options: Mapping[str, Any], **given: Any) -> Any:
+        """An object of the class, or the function with its options.
+
+        Args:
+            options: Values by key; those of other members are left out.
+            **given: What stands before the star; what the signature does not ask for is left out.
+        """
+        target = self.load()
+        own = {key: value for key, value in options.items() if key in self.options}
+        if not inspect.isclass(target):
+            return partial(target, **own) if own else target
+        asked = signature_of(target).given
+        return target(**{name: value for name, value in given.items() if name in asked}, **own)
+
+
+class Family:
+    """A table of members by name, in the order of its rows; iterating gives the names.
+
+    Args:
+        what: What a member is, for messages: ``weighting``.
+        key: The key of a stanza that chooses one.
+        rows: ``module:name`` by the name in a stanza.
+        given: Names that a member may have before the star of its signature; None leaves them to it.
+        has_options: Whether members may have options of their own.
+    """
+
+    known: "list[Family]" = []  # noqa: RUF012  (every family there is)
+
+    def __init__(
+        self,
+        what: str,
+        key: str,
+        rows: Mapping[str, str],
+        given: Iterable[str] | None = None,
+        has_options: bool = True,
+    ):
+        self.what, self.key = what, key
+        self.given = None if given is None else tuple(given)
+        self.has_options = has_options
+        self._members = {name: Member(name, target) for name, target in rows.items()}
+        Family.known.append(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def __getitem__(self, name: str) -> Member:
+        """The member of that name.
+
+        Raises:
+            ValueError: There is none; the message has the nearest name and all names.
+        """
+        if name not in self._members:
+            raise ValueError(self.unknown(name))
+        return self._members[name]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All members."""
+        return tuple(self._members.values())
+
+    def owners(self, key: str) -> list[str]:
+        """Names of the members with that option."""
+        return [each.name for each in self.members if key in each.options]
+
+    def unknown(self, name: Any) -> str:
+        """That there is no such member, with the nearest name and all names."""
+        spelled = {known.lower(): known for known in self}
+        near = difflib.get_close_matches(str(name).lower(), spelled, n=1)
+        guess = f" Did you mean {spelled[near[0]]!r}?" if near else ""
+        return (
+            f"no {self.what} is called {name!r}.{guess} Use {', '.join(self)}; "
+            f"a {self.what} of your own comes with --models and its file."
+        )
+
+    def register(self, target: Target) -> Target:
+        """Class or function decorator: makes it known under its own name.
+
+        Raises:
+            ValueError: Another one has that name already, or the signature asks for what nothing gives.
+        """
+        name = target.__name__
+        known = self._members.get(name)
+        if known is not None and known.module != target.__module__:
+            raise ValueError(
+                f"two {self.what}s are called {name}: {known.module} and {target.__module__}. Rename one."
+            )
+        signature = signature_of(target)
+        strange = [] if self.given is None else [each for each in signature.given if each not in self.given]
+        if strange:
+            raise ValueError(
+                f"{name} takes {strange[0]!r} before the star, which nothing gives to a {self.what}: that is "
+                f"{', '.join(self.given or ())}. Options stand behind the star."
+            )
+        if signature.options and not self.has_options:
+            option = next(iter(signature.options))
+            raise ValueError(f"{name} has the option {option!r}; a {self.what} has none.")
+        self._members[name] = Member(name, target)
+        return target
+
+    def registered_by(self, modules: Iterable[str]) -> list[str]:
+        """Names of the members that some modules have registered."""
+        return [
+            each.name
+            for each in self.members
+            if not isinstance(each.target, str) and each.target.__module__ in modules
+        ]
+
+
+def families_with(key: str) -> list[Family]:
+    """The families of which a member has that option."""
+    return [family for family in Family.known if family.owners(key)]
+
+
+__all__ = ["REQUIRED", "Family", "Member", "families_with"]
