@@ -8,8 +8,10 @@ an experiment are merged from four layers, the later ones stronger:
 3. the stanza of its ``dataset_id``,
 4. ``--set key=value``; ``--set block.key=value`` changes one entry of a block.
 
-Every key then goes to its one owner: a class of :mod:`fuxi_mtl.options` or the signature of the model.
-A key that nobody owns is an error. Rules that need a word:
+Keys in the words of FuxiCTR, of its multi-task fork and of older versions are put into ours
+(:mod:`fuxi_mtl.config.foreign_names`), each with a line in the log of the run. Every key then goes to its one
+owner: a class of :mod:`fuxi_mtl.options` or the signature of the model. A key that nobody owns is an error.
+Rules that need a word:
 
 - Keys of the dataset may stand in a stanza or in Base, and keys of the experiment in the dataset's
   stanza (``group_id``, say). Where a stanza and its dataset give one key different values, neither wins

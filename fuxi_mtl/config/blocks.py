@@ -31,8 +31,12 @@ def unfolded(entries: Mapping[str, Located]) -> dict[str, Located]:
     """
     flat = dict(entries)
     for block, known in BLOCKS.items():
-        if block not in entries or not isinstance(entries[block].value, dict):
-            continue
+        if (
+            block not in entries
+            or not isinstance(entries[block].value, dict)
+            or "name" in entries[block].value
+        ):
+            continue  # FuxiCTR's fork writes one loss as {name: ..., params: ...}
         for key, entry in flat.pop(block).value.items():
             if key in _WITHOUT and key not in known:
                 raise entry.error(f"{block}.{key}: {_WITHOUT[key]}")

@@ -18,6 +18,7 @@ from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
 from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.surgery import check_surgery, unused_options
+from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.options import (
     CVR_AUX,
@@ -60,6 +61,7 @@ class Experiment:
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
         config_dir: The folder it was read from.
+        notes: What became of keys in the words of other libraries, for the log.
     """
 
     expid: str
@@ -77,6 +79,7 @@ class Experiment:
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
     config_dir: str = field(default="", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed."""
@@ -150,6 +153,7 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     folder = read_folder(config_dir)
     for expid in expids:
         settings = folder.settings(expid, overrides)
+        translate(settings)
         check_keys(settings)
         _checked_sections(settings)
 
@@ -173,6 +177,7 @@ def load_resolved(
 
 
 def _experiment(settings: Settings, config_dir: str) -> Experiment:
+    notes = translate(settings)
     routed = route(settings)
     parts = _checked_sections(settings)
     tasks = plan(settings, parts["options"], parts["dataset"].label_col, routed.model)
@@ -201,6 +206,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
         model_options=routed.model_options,
         tasks=tasks,
         config_dir=config_dir,
+        notes=tuple(map(str, notes)),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl import registry
+from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import SECTIONS
 from fuxi_mtl.options.source_location import ConfigError
@@ -102,6 +103,8 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     if key == "manual_weights":
         _refuse_manual_weights(settings)
     what = f"unknown key {key!r} (value {show(settings.entries[key])})."
+    if key in FOREIGN_NAMES:
+        raise settings.error(key, f"{what} {FOREIGN_NAMES[key].explanation()}")
     if takers:
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
     known = {name: _TITLES[owner] for name, owner in owners().items()}

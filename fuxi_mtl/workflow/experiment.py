@@ -53,6 +53,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     keras.utils.clear_session()  # First: it forgets the precision too.
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
+    for note in experiment.notes:
+        logger.info("%s", note)
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
