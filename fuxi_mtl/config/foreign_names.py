@@ -210,7 +210,6 @@ FOREIGN_VALUES: dict[str, dict[str, str]] = {
         "APG_MMoE": "APG_MMOE",
         "APG_ShareBottom": "APG_SharedBottom",
         "ESSM": "ESMM",
-        "MMOE": "MMoE",
         "SharedBottom": "ShareBottom",
     },
 }
