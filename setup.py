@@ -1,4 +1,4 @@
-"""Installs fuxi_mtl and model_zoo; tool settings are in pyproject.toml."""
+"""Installs fuxi_mtl and its models; tool settings are in pyproject.toml."""
 
 import re
 from pathlib import Path
@@ -46,8 +46,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=find_packages(include=["fuxi_mtl", "fuxi_mtl.*", "model_zoo", "model_zoo.*"]),
-    package_data={"model_zoo": ["guides/*.md"]},
+    # Not under the folder's own name, which FuxiCTR's wheel and every clone of it has, too.
+    packages=[*find_packages(include=["fuxi_mtl", "fuxi_mtl.*"]), "fuxi_mtl_zoo"],
+    package_dir={"fuxi_mtl_zoo": "model_zoo"},
+    package_data={"fuxi_mtl_zoo": ["guides/*.md"]},
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require={

@@ -54,7 +54,9 @@ def measure_correlation(seeds: Sequence[int], cache: Path, results: Path) -> dic
         cache: Where rows and runs lie.
         results: Where ``correlation.json`` goes.
     """
-    import model_zoo  # noqa: F401  (importing it registers every model)
+    from fuxi_mtl.registry import import_zoo
+
+    import_zoo()
     from fuxi_mtl.comparison import read_run
     from fuxi_mtl.config import load_experiment
     from fuxi_mtl.workflow.resume import logged_run

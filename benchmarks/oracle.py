@@ -4,9 +4,9 @@ import functools
 
 import tensorflow as tf
 
+from fuxi_mtl import NaiveIPW
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.registry import register
-from model_zoo.naive_ipw import NaiveIPW
 
 
 @register

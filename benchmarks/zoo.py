@@ -54,7 +54,9 @@ def experiments(data: Sequence[str], rows: Sequence[str], cache: Path) -> dict[s
     Raises:
         ValueError: An unknown data set or row.
     """
-    import model_zoo  # noqa: F401  (importing it registers every model)
+    from fuxi_mtl.registry import import_zoo
+
+    import_zoo()
 
     chosen = {name: _chosen(name, rows) for name in _known(data, DATA, "data set") or _present()}
     found = {}

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+
+ZOO = "fuxi_mtl_zoo"  # what the folder model_zoo is called where it is installed
 
 _MODELS: dict[str, type] = {}
 
@@ -142,6 +145,39 @@ def _default(node: ast.expr | None) -> object:
         return inspect.Parameter.empty if node is None else ast.literal_eval(node)
     except ValueError as error:
         raise _NotPlainError from error
+
+
+def zoo_folder() -> Path:
+    """Where the models of the library lie: beside it, installed or in a checkout.
+
+    Raises:
+        RuntimeError: They are not there.
+    """
+    beside = Path(__file__).parents[1]
+    for name in (ZOO, "model_zoo"):
+        if (beside / name / "mmoe.py").is_file():
+            return beside / name
+    raise RuntimeError(f"the models are not beside fuxi_mtl, in {beside / ZOO}: install fuxi-mtl again.")
+
+
+def import_zoo() -> ModuleType:
+    """The package of the library's models; importing it registers them all.
+
+    Never what else Python finds under that name or as ``model_zoo``: a clone of FuxiCTR has such a folder.
+    """
+    if ZOO not in sys.modules:
+        folder = zoo_folder()
+        spec = importlib.util.spec_from_file_location(
+            ZOO, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules[ZOO] = module
+        try:
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        except BaseException:
+            del sys.modules[ZOO]
+            raise
+    return sys.modules[ZOO]
 
 
 def import_models(path: str) -> list[str]:

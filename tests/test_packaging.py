@@ -2,14 +2,19 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from fuxi_mtl import registry
 
 ROOT = Path(__file__).parents[1]
+registry.import_zoo()
 
 
 def run(command: list, **options) -> str:
@@ -33,17 +38,30 @@ def files_of(*patterns: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Built from the files that git does not ignore: leftovers of the working folder must not help."""
+def source(tmp_path_factory) -> Path:
+    """The files that git does not ignore: leftovers of the working folder must not help."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in files_of("*.py", "*.md", "*.toml", "LICENSE", "*.typed"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    for name in files_of("*.py", "*.md", "*.toml", "LICENSE"):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
     options = ["-q", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
     run([sys.executable, "-m", "pip", "wheel", *options, source])
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> Path:
+    """The wheel, installed."""
+    target = tmp_path_factory.mktemp("site")
+    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel])
+    return target
 
 
 def names_in(wheel: Path) -> list[str]:
@@ -59,26 +77,108 @@ def read_metadata(wheel: Path) -> str:
 
 def test_the_wheel_holds_both_packages_the_licence_and_nothing_else(wheel):
     names = names_in(wheel)
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fuxi_mtl", "model_zoo"}
+    packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert packages == {"fuxi_mtl", registry.ZOO}
     assert any(name.endswith("LICENSE") for name in names)
 
 
 def test_every_file_of_both_packages_is_in_the_wheel(wheel):
-    assert set(files_of("fuxi_mtl", "model_zoo")) <= set(names_in(wheel))
+    expected = {re.sub("^model_zoo/", f"{registry.ZOO}/", name) for name in files_of("fuxi_mtl", "model_zoo")}
+    assert expected <= set(names_in(wheel))
 
 
-def test_an_installed_wheel_runs_far_from_the_repository(wheel, tmp_path):
-    target = tmp_path / "site"
-    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel])
-    code = (
-        "import fuxi_mtl, model_zoo, fuxi_mtl.registry as registry\n"
-        "print(fuxi_mtl.__file__, model_zoo.__file__, *registry.names(), sep='\\n')"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(target), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    package, zoo, *models = run([sys.executable, "-c", code], cwd=tmp_path, env=environment).splitlines()
-    assert Path(package).is_relative_to(target)
-    assert Path(zoo).is_relative_to(target)
-    assert {"SingleTask", "ShareBottom", "MMoE", "PLE", "ESMM", "ESM2"} <= set(models)
+IMPORTED = """
+import sys, fuxi_mtl as fm
+from fuxi_mtl import registry
+print(fm.__file__, sys.modules[fm.MMoE.__module__].__file__, *registry.names(), sep="\\n")
+"""
+DECLARED = """
+import fuxi_mtl as fm
+from fuxi_mtl import registry
+with registry.declared(folder := registry.zoo_folder()):
+    print(fm.__file__, folder / "mmoe.py", *registry.names(), sep="\\n")
+"""
+
+
+def seen(python: Path | str, folder: Path, *path: Path, code: str = DECLARED) -> tuple[Path, Path, list[str]]:
+    """The package, its file of MMoE and the models, as a program in a folder sees them."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    package, zoo, *models = run([python, "-c", code], cwd=folder, env=environment).splitlines()
+    return Path(package), Path(zoo), models
+
+
+@pytest.fixture
+def clone_of_fuxictr(tmp_path) -> Path:
+    """A folder with a package of the bare name, which needs what is not there."""
+    clone = tmp_path / "FuxiCTR"
+    for name in ("model_zoo", "model_zoo/MMoE", "model_zoo/multitask"):
+        (clone / name).mkdir(parents=True)
+        (clone / name / "__init__.py").write_text("import torch_that_is_not_installed\n")
+    return clone
+
+
+def test_an_installed_wheel_runs_inside_a_clone_of_fuxictr(site, clone_of_fuxictr):
+    package, zoo, models = seen(sys.executable, clone_of_fuxictr, site, code=IMPORTED)
+    assert package.is_relative_to(site)
+    assert zoo.is_relative_to(site)
+    assert set(models) == set(registry.names())
+
+
+def test_the_wheel_and_fuxictrs_can_be_installed_beside_each_other(site, tmp_path):
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "theirs"]
+    try:
+        run([*pip, "--timeout", "5", "--retries", "0", "fuxictr==2.3.10"])
+    except AssertionError:  # no registry answers: what it holds of that name
+        folder = tmp_path / "theirs" / "model_zoo" / "LongCTR"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("import torch_that_is_not_installed\n")
+    theirs = tmp_path / "theirs"
+    assert (theirs / "model_zoo").is_dir()
+    assert not {name.name for name in theirs.iterdir()} & {"fuxi_mtl", registry.ZOO}
+    shutil.copytree(site, theirs, dirs_exist_ok=True)
+    _, zoo, models = seen(sys.executable, tmp_path, theirs)
+    assert zoo.is_relative_to(theirs / registry.ZOO)
+    assert set(models) == set(registry.names())
+
+
+def test_an_editable_install_runs_inside_a_clone_of_fuxictr(source, clone_of_fuxictr, tmp_path):
+    venv = tmp_path / "venv"
+    run([sys.executable, "-m", "venv", "--without-pip", venv])
+    python, (packages,) = venv / "bin" / "python", venv.glob("lib/python*/site-packages")
+    # What it requires, without the editable install that this process itself may run from.
+    shared = Path(yaml.__file__).parents[1]
+    (packages / "shared.pth").write_text(f"{shared}\n")
+    options = ["-q", "--no-deps", "--no-build-isolation", "-e", source]
+    run([sys.executable, "-m", "pip", "--python", python, "install", *options])
+    package, zoo, models = seen(python, clone_of_fuxictr)
+    assert package.is_relative_to(source)
+    assert zoo.is_relative_to(source / "model_zoo")
+    assert set(models) == set(registry.names())
+
+
+BOTH = {
+    "ours_first": "import fuxi_mtl as fm; fm.MMoE; from model_zoo import MMoE; from model_zoo.ple import PLE",
+    "theirs_first": "from model_zoo import MMoE; from model_zoo.ple import PLE; import fuxi_mtl as fm",
+}
+
+
+@pytest.mark.parametrize("order", BOTH)
+def test_in_a_checkout_both_names_of_the_zoo_give_the_same_classes(order):
+    code = f"""{BOTH[order]}
+import sys, fuxi_mtl_zoo
+assert MMoE is fm.MMoE is fuxi_mtl_zoo.mmoe.MMoE and PLE is fm.PLE
+files = [(module.__file__, id(module)) for name, module in list(sys.modules.items()) if "_zoo" in name]
+assert len(dict(files)) == len(set(files)), "a file is held twice"
+"""
+    run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def test_no_file_of_ours_imports_the_zoo_by_its_bare_name():
+    files = [
+        ROOT / name for name in files_of("fuxi_mtl/*.py", "model_zoo/*.py", "tests/*.py", "benchmarks/*.py")
+    ]
+    bare = re.compile(r"^\s*(from|import) model_zoo\b", re.MULTILINE)
+    assert [file.name for file in files if bare.search(file.read_text(encoding="utf-8"))] == []
 
 
 def test_the_wheel_brings_the_command_fuxi_mtl(wheel):

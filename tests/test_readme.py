@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import registry
 from fuxi_mtl.cli.commands import _parser
 from fuxi_mtl.config import available
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,7 +25,7 @@ def _model_rows() -> dict[str, list[str]]:
 
 
 def test_the_table_of_models_is_the_registry():
-    zoo = [name for name in registry.names() if registry.model(name).__module__.startswith("model_zoo")]
+    zoo = [name for name in registry.names() if registry.model(name).__module__.startswith(registry.ZOO)]
     assert sorted(_model_rows()) == sorted(zoo)
 
 

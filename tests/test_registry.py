@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-import model_zoo
 from fuxi_mtl import registry
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 MODEL = """
 from fuxi_mtl.registry import register
@@ -33,8 +35,8 @@ def write(path, name="Mine", value=1):
 
 
 def test_every_plain_module_of_the_zoo_registers_a_model_of_its_own():
-    for module in pkgutil.iter_modules(model_zoo.__path__):
-        full = f"model_zoo.{module.name}"
+    for module in pkgutil.iter_modules(import_zoo().__path__):
+        full = f"{registry.ZOO}.{module.name}"
         importlib.import_module(full)
         here = [name for name in registry.names() if registry.model(name).__module__ == full]
         assert len(here) == 1, module.name
@@ -68,13 +70,13 @@ def test_options_are_the_keyword_parameters_in_order():
 def test_two_classes_of_one_name_are_an_error(models):
     other = type("MMoE", (), {"__module__": "elsewhere"})
     with pytest.raises(
-        ValueError, match=r"two models are called MMoE: model_zoo.mmoe and elsewhere. Rename one."
+        ValueError, match=r"two models are called MMoE: fuxi_mtl_zoo.mmoe and elsewhere. Rename one."
     ):
         registry.register(other)
 
 
 def test_registering_again_replaces_the_class_of_the_same_module(models):
-    again = registry.register(type("MMoE", (), {"__module__": "model_zoo.mmoe"}))
+    again = registry.register(type("MMoE", (), {"__module__": "fuxi_mtl_zoo.mmoe"}))
     assert registry.model("MMoE") is again
 
 

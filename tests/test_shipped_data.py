@@ -12,8 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import model_zoo  # noqa: F401  registers the models that the experiments name
 from fuxi_mtl.config import available, load_experiments
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
@@ -262,7 +264,7 @@ def test_every_model_of_the_zoo_has_an_experiment_on_tiny_mtl():
     from fuxi_mtl import registry
 
     models = {each.options.model for each in experiments_on("tiny_mtl")}
-    shipped = {name for name in registry.names() if registry.model(name).__module__.startswith("model_zoo.")}
+    shipped = {name for name in registry.names() if registry.model(name).__module__.startswith(registry.ZOO)}
     assert models == shipped
 
 

@@ -23,7 +23,9 @@ with quiet_start():  # as the front door starts Keras
     import numpy as np
     import yaml
 
-    import model_zoo  # noqa: F401  (importing it registers every model)
+    from fuxi_mtl.registry import import_zoo
+
+    import_zoo()
     from benchmarks.peers.protocol import ENDLESS, Clock, Finished, Request, scored_rows, serve
     from benchmarks.workload import Columns, Workload, load
     from fuxi_mtl.config import Experiment, load_experiment

@@ -1,7 +1,6 @@
 """The command line: run, pareto, list, compare, predict, export, calibrate, fuse and simulate."""
 
 import argparse
-import importlib.util
 import logging
 import os
 import shutil
@@ -51,9 +50,9 @@ def _start(options: argparse.Namespace) -> None:
         options.command(options)
         return
     from fuxi_mtl.config import check_stanzas
-    from fuxi_mtl.registry import declared, import_models
+    from fuxi_mtl.registry import declared, import_models, import_zoo, zoo_folder
 
-    with declared(_folder_of_zoo()) as known:
+    with declared(zoo_folder()) as known:
         if known and not options.models:
             if options.command is _list:
                 options.command(options)
@@ -61,18 +60,10 @@ def _start(options: argparse.Namespace) -> None:
             expids = [options.expid] if isinstance(options.expid, str) else options.expid
             check_stanzas(options.config, expids, options.set)
     with quiet_start():
-        import model_zoo  # noqa: F401  (importing it registers every model)
+        import_zoo()
     for path in options.models:
         import_models(path)
     options.command(options)
-
-
-def _folder_of_zoo() -> Path:
-    """Where the models lie, without importing them."""
-    found = importlib.util.find_spec("model_zoo")
-    if found is None or not found.submodule_search_locations:
-        raise RuntimeError("the package model_zoo is not installed beside fuxi_mtl.")
-    return Path(found.submodule_search_locations[0])
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -5,9 +5,11 @@ import types
 
 import pytest
 
-import model_zoo  # noqa: F401  (registers every model)
 from benchmarks import correlation, plots
 from fuxi_mtl.config import load_experiment
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ import json
 import pytest
 from synthetic_runs import write_run
 
-import model_zoo  # noqa: F401  (registers every model)
 from benchmarks import zoo, zoo_rows
 from benchmarks.__main__ import main
 from fuxi_mtl import registry
 from fuxi_mtl.config import load_experiments
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 
 def test_rows_name_models_of_the_zoo_and_conversion_models_only_where_there_is_a_chain():

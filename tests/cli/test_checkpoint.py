@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.checkpoint import CheckpointError
 from fuxi_mtl.training.checkpoint.naming import Part
 from fuxi_mtl.weighting import GradNorm
 from fuxi_mtl.workflow.experiment import load_run
-from model_zoo.share_bottom import ShareBottom
 
 TASKS = tiny.PLAIN["two"]
 

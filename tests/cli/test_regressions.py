@@ -6,7 +6,7 @@ import polars as pl
 import tiny
 from command_line import train, write_csv
 
-from model_zoo.ple import PLE
+from fuxi_mtl import PLE
 
 
 def test_C2_missing_labels_change_nothing_but_their_own_task(tmp_path):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import model_zoo  # noqa: F401
 from fuxi_mtl import registry
-from fuxi_mtl.cli import commands as front_door
+from fuxi_mtl.cli import commands
 from fuxi_mtl.cli.startup import absent
 from fuxi_mtl.config import ConfigError, check_stanzas, load_experiment
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "model_zoo"
@@ -45,7 +47,7 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
 
 def test_declarations_say_what_the_imported_models_say(monkeypatch):
     imported = {name: (registry.summary(name), _plain(name)) for name in registry.names()}
-    zoo = {name: cls for name, cls in registry._MODELS.items() if cls.__module__.startswith("model_zoo.")}
+    zoo = {name: cls for name, cls in registry._MODELS.items() if cls.__module__.startswith(registry.ZOO)}
     monkeypatch.setattr(registry, "_MODELS", {})
     with registry.declared(ZOO) as known:
         assert known
@@ -110,7 +112,7 @@ def test_a_package_is_absent_inside_and_there_afterwards(monkeypatch):
     assert sys.modules["colorsys"] is colorsys
 
 
-def test_a_missing_zoo_is_told_in_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(front_door.importlib.util, "find_spec", lambda name: None)
-    assert front_door.main(["list"]) == 1
-    assert "the package model_zoo is not installed beside fuxi_mtl." in capsys.readouterr().err
+def test_a_missing_zoo_is_told_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "fuxi_mtl" / "registry.py"))
+    assert commands.main(["list"]) == 1
+    assert "the models are not beside fuxi_mtl" in capsys.readouterr().err

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from command_line import call, train, write_csv
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.training.train import diverged
 from fuxi_mtl.workflow.experiment import load_run
-from model_zoo.share_bottom import ShareBottom
 
 # ---- what is watched ----------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
-import model_zoo  # noqa: F401  (registers every model)
 from benchmarks import zoo_cost
 from benchmarks.zoo_rows import REFERENCE
 from fuxi_mtl.config import load_experiment
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
 
 
 def test_costs_are_ratios_to_the_reference_turn_by_turn(monkeypatch):

@@ -63,7 +63,9 @@ class TestFuxiCTRFolder:
 
     @pytest.fixture(autouse=True)
     def zoo(self):
-        import model_zoo  # noqa: F401
+        from fuxi_mtl.registry import import_zoo
+
+        import_zoo()
 
     def test_every_experiment_loads_unmodified(self):
         expids = [expid for expid in available(FOLDER).expids if expid != "MMoE_default"]

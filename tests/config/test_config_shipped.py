@@ -13,7 +13,9 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 @pytest.fixture(autouse=True, scope="module")
 def zoo():
-    import model_zoo  # noqa: F401
+    from fuxi_mtl.registry import import_zoo
+
+    import_zoo()
 
 
 @cache

@@ -9,6 +9,7 @@ import tiny
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from fuxi_mtl import ESMM
 from fuxi_mtl.evaluation.calibration import (
     Calibration,
     Isotonic,
@@ -26,7 +27,6 @@ from fuxi_mtl.options import (
     why_not_closed_form,
 )
 from fuxi_mtl.tasks import Task
-from model_zoo.esmm import ESMM
 
 CHAIN = tiny.tasks_of(tiny.NAMED["chain"])
 TRAINED = ("ctr", "ctcvr")

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ESMM, MMoE
 from fuxi_mtl.layers import Gate, GatedExperts, make_bottom
 from fuxi_mtl.layers.blocks import check_choice, check_range, read_block
 from fuxi_mtl.layers.stabilizing import GateStabilize, gate_stabilize
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
 
 # One gate and two rows: each row prefers another expert, two experts are preferred by none.
 GATE = tf.constant([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]])

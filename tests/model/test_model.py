@@ -11,14 +11,11 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ESMM, MMoE, ShareBottom, SingleTask
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, GradNorm, Manual, Uncertainty
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
-from model_zoo.share_bottom import ShareBottom
-from model_zoo.single_task import SingleTask
 
 TASKS = tiny.PLAIN["regression"]
 KINDS = {"click": "binary", "watch": "regression"}
@@ -356,7 +353,7 @@ tf.config.set_logical_device_configuration(
 import tiny
 from fuxi_mtl.optimizers import RowWiseAdagrad, SplitOptimizer
 from fuxi_mtl.weighting import Uncertainty
-from model_zoo.share_bottom import ShareBottom
+from fuxi_mtl import ShareBottom
 
 def trained(strategy, optimizer):
     tasks = tiny.plans(ShareBottom)["regression"]

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.objectives import Objective, supervised
 from fuxi_mtl.weighting import GradNorm, Manual, Uncertainty
-from model_zoo.share_bottom import ShareBottom
 
 TASKS = tiny.PLAIN["regression"]
 KINDS = {"click": "binary", "watch": "regression"}

@@ -4,10 +4,12 @@ import contract
 import pytest
 import tiny
 
-import model_zoo
 from fuxi_mtl import registry
+from fuxi_mtl.registry import import_zoo
 
-ZOO = [name for name in registry.names() if registry.model(name).__module__.startswith(model_zoo.__name__)]
+import_zoo()
+
+ZOO = [name for name in registry.names() if registry.model(name).__module__.startswith(registry.ZOO)]
 
 USER_MODEL = '''
 """A model as a user would write it."""

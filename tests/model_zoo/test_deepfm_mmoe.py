@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tiny
 
+from fuxi_mtl import DeepFM_MMoE
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.options import ImbalanceOptions
-from model_zoo.deepfm_mmoe import DeepFM_MMoE
 
 CHAIN = tiny.tasks_of(tiny.NAMED["chain"])
 SMALL = {

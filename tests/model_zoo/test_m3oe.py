@@ -9,13 +9,13 @@ import tensorflow as tf
 import tiny
 from equations import softmax
 
+from fuxi_mtl import M3oE
 from fuxi_mtl.dataset import Split
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.layers import NormedExperts
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside
-from model_zoo.m3oe import M3oE
 
 TASKS = tiny.PLAIN["two"]
 DOMAINS = 7  # ids 1 to 7 of the feature item

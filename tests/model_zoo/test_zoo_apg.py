@@ -23,6 +23,7 @@ from equations import (
     weights,
 )
 
+from fuxi_mtl import APG_AITM, APG_AITM_V2, APG_MMOE, APG_SharedBottom
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.layers import InformationTransfer
 from fuxi_mtl.layers.experts import recorded_gates
@@ -30,10 +31,6 @@ from fuxi_mtl.options import FeatureOptions
 from fuxi_mtl.serving.export import served_module
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.workflow.experiment import try_model
-from model_zoo.apg_aitm import APG_AITM
-from model_zoo.apg_aitm_v2 import APG_AITM_V2
-from model_zoo.apg_mmoe import APG_MMOE
-from model_zoo.apg_shared_bottom import APG_SharedBottom
 
 THREE = (*TASKS, Task("cart", ("cart",)))
 SMALL = {"rank_k": 2, "overparam_p": 3, "hypernet_hidden_units": [4]}

@@ -9,18 +9,20 @@ import tensorflow as tf
 import tiny
 from equations import BUY, CLICK, INPUTS, TASKS, X, ids, network, own_tower, reached, sigmoid, tower
 
+from fuxi_mtl import (
+    DRJL,
+    ESCM2_DR,
+    ESCM2_IPS,
+    ESMM,
+    MTL_EIB,
+    MTL_IMP,
+    HeuristicDR,
+    MultiDR,
+    MultiIPW,
+    NaiveCVR,
+    NaiveIPW,
+)
 from fuxi_mtl.weighting import Equal
-from model_zoo.drjl import DRJL
-from model_zoo.escm2_dr import ESCM2_DR
-from model_zoo.escm2_ips import ESCM2_IPS
-from model_zoo.esmm import ESMM
-from model_zoo.heuristic_dr import HeuristicDR
-from model_zoo.mtl_eib import MTL_EIB
-from model_zoo.mtl_imp import MTL_IMP
-from model_zoo.multi_dr import MultiDR
-from model_zoo.multi_ipw import MultiIPW
-from model_zoo.naive_cvr import NaiveCVR
-from model_zoo.naive_ipw import NaiveIPW
 
 ALL = [NaiveCVR, MTL_IMP, NaiveIPW, MultiIPW, MultiDR, DRJL, HeuristicDR, MTL_EIB, ESCM2_IPS, ESCM2_DR]
 FROZEN = [NaiveIPW, DRJL]

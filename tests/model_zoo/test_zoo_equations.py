@@ -26,15 +26,8 @@ from equations import (
     tower,
 )
 
+from fuxi_mtl import CGC, ESM2, ESMM, PLE, MMoE, MoE, ShareBottom, SingleTask
 from fuxi_mtl.tasks import Task
-from model_zoo.cgc import CGC
-from model_zoo.esm2 import ESM2
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
-from model_zoo.moe import MoE
-from model_zoo.ple import PLE
-from model_zoo.share_bottom import ShareBottom
-from model_zoo.single_task import SingleTask
 
 # ---- ShareBottom --------------------------------------------------------------------------------
 

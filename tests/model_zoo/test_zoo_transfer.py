@@ -7,13 +7,11 @@ import tensorflow as tf
 import tiny
 from equations import INPUTS, TASKS, X, assert_heads, ids, network, reached, sigmoid, softmax, stack, weights
 
+from fuxi_mtl import AITM, APG_AITM, KnowledgeTransfer
 from fuxi_mtl.layers import InformationTransfer
 from fuxi_mtl.options import WeightingOptions
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import make_weighting
-from model_zoo.aitm import AITM
-from model_zoo.apg_aitm import APG_AITM
-from model_zoo.knowledge_transfer import KnowledgeTransfer
 
 THREE = (*TASKS, Task("cart", ("cart",)))
 PRIVATE = {"type": "PLE", "num_shared_experts": 0, "num_specific_experts": 1, "expert_hidden_units": [4]}

@@ -8,14 +8,12 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ESM2, ESMM, MMoE
 from fuxi_mtl.objectives import losses, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance, scheduled_clip
 from fuxi_mtl.options import AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import GradNorm, Manual, Uncertainty
-from model_zoo.esm2 import ESM2
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
 
 CHAIN = tiny.tasks_of(tiny.NAMED["chain"])
 CTCVR = Task("ctcvr", ("click", "buy"))

@@ -5,12 +5,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ESM2, ESMM, MMoE
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.tasks import Task, parse_task
-from model_zoo.esm2 import ESM2
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
 
 NAN = np.nan
 

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.optimizers import DenseEquivalentAdam, RowSGD, SplitOptimizer, make_optimizer
 from fuxi_mtl.options import OptimizerOptions
 from fuxi_mtl.training import checkpoint
-from model_zoo.share_bottom import ShareBottom
 
 ROWS, WIDTH, STEPS = 12, 2, 60
 TASKS = tiny.PLAIN["regression"]

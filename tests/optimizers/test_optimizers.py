@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.optimizers import (
     DenseEquivalentAdam,
     LazyAdam,
@@ -18,7 +19,6 @@ from fuxi_mtl.optimizers import (
     sum_duplicates,
 )
 from fuxi_mtl.options import OptimizerOptions
-from model_zoo.share_bottom import ShareBottom
 
 ROWS, WIDTH = 6, 2
 

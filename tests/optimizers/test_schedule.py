@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.optimizers import (
     DenseEquivalentAdam,
     LazyAdam,
@@ -18,7 +19,6 @@ from fuxi_mtl.optimizers import (
 from fuxi_mtl.options import LearningRateOptions, OptimizerOptions
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.callbacks import StepLog
-from model_zoo.share_bottom import ShareBottom
 
 COSINE = LearningRateOptions(warmup_steps=5000, total_steps=40000, min_lr_ratio=0.1)
 

@@ -12,12 +12,14 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import registry
 from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.options import FeatureOptions
+from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.serving.export import ExportError, export_model, input_names
 from tests import raw_rows
+
+import_zoo()
 
 PLAIN_TENSORFLOW = """
 import sys
@@ -28,7 +30,7 @@ raw = dict(np.load(sys.argv[2], allow_pickle=True))
 served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 scores = served(**{name: tf.constant(x.tolist() if x.dtype == object else x) for name, x in raw.items()})
 np.savez(sys.argv[3], **{name: x.numpy() for name, x in scores.items()})
-assert not {"fuxi_mtl", "model_zoo", "polars"} & set(sys.modules)
+assert not {"fuxi_mtl", "fuxi_mtl_zoo", "polars"} & set(sys.modules)
 """
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.serving.predict import predict_file
 from tests import raw_rows
+
+import_zoo()
 
 TASKS = ["ctr_pred", "cvr_pred", "ctcvr_pred"]
 

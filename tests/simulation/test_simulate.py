@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 import yaml
 
-import model_zoo  # noqa: F401  (registers the models)
 from fuxi_mtl import simulation
 from fuxi_mtl.cli.commands import main
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset import load_dataset
+from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.simulation import funnel, writing
+
+import_zoo()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from fuxi_mtl import ESMM, MMoE
 from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
@@ -20,8 +21,6 @@ from fuxi_mtl.surgery import (
 )
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import Manual, Uncertainty
-from model_zoo.esmm import ESMM
-from model_zoo.mmoe import MMoE
 
 KINDS = {"click": "binary", "watch": "regression"}
 METHODS = ("mgda", "pe_ltr", "pcgrad", "cagrad")

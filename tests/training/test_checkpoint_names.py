@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.checkpoint import CheckpointError, naming
 from fuxi_mtl.weighting import Equal, Uncertainty
-from model_zoo.share_bottom import ShareBottom
 
 TASKS = tiny.PLAIN["two"]
 BUCKETS = 4  # remainders of the composed feature: 4 + padding, and ceil(9 / 4) quotients + padding

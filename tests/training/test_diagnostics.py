@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import registry
+from fuxi_mtl import PLE, MMoE, ShareBottom, registry
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.training.diagnostics import (
     PARTS,
@@ -25,9 +25,6 @@ from fuxi_mtl.training.diagnostics import (
     summary,
 )
 from fuxi_mtl.training.diagnostics.gradients import inner_products
-from model_zoo.mmoe import MMoE
-from model_zoo.ple import PLE
-from model_zoo.share_bottom import ShareBottom
 
 TWO = tiny.PLAIN["two"]
 

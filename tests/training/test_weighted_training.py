@@ -4,10 +4,10 @@ import keras
 import pytest
 import tiny
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.options import WeightingOptions
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import make_weighting
-from model_zoo.share_bottom import ShareBottom
 
 TASKS = tiny.PLAIN["two"]
 KINDS = {"click": "binary", "buy": "binary"}
