@@ -1,30 +1,30 @@
-"""Paired bootstrap over test rows, for every metric, as products of one matrix.
+"""Paired bootstrap over test rows, for every metric.
 
-A resample is a count for each unit (row, or group of rows). Each metric is written as a function of a
-few sums over rows, so that all resamples of all metrics of a model are one product
-``counts (resamples, units) @ sums (units, columns)``. Two models measured with the same ``counts`` are
-paired: the noise of the test rows that they share cancels in the difference.
+A resample is a count for each unit (row, or group of rows). A metric that is a function of a few sums over
+rows (:class:`fuxi_mtl.metrics.Sums`) is resampled by products: all resamples of all such metrics of a model
+are one product ``counts (resamples, units) @ sums (units, columns)``. Any other is computed anew on the rows
+of each resample, on fewer of them. Two models measured with the same ``counts`` are paired: the noise of the
+test rows that they share cancels in the difference.
 
-AUC is not a function of sums over rows; it is linearised by its placement values (DeLong 1988):
-``AUC + sum_pos w_i (V_i - AUC) / W1 + sum_neg w_j (U_j - AUC) / W0``. What is dropped is smaller than
-what is kept by a factor of about sqrt(1/n1 + 1/n0). KS is searched on 32 thresholds, the one that attains
-it on all rows among them, and ECE keeps the bins of all rows.
+AUC is not a function of sums over rows; it is linearised. KS is searched on 32 thresholds, and ECE keeps the
+bins of all rows.
 
 References:
     E. R. DeLong et al., Comparing the areas under two or more correlated ROC curves, Biometrics 1988.
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fuxi_mtl import metrics
+from fuxi_mtl.metrics import Metric, Observations, Sums
 
 MAX_UNITS = 100_000
+MOST_DIRECT = 200  # resamples of a metric that is no function of sums: its end points vary little beyond
 _BLOCK = 64
-_KS_THRESHOLDS = 32
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,93 @@ def _units_of_groups(groups: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Statistic:
-    """A metric as sums over rows.
+class Direct:
+    """A metric that is computed on the rows of each resample.
 
     Attributes:
-        columns: ``(rows, k)``, what is summed.
-        finish: Turns sums ``(resamples, k)`` into values ``(resamples,)``.
+        metric: What is measured.
+        rows: The rows that it sees.
+        seen: ``(all rows,)`` booleans: which those are.
     """
 
-    columns: np.ndarray
-    finish: Callable[[np.ndarray], np.ndarray]
+    metric: Metric
+    rows: Observations
+    seen: np.ndarray
 
     def value(self) -> float:
         """The metric on the rows themselves."""
-        return float(self.finish(self.columns.sum(axis=0, keepdims=True, dtype=np.float64))[0])
+        return self.metric.measure(self.rows).value
+
+    def replicates(self, drawn: Resampling) -> np.ndarray:
+        """The values on the first resamples, at most :data:`MOST_DIRECT`; NaN where undefined.
+
+        A unit that is drawn twice gives its rows twice, and each time other groups: the second drawing of a
+        user is another user.
+        """
+        unit_of_row, groups = drawn.unit_of_row[self.seen], None
+        codes = None if self.rows.groups is None else metrics.group_codes(self.rows.groups)
+        values = np.empty(min(MOST_DIRECT, len(drawn.surplus)))
+        for i in range(len(values)):
+            counts = drawn.surplus[i].astype(np.int64)[unit_of_row] + 1
+            chosen = np.repeat(np.arange(len(counts)), counts)
+            if codes is not None:
+                drawing = np.arange(len(chosen)) - np.repeat(np.cumsum(counts) - counts, counts)
+                apart = codes[chosen] + drawing * (codes.max(initial=0) + 1)
+                groups = np.where(codes[chosen] < 0, np.nan, apart)
+            values[i] = self.metric.measure(self.rows.take(chosen, groups)).value
+        return values
 
 
-def replicates(statistics: dict[str, Statistic], drawn: Resampling) -> dict[str, np.ndarray]:
-    """The values of every statistic on every resample, ``(resamples,)`` by key; NaN where undefined."""
-    if not statistics:
-        return {}
+def statistic(
+    metric: Metric,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    threshold: float | None = None,
+    gauc_weight: str = "exposures",
+) -> Sums | Direct:
+    """A metric as it is resampled: as sums over all rows if it has such a form.
+
+    A row without a label or a weight adds nothing.
+
+    Raises:
+        ValueError: The metric is not to be resampled, or needs a threshold or groups that are not given.
+    """
+    seen = ~np.isnan(labels)
+    if weights is not None:
+        seen &= weights > 0
+    rows = Observations(
+        labels[seen],
+        predictions[seen],
+        None if weights is None else weights[seen].astype(np.float64),
+        None if groups is None else groups[seen],
+        threshold,
+        gauc_weight,
+    )
+    sums = metric.resampled(rows)
+    if sums is None:
+        return Direct(metric, rows, seen)
+    whole = np.zeros((len(seen), sums.columns.shape[1]), sums.columns.dtype)
+    whole[seen] = sums.columns
+    return Sums(whole, sums.finish)
+
+
+def replicates(statistics: Mapping[str, Sums | Direct], drawn: Resampling) -> dict[str, np.ndarray]:
+    """The values of every statistic on every resample by key, ``(resamples,)``; NaN where undefined.
+
+    Those of a :class:`Direct` one are of the first resamples only.
+    """
+    sums = {key: each for key, each in statistics.items() if isinstance(each, Sums)}
+    of_sums = _products(sums, drawn) if sums else {}
+    return {
+        key: of_sums[key] if isinstance(each, Sums) else each.replicates(drawn)
+        for key, each in statistics.items()
+    }
+
+
+def _products(statistics: Mapping[str, Sums], drawn: Resampling) -> dict[str, np.ndarray]:
     units = drawn.surplus.shape[1]
     parts = [_by_unit(s.columns, drawn.unit_of_row, units) for s in statistics.values()]
     whole = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in parts])
@@ -110,164 +177,3 @@ def _by_unit(columns: np.ndarray, unit_of_row: np.ndarray, units: int) -> np.nda
         return columns
     sums = [np.bincount(unit_of_row, column, minlength=units) for column in columns.T]
     return np.stack(sums, axis=1)
-
-
-def statistic(
-    name: str,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    threshold: float | None = None,
-    gauc_weight: str = "exposures",
-) -> Statistic:
-    """Writes a metric as sums over all rows; a row without a label adds nothing.
-
-    Raises:
-        ValueError: The metric needs a threshold or groups that are not given.
-    """
-    seen = ~np.isnan(labels)
-    labels, predictions = labels[seen], predictions[seen].astype(np.float64)
-    if name in ("precision", "recall", "F1", "accuracy"):
-        if threshold is None:
-            raise ValueError(f"the threshold of {name} was not stored with the run")
-        columns, finish = _decision(name, labels, predictions, threshold)
-    elif name == "gAUC":
-        if groups is None:
-            raise ValueError("the groups of gAUC were not stored with the run")
-        columns, finish = _grouped(labels, predictions, groups[seen], gauc_weight)
-    else:
-        columns, finish = _STATISTICS[name](labels, predictions)
-    whole = np.zeros((len(seen), columns.shape[1]), columns.dtype)
-    whole[seen] = columns
-    return Statistic(whole, finish)
-
-
-_Sums = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]
-
-
-def _columns(*columns: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    return sums[:, 0] / sums[:, 1]
-
-
-def _auc(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    positive = labels == 1
-    ones, zeros = np.sort(predictions[positive]), np.sort(predictions[~positive])
-    placement = np.empty(len(labels))
-    placement[positive] = _share_below(zeros, predictions[positive])
-    placement[~positive] = 1 - _share_below(ones, predictions[~positive])
-    value = placement[positive].mean() if len(ones) else np.nan
-    away = placement - value
-    columns = _columns(np.where(positive, away, 0), positive, np.where(positive, 0, away), ~positive)
-    return columns, lambda s: value + s[:, 0] / s[:, 1] + s[:, 2] / s[:, 3]
-
-
-def _share_below(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Share of the ordered values below each value, ties counting half."""
-    if not len(ordered):
-        return np.full(len(values), np.nan)
-    ranks = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return ranks / (2 * len(ordered))
-
-
-def _ks(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    positive = labels == 1
-    edges = np.unique(np.append(_equal_edges(predictions), _widest(positive, predictions)))
-    above = predictions[:, None] >= edges  # (rows, thresholds)
-    columns = np.column_stack([above & positive[:, None], above & ~positive[:, None], positive, ~positive])
-    ends = len(edges)
-
-    def finish(s: np.ndarray) -> np.ndarray:
-        return np.abs(s[:, :ends] / s[:, -2:-1] - s[:, ends:-2] / s[:, -1:]).max(axis=1, initial=0)
-
-    return columns.astype(np.float32), finish
-
-
-def _equal_edges(predictions: np.ndarray) -> np.ndarray:
-    if not len(predictions):
-        return predictions
-    cuts = np.arange(1, _KS_THRESHOLDS) * len(predictions) // _KS_THRESHOLDS
-    return np.partition(predictions, cuts)[cuts]
-
-
-def _widest(positive: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """The score at which the two classes' rates are furthest apart; empty without both classes."""
-    if positive.all() or not positive.any():
-        return predictions[:0]
-    order = np.argsort(-predictions)
-    gap = np.cumsum(positive[order]) / positive.sum() - np.cumsum(~positive[order]) / (~positive).sum()
-    last_of_tie = np.append(np.diff(predictions[order]) != 0, True)
-    return predictions[order][last_of_tie][[np.argmax(np.abs(gap[last_of_tie]))]]
-
-
-def _logloss(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    epsilon = np.finfo(np.float32).eps
-    chance = np.clip(predictions, epsilon, 1 - epsilon)
-    return _columns(-np.log(np.where(labels == 1, chance, 1 - chance)), np.ones(len(labels))), _ratio
-
-
-def _pcoc(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    return _columns(predictions, labels), _ratio
-
-
-def _mae(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    return _columns(np.abs(predictions - labels), np.ones(len(labels))), _ratio
-
-
-def _bias(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    return _columns(predictions - labels, np.ones(len(labels))), _ratio
-
-
-def _mse(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    return _columns((predictions - labels) ** 2, np.ones(len(labels))), _ratio
-
-
-def _rmse(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    return _columns((predictions - labels) ** 2, np.ones(len(labels))), lambda s: np.sqrt(_ratio(s))
-
-
-def _ece(labels: np.ndarray, predictions: np.ndarray) -> _Sums:
-    bin_of = metrics.equal_bins(predictions)
-    gaps = [np.where(bin_of == i, predictions - labels, 0) for i in range(int(bin_of.max(initial=0)) + 1)]
-    columns = _columns(np.ones(len(labels)), *gaps)
-    return columns, lambda s: np.abs(s[:, 1:]).sum(axis=1) / s[:, 0]
-
-
-_STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], _Sums]] = {
-    "AUC": _auc,
-    "KS": _ks,
-    "logloss": _logloss,
-    "PCOC": _pcoc,
-    "MAE": _mae,
-    "RMSE": _rmse,
-    "bias": _bias,
-    "MSE": _mse,
-    "ECE": _ece,
-}
-
-
-def _decision(name: str, labels: np.ndarray, predictions: np.ndarray, threshold: float) -> _Sums:
-    yes, positive = predictions >= threshold, labels == 1
-    part, whole = {
-        "precision": (yes & positive, yes),
-        "recall": (yes & positive, positive),
-        "F1": (2.0 * (yes & positive), yes.astype(float) + positive),
-        "accuracy": (yes == positive, np.ones(len(labels))),
-    }[name]
-    return _columns(part, whole), _ratio
-
-
-def _grouped(labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray, weight: str) -> _Sums:
-    """Each group's AUC is put on one of its rows, so groups must be drawn as wholes."""
-    codes = metrics.group_codes(groups)
-    by_group = metrics.group_aucs(labels, predictions, codes)
-    row_of = np.zeros(codes.max(initial=0) + 1, np.int64)
-    row_of[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
-    weights = by_group.positives if weight == "clicks" else by_group.rows
-    columns = np.zeros((len(labels), 2))
-    columns[row_of[by_group.code]] = _columns(by_group.auc * weights, weights)
-    return columns, _ratio

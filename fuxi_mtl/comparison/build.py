@@ -112,7 +112,10 @@ def _table(
         single_task=single_task,
         level=level,
         resampled=paired.resampled if paired else "",
-        notes=tuple(_notes(rows, runs, split, baseline, single_task, same_tasks)),
+        notes=(
+            *_notes(rows, runs, split, baseline, single_task, same_tasks),
+            *(paired.notes if paired else ()),
+        ),
         runs=tuple(runs),
     )
 

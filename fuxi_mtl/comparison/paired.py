@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.comparison.bootstrap import Resampling, Statistic, replicates, resampling, statistic
+from fuxi_mtl.comparison.bootstrap import MOST_DIRECT, Direct, Resampling, replicates, resampling, statistic
 from fuxi_mtl.comparison.runs import StoredRun
 from fuxi_mtl.comparison.table import Difference
+from fuxi_mtl.metrics import METRICS, TRUTH_METRICS, Sums
 
 NAN = float("nan")
 # Predictions are float32, and the stored value was computed from the same ones.
@@ -28,7 +29,7 @@ class _Measured:
     """One run on every resample.
 
     Attributes:
-        values: ``(resamples,)`` by column.
+        values: ``(resamples,)`` by column, of the first resamples where the metric is no function of sums.
         reasons: Why a column has none.
     """
 
@@ -63,6 +64,7 @@ class Paired:
         self._reference: tuple[_Tested, Resampling] | None = None
         self._of_baseline: dict[int, _Measured] = {}
         self.resampled = ""
+        self.direct: set[str] = set()
 
     def differences(self, runs: Sequence[StoredRun]) -> dict[str, Difference]:
         """The difference of every column, averaged over the seeds that both have."""
@@ -81,6 +83,14 @@ class Paired:
         except ValueError as error:
             reason = str(error)
         return {column: self._difference(column, seeds, theirs, pairs, reason) for column in self._columns}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the intervals that were made."""
+        if not self.direct or self._resamples <= MOST_DIRECT:
+            return []
+        names = ", ".join(sorted(self.direct))
+        return [f"Intervals of {names} rest on {MOST_DIRECT} resamples: it is computed anew on each of them."]
 
     @property
     def _no_interval(self) -> str:
@@ -106,7 +116,7 @@ class Paired:
         other = next(iter(theirs.values()))
         if np.isnan(value):
             return Difference(NAN, seeds=seeds, reason="not defined for both")
-        if column in metrics.METRICS and other.tasks != next(iter(self._baseline.values())).tasks:
+        if column in METRICS and other.tasks != next(iter(self._baseline.values())).tasks:
             return Difference(NAN, seeds=seeds, reason="means over different tasks")
         if reason:
             return Difference(value, seeds=seeds, reason=reason)
@@ -114,8 +124,8 @@ class Paired:
         if reasons:
             return Difference(value, seeds=seeds, reason=reasons[0])
         drawn = np.mean([new.values[column] - old.values[column] for new, old in pairs], axis=0)
-        drawn = drawn[~np.isnan(drawn)]
-        if len(drawn) < 0.9 * self._resamples:
+        count, drawn = len(drawn), drawn[~np.isnan(drawn)]
+        if len(drawn) < 0.9 * count:
             return Difference(value, seeds=seeds, reason="too few labels of one class to resample")
         tail = 50 * (1 - self._level)
         low, high = np.percentile(drawn, [tail, 100 - tail])
@@ -134,26 +144,38 @@ class Paired:
             self._reference = tested, self._draw(tested.scores)
         elif problem := _other_rows(self._reference[0], tested):
             raise ValueError(problem)
-        statistics: dict[str, Statistic] = {}
-        reasons: dict[str, str] = {}
-        for column in self._columns:
-            task = task_of(column, run.tasks)
-            if column in run.conversion_checks.get("values", {}):
-                reasons[column] = "conversion checks are not resampled"
-            if task is None or np.isnan(run.metrics["test"].get(column, NAN)):
-                continue
-            try:
-                statistics[column] = _statistic(tested, task, column.removeprefix(f"{task}_"))
-            except ValueError as error:
-                reasons[column] = str(error)
+        statistics, reasons = self._statistics(tested)
         values = replicates(statistics, self._reference[1])
-        for mean in (column for column in self._columns if column in metrics.METRICS):
+        for mean in (column for column in self._columns if column in METRICS):
             parts = [key for key in run.metrics["test"] if _is_part(key, mean, run)]
             if missing := [key for key in parts if key not in values]:
                 reasons[mean] = reasons[missing[0]]
             elif parts:
                 values[mean] = np.mean([values[key] for key in parts], axis=0)
         return _Measured(values, reasons)
+
+    def _statistics(self, tested: _Tested) -> tuple[dict[str, Sums | Direct], dict[str, str]]:
+        """What is resampled of a run, and why some columns are not, by column."""
+        run = tested.run
+        found: dict[str, Sums | Direct] = {}
+        reasons: dict[str, str] = {}
+        for column in self._columns:
+            task = task_of(column, run.tasks)
+            if column in run.conversion_checks.get("values", {}):
+                reasons[column] = "conversion checks are not resampled"
+            elif column in run.metrics["test"] and metrics.split_key(column) == ("", ""):
+                reasons[column] = f"no metric that is known measures {column} (--models)"
+            if task is None or np.isnan(run.metrics["test"].get(column, NAN)):
+                continue
+            name = column.removeprefix(f"{task}_")
+            try:
+                found[column] = _statistic(tested, task, name)
+            except ValueError as error:
+                reasons[column] = str(error)
+                continue
+            if isinstance(found[column], Direct):
+                self.direct.add(name)
+        return found, reasons
 
     def _draw(self, scores: Mapping[str, np.ndarray]) -> Resampling:
         groups = scores.get("group")
@@ -175,9 +197,9 @@ def _is_part(key: str, mean: str, run: StoredRun) -> bool:
     return task is not None and key == f"{task}_{mean}" and not np.isnan(run.metrics["test"][key])
 
 
-def _statistic(tested: _Tested, task: str, name: str) -> Statistic:
+def _statistic(tested: _Tested, task: str, name: str) -> Sums | Direct:
     run, scores = tested.run, tested.scores
-    against_truth = metrics.TRUTH_METRICS.get(name)
+    against_truth = TRUTH_METRICS.get(name)
     needed = [f"{task}_label", f"{task}_pred", *([f"{task}_truth"] if against_truth else [])]
     lacking = [key for key in needed if key not in scores]
     labels = scores.get(f"{task}_label")
@@ -188,9 +210,10 @@ def _statistic(tested: _Tested, task: str, name: str) -> Statistic:
     if lacking or labels is None:
         raise ValueError(f"{run.expid} seed {run.seed} saved no {lacking[0]}")
     built = statistic(
-        against_truth.measure if against_truth else name,
+        against_truth or METRICS[name],
         labels,
         scores[f"{task}_pred"],
+        weights=scores.get("weight"),
         groups=scores.get("group"),
         threshold=run.thresholds.get(task),
         gauc_weight=run.gauc_weight,

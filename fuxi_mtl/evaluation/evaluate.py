@@ -4,15 +4,14 @@ Values are keyed ``{task}_{metric}``; the bare ``{metric}`` is the mean over the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxi_mtl import metrics
 from fuxi_mtl.evaluation.monitor import is_better, monitor_direction, monitor_value
-from fuxi_mtl.metrics import METRICS, REGRESSION_METRICS, Metric, find_metric
+from fuxi_mtl.metrics import METRICS, REGRESSION_METRICS, Metric, Observations, find_metric
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
 
@@ -62,12 +61,12 @@ def metrics_of(task: Task, options: EvaluationOptions) -> tuple[str, ...]:
     listed = [find_metric(name) for name in (options.metrics if task.metrics is None else task.metrics)]
     if task.metrics is not None:
         for metric in listed:
-            if metric.kind != task.kind:
+            if task.kind not in metric.kinds:
                 raise ValueError(
                     f"task {task.name!r} is {task.kind} and cannot have the metric {metric.name!r}. "
                     f"Metrics of a {task.kind} task: {', '.join(_names_for(task.kind))}."
                 )
-    names = tuple(dict.fromkeys(metric.name for metric in listed if metric.kind == task.kind))
+    names = tuple(dict.fromkeys(metric.name for metric in listed if task.kind in metric.kinds))
     if not names and task.kind == "regression":
         return REGRESSION_METRICS
     if not names:
@@ -79,7 +78,7 @@ def metrics_of(task: Task, options: EvaluationOptions) -> tuple[str, ...]:
 
 
 def _names_for(kind: str) -> list[str]:
-    return [metric.name for metric in METRICS.values() if metric.kind == kind]
+    return [metric.name for metric in METRICS.values() if kind in metric.kinds]
 
 
 def metric_keys(tasks: Iterable[Task], options: EvaluationOptions) -> tuple[str, ...]:
@@ -97,6 +96,7 @@ def evaluate(
     groups: ArrayLike | None = None,
     thresholds: Mapping[str, float] | None = None,
     truth: Mapping[str, metrics.Truth] | None = None,
+    weights: ArrayLike | None = None,
 ) -> Scores:
     """Every metric of every task on the task's own rows, and the means over tasks.
 
@@ -112,24 +112,33 @@ def evaluate(
         thresholds: Under ``best_f1`` the thresholds that validation chose, by task name; without them the
             best of these very rows. ``base_rate`` and a number never need them.
         truth: The truth of the tasks that have one; see :mod:`fuxi_mtl.metrics.truth`. It has no means.
+        weights: ``(rows,)`` sample weights, for every metric and threshold; a row of weight 2 counts as that
+            row twice.
+
+    Raises:
+        ValueError: A metric takes no sample weights, or the threshold is none.
     """
     scores = Scores()
     blamed: dict[str, str] = {}
     by_task = {task.name: metrics_of(task, options) for task in tasks}
     described = {task.name: task for task in tasks}
     for task, names in by_task.items():
-        rows = _Rows(*metrics.observed(labels[task], predictions[task], groups))
-        if any(METRICS[name].uses == "threshold" for name in names):
+        rows = Observations.of(
+            labels[task], predictions[task], weights=weights, groups=groups, gauc_weight=options.gauc_weight
+        )
+        if any("threshold" in METRICS[name].inputs for name in names):
             given = (thresholds or {}).get(task) if options.threshold == "best_f1" else None
             scores.thresholds[task] = _threshold(options.threshold, rows) if given is None else given
+            rows = replace(rows, threshold=scores.thresholds[task])
         for name in names:
-            if _measure(scores, task, METRICS[name], rows, options):
+            if _measure(scores, task, METRICS[name], rows):
                 blamed[name] = task
         if truth and task in truth:
             found = metrics.measure_truth(
                 truth[task],
                 labels[task],
                 predictions[task],
+                None if weights is None else np.asarray(weights),
                 kind=described[task].kind,
                 conditional=bool(described[task].given),
             )
@@ -141,45 +150,28 @@ def evaluate(
     return scores
 
 
-class _Rows(NamedTuple):
-    """The rows on which one task is defined."""
-
-    labels: np.ndarray
-    predictions: np.ndarray
-    groups: np.ndarray | None
-
-
-def _measure(scores: Scores, task: str, metric: Metric, rows: _Rows, options: EvaluationOptions) -> bool:
+def _measure(scores: Scores, task: str, metric: Metric, rows: Observations) -> bool:
     """Adds one metric of one task; True if it is NaN and the predictions are to blame."""
     key = f"{task}_{metric.name}"
-    value = NAN
-    threshold = scores.thresholds.get(task)
-    if metric.uses == "threshold":
-        value = metric.function(rows.labels, rows.predictions, threshold)
-    elif metric.uses == "groups" and rows.groups is not None:
-        grouped = metric.function(rows.labels, rows.predictions, rows.groups, options.gauc_weight)
-        value = grouped.value
-        scores.notes[key] = {"groups": grouped.groups, "coverage": grouped.coverage}
-    elif not metric.uses:
-        value = metric.function(rows.labels, rows.predictions)
-    scores.values[key] = value
-    if not np.isnan(value):
+    measured = metric.measure(rows)
+    scores.values[key] = measured.value
+    if measured.notes:
+        scores.notes[key] = dict(measured.notes)
+    if not np.isnan(measured.value):
         return False
-    lacking = metrics.lacking_labels(metric, rows.labels, rows.groups)
-    if not lacking and threshold is not None and np.isnan(threshold):
+    lacking = metric.lacking_labels(rows)
+    if not lacking and "threshold" in metric.inputs and np.isnan(scores.thresholds[task]):
         # Neither base_rate nor best_f1 can place a threshold where nothing is positive.
-        lacking = metrics.lacking_labels(METRICS["F1"], rows.labels)
-    scores.undefined[key] = lacking or metrics.why_undefined(
-        metric.name, rows.labels, rows.predictions, threshold=threshold, groups=rows.groups
-    )
+        lacking = METRICS["F1"].lacking_labels(rows)
+    scores.undefined[key] = lacking or metric.why_undefined(rows) or "it has no value on these rows"
     return not lacking
 
 
-def _threshold(rule: float | str, rows: _Rows) -> float:
+def _threshold(rule: float | str, rows: Observations) -> float:
     if rule == "base_rate":
-        return metrics.base_rate_threshold(rows.labels, rows.predictions)
+        return metrics.base_rate_threshold(rows.labels, rows.predictions, rows.weights)
     if rule == "best_f1":
-        return metrics.best_f1_threshold(rows.labels, rows.predictions)
+        return metrics.best_f1_threshold(rows.labels, rows.predictions, rows.weights)
     try:
         return float(rule)
     except ValueError:

@@ -127,8 +127,9 @@ def canonical_key(name: str) -> str:
 
 def metric_of_key(key: str) -> Metric | None:
     """The metric behind ``AUC`` or ``click_AUC``; None if the key ends in no known metric."""
-    name = canonical_key(key).rpartition("_")[2]
-    return METRICS.get(name)
+    key = canonical_key(key)
+    fitting = [name for name in METRICS if key == name or key.endswith(f"_{name}")]
+    return METRICS[max(fitting, key=len)] if fitting else None
 
 
 def _terms(monitor: str | Mapping[str, float]) -> dict[str, float]:

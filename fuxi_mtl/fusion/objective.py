@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.comparison.bootstrap import Statistic, statistic
+from fuxi_mtl.comparison.bootstrap import Direct, statistic
 from fuxi_mtl.fusion.gains import Gains, graded_label
+from fuxi_mtl.metrics import METRICS, Sums, sums_of
 from fuxi_mtl.options import FusionOptions
 from fuxi_mtl.tasks import Task
 
@@ -86,18 +87,19 @@ class FusionObjective:
         """The weighted sum of the parts, of single numbers or of resamples."""
         return sum(weight * values[key] for key, weight in self.coefficients.items())
 
-    def statistics(self, scores: np.ndarray) -> dict[str, Statistic]:
+    def statistics(self, scores: np.ndarray) -> dict[str, Sums | Direct]:
         """Every part as sums over rows, for resamples of whole requests."""
-        found = {}
+        found: dict[str, Sums | Direct] = {}
         for key in self.coefficients:
             target, measure = split_target(key)
             if measure == "NDCG":
-                gains, columns = self._gains[key], np.zeros((len(scores), 2))
-                columns[gains.first_rows()] = np.stack([by := gains.by_request(scores), np.ones(len(by))], 1)
-                found[key] = Statistic(columns, _ratio)
+                gains, columns = self._gains[key], np.zeros((2, len(scores)))
+                columns[0, gains.first_rows()] = gains.by_request(scores)
+                columns[1, gains.first_rows()] = 1.0
+                found[key] = sums_of(*columns)
             else:
                 found[key] = statistic(
-                    measure,
+                    METRICS[measure],
                     self._labels(target),
                     scores,
                     groups=self._rows.groups,
@@ -118,10 +120,7 @@ class FusionObjective:
             return metrics.auc(self._labels(target), scores)
         kept, codes = self._kept[key]
         by_group = metrics.group_aucs(self._labels(target)[kept], scores[kept], codes)
-        if not len(by_group.auc):
-            return float("nan")
-        weights = by_group.positives if self._gauc_weight == "clicks" else by_group.rows
-        return float(np.average(by_group.auc, weights=weights))
+        return by_group.mean(self._gauc_weight)
 
 
 def _rows_with_both(labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +133,3 @@ def _rows_with_both(labels: np.ndarray, groups: np.ndarray | None) -> tuple[np.n
     ones = np.bincount(codes[seen], labels[seen] == 1)
     kept = seen[((ones > 0) & (ones < rows))[codes[seen]]] if len(seen) else seen
     return kept, codes[kept]
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    return sums[:, 0] / sums[:, 1]

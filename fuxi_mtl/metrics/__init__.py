@@ -1,9 +1,10 @@
 """Metrics in plain numpy: exact, tie-aware, and NaN where a metric has no value.
 
-Every function takes ``(labels, predictions)``, one-dimensional and of equal length, drops the rows
-whose label is NaN (the task is not defined there) and returns a number. Where the remaining rows do not
-define the metric (one class only, no positive, no row, NaN predictions) the result is NaN, never 0 or
-0.5, and :func:`why_undefined` says why.
+Every function takes ``(labels, predictions)``, one-dimensional and of equal length, perhaps sample weights,
+drops the rows whose label is NaN (the task is not defined there) or whose weight is 0, and returns a number.
+A row of weight 2 counts as that row twice. Where the remaining rows do not define the metric (one class only,
+no positive, no row, NaN predictions) the result is NaN, never 0 or 0.5, and :func:`why_undefined` says why.
+:data:`METRICS` has what evaluation and comparison know of each; :func:`register_metric` adds one's own.
 
     >>> auc([1, 0, 1, 0, 0], [0.9, 0.8, 0.8, 0.3, 0.1])
     0.9166666666666666
@@ -13,6 +14,7 @@ define the metric (one class only, no positive, no row, NaN predictions) the res
     'all 2 labels are 0'
 """
 
+from fuxi_mtl.metrics.bins import equal_bins
 from fuxi_mtl.metrics.decisions import (
     Confusion,
     accuracy,
@@ -23,19 +25,30 @@ from fuxi_mtl.metrics.decisions import (
     precision,
     recall,
 )
-from fuxi_mtl.metrics.errors import ece, equal_bins, logloss, mae, pcoc, rmse
-from fuxi_mtl.metrics.ranking import GroupAUCs, GroupedAUC, auc, gauc, group_aucs, group_codes, ks
+from fuxi_mtl.metrics.errors import ece, logloss, mae, pcoc, rmse
+from fuxi_mtl.metrics.metric import INPUTS, NEEDS, Measured, Metric, Observations
+from fuxi_mtl.metrics.ranking import (
+    GroupAUCs,
+    GroupedAUC,
+    auc,
+    gauc,
+    group_aucs,
+    group_codes,
+    ks,
+    largest_gaps,
+)
 from fuxi_mtl.metrics.registry import (
     ALIASES,
     METRICS,
     REGRESSION_METRICS,
-    Metric,
+    add_metric,
     did_you_mean,
     find_metric,
-    lacking_labels,
+    register_metric,
     why_undefined,
 )
 from fuxi_mtl.metrics.rows import observed
+from fuxi_mtl.metrics.sums import Sums, mean_of, sums_of
 from fuxi_mtl.metrics.truth import (
     TRUTH_METRICS,
     Truth,
@@ -49,16 +62,22 @@ from fuxi_mtl.metrics.truth import (
 
 __all__ = [
     "ALIASES",
+    "INPUTS",
     "METRICS",
+    "NEEDS",
     "REGRESSION_METRICS",
     "TRUTH_METRICS",
     "Confusion",
     "GroupAUCs",
     "GroupedAUC",
+    "Measured",
     "Metric",
+    "Observations",
+    "Sums",
     "Truth",
     "TruthMetric",
     "accuracy",
+    "add_metric",
     "auc",
     "base_rate_threshold",
     "best_f1_threshold",
@@ -73,17 +92,20 @@ __all__ = [
     "group_aucs",
     "group_codes",
     "ks",
-    "lacking_labels",
+    "largest_gaps",
     "logloss",
     "mae",
+    "mean_of",
     "measure_truth",
     "observed",
     "pcoc",
     "precision",
     "read_truth",
     "recall",
+    "register_metric",
     "rmse",
     "split_key",
+    "sums_of",
     "target",
     "why_undefined",
 ]

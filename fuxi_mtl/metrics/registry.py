@@ -1,66 +1,116 @@
-"""The metrics by the names that people write in YAML, and what each one needs to be defined."""
+"""The metrics by the names that people write in YAML, and how one adds to them."""
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from fuxi_mtl.metrics.decisions import accuracy, f1, precision, recall
-from fuxi_mtl.metrics.errors import ece, logloss, mae, pcoc, rmse
-from fuxi_mtl.metrics.ranking import auc, gauc, ks
-from fuxi_mtl.metrics.rows import observed
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as evaluation sees it.
-
-    Attributes:
-        name: As it is written in YAML and in the results.
-        function: ``(labels, predictions)``, then ``threshold`` or ``groups`` where it uses one.
-        kind: The kind of task it measures.
-        larger_is_better: None for PCOC, which is best at 1.
-        needs: What the labels must hold: ``row``, ``positive`` or ``both`` classes.
-        uses: ``threshold``, ``groups`` or nothing.
-        doc: One line for people.
-    """
-
-    name: str
-    function: Callable
-    kind: str
-    larger_is_better: bool | None
-    needs: str
-    uses: str
-    doc: str
-
-    def merit(self, value: float) -> float:
-        """The value turned so that larger is better; for PCOC how little it is away from 1."""
-        if self.larger_is_better is None:
-            return -abs(value - 1.0)
-        return value if self.larger_is_better else -value
-
+from fuxi_mtl.metrics.decisions import (
+    accuracy,
+    accuracy_sums,
+    f1,
+    f1_sums,
+    no_decision,
+    precision,
+    precision_sums,
+    recall,
+    recall_sums,
+)
+from fuxi_mtl.metrics.errors import (
+    ece,
+    gap_sums,
+    logloss,
+    logloss_sums,
+    mae,
+    mae_sums,
+    pcoc,
+    ratio_sums,
+    rmse,
+    rmse_sums,
+)
+from fuxi_mtl.metrics.metric import Metric, Observations
+from fuxi_mtl.metrics.ranking import auc, auc_sums, gauc, gauc_sums, ks, ks_sums
+from fuxi_mtl.metrics.sums import Sums
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("AUC", auc, "binary", True, "both", "", "Chance that a positive row is ranked first."),
-        Metric("gAUC", gauc, "binary", True, "both", "groups", "AUC inside the groups of group_id."),
-        Metric("logloss", logloss, "binary", False, "row", "", "Mean binary cross-entropy."),
-        Metric("KS", ks, "binary", True, "both", "", "Largest distance between TPR and FPR."),
-        Metric("precision", precision, "binary", True, "row", "threshold", "Hits among the predicted."),
-        Metric("recall", recall, "binary", True, "positive", "threshold", "Hits among the positives."),
-        Metric("F1", f1, "binary", True, "positive", "threshold", "Harmonic mean of the two."),
-        Metric("accuracy", accuracy, "binary", True, "row", "threshold", "Share of right decisions."),
-        Metric("PCOC", pcoc, "binary", None, "positive", "", "Mean prediction over mean label; best at 1."),
-        Metric("ECE", ece, "binary", False, "row", "", "Calibration error over ten bins of equal size."),
-        Metric("MAE", mae, "regression", False, "row", "", "Mean absolute error."),
-        Metric("RMSE", rmse, "regression", False, "row", "", "Root of the mean squared error."),
+        Metric("AUC", auc, "max", needs="both", sums=auc_sums),
+        Metric("gAUC", gauc, "max", needs="both", sums=gauc_sums),
+        Metric("logloss", logloss, "min", sums=logloss_sums),
+        Metric("KS", ks, "max", needs="both", sums=ks_sums),
+        Metric("precision", precision, "max", sums=precision_sums, undefined=no_decision),
+        Metric("recall", recall, "max", needs="positive", sums=recall_sums),
+        Metric("F1", f1, "max", needs="positive", sums=f1_sums),
+        Metric("accuracy", accuracy, "max", sums=accuracy_sums),
+        Metric("PCOC", pcoc, 1.0, needs="positive", sums=ratio_sums),
+        Metric("ECE", ece, "min", sums=gap_sums),
+        Metric("MAE", mae, "min", ("regression",), sums=mae_sums),
+        Metric("RMSE", rmse, "min", ("regression",), sums=rmse_sums),
     )
 }
 ALIASES = {"binary_crossentropy": "logloss"}
 REGRESSION_METRICS = ("MAE", "RMSE")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def register_metric(
+    name: str,
+    direction: str | float = "max",
+    kinds: tuple[str, ...] = ("binary",),
+    needs: str = "row",
+    sums: Callable[..., Sums] | None = None,
+    not_resampled: str = "",
+) -> Callable[[_Function], _Function]:
+    """Makes a function known as a metric: in ``metrics``, ``monitor``, ``metrics_by``, tables and intervals.
+
+    ::
+
+        @register_metric("Brier", direction="min")
+        def brier(labels, predictions, weights=None):
+            \"\"\"Mean squared distance between the probability and the label.\"\"\"
+            return np.average((predictions - labels) ** 2, weights=weights)
+
+    Args:
+        name: As it is written in YAML and in the results.
+        direction: See :class:`Metric`, as for the others.
+        kinds: The kinds of task that it measures.
+        needs: What the labels must hold.
+        sums: Builds its sums.
+        not_resampled: Why it has no interval.
+
+    Returns:
+        A decorator that leaves the function as it is.
+
+    Raises:
+        ValueError: Another metric has that name, or see :class:`Metric`.
+    """
+
+    def register(function: _Function) -> _Function:
+        add_metric(Metric(name, function, direction, kinds, needs, sums, not_resampled))
+        return function
+
+    return register
+
+
+def add_metric(metric: Metric) -> None:
+    """Makes a metric known.
+
+    Raises:
+        ValueError: Another one has its name, also under an alias.
+    """
+    known = METRICS.get(ALIASES.get(metric.name, metric.name))
+    if known is not None and _origin(known) != _origin(metric):
+        one, other = (".".join(_origin(each)) for each in (known, metric))
+        raise ValueError(f"two metrics are called {metric.name}: {one} and {other}. Rename one.")
+    METRICS[metric.name] = metric
+
+
+def _origin(metric: Metric) -> tuple[str, str]:
+    """Where its value is defined; a file that is imported again gives the same."""
+    return metric.function.__module__, metric.function.__qualname__
 
 
 def find_metric(name: str) -> Metric:
@@ -90,6 +140,7 @@ def why_undefined(
     *,
     threshold: float | None = None,
     groups: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> str:
     """Why a metric is NaN on these rows; empty where it is defined.
 
@@ -99,37 +150,7 @@ def why_undefined(
         predictions: Probabilities, scores or values.
         threshold: Where the metric uses one.
         groups: Where the metric uses them.
+        weights: Sample weights.
     """
-    metric = find_metric(name)
-    reason = lacking_labels(metric, labels, groups)
-    if reason:
-        return reason
-    scores = observed(labels, predictions)[1]
-    nans = int(np.isnan(scores).sum())
-    if nans:
-        return f"{nans} of {len(scores)} predictions are NaN"
-    if threshold is not None and np.isnan(threshold):
-        return "no threshold could be chosen"
-    if metric.name == "precision" and threshold is not None and not (scores >= threshold).any():
-        return f"no prediction reaches the threshold {threshold:g}"
-    return ""
-
-
-def lacking_labels(metric: Metric, labels: ArrayLike, groups: ArrayLike | None = None) -> str:
-    """What the labels lack for this metric, whatever is predicted; empty where nothing."""
-    if metric.uses == "groups" and groups is None:
-        return "group_id names no column of groups"
-    values = observed(labels, labels)[0]
-    if not len(values):
-        return "no row has a label"
-    if metric.needs in ("both", "positive"):
-        ones = int((values == 1).sum())
-        if not ones:
-            return f"all {len(values)} labels are 0"
-        if metric.needs == "both" and ones == len(values):
-            return f"all {len(values)} labels are 1"
-    if metric.uses == "groups" and groups is not None:
-        constant = np.zeros(len(np.asarray(labels)), np.float32)
-        if not gauc(labels, constant, groups).groups:
-            return "no group has rows of both classes"
-    return ""
+    rows = Observations.of(labels, predictions, weights=weights, groups=groups, threshold=threshold)
+    return find_metric(name).why_undefined(rows)

@@ -21,9 +21,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fuxi_mtl.metrics.errors import equal_bins
-from fuxi_mtl.metrics.ranking import auc
-from fuxi_mtl.metrics.registry import METRICS, Metric, lacking_labels
+from fuxi_mtl.metrics.errors import bias, bias_sums, bin_gap, gap_sums, mse, mse_sums, ratio_sums
+from fuxi_mtl.metrics.metric import Metric, Observations
+from fuxi_mtl.metrics.ranking import auc, auc_sums
+from fuxi_mtl.metrics.registry import METRICS
 from fuxi_mtl.metrics.rows import NAN, observed, weighted_mean
 
 
@@ -41,71 +42,58 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True)
 class TruthMetric(Metric):
-    """A metric against the truth.
+    """A metric whose value sees the truth in place of the labels.
 
     Attributes:
-        measure: What is measured, whichever the rows are: ``bias``, ``MSE``, ``PCOC``, ``ECE`` or ``AUC``.
         rows: ``clicked``, ``unclicked``, or nothing for all of them.
-        optimum: The best value of a metric that has no better direction.
+        outcomes: Whether it sees what happened in place of what was expected.
     """
 
-    measure: str = ""
     rows: str = ""
-    optimum: float = 1.0
+    outcomes: bool = False
 
-    def merit(self, value: float) -> float:
-        """The value turned so that larger is better."""
-        return super().merit(value) if self.larger_is_better is not None else -abs(value - self.optimum)
-
-
-def bias(expected: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean prediction minus mean truth."""
-    true, predicted = observed(expected, predictions)
-    return weighted_mean(predicted.astype(np.float64) - true, None)
+    @property
+    def doc(self) -> str:
+        """One sentence that says what it is."""
+        against = "outcomes" if self.outcomes else "truth"
+        return (
+            f"{super().doc.rstrip('.')}; against the {against}{f' of {self.rows} rows' if self.rows else ''}."
+        )
 
 
-def mse(expected: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean squared distance to the truth."""
-    true, predicted = observed(expected, predictions)
-    return weighted_mean((predicted.astype(np.float64) - true) ** 2, None)
-
-
-def ratio(expected: ArrayLike, predictions: ArrayLike) -> float:
+def ratio(expected: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean prediction over mean truth; NaN if that is 0."""
-    true, predicted = observed(expected, predictions)
-    mean = weighted_mean(true, None)
-    return weighted_mean(predicted, None) / mean if mean else NAN
+    true, predicted, weight_rows = observed(expected, predictions, weights)
+    mean = weighted_mean(true, weight_rows)
+    return weighted_mean(predicted, weight_rows) / mean if mean else NAN
 
 
-def truth_ece(expected: ArrayLike, predictions: ArrayLike) -> float:
+def truth_ece(expected: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean over ten bins of equally many rows, by prediction, of |mean prediction - mean truth|."""
-    true, predicted = observed(expected, predictions)
-    if not len(true) or np.isnan(predicted).any():
-        return NAN
-    gap = np.bincount(equal_bins(predicted), predicted.astype(np.float64) - true)
-    return float(np.abs(gap).sum() / len(true))
+    true, predicted, weight_rows = observed(expected, predictions, weights)
+    return bin_gap(true, predicted, weight_rows)
 
 
-def _metric(measure: str, function: Callable, rows: str = "") -> TruthMetric:
-    name = "_".join(filter(None, ["bias" if measure == "bias" else f"truth_{measure}", rows]))
-    kind = "any" if measure in ("bias", "MSE") else "binary"
-    better = {"bias": None, "PCOC": None, "AUC": True}.get(measure, False)
-    needs = "both" if measure == "AUC" else "row"
-    optimum = 0.0 if measure == "bias" else 1.0
-    return TruthMetric(name, function, kind, better, needs, "truth", "", measure, rows, optimum)
+def _no_rate(expected: np.ndarray, predictions: np.ndarray) -> str:  # noqa: ARG001
+    return "the mean truth is 0"
+
+
+def _by_rows(name: str, function: Callable, direction: str | float, sums: Callable) -> Iterator[TruthMetric]:
+    for rows in ("", "clicked", "unclicked"):
+        full = f"{name}_{rows}" if rows else name
+        yield TruthMetric(full, function, direction, ("binary", "regression"), sums=sums, rows=rows)
 
 
 TRUTH_METRICS = {
     metric.name: metric
     for metric in (
-        *(_metric("bias", bias, rows) for rows in ("", "clicked", "unclicked")),
-        *(_metric("MSE", mse, rows) for rows in ("", "clicked", "unclicked")),
-        _metric("AUC", auc),
-        _metric("PCOC", ratio),
-        _metric("ECE", truth_ece),
+        *_by_rows("bias", bias, 0.0, bias_sums),
+        *_by_rows("truth_MSE", mse, "min", mse_sums),
+        TruthMetric("truth_AUC", auc, "max", needs="both", sums=auc_sums, outcomes=True),
+        TruthMetric("truth_PCOC", ratio, 1.0, sums=ratio_sums, undefined=_no_rate),
+        TruthMetric("truth_ECE", truth_ece, "min", sums=gap_sums),
     )
 }
-_LONGEST_FIRST = sorted([*METRICS, *TRUTH_METRICS], key=len, reverse=True)
 
 
 def split_key(key: str, tasks: Iterable[str] | None = None) -> tuple[str, str]:
@@ -121,7 +109,7 @@ def split_key(key: str, tasks: Iterable[str] | None = None) -> tuple[str, str]:
     if key in METRICS:
         return "", key
     known = None if tasks is None else set(tasks)
-    for name in _LONGEST_FIRST:
+    for name in sorted([*METRICS, *TRUTH_METRICS], key=len, reverse=True):
         task = key.removesuffix(f"_{name}")
         if task != key and (known is None or task in known):
             return task, name
@@ -142,7 +130,7 @@ def target(metric: TruthMetric, truth: Truth, labels: np.ndarray) -> np.ndarray 
         truth: Of the task.
         labels: Of the task, NaN where its condition was not met.
     """
-    values = truth.outcome if metric.measure == "AUC" else truth.expected
+    values = truth.outcome if metric.outcomes else truth.expected
     if values is None or not metric.rows:
         return values
     return np.where(np.isnan(labels) == (metric.rows == "unclicked"), values, np.nan)
@@ -152,6 +140,7 @@ def measure_truth(
     truth: Truth,
     labels: np.ndarray,
     predictions: np.ndarray,
+    weights: np.ndarray | None = None,
     *,
     kind: str = "binary",
     conditional: bool = True,
@@ -162,25 +151,24 @@ def measure_truth(
         truth: Of the task.
         labels: ``(rows,)``, NaN where the task's condition was not met.
         predictions: ``(rows,)``.
+        weights: ``(rows,)`` sample weights.
         kind: Of the task.
         conditional: Whether it has a condition, which tells clicked from unclicked rows.
     """
     for metric in TRUTH_METRICS.values():
-        if metric.kind not in ("any", kind) or (metric.rows and not conditional):
+        if kind not in metric.kinds or (metric.rows and not conditional):
             continue
         if (against := target(metric, truth, labels)) is None:
             continue
-        value = metric.function(against, predictions)
-        yield metric.name, value, _reason(metric, against, predictions) if np.isnan(value) else ""
+        rows = Observations.of(against, predictions, weights=weights)
+        value = metric.measure(rows).value
+        yield metric.name, value, _reason(metric, rows) if np.isnan(value) else ""
 
 
-def _reason(metric: TruthMetric, against: np.ndarray, predictions: np.ndarray) -> str:
-    if np.isnan(against).all():
+def _reason(metric: TruthMetric, rows: Observations) -> str:
+    if not len(rows.labels):
         return f"no {metric.rows} row has a truth" if metric.rows else "no row has a truth"
-    if lacking := lacking_labels(metric, against):
-        return lacking.replace("labels", "outcomes")
-    nans = int(np.isnan(observed(against, predictions)[1]).sum())
-    return f"{nans} predictions are NaN" if nans else "the mean truth is 0"
+    return metric.why_undefined(rows).replace("labels", "outcomes")
 
 
 def read_truth(task: str, columns: Mapping[str, np.ndarray], kind: str = "binary") -> Truth | None:

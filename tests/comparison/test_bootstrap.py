@@ -5,6 +5,7 @@ import pytest
 
 from fuxi_mtl import metrics
 from fuxi_mtl.comparison.bootstrap import MAX_UNITS, replicates, resampling, statistic
+from fuxi_mtl.metrics import METRICS
 
 
 def small_data(rows=1500, rate=0.3):
@@ -25,15 +26,14 @@ def exact(name, labels, predictions, weights, **arguments):
     arguments = {
         key: value[rows] if isinstance(value, np.ndarray) else value for key, value in arguments.items()
     }
-    value = metrics.METRICS[name].function(labels[rows], predictions[rows], **arguments)
-    return value.value if name == "gAUC" else value
+    return metrics.METRICS[name].function(labels[rows], predictions[rows], **arguments)
 
 
 @pytest.mark.parametrize("name", ["logloss", "PCOC", "MAE", "RMSE", "precision", "recall", "F1", "accuracy"])
 def test_a_resampled_sum_is_the_metric_of_the_resample(name):
     labels, predictions = small_data()
-    threshold = {"threshold": 0.5} if metrics.METRICS[name].uses == "threshold" else {}
-    built = statistic(name, labels, predictions, **threshold)
+    threshold = {"threshold": 0.5} if "threshold" in metrics.METRICS[name].inputs else {}
+    built = statistic(METRICS[name], labels, predictions, **threshold)
     drawn = resampling(len(labels), resamples=20)
     values = replicates({name: built}, drawn)[name]
     expected = [exact(name, labels, predictions, counted(drawn, i), **threshold) for i in range(20)]
@@ -45,7 +45,7 @@ def test_a_resampled_sum_is_the_metric_of_the_resample(name):
 def test_metrics_that_are_no_sums_vary_as_those_of_the_resamples(name, tolerance, rows, rate):
     labels, predictions = small_data(rows, rate)
     drawn = resampling(len(labels), resamples=200)
-    values = replicates({name: statistic(name, labels, predictions)}, drawn)[name]
+    values = replicates({name: statistic(METRICS[name], labels, predictions)}, drawn)[name]
     expected = [exact(name, labels, predictions, counted(drawn, i)) for i in range(200)]
     assert values.std() == pytest.approx(np.std(expected), rel=tolerance)
     assert np.corrcoef(values, expected)[0, 1] > 1 - tolerance
@@ -53,7 +53,7 @@ def test_metrics_that_are_no_sums_vary_as_those_of_the_resamples(name, tolerance
 
 def test_ece_keeps_the_bins_of_all_rows():
     labels, predictions = small_data()
-    built = statistic("ECE", labels, predictions)
+    built = statistic(METRICS["ECE"], labels, predictions)
     assert built.value() == pytest.approx(metrics.ece(labels, predictions))
     drawn = resampling(len(labels), resamples=3)
     seen = ~np.isnan(labels)
@@ -67,7 +67,7 @@ def test_ece_keeps_the_bins_of_all_rows():
 @pytest.mark.parametrize("name", ["AUC", "KS", "ECE", "logloss"])
 def test_without_both_classes_a_resampled_metric_is_nan_or_defined_but_never_a_crash(name):
     for labels in (np.full(3, np.nan, np.float32), np.ones(3, np.float32)):
-        built = statistic(name, labels, np.array([0.1, 0.2, 0.3], np.float32))
+        built = statistic(METRICS[name], labels, np.array([0.1, 0.2, 0.3], np.float32))
         assert replicates({name: built}, resampling(3, resamples=4))[name].shape == (4,)
 
 
@@ -75,7 +75,7 @@ def test_without_both_classes_a_resampled_metric_is_nan_or_defined_but_never_a_c
 def test_gauc_is_resampled_by_whole_groups(weight):
     labels, predictions = small_data()
     groups = np.random.default_rng(3).integers(0, 60, len(labels))
-    built = statistic("gAUC", labels, predictions, groups=groups, gauc_weight=weight)
+    built = statistic(METRICS["gAUC"], labels, predictions, groups=groups, gauc_weight=weight)
     assert built.value() == pytest.approx(metrics.gauc(labels, predictions, groups, weight).value)
     drawn = resampling(len(labels), groups, resamples=5)
     values = replicates({"gAUC": built}, drawn)["gAUC"]
@@ -99,14 +99,14 @@ def test_many_rows_are_bundled_without_changing_the_spread():
     values = np.random.default_rng(0).random(rows).astype(np.float32)
     drawn = resampling(rows, resamples=100)
     assert drawn.surplus.shape == (100, MAX_UNITS)
-    means = replicates({"MAE": statistic("MAE", np.zeros(rows, np.float32), values)}, drawn)["MAE"]
+    means = replicates({"MAE": statistic(METRICS["MAE"], np.zeros(rows, np.float32), values)}, drawn)["MAE"]
     assert means.std() == pytest.approx(values.std() / np.sqrt(rows), rel=0.25)
 
 
 def test_a_statistic_without_what_it_needs_is_refused():
     labels, predictions = small_data()
     with pytest.raises(ValueError, match="the threshold of F1 was not stored"):
-        statistic("F1", labels, predictions)
+        statistic(METRICS["F1"], labels, predictions)
     with pytest.raises(ValueError, match="the groups of gAUC were not stored"):
-        statistic("gAUC", labels, predictions)
+        statistic(METRICS["gAUC"], labels, predictions)
     assert replicates({}, resampling(3, resamples=2)) == {}

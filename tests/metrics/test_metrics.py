@@ -105,17 +105,17 @@ def test_one_class_is_nan_with_its_reason(value):
 def test_no_labelled_row_is_nan_with_its_reason():
     labels, scores = np.array([np.nan, np.nan]), np.array([0.1, 0.2])
     for name, metric in metrics.METRICS.items():
-        if metric.uses == "":
+        if not metric.inputs & {"threshold", "groups"}:
             assert np.isnan(metric.function(labels, scores)), name
-        if metric.uses != "groups":
+        if "groups" not in metric.inputs:
             assert metrics.why_undefined(name, labels, scores) == "no row has a label"
 
 
 def test_nan_predictions_are_nan_with_their_count():
     scores = np.array([0.9, np.nan, 0.8, np.nan, 0.1])
     for name, metric in metrics.METRICS.items():
-        arguments = {"": (), "threshold": (0.5,), "groups": (np.zeros(5, int),)}[metric.uses]
-        value = metric.function(LABELS, scores, *arguments)
+        given = {"threshold": 0.5, "groups": np.zeros(5, int)}
+        value = metric.function(LABELS, scores, **{key: given[key] for key in metric.inputs & given.keys()})
         assert np.isnan(value.value if name == "gAUC" else value), name
     assert metrics.why_undefined("AUC", LABELS, scores) == "2 of 5 predictions are NaN"
     assert np.isnan(metrics.base_rate_threshold(LABELS, scores))

@@ -93,7 +93,11 @@ def test_rows_without_a_truth_are_left_out():
         ({"truth": Truth(np.full(6, NAN))}, "bias", "no row has a truth"),
         ({"truth": Truth(TRUTH.expected, np.zeros(6))}, "truth_AUC", "all 6 outcomes are 0"),
         ({"truth": Truth(np.zeros(6))}, "truth_PCOC", "the mean truth is 0"),
-        ({"predictions": np.array([NAN, 0.1, 0.1, 0.1, 0.1, 0.2])}, "truth_ECE", "1 predictions are NaN"),
+        (
+            {"predictions": np.array([NAN, 0.1, 0.1, 0.1, 0.1, 0.2])},
+            "truth_ECE",
+            "1 of 6 predictions are NaN",
+        ),
     ],
 )
 def test_what_is_undefined_says_why(changes, key, reason):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fuxi_mtl.metrics import largest_gaps
+
 NAN = float("nan")
 BALANCED = 0.1  # an |SMD| below this counts as balanced
 
@@ -69,7 +71,7 @@ def ks_statistic(
     values = np.concatenate([np.asarray(treated, np.float64), np.asarray(control, np.float64)])
     size = len(np.asarray(treated))
     mass = np.concatenate([_shares(size, treated_weights), -_shares(len(values) - size, control_weights)])
-    return _largest_gap(values, [mass])[0]
+    return largest_gaps(values, [mass])[0]
 
 
 def balance(
@@ -106,7 +108,7 @@ def balance(
         if ((values == low) | (values == high)).all():
             gaps = [abs(d) / (high - low) if high > low else 0.0 for d in differences]
         else:
-            gaps = _largest_gap(values, masses)
+            gaps = largest_gaps(values, masses)
         smd = tuple(_standardised(each, *spread) for each in differences)
         found.append(Balance(name, smd, tuple(gaps)))
     return found
@@ -126,13 +128,6 @@ def _shares(size: int, weights: ArrayLike | None) -> np.ndarray:
     given = np.asarray(weights, np.float64)
     total = given.sum()
     return given / total if total > 0 else np.full(size, NAN)
-
-
-def _largest_gap(values: np.ndarray, masses: Sequence[np.ndarray]) -> list[float]:
-    order = np.argsort(values)
-    ordered = values[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    return [float(np.abs(np.cumsum(mass[order])[ends]).max(initial=0)) for mass in masses]
 
 
 def _mean(values: np.ndarray, weights: ArrayLike | None) -> float:
