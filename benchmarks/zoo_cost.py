@@ -91,7 +91,7 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     )
     keras.utils.set_random_seed(training.seed)
     model = make_model(experiment, dataset.feature_map)
-    split, of_architecture = rows_of_both(model, dataset, experiment)
+    split, bilevel_rows = rows_of_both(model, dataset, experiment)
     plan = replace(StepPlan.of(split.rows, experiment), steps_per_execution=STEPS)
 
     def batches(epochs: int):
@@ -101,8 +101,8 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     model.prepare(split.labels(experiment.tasks), batches)
     compile_model(model, experiment, plan)
     trained_on = batches(ENDLESS)
-    if of_architecture is not None:
-        trained_on = beside(trained_on, of_architecture, experiment, plan.batch_size)
+    if bilevel_rows is not None:
+        trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size)
     model.make_train_function()
     iterator = iter(trained_on)
 

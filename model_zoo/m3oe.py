@@ -38,7 +38,7 @@ class M3oE(MultiTaskModel):
         y_t     = tower_{t,d}(f_{t,d})
 
     SG stops the gradient. Every MLP is Dense, LayerNorm, activation. w_d, w_t, beta_d and beta_t are learnt
-    on validation batches by an optimizer of their own (`architecture_learning_rate`), all else on training
+    on validation batches by an optimizer of their own (`bilevel_learning_rate`), all else on training
     batches, in turns. A row of no known domain takes equal parts of all that domains have of their own.
     Labels and objectives: one a task, which may be undefined on the rows of some domains.
 
@@ -144,6 +144,6 @@ class M3oE(MultiTaskModel):
         """The last kernel of the shared experts."""
         return self.shared_experts.kernels[-1:]
 
-    def architecture_variables(self):
+    def bilevel_variables(self):
         """The four numbers, before their sigmoid."""
         return [self.fusion.logits]

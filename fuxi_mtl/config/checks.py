@@ -50,7 +50,7 @@ _LEAST = {  # the smallest sensible value of each number
 }
 _ABOVE_ZERO = (
     "learning_rate",
-    "architecture_learning_rate",
+    "bilevel_learning_rate",
     "gradnorm_lr",
     "uw_lr",
     "dwa_temperature",

@@ -54,6 +54,9 @@ ANY = object()
 _SELECTED = "the features in condition_features say it: none is self-wise, one group-wise, several mix-wise."
 
 FOREIGN_NAMES: dict[str, ForeignName] = {
+    # Older versions
+    "architecture_learning_rate": ForeignName("bilevel_learning_rate", of=OLDER),
+    "architecture_share": ForeignName("bilevel_share", of=OLDER),
     # FuxiCTR
     "patience": ForeignName("early_stop_patience"),
     "partition_block_size": ForeignName("data_block_size"),

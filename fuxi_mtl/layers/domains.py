@@ -96,7 +96,7 @@ class StarDense(keras.layers.Layer):
 class FusionScalars(keras.layers.Layer):
     """Numbers between 0 and 1, ``sigmoid`` of parameters that no ordinary step moves.
 
-    They are learnt on validation batches: see :meth:`MultiTaskModel.architecture_variables`.
+    They are learnt on validation batches: see :meth:`MultiTaskModel.bilevel_variables`.
 
     Args:
         start: Where each starts, by name: the number itself, not the parameter.

@@ -43,7 +43,7 @@ class MultiTaskModel(keras.Model):
         self.features = features
         self.tasks = tuple(tasks)
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
-        self.architecture_optimizer: keras.optimizers.Optimizer | None = None
+        self.bilevel_optimizer: keras.optimizers.Optimizer | None = None
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
         self.surgery: Surgery | None = None
@@ -106,7 +106,7 @@ class MultiTaskModel(keras.Model):
             batches: ``batches(epochs)`` gives shuffled batches of them: inputs, labels, sample weights.
         """
 
-    def architecture_variables(self) -> list[keras.Variable]:
+    def bilevel_variables(self) -> list[keras.Variable]:
         """Variables that are learnt on validation batches, by an optimizer of their own; none.
 
         They are the upper level of a problem of two levels (Liu et al., DARTS, ICLR 2019, first order): each
@@ -170,7 +170,7 @@ class MultiTaskModel(keras.Model):
         weighting: Weighting | None = None,
         imbalance: Imbalance | None = None,
         surgery: Surgery | None = None,
-        architecture_optimizer: keras.optimizers.Optimizer | None = None,
+        bilevel_optimizer: keras.optimizers.Optimizer | None = None,
         **keras_options,
     ):
         """Sets how the model is trained.
@@ -181,7 +181,7 @@ class MultiTaskModel(keras.Model):
             weighting: Weights of the objectives; equal unless said.
             imbalance: What is done about rare positives; nothing unless said.
             surgery: Which way shared variables go when objectives disagree; along the sum unless said.
-            architecture_optimizer: Moves the :meth:`architecture_variables` on validation batches, so that
+            bilevel_optimizer: Moves the :meth:`bilevel_variables` on validation batches, so that
                 training takes pairs of batches; without it they stay as they are.
             **keras_options: Such as ``steps_per_execution``.
         """
@@ -202,9 +202,9 @@ class MultiTaskModel(keras.Model):
         optimizer = with_rows(keras.optimizers.get(optimizer), self.tables())
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
-        self.architecture_optimizer = architecture_optimizer
-        if architecture_optimizer is not None:
-            architecture_optimizer.build(self.architecture_variables())
+        self.bilevel_optimizer = bilevel_optimizer
+        if bilevel_optimizer is not None:
+            bilevel_optimizer.build(self.bilevel_variables())
         for layer in self._embeddings():
             layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
 
@@ -250,9 +250,9 @@ class MultiTaskModel(keras.Model):
     def train_step(self, data):
         """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``.
 
-        With an optimizer of the architecture, on two: one of training and one of validation rows.
+        With a bilevel optimizer, on two: one of training and one of validation rows.
         """
-        data, validation = data if self.architecture_optimizer is not None else (data, None)
+        data, validation = data if self.bilevel_optimizer is not None else (data, None)
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, turns = self.training_objectives(), self.alternating_steps()
         several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
@@ -278,7 +278,7 @@ class MultiTaskModel(keras.Model):
         else:
             self._move(backward, weights, tuple(losses), self.trainable_variables)
         if validation is not None:
-            self._move_architecture(self.architecture_optimizer, objectives, weights, *validation)
+            self._move_bilevel(self.bilevel_optimizer, objectives, weights, *validation)
         total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
         for objective in objectives:
             watched |= objective.seen(heads, labels, sample_weight)
@@ -301,9 +301,9 @@ class MultiTaskModel(keras.Model):
         gradients = backward.weighted({name: weights[name] for name in names}, values)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    def _move_architecture(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:
-        """Moves the architecture against the weighted losses of validation rows, as they are predicted."""
-        variables = self.architecture_variables()
+    def _move_bilevel(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:
+        """Moves the bilevel variables against the weighted losses of validation rows, as predicted."""
+        variables = self.bilevel_variables()
         values = [variable.value for variable in variables]
         scale = self.optimizer.scale_loss(tf.constant(1.0))
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -49,9 +49,9 @@ class OptimizerOptions:
     lr_scheduler: LearningRateOptions | None = option(
         None, "A plan of the learning rate, in place of reduce_lr_on_plateau."
     )
-    architecture_learning_rate: float = option(
+    bilevel_learning_rate: float = option(
         0.01, "Adam's, of what a model learns on validation batches (M3oE); other models learn nothing there."
     )
-    architecture_share: float = option(
+    bilevel_share: float = option(
         0.0, "Share of the training rows, the last ones, for that alone; 0 takes the validation rows."
     )

@@ -1,4 +1,4 @@
-"""Learning on validation batches what no training batch may move: a model's architecture variables."""
+"""Rows, batches and optimizer of a model's bilevel variables, which validation batches alone may move."""
 
 import logging
 from dataclasses import replace
@@ -20,20 +20,18 @@ SEED = 2**31 - 1  # behind the run's seed: other orders than those of the traini
 def rows_of_both(
     model: MultiTaskModel, dataset: Dataset, experiment: Experiment
 ) -> tuple[Split, Split | None]:
-    """The rows that train the network, and those that train its architecture, if it has any.
+    """The rows that train the network, and those that train its bilevel variables, if it has any.
 
     Raises:
         ValueError: The model needs validation rows, and there are none; a share that cannot be; or an
             optimizer of tables that would leave stale rows to look up.
     """
-    share, name = experiment.optimizer.architecture_share, type(model).__name__
+    share, name = experiment.optimizer.bilevel_share, type(model).__name__
     if not 0 <= share < 1:
-        raise ValueError(f"architecture_share is {share:g}; it lies from 0 to below 1.")
-    if not model.architecture_variables():
+        raise ValueError(f"bilevel_share is {share:g}; it lies from 0 to below 1.")
+    if not model.bilevel_variables():
         if share:
-            raise ValueError(
-                f"architecture_share is {share:g}, but {name} learns nothing on validation batches."
-            )
+            raise ValueError(f"bilevel_share is {share:g}, but {name} learns nothing on validation batches.")
         return dataset.train, None
     if experiment.optimizer.embedding_optimizer == "dense_equivalent_adam":
         raise ValueError(
@@ -44,16 +42,16 @@ def rows_of_both(
         kept = int(dataset.train.rows * (1 - share))
         if not 0 < kept < dataset.train.rows:
             raise ValueError(
-                f"architecture_share {share:g} leaves {kept} of {dataset.train.rows} rows to train on."
+                f"bilevel_share {share:g} leaves {kept} of {dataset.train.rows} rows to train on."
             )
         return _part(dataset.train, slice(kept)), _part(dataset.train, slice(kept, None))
     if dataset.valid is None:
         raise ValueError(
             f"{name} learns {_names(model)} on validation rows, and there are none. Give the dataset "
-            "valid_data or valid_size, or set architecture_share: 0.1 to keep training rows for that."
+            "valid_data or valid_size, or set bilevel_share: 0.1 to keep training rows for that."
         )
     logger.info(
-        "%s learns %s on the validation rows, which therefore flatter it; architecture_share keeps training "
+        "%s learns %s on the validation rows, which therefore flatter it; bilevel_share keeps training "
         "rows for that instead.",
         name,
         _names(model),
@@ -61,13 +59,13 @@ def rows_of_both(
     return dataset.train, dataset.valid
 
 
-def make_architecture_optimizer(
+def make_bilevel_optimizer(
     model: MultiTaskModel, experiment: Experiment
 ) -> keras.optimizers.Optimizer | None:
-    """Adam for the architecture of a model that has one."""
-    if not model.architecture_variables():
+    """Adam for the bilevel variables of a model that has any."""
+    if not model.bilevel_variables():
         return None
-    return keras.optimizers.Adam(experiment.optimizer.architecture_learning_rate)
+    return keras.optimizers.Adam(experiment.optimizer.bilevel_learning_rate)
 
 
 def beside(
@@ -106,4 +104,4 @@ def _part(split: Split, rows: slice) -> Split:
 
 
 def _names(model: MultiTaskModel) -> str:
-    return ", ".join(variable.path.split("/", 1)[-1] for variable in model.architecture_variables())
+    return ", ".join(variable.path.split("/", 1)[-1] for variable in model.bilevel_variables())

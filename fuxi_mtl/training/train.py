@@ -28,7 +28,7 @@ from fuxi_mtl.optimizers import make_optimizer
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
-from fuxi_mtl.training.bilevel import beside, make_architecture_optimizer, rows_of_both
+from fuxi_mtl.training.bilevel import beside, make_bilevel_optimizer, rows_of_both
 from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.weighting import make_weighting
@@ -118,7 +118,7 @@ def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan)
         weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed),
         imbalance=model.imbalance,
         surgery=make_surgery(experiment.surgery, objectives, seed),
-        architecture_optimizer=make_architecture_optimizer(model, experiment),
+        bilevel_optimizer=make_bilevel_optimizer(model, experiment),
         steps_per_execution=plan.steps_per_execution,
     )
 
@@ -135,7 +135,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     Raises:
         TrainingError: A loss is not finite, or the memory is not enough.
     """
-    split, of_architecture = rows_of_both(model, dataset, experiment)
+    split, bilevel_rows = rows_of_both(model, dataset, experiment)
     labels = split.labels(experiment.tasks)
     sample = _sample(split, experiment)
     rows = split.rows if sample is None else sample.rows
@@ -163,8 +163,8 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
     trained_on = batches(plan.epochs)
-    if of_architecture is not None:
-        trained_on = beside(trained_on, of_architecture, experiment, plan.batch_size)
+    if bilevel_rows is not None:
+        trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size)
     try:
         with enough_memory("batch_size", plan.batch_size):
             model.fit(

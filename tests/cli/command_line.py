@@ -64,7 +64,7 @@ ToyDomains:
   num_experts: 2
   expert_hidden_units: [4]
   tower_hidden_units: []
-  architecture_learning_rate: 0.1
+  bilevel_learning_rate: 0.1
   optimizer: sgd
   learning_rate: 1.e-1
   batch_size: 32

@@ -65,10 +65,8 @@ def test_a_value_with_one_class_says_so(tmp_path):
     assert all(e["metrics"]["click_AUC"] is None and "all " in e["undefined"]["click_AUC"] for e in one_class)
 
 
-def test_training_rows_can_be_kept_for_the_architecture(tmp_path):
-    run = train(
-        tmp_path / "runs", "architecture_share=0.25", *without_validation(tmp_path), expid="ToyDomains"
-    )
+def test_training_rows_can_be_kept_for_the_bilevel_variables(tmp_path):
+    run = train(tmp_path / "runs", "bilevel_share=0.25", *without_validation(tmp_path), expid="ToyDomains")
     assert run.evaluations[-1]["step"] == 200 * 0.75 // 32 + 1
     assert run.evaluations[-1]["watched"]["domain_weight"] != pytest.approx(0.5, abs=1e-3)
     assert "flatter" not in run.out
@@ -77,10 +75,10 @@ def test_training_rows_can_be_kept_for_the_architecture(tmp_path):
 @pytest.mark.parametrize(
     ("expid", "settings", "message"),
     [
-        ("ToyDomains", ["architecture_share=1.0"], "architecture_share is 1; it lies from 0 to below 1"),
-        ("ToyDomains", ["architecture_share=0.999"], "leaves 0 of 320 rows to train on"),
+        ("ToyDomains", ["bilevel_share=1.0"], "bilevel_share is 1; it lies from 0 to below 1"),
+        ("ToyDomains", ["bilevel_share=0.999"], "leaves 0 of 320 rows to train on"),
         ("ToyDomains", ["embedding_optimizer=dense_equivalent_adam"], "Use embedding_optimizer: adam"),
-        ("Toy", ["architecture_share=0.1"], "ShareBottom learns nothing on validation batches"),
+        ("Toy", ["bilevel_share=0.1"], "ShareBottom learns nothing on validation batches"),
         ("Toy", ["metrics_by=colour"], "metrics_by names 'colour'.*There are: item, user"),
     ],
 )
@@ -92,7 +90,7 @@ def test_what_cannot_be_is_refused_before_training(tmp_path, expid, settings, me
 def test_without_validation_rows_a_share_of_the_training_rows_is_asked_for(tmp_path):
     err = refused(tmp_path / "runs", "ToyDomains", *without_validation(tmp_path))
     assert "M3oE learns fusion_scalars on validation rows, and there are none" in err
-    assert "architecture_share: 0.1" in err
+    assert "bilevel_share: 0.1" in err
 
 
 def test_a_column_with_too_many_values_is_refused(tmp_path):

@@ -47,6 +47,9 @@ def given(settings):
 
 
 TAKEN = [
+    # older versions
+    ("MMoE", "architecture_share: 0.25", {"bilevel_share": 0.25}),
+    ("M3oE", "architecture_learning_rate: 0.1", {"bilevel_learning_rate": 0.1}),
     # FuxiCTR
     ("MMoE", "patience: 3", {"early_stop_patience": 3}),
     ("MMoE", "partition_block_size: 500", {"data_block_size": 500}),

@@ -210,10 +210,10 @@ def test_how_much_of_a_domain_a_row_is_has_no_gradient():
 # ---- two levels ---------------------------------------------------------------------------------
 
 
-def compiled(rate, architecture_rate, **options):
+def compiled(rate, bilevel_rate, **options):
     model = model_of(**options)
-    architecture = None if architecture_rate is None else keras.optimizers.SGD(architecture_rate)
-    model.compile(keras.optimizers.SGD(rate), architecture_optimizer=architecture, run_eagerly=True)
+    bilevel = None if bilevel_rate is None else keras.optimizers.SGD(bilevel_rate)
+    model.compile(keras.optimizers.SGD(rate), bilevel_optimizer=bilevel, run_eagerly=True)
     return model
 
 
@@ -221,7 +221,7 @@ def state(model):
     return [v.numpy() for v in model.trainable_variables], model.fusion.logits.numpy()
 
 
-def test_a_training_step_leaves_the_architecture_alone():
+def test_a_training_step_leaves_the_bilevel_variables_alone():
     model = compiled(0.1, None)
     weights, logits = state(model)
     model.train_step(tiny.batch(TASKS))
@@ -230,7 +230,7 @@ def test_a_training_step_leaves_the_architecture_alone():
     assert any(np.any(a != b) for a, b in zip(weights, after, strict=True))
 
 
-def test_a_validation_batch_moves_the_architecture_alone_and_down_its_own_gradient():
+def test_a_validation_batch_moves_the_bilevel_variables_alone_and_down_its_own_gradient():
     model = compiled(0.0, 0.5)
     weights, logits = state(model)
     training, validation = tiny.batch(TASKS, seed=1), tiny.batch(TASKS, seed=2)
@@ -247,12 +247,12 @@ def test_a_validation_batch_moves_the_architecture_alone_and_down_its_own_gradie
     np.testing.assert_allclose(logits_after, logits - 0.5 * np.asarray(gradient), rtol=1e-4, atol=1e-7)
 
 
-def test_the_architecture_s_optimizer_is_in_the_checkpoint(tmp_path):
+def test_the_bilevel_optimizer_is_in_the_checkpoint(tmp_path):
     keras.utils.set_random_seed(1)
     models = []
     for _ in range(2):
         model = model_of()
-        model.compile("adam", architecture_optimizer=keras.optimizers.Adam(0.1), run_eagerly=True)
+        model.compile("adam", bilevel_optimizer=keras.optimizers.Adam(0.1), run_eagerly=True)
         models.append(model)
     pair = (tiny.batch(TASKS, seed=1), tiny.batch(TASKS, seed=2))
     models[0].train_step(pair)
@@ -260,7 +260,7 @@ def test_the_architecture_s_optimizer_is_in_the_checkpoint(tmp_path):
     checkpoint.restore(models[1], tmp_path / "checkpoint")
     for model in models:
         model.train_step(pair)
-    first, second = (model.architecture_optimizer.variables for model in models)
+    first, second = (model.bilevel_optimizer.variables for model in models)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     np.testing.assert_array_equal(models[0].fusion.logits.numpy(), models[1].fusion.logits.numpy())
@@ -283,7 +283,7 @@ def test_a_validation_batch_has_as_many_rows_as_its_training_batch():
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_the_architecture_learns_in_half_precision_too(policy):
+def test_the_bilevel_variables_learn_in_half_precision_too(policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = compiled(0.1, 0.5, net_dropout=0.1)

@@ -15,6 +15,8 @@ from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
 logger = logging.getLogger(__name__)
 
 FILE = "state.h5"
+# Groups of checkpoints made before, and their names of today.
+RENAMED = {"optimizer/architecture/": "optimizer/bilevel/"}
 
 
 class CheckpointError(ValueError):
@@ -73,8 +75,8 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
             stored = _stored(file, whole=model.compiled)
             _check_shapes(parts, stored)
             _check_orders(file, orders_of(model))
-            for dataset in stored.values():
-                _check_numbers(dataset, parts[dataset.name[1:]])
+            for name, dataset in stored.items():
+                _check_numbers(dataset, parts[name])
             for name, part in parts.items():
                 for chunk in part.chunks():
                     part.write(chunk, stored[name][chunk])
@@ -96,11 +98,13 @@ def _write(dataset: h5py.Dataset, part: Part) -> None:
 
 
 def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
+    """Its datasets by their names of today; those of the network alone unless it is wanted whole."""
     found: dict[str, h5py.Dataset] = {}
 
     def keep(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset) and (whole or name.startswith("network/")):
-            found[name] = item
+            old = next((group for group in RENAMED if name.startswith(group)), None)
+            found[RENAMED[old] + name.removeprefix(old) if old else name] = item
 
     file.visititems(keep)
     return found

@@ -98,8 +98,8 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
     if model.compiled:
         parts |= {f"seeds/{name}": part for name, part in seeds.items()}
         parts |= _optimizer_parts(model.optimizer, network)
-        if model.architecture_optimizer is not None:
-            parts |= _slots("optimizer/architecture", model.architecture_optimizer, network)
+        if model.bilevel_optimizer is not None:
+            parts |= _slots("optimizer/bilevel", model.bilevel_optimizer, network)
         for name, module in _balancers(model).items():
             state = module._flatten(predicate=lambda v: isinstance(v, tf.Variable), with_path=True)
             parts |= {_joined(name, *map(str, keys)): Part(variable) for keys, variable in state}
