@@ -8,7 +8,6 @@ A model class registers itself under its own name; its signature is the only lis
 """
 
 import ast
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+
+from fuxi_mtl.hints import did_you_mean
 
 ZOO = "fuxi_mtl_zoo"  # what the folder model_zoo is called where it is installed
 
@@ -61,10 +62,8 @@ def check_name(name: str) -> None:
         ValueError: No such model; the message has the nearest name and all names.
     """
     if name not in names():
-        spelled = {known.lower(): known for known in names()}
-        near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
-        hint = f" Did you mean {spelled[near[0]]}?" if near else ""
-        raise ValueError(f"no model is called {name!r}.{hint} Models: {', '.join(names())}.")
+        near = did_you_mean(name, names())
+        raise ValueError(f"no model is called {name!r}.{near} Models: {', '.join(names())}.")
 
 
 def model(name: str) -> type:

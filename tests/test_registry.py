@@ -49,7 +49,7 @@ def test_names_are_sorted():
 
 @pytest.mark.parametrize(("name", "near"), [("MMOE", "MMoE"), ("ShareBotom", "ShareBottom"), ("ple", "PLE")])
 def test_an_unknown_model_gets_a_suggestion(name, near):
-    with pytest.raises(ValueError, match=f"no model is called '{name}'. Did you mean {near}") as error:
+    with pytest.raises(ValueError, match=f"no model is called '{name}'. Did you mean '{near}'") as error:
         registry.model(name)
     assert "Models: " in str(error.value)
     assert ", ESM2, ESMM, HeuristicDR, KnowledgeTransfer, M3oE, MMoE, " in str(error.value)

@@ -8,7 +8,8 @@ import numpy as np
 from fuxi_mtl.comparison.paired import Paired, task_of
 from fuxi_mtl.comparison.runs import StoredRun, read_run
 from fuxi_mtl.comparison.table import Cell, Row, Table, Transfer
-from fuxi_mtl.metrics import METRICS, did_you_mean, find_metric_of_key
+from fuxi_mtl.hints import among
+from fuxi_mtl.metrics import METRICS, find_metric_of_key
 
 SINGLE_TASK = "SingleTask"
 _FEW_SEEDS = 5
@@ -54,7 +55,7 @@ def compare(
         of_expid.append(run)
     expids = list(dict.fromkeys(run.expid for run in stored))
     if baseline is not None and baseline not in expids:
-        raise ValueError(f"baseline {baseline!r} is not among the runs{did_you_mean(baseline, expids)}")
+        raise ValueError(f"baseline {baseline!r} is not among the runs.{among(baseline, expids)}")
     return [
         _table(dataset_id, experiments, baseline, resamples, level, seed)
         for dataset_id, experiments in by_dataset.items()

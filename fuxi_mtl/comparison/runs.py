@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.hints import among
 
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
@@ -152,7 +152,7 @@ def stored_runs(
     wanted = list(dict.fromkeys(expids or stored))
     for expid in wanted:
         if expid not in stored:
-            raise ValueError(f"no finished run of expid {expid!r} under {root}{did_you_mean(expid, stored)}")
+            raise ValueError(f"no finished run of expid {expid!r} under {root}.{among(expid, stored)}")
     runs = [read_run(folder) for expid in wanted for folder in stored[expid]]
     if seeds is not None:
         chosen = set(seeds)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ImbalanceOptions
 from fuxi_mtl.options.source_location import Located
-from fuxi_mtl.options.values import did_you_mean, show, spelled
+from fuxi_mtl.options.values import show, spelled
 
 _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
 _SAMPLING = ("negative_sampling", "neg_keep_prob_train")

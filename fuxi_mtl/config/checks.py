@@ -8,6 +8,7 @@ from typing import Any
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.options import (
     WEIGHTINGS,
@@ -18,7 +19,7 @@ from fuxi_mtl.options import (
     WeightingOptions,
 )
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.values import did_you_mean, show
+from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task
 
 _LEAST = {  # the smallest sensible value of each number

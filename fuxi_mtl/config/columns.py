@@ -5,9 +5,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fuxi_mtl.config.stanzas import Settings
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, ExperimentOptions, FeatureOptions
 from fuxi_mtl.options.source_location import Located
-from fuxi_mtl.options.values import converted_fields, did_you_mean
+from fuxi_mtl.options.values import converted_fields
 
 _PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
 _COUNTS = (

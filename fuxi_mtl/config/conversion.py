@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, conversion_pairs
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import EvaluationOptions
-from fuxi_mtl.options.values import did_you_mean
 from fuxi_mtl.tasks import Task
 
 KEY, SETTINGS = "conversion_checks", "conversion_settings"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import (
     DatasetOptions,
     EvaluationOptions,
@@ -13,7 +14,6 @@ from fuxi_mtl.options import (
     SearchOptions,
 )
 from fuxi_mtl.options.fusion import WEIGHTS
-from fuxi_mtl.options.values import did_you_mean
 from fuxi_mtl.tasks import Task
 
 KEY = "fusion"

@@ -5,8 +5,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ImbalanceOptions, why_not_closed_form
-from fuxi_mtl.options.values import did_you_mean, spelled
+from fuxi_mtl.options.values import spelled
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fuxi_mtl.config.stanzas import Settings
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ExperimentOptions, LabelOptions
 from fuxi_mtl.options.source_location import ConfigError, SourceLocation
-from fuxi_mtl.options.values import did_you_mean, show
+from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task, event_of, parse_task
 
 _KINDS = {"binary_classification": "binary", "regression": "regression"}

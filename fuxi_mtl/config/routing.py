@@ -10,9 +10,10 @@ from typing import Any
 from fuxi_mtl import registry
 from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import SECTIONS
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.values import convert, describe, did_you_mean, show
+from fuxi_mtl.options.values import convert, describe, show
 
 _TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation
-from fuxi_mtl.options.values import did_you_mean, plain, show
+from fuxi_mtl.options.values import plain, show
 
 BASE = "Base"
 _DATASET_KEYS = {each.name for each in fields(DatasetOptions)}

@@ -17,9 +17,10 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
 from fuxi_mtl.dataset.rules import RULES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.hints import did_you_mean
 
 __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number", "Rule", "Vocabulary"]
 
@@ -95,7 +96,7 @@ class Encoder:
         for name in self.raw_columns:
             if name not in frame.columns:
                 raise DataError(
-                    f"the input has no column {name!r}.{nearest(name, frame.columns)} "
+                    f"the input has no column {name!r}.{did_you_mean(name, frame.columns)} "
                     f"Columns: {shortened(frame.columns)}."
                 )
         ids = np.zeros((frame.height, self.feature_map.id_columns), np.int32)

@@ -1,6 +1,5 @@
 """What can be wrong with data, said with the file, the column, the row and the value."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -27,12 +26,6 @@ class BadEntryError(DataError):
         return DataError(
             f"{file}, column {self.column!r}, row {row + 1}: {self.value!r} is not {self.wanted}."
         )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?``, or nothing when no known name is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def shortened(names: Iterable[str], most: int = 20) -> str:

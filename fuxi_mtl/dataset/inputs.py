@@ -8,9 +8,10 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
+from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
 
 MOST_IDS = 2**31 - 3  # padding and OOV beside them
@@ -126,7 +127,7 @@ def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> Feat
         if target not in features:
             raise DataError(
                 f"feature {feature.name!r}: share_embedding names {target!r}, which is no active input."
-                f"{nearest(target, features)} Inputs: {', '.join(features)}."
+                f"{did_you_mean(target, features)} Inputs: {', '.join(features)}."
             )
         if target in seen:
             raise DataError(f"share_embedding goes in a circle: {' -> '.join([*seen, target])}.")

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import reading
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "\\x01", " ": "space"}
@@ -109,7 +110,7 @@ class Source:
                     f"{self.key}: {file} has a single column when split at sep {self.sep!r}, and its header "
                     f"holds {' and '.join(others)}. Set sep."
                 )
-        near = nearest(name, found)
+        near = did_you_mean(name, found)
         return f"{self.key}: {file} has no column {name!r}.{near} Its columns: {shortened(found)}."
 
 
@@ -120,9 +121,9 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
         DataError: A file does not exist, or the format is unknown.
     """
     if options.data_format not in reading.FORMATS:
+        near = did_you_mean(options.data_format, reading.FORMATS)
         raise DataError(
-            f"data_format {options.data_format!r} is unknown.{nearest(options.data_format, reading.FORMATS)} "
-            f"Formats: {', '.join(reading.FORMATS)}."
+            f"data_format {options.data_format!r} is unknown.{near} Formats: {', '.join(reading.FORMATS)}."
         )
     if not options.train_data:
         raise DataError("train_data is not given: it names the training file.")
@@ -151,5 +152,5 @@ def _find(key: str, pattern: str) -> tuple[Path, ...]:
     files = tuple(Path(name) for name in names if Path(name).is_file())
     if files:
         return files
-    near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
     raise DataError(f"{key}: {pattern} is no file, seen from {Path.cwd()}.{near}")

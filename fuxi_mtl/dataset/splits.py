@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset.encoding import Encoder
-from fuxi_mtl.dataset.errors import DataError, nearest
+from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import Truth, read_truth
 from fuxi_mtl.tasks import Task
 
@@ -79,8 +80,8 @@ class Split:
         for name in wanted:
             if name not in known:
                 raise DataError(
-                    f"{name!r} is no meta column.{nearest(name, known)} Add {{name: {name}, type: meta}} to "
-                    f"feature_cols. Meta columns: {', '.join(known) or 'none'}."
+                    f"{name!r} is no meta column.{did_you_mean(name, known)} Add {{name: {name}, "
+                    f"type: meta}} to feature_cols. Meta columns: {', '.join(known) or 'none'}."
                 )
         return pl.read_parquet(self.meta_file, columns=wanted, glob=False) if wanted else pl.DataFrame()
 

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, nearest
+from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
 NAMES = ("train", "valid", "test")
@@ -56,7 +57,9 @@ def check_split(options: DatasetOptions) -> None:
     """
     kind = options.split_type
     if kind not in TYPES:
-        raise DataError(f"split_type {kind!r} is unknown.{nearest(kind, TYPES)} Types: {', '.join(TYPES)}.")
+        raise DataError(
+            f"split_type {kind!r} is unknown.{did_you_mean(kind, TYPES)} Types: {', '.join(TYPES)}."
+        )
     if kind in ("time", "user", "column") and options.split_col is None:
         raise DataError(f"split_type {kind} needs split_col, the column to split by.")
     for name in ("valid", "test"):

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from fuxi_mtl.metrics import ALIASES, METRICS, Metric, did_you_mean
+from fuxi_mtl.hints import among
+from fuxi_mtl.metrics import ALIASES, METRICS, Metric
 
 NAN = float("nan")
 PRIMARY = "auc_primary"
@@ -48,7 +49,7 @@ def primary_terms(
     for task in coefficients:
         if task not in tasks:
             raise ValueError(
-                f"auc_primary names the task {task!r}{did_you_mean(task, tasks)} "
+                f"auc_primary names the task {task!r}.{among(task, tasks)} "
                 f"Give coefficients by task, such as auc_primary: {{{next(iter(tasks))}: 1.0}}."
             )
     return {f"{task}_AUC": coefficient for task, coefficient in coefficients.items()}
@@ -68,7 +69,7 @@ def few_positives(monitor: str | Mapping[str, float], labels: Mapping[str, np.nd
 def _value(name: str, values: Mapping[str, float]) -> float:
     key = canonical_key(name)
     if key not in values:
-        raise ValueError(f"monitor names {name!r}, which is not measured{did_you_mean(name, values)}")
+        raise ValueError(f"monitor names {name!r}, which is not measured.{among(name, values)}")
     value = values[key]
     return NAN if value is None else value
 
@@ -151,7 +152,7 @@ def _terms(monitor: str | Mapping[str, float]) -> dict[str, float]:
 def _direction(name: str, weight: float, keys: tuple[str, ...] | None) -> str | None:
     metric = metric_of_key(name)
     if metric is None or (keys is not None and canonical_key(name) not in keys):
-        raise ValueError(f"monitor names the unknown metric {name!r}{did_you_mean(name, keys or METRICS)}")
+        raise ValueError(f"monitor names the unknown metric {name!r}.{among(name, keys or METRICS)}")
     if metric.larger_is_better is None:
         return None
     return "max" if metric.larger_is_better == (weight > 0) else "min"

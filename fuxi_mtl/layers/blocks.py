@@ -1,10 +1,11 @@
 """Nested options of a layer, such as ``gate_stabilize: {temperature: 1.2}``, read by a dataclass."""
 
-import difflib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
+
+from fuxi_mtl.hints import did_you_mean
 
 Block = TypeVar("Block")
 _WORDS = {
@@ -64,9 +65,8 @@ def check_names(where: str, given: Iterable[str], known: Sequence[str]) -> None:
     """
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{where} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}.")
+            near = did_you_mean(key, known)
+            raise ValueError(f"{where} has no option {key!r}.{near} Options: {', '.join(known) or 'none'}.")
 
 
 def check_choice(where: str, value: str, choices: Sequence[str]) -> None:
@@ -76,9 +76,8 @@ def check_choice(where: str, value: str, choices: Sequence[str]) -> None:
         ValueError: It is none of them.
     """
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{where} is {value!r}.{hint} Choices: {', '.join(choices)}.")
+        near = did_you_mean(value, choices)
+        raise ValueError(f"{where} is {value!r}.{near} Choices: {', '.join(choices)}.")
 
 
 def check_range(where: str, value: float, least: float, most: float | None = None) -> None:

@@ -1,11 +1,11 @@
 """The metrics by the names that people write in YAML, and how one adds to them."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
+from fuxi_mtl.hints import among
 from fuxi_mtl.metrics.decisions import (
     accuracy,
     accuracy_sums,
@@ -121,16 +121,8 @@ def find_metric(name: str) -> Metric:
     """
     metric = METRICS.get(ALIASES.get(name, name))
     if metric is None:
-        raise ValueError(f"unknown metric {name!r}{did_you_mean(name, METRICS)}")
+        raise ValueError(f"unknown metric {name!r}.{among(name, METRICS)}")
     return metric
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``. Did you mean 'AUC'? Known: ...``, the first part only when something is near."""
-    names = {str(each).lower(): str(each) for each in known}
-    near = difflib.get_close_matches(str(name).lower(), names, n=1)
-    guess = f" Did you mean {names[near[0]]!r}?" if near else ""
-    return f".{guess} Known: {', '.join(names.values())}."
 
 
 def why_undefined(

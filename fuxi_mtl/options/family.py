@@ -10,7 +10,6 @@ lies, so that the table is known without importing TensorFlow; a decorator adds 
     class MyWeighting(Weighting): ...
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.signature import REQUIRED, Parameter, Signature, read_signature, signature_of
 
 Target = TypeVar("Target", bound=Callable)
@@ -138,11 +138,8 @@ class Family:
 
     def unknown(self, name: Any) -> str:
         """That there is no such member, with the nearest name and all names."""
-        spelled = {known.lower(): known for known in self}
-        near = difflib.get_close_matches(str(name).lower(), spelled, n=1)
-        guess = f" Did you mean {spelled[near[0]]!r}?" if near else ""
         return (
-            f"no {self.what} is called {name!r}.{guess} Use {', '.join(self)}; "
+            f"no {self.what} is called {name!r}.{did_you_mean(name, self)} Use {', '.join(self)}; "
             f"a {self.what} of your own comes with --models and its file."
         )
 

@@ -5,14 +5,14 @@ A whole number may stand for a fractional one, never the other way round, and tr
 """
 
 import dataclasses
-import difflib
 import math
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.source_location import Located
 
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
@@ -85,13 +85,6 @@ def plain(entry: Located) -> Any:
     if isinstance(entry.value, list):
         return [plain(value) for value in entry.value]
     return float(entry.value) if _is_exponent(entry.value) else entry.value
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``" Did you mean 'AUC'?"`` when something is near, else nothing."""
-    by_lower = {str(each).lower(): str(each) for each in known}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def show(value: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl.comparison import StoredRun, Table
-from fuxi_mtl.metrics import METRICS, Metric, did_you_mean, find_metric_of_key
+from fuxi_mtl.hints import among
+from fuxi_mtl.metrics import METRICS, Metric, find_metric_of_key
 from fuxi_mtl.options import ParetoOptions
 from fuxi_mtl.pareto.front import chosen, hypervolume, non_dominated
 from fuxi_mtl.pareto.preferences import Preference
@@ -147,7 +148,7 @@ def traded_metrics(options: ParetoOptions, run: StoredRun) -> dict[str, Metric]:
     metrics = {name: metric for name, metric in known.items() if metric is not None}
     for name in traded:
         if name not in metrics:
-            raise ValueError(f"pareto names {name!r}, which is not measured{did_you_mean(name, values)}")
+            raise ValueError(f"pareto names {name!r}, which is not measured.{among(name, values)}")
     for name in (*(options.reference or {}), *(options.importance or {})):
         if name not in traded:
             raise ValueError(f"pareto names {name!r}, which is not traded off: {', '.join(traded)} are.")

@@ -6,7 +6,7 @@ print(render(compare(stored_runs("./checkpoints/")), "markdown"))
 from collections.abc import Sequence
 
 from fuxi_mtl.comparison import Table
-from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.hints import among
 from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import text
 
@@ -40,5 +40,5 @@ def render(
 
         return page.html(tables, fronts)
     if style not in FORMATS:
-        raise ValueError(f"unknown format {style!r}{did_you_mean(style, FORMATS)}")
+        raise ValueError(f"unknown format {style!r}.{among(style, FORMATS)}")
     return {"markdown": text.markdown, "csv": text.csv, "json": text.json}[style](tables)

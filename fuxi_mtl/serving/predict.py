@@ -11,10 +11,10 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
-from fuxi_mtl.dataset.errors import nearest
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source
 from fuxi_mtl.fusion.graph import GraphFusion
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.model import MultiTaskModel
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,9 @@ def _write_parquet(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
 
 def _source(path: Path, sep: str | None, block_rows: int) -> Source:
     if not path.is_file():
-        near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        near = (
+            did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        )
         raise DataError(f"input: {path} is no file, seen from {Path.cwd()}.{near}")
     data_format = READABLE.get(path.suffix)
     if data_format is None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fuxi_mtl.metrics import did_you_mean
+from fuxi_mtl.hints import among
 from fuxi_mtl.options import option
 
 POSITIONS = 10  # exposures of a request
@@ -85,18 +85,16 @@ def make_settings(
         ValueError: The generator, the preset or a setting is unknown, or a value is out of its range.
     """
     if generator not in GENERATORS:
-        raise ValueError(f"unknown generator {generator!r}{did_you_mean(generator, GENERATORS)}")
+        raise ValueError(f"unknown generator {generator!r}.{among(generator, GENERATORS)}")
     if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}{did_you_mean(preset, PRESETS)}")
+        raise ValueError(f"unknown preset {preset!r}.{among(preset, PRESETS)}")
     if generator != "funnel" and PRESETS[preset]:
         raise ValueError(f"preset {preset!r} is one of the generator 'funnel', not of {generator!r}.")
     kind = GENERATORS[generator]
     known = [field.name for field in dataclasses.fields(kind)]
     for name in given or {}:
         if name not in known:
-            raise ValueError(
-                f"unknown setting {name!r} of the generator {generator!r}{did_you_mean(name, known)}"
-            )
+            raise ValueError(f"unknown setting {name!r} of the generator {generator!r}.{among(name, known)}")
     settings = kind(**{**PRESETS[preset], **(given or {})})  # type: ignore[arg-type]
     check(settings)
     return settings

@@ -59,7 +59,7 @@ def test_a_mistake_in_the_data_is_one_message_and_leaves_no_run(tmp_path, mistak
         ("Toy", "hidden_activations=dice", "ValueError: Toy: hidden_activations: 'dice' is unknown."),
         ("Toy", "embedding_regularizer=l3(1)", "ValueError: Toy: "),
         ("ToyFunnel", "bottom={type: MoE}", "ValueError: ToyFunnel: bottom: type 'MoE' is unknown."),
-        ("ToyFunnel", "bottom={type: MMoE, num_expert: 2}", "Did you mean num_experts?"),
+        ("ToyFunnel", "bottom={type: MMoE, num_expert: 2}", "Did you mean 'num_experts'?"),
     ],
 )
 def test_what_a_model_refuses_is_refused_before_any_data_are_read(tmp_path, expid, setting, message):

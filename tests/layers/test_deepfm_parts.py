@@ -184,18 +184,21 @@ def test_embeddings_of_no_feature_have_no_mean():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"deep_hidden_dim": [3]}, "backbone has no option 'deep_hidden_dim'. Did you mean deep_hidden_dims"),
+        (
+            {"deep_hidden_dim": [3]},
+            "backbone has no option 'deep_hidden_dim'. Did you mean 'deep_hidden_dims'",
+        ),
         ({"return_logit_parts": True}, "backbone.return_logit_parts: the model's logit_parts always gives"),
-        ({"fm_scale": "men"}, "backbone.fm_scale is 'men'. Did you mean mean. Choices: mean, sum."),
+        ({"fm_scale": "men"}, "backbone.fm_scale is 'men'. Did you mean 'mean'. Choices: mean, sum."),
         ({"deep_hidden_dims": []}, "backbone.deep_hidden_dims is empty"),
         ({"fm_projection_dim": 0}, "backbone.fm_projection_dim is 0; the least is 1"),
         ({"out_dim": 8}, "backbone.out_dim is 8, but the deep part ends in 64"),
         ({"use_legacy_pseudo_deepfm": True, "fm_enabled": False}, "needs fm_enabled: True"),
         ({"use_legacy_pseudo_deepfm": True, "per_head_add": {}}, "per_head_add has no effect with"),
-        ({"per_head_add": {"cttr": {}}}, "backbone.per_head_add has no option 'cttr'. Did you mean ctr"),
+        ({"per_head_add": {"cttr": {}}}, "backbone.per_head_add has no option 'cttr'. Did you mean 'ctr'"),
         (
             {"per_head_add": {"ctr": {"wide": True}}},
-            "per_head_add.ctr has no option 'wide'. Did you mean use_wi",
+            "per_head_add.ctr has no option 'wide'. Did you mean 'use_wi",
         ),
         (
             {"fm_enabled": False, "per_head_add": {"ctr": {"use_fm": True}}},
@@ -218,7 +221,7 @@ def test_a_wrong_backbone_says_what_is_right(block, message):
         ({"gate_stabilize": 1}, "mmoe.gate_stabilize expects a mapping or null, not 1"),
         ({"add_emb": "max"}, "mmoe.add_emb is 'max'. Choices: none, sum, mean, concat."),
         ({"fusion": "add"}, "mmoe.fusion is 'add'. Choices: concat, sum."),
-        ({"norm": "layer_norm"}, "mmoe.norm is 'layer_norm'. Did you mean layernorm"),
+        ({"norm": "layer_norm"}, "mmoe.norm is 'layer_norm'. Did you mean 'layernorm'"),
         ({"part_proj_dim": 0}, "mmoe.part_proj_dim is 0; the least is 1"),
         ({}, "mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm_vec: False."),
     ],
@@ -236,7 +239,7 @@ def test_each_head_may_have_a_tower_of_its_own():
     assert towers.stacks[1].activations[0].activation.__name__ == "tanh"
     plain = make_towers(None, ["ctr"], {"dropout": 0.0})
     assert [dense.units for dense in plain.stacks[0].hidden] == [128]
-    with pytest.raises(ValueError, match="heads has no option 'cvrr'. Did you mean cvr"):
+    with pytest.raises(ValueError, match="heads has no option 'cvrr'. Did you mean 'cvr'"):
         make_towers({"cvrr": {}}, ["ctr", "cvr"], {})
     with pytest.raises(ValueError, match="heads.ctr has no option 'units'"):
         make_towers({"ctr": {"units": [3]}}, ["ctr"], {})

@@ -315,8 +315,8 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"mode": "lowrank"}, "apg.mode is 'lowrank'. Did you mean low_rank. Choices: basic, low_rank, "),
-        ({"rank": 4}, "apg has no option 'rank'. Did you mean rank_k"),
+        ({"mode": "lowrank"}, "apg.mode is 'lowrank'. Did you mean 'low_rank'. Choices: basic, low_rank, "),
+        ({"rank": 4}, "apg has no option 'rank'. Did you mean 'rank_k'"),
         ({"rank_k": 0}, "apg.rank_k is 0; the least is 1"),
         (
             {"overparam_p": 16},
@@ -430,7 +430,9 @@ def test_self_wise_conditions_are_no_columns():
 
 
 def test_a_condition_that_is_no_feature_is_named_with_those_that_are():
-    message = "condition_features is 'usr'. Did you mean user. Choices: user, item, history, tags, price, vec"
+    message = (
+        "condition_features is 'usr'. Did you mean 'user'. Choices: user, item, history, tags, price, vec"
+    )
     with pytest.raises(ValueError, match=message):
         conditioned(["item", "usr"])
 

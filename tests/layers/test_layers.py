@@ -522,7 +522,9 @@ def test_dropping_every_unit_is_refused():
 
 
 def test_an_unknown_option_of_a_bottom_gets_a_suggestion():
-    with pytest.raises(ValueError, match="bottom MMoE has no option 'num_expert'. Did you mean num_experts"):
+    with pytest.raises(
+        ValueError, match="bottom MMoE has no option 'num_expert'. Did you mean 'num_experts'"
+    ):
         make_bottom({"type": "MMoE", "num_expert": 2}, ["a"], {})
     with pytest.raises(ValueError, match="bottom shared_embedding has no option 'x'. Options: none."):
         make_bottom({"type": "shared_embedding", "x": 2}, ["a"], {})

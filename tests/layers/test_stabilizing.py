@@ -148,7 +148,7 @@ def test_shares_stay_float32_where_the_network_is_not():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"temprature": 2}, "gate_stabilize has no option 'temprature'. Did you mean temperature"),
+        ({"temprature": 2}, "gate_stabilize has no option 'temprature'. Did you mean 'temperature'"),
         ({"temperature": 0}, "gate_stabilize.temperature is 0; it must be above 0"),
         ({"eps": 0.0}, "gate_stabilize.eps is 0; it must be above 0"),
         ({"noise_std": -1}, "gate_stabilize.noise_std is -1; the least is 0"),
@@ -185,7 +185,7 @@ def test_a_block_of_lists_and_nulls():
 
 def test_choices_and_ranges_say_what_may_be():
     check_choice("example.name", "sum", ("sum", "mean"))
-    with pytest.raises(ValueError, match="example.name is 'men'. Did you mean mean. Choices: sum, mean."):
+    with pytest.raises(ValueError, match="example.name is 'men'. Did you mean 'mean'. Choices: sum, mean."):
         check_choice("example.name", "men", ("sum", "mean"))
     check_range("example.rate", 1, 0, 1)
     with pytest.raises(ValueError, match="example.rate is 2; it lies from 0 to 1"):

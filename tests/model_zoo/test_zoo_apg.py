@@ -299,7 +299,7 @@ def test_one_task_has_no_transfer_and_two_kinds_of_experts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"transfer": "gate"}, "transfer is 'gate'. Did you mean gated. Choices: gated, attention"),
+        ({"transfer": "gate"}, "transfer is 'gate'. Did you mean 'gated'. Choices: gated, attention"),
         ({"num_shared_experts": 0}, "num_shared_experts is 0; the least is 1"),
         ({"num_specific_experts": -1}, "num_specific_experts is -1; the least is 0"),
         ({"expert_hidden_units": []}, "expert_hidden_units is empty: APG_AITM_V2 transfers what"),
@@ -321,7 +321,9 @@ def test_a_condition_that_is_no_feature_is_refused_by_every_model(cls):
 
 def test_a_wrong_condition_is_refused_before_data_are_read_with_what_there_is():
     experiment = load_experiment(CONFIG, "APG_MMOE_test", ["apg={condition_features: [categry]}"])
-    message = "APG_MMOE_test: apg.condition_features is 'categry'. Did you mean category. Choices: user_id, "
+    message = (
+        "APG_MMOE_test: apg.condition_features is 'categry'. Did you mean 'category'. Choices: user_id, "
+    )
     with pytest.raises(ValueError, match=message):
         try_model(experiment)
 

@@ -273,14 +273,14 @@ def test_the_joint_task_is_added_where_it_is_missing():
 @pytest.mark.parametrize(
     ("cls", "options", "message"),
     [
-        (MultiDR, {"dr_grad": "stopped"}, "dr_grad is 'stopped'. Did you mean stop?"),
-        (MTL_EIB, {"imputation": "errors"}, "imputation is 'errors'. Did you mean error?"),
+        (MultiDR, {"dr_grad": "stopped"}, "dr_grad is 'stopped'. Did you mean 'stop'?"),
+        (MTL_EIB, {"imputation": "errors"}, "imputation is 'errors'. Did you mean 'error'?"),
         (ESCM2_IPS, {"lambda_c": -1}, "lambda_c is -1"),
         (ESCM2_DR, {"lambda_g": -1}, "lambda_g is -1"),
         (HeuristicDR, {"eta": 2}, "eta is 2; it lies from 0 to 1"),
         (NaiveIPW, {"propensity_epochs": 0}, "propensity_epochs is 0"),
         (DRJL, {"propensity_learning_rate": 0.0}, "propensity_learning_rate is 0"),
-        (MultiIPW, {"ipw": {"epsclip": 0.1}}, "Did you mean eps_clip?"),
+        (MultiIPW, {"ipw": {"epsclip": 0.1}}, "Did you mean 'eps_clip'?"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(cls, options, message):

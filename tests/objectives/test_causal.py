@@ -368,12 +368,12 @@ def test_a_known_click_rate_is_where_the_running_one_starts():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"eps_clp": 0.1}, "ipw has no option 'eps_clp'. Did you mean eps_clip?"),
+        ({"eps_clp": 0.1}, "ipw has no option 'eps_clp'. Did you mean 'eps_clip'?"),
         ({"eps_clip": 0}, "ipw.eps_clip is 0; it lies from 1e-09 to 1"),
         ({"eps_clip": 1.5}, "ipw.eps_clip is 1.5"),
         ({"max_weight": -1}, "ipw.max_weight is -1"),
         ({"max_weight": "high"}, "ipw.max_weight expects a number or null"),
-        ({"percentile": "winsorize"}, "Did you mean winsorise?"),
+        ({"percentile": "winsorize"}, "Did you mean 'winsorise'?"),
         ({"lower_percentile": -1}, "ipw.lower_percentile is -1"),
         ({"lower_percentile": 60, "upper_percentile": 40}, "ipw.upper_percentile is 40; it lies from 60"),
         ({"momentum": 1}, "ipw.momentum is 1"),
@@ -390,5 +390,5 @@ def test_a_mistake_in_the_block_is_refused(block, message):
 
 
 def test_an_imputation_is_of_the_error_or_of_the_label():
-    with pytest.raises(ValueError, match="imputation is 'labels'. Did you mean label?"):
+    with pytest.raises(ValueError, match="imputation is 'labels'. Did you mean 'label'?"):
         Imputation("e", "labels")

@@ -1,0 +1,57 @@
+"""What somebody may have meant who wrote a name that is not there."""
+
+import difflib
+from collections.abc import Iterable
+
+_ALIKE = 0.6  # of names whose words begin with the same letters
+_ALL_BUT_EQUAL = 0.85  # of any names
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """`` Did you mean 'num_experts'?`` where a known name is near, else nothing."""
+    near = nearest(str(name), map(str, known))
+    return "" if near is None else f" Did you mean {near!r}?"
+
+
+def among(name: object, known: Iterable[object]) -> str:
+    """`` Did you mean 'AUC'? Known: AUC, gAUC.``, the question only where a known name is near."""
+    names = [str(each) for each in known]
+    return f"{did_you_mean(name, names)} Known: {', '.join(names)}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is a misspelling, a reordering or an abbreviation of; None if none is.
+
+    Capitals and underscores do not count. Two names whose words begin with other letters are near only if
+    they are all but equal: ``condition_mode`` is not ``monitor_mode``. A name of which all words occur in one
+    known name alone is near to that: ``warmup`` to ``warmup_steps``, ``expert_num`` to ``num_experts``.
+    """
+    names = list(dict.fromkeys(known))
+    likeness = {each: _likeness(name, each) for each in names}
+    best = max(names, key=lambda each: likeness[each], default=None)
+    if best is not None and likeness[best]:
+        return best
+    holding = [each for each in names if _holds(each, name)]
+    same = [each for each in holding if len(_words(each)) == len(_words(name))]
+    only = same or holding
+    return only[0] if len(only) == 1 else None
+
+
+def _likeness(first: str, second: str) -> float:
+    """From 0 to 1; 0 for names that are far from each other."""
+    ratio = difflib.SequenceMatcher(None, "".join(_words(first)), "".join(_words(second))).ratio()
+    same_initials = [word[0] for word in _words(first)] == [word[0] for word in _words(second)]
+    return ratio if ratio >= (_ALIKE if same_initials else _ALL_BUT_EQUAL) else 0.0
+
+
+def _holds(known: str, name: str) -> bool:
+    """Whether every word of `name` is a word of `known`, or the beginning of one."""
+    words = _words(name)
+    return bool(words) and all(
+        any((other.startswith(word) and len(word) > 2) or other == word for other in _words(known))
+        for word in words
+    )
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in name.lower().split("_") if word]
