@@ -1,7 +1,8 @@
-"""The README says what is there."""
+"""The README and the guides say what is there."""
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ import_zoo()
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("model_zoo/guides/*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def _model_rows() -> dict[str, list[str]]:
@@ -39,18 +42,18 @@ def test_each_row_names_an_expid_of_that_model():
 
 def test_every_expid_in_a_command_exists():
     expids = available(ROOT / "config").expids
-    own = {"CrossTalk_mine"}
-    for command in re.findall(r"--expid ((?:\w+ ?)+)", README):
+    own = {"CrossTalk_mine", "ESMM_mine", "MMoE_mine"}
+    for command in re.findall(r"run_expid.py (?:--models \w+ )?--expid ((?:\w+ ?)+)", TEXT):
         assert set(command.split()) <= {*expids, *own}, command
 
 
-@pytest.mark.parametrize("command", re.findall(r"python -m fuxi_mtl ([^`#\n]+)", README))
-def test_every_command_of_the_readme_can_be_parsed(command):
-    _parser().parse_args(command.split())
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m fuxi_mtl (\w+ [^`#\n|]+)", TEXT))))
+def test_every_command_of_the_pages_can_be_parsed(command):
+    _parser().parse_args(shlex.split(command))
 
 
 def test_the_readmes_own_model_is_a_model(tmp_path):
-    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in block)
+    code = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "@register" in block)
     (tmp_path / "cross_talk.py").write_text(code)
     try:
         assert registry.import_models(str(tmp_path)) == ["CrossTalk"]

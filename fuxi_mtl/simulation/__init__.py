@@ -6,7 +6,7 @@
     1000
 
 `python -m fuxi_mtl simulate` writes them as files, with the stanzas to train on them;
-model_zoo/guides/simulation.md is the guide. Numpy and polars only.
+docs/simulation.md is the guide. Numpy and polars only.
 """
 
 from fuxi_mtl.simulation.funnel import Funnel
