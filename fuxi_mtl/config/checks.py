@@ -39,6 +39,7 @@ _LEAST = {  # the smallest sensible value of each number
     "log_every": 1,
     "max_gradient_norm": 0,
     "max_train_steps": 1,
+    "max_valid_steps": 1,
     "min_categr_count": 1,
     "n_rows": 1,
     "num_workers": 0,
@@ -57,6 +58,8 @@ _ABOVE_ZERO = (
     "dwa_temperature",
     "nise_alpha",
     "nise_beta",
+    "epsilon",
+    "embedding_epsilon",
 )
 
 

@@ -12,6 +12,7 @@ from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
+from fuxi_mtl.config.moments import check_moments
 from fuxi_mtl.config.pareto import check_pareto
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
@@ -223,6 +224,7 @@ def _checked_sections(settings: Settings) -> dict[str, Any]:
     dataset = select_columns(settings, parts["dataset"], parts["options"])
     dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
     checks.check_split(settings, dataset)
+    check_moments(settings, parts["optimizer"])
     return parts | {"dataset": dataset}
 
 

@@ -22,9 +22,9 @@ BLOCKS_IN_WINDOW = 64
 Parts = tuple[np.ndarray, ...]
 
 
-def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """Batches in one pass, the last one perhaps smaller."""
-    return -(-rows // batch_size)
+def batches_per_epoch(rows: int, batch_size: int, drop_last: bool = False) -> int:
+    """Batches in one pass, the last one perhaps smaller, or left out where it would be."""
+    return rows // batch_size if drop_last else -(-rows // batch_size)
 
 
 def training_batches(
@@ -37,6 +37,7 @@ def training_batches(
     seed: int = 0,
     window_bytes: int = WINDOW_BYTES,
     sample: NegativeSample | None = None,
+    drop_last: bool = False,
 ) -> tf.data.Dataset:
     """Passes over a split back to back, each in an order of its own that ``(seed, epoch)`` decides.
 
@@ -49,11 +50,12 @@ def training_batches(
         seed: Seed of the orders.
         window_bytes: Memory for the rows among which one batch is drawn.
         sample: Leaves negative rows out; all rows unless given.
+        drop_last: Whether a pass ends before a batch that it cannot fill.
 
     Returns:
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
     """
-    passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample)
+    passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample, drop_last)
     ones = np.ones(min(batch_size, split.rows), np.float32)
 
     def batch(number: int) -> tuple:
@@ -64,7 +66,7 @@ def training_batches(
             weights = weights * sample.weights(labels)
         return {"ids": ids, "numeric": numeric}, labels, weights
 
-    count = batches_per_epoch(passes.rows, batch_size) * epochs
+    count = batches_per_epoch(passes.rows, batch_size, drop_last) * epochs
     vector = tf.TensorSpec((None,), tf.float32)
     return _dataset(batch, count, (_inputs(split), {task.name: vector for task in tasks}, vector))
 
@@ -140,6 +142,7 @@ class _Passes:
         seed: Seed of the orders.
         window_bytes: Memory for the rows among which one batch is drawn.
         sample: Which rows a pass has; None for all.
+        drop_last: Whether a pass ends before a batch that it cannot fill.
 
     Attributes:
         rows: Rows of a pass.
@@ -153,13 +156,14 @@ class _Passes:
         seed: int,
         window_bytes: int,
         sample: NegativeSample | None,
+        drop_last: bool,
     ):
         arrays = (split.ids, split.numeric, split.events, split.sample_weight)
         self._arrays: Parts = tuple(array for array in arrays if array is not None)
         self._sample, self._batch_size = sample, batch_size
         self.rows = split.rows if sample is None else sample.rows
         self._shuffle, self._seed = shuffle, seed
-        self._per_pass = batches_per_epoch(self.rows, batch_size)
+        self._per_pass = batches_per_epoch(self.rows, batch_size, drop_last)
         row_bytes = sum(array.itemsize * int(np.prod(array.shape[1:])) for array in self._arrays)
         window_rows = max(window_bytes // row_bytes, BLOCKS_IN_WINDOW)
         self._whole = split.rows <= window_rows

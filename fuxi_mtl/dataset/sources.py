@@ -133,7 +133,7 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
         if pattern:
             sources[split] = Source(
                 f"{split}_data",
-                _find(f"{split}_data", pattern),
+                _find(f"{split}_data", pattern, options.data_format),
                 options.data_format,
                 options.sep,
                 options.n_rows,
@@ -142,12 +142,19 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
     return sources
 
 
-def _find(key: str, pattern: str) -> tuple[Path, ...]:
+def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
+    """One file, those of a pattern, or those of a folder whose names end in the format."""
     path = Path(pattern)
     if path.is_file():
         return (path,)
     if path.is_dir():
-        raise DataError(f"{key}: {pattern} is a folder; name its files, as in {path / '*.parquet'}.")
+        parts = sorted(file for file in path.glob(f"*.{data_format}") if file.is_file())
+        if not parts:
+            raise DataError(
+                f"{key}: the folder {pattern} has no file *.{data_format}. Set data_format, or name the "
+                f"files, as in {path / 'part-*'}."
+            )
+        return tuple(parts)
     names = sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
     files = tuple(Path(name) for name in names if Path(name).is_file())
     if files:

@@ -1,7 +1,7 @@
 """An encoded dataset as it lies on disk, opened without reading it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,19 @@ class Split:
                     f"{name!r} is no meta column.{did_you_mean(name, known)} Add {{name: {name}, "
                     f"type: meta}} to feature_cols. Meta columns: {', '.join(known) or 'none'}."
                 )
-        return pl.read_parquet(self.meta_file, columns=wanted, glob=False) if wanted else pl.DataFrame()
+        if not wanted:
+            return pl.DataFrame()
+        return pl.read_parquet(self.meta_file, columns=wanted, n_rows=self.rows, glob=False)
+
+    def head(self, rows: int) -> "Split":
+        """The first rows."""
+        return replace(
+            self,
+            ids=self.ids[:rows],
+            numeric=self.numeric[:rows],
+            events=self.events[:rows],
+            sample_weight=None if self.sample_weight is None else self.sample_weight[:rows],
+        )
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def make_optimizer(
         return WarmUpThenDecay(rate, plan, total_steps) if plan is not None and follows else rate
 
     decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
-    dense = DENSE_OPTIMIZERS[options.optimizer](learning_rate=planned(options.learning_rate), **decay)
+    dense = DENSE_OPTIMIZERS[options.optimizer](
+        learning_rate=planned(options.learning_rate), **decay, **_moments(options.betas, options.epsilon)
+    )
     named = options.embedding_optimizer
     make_rows = ROW_OPTIMIZERS[named] if named else row_counterpart(dense)
     if not named and options.optimizer in ("rmsprop", "nadam", "lion"):
@@ -63,6 +65,20 @@ def make_optimizer(
     rows = make_rows(
         learning_rate=planned(rate, plan is not None and plan.target == "both"),
         second_moment=options.embedding_second_moment,
+        **_moments_of_rows(make_rows, options),
     )
     clipnorm = options.max_gradient_norm or None
     return SplitOptimizer(dense, rows, tables, clipnorm, clips_tables=options.clip_scope == "all")
+
+
+def _moments_of_rows(rows: type, options: OptimizerOptions) -> dict[str, float]:
+    """Those of the rest, as far as the rows have them, unless the tables have their own."""
+    betas = options.embedding_betas or (options.betas if issubclass(rows, keras.optimizers.Adam) else None)
+    has_epsilon = issubclass(rows, keras.optimizers.Adam | keras.optimizers.Adagrad)
+    return _moments(betas, options.embedding_epsilon or (options.epsilon if has_epsilon else None))
+
+
+def _moments(betas: Sequence[float] | None, epsilon: float | None) -> dict[str, float]:
+    """As Keras calls them; those that are not said are Keras's own."""
+    given = dict(zip(("beta_1", "beta_2"), betas or (), strict=False))
+    return given if epsilon is None else {**given, "epsilon": epsilon}

@@ -80,7 +80,9 @@ class DatasetOptions:
 
     data_root: str = option("./data/", "Folder under which encoded data are kept.")
     data_format: str = option("csv", "Format of the files.", ("csv", "parquet", "npz", "h5"))
-    train_data: str = option("", "Training file, or a pattern such as part_*.parquet.")
+    train_data: str = option(
+        "", "Training file, a folder of such files, or a pattern such as part_*.parquet."
+    )
     valid_data: str | None = option(None, "Validation file; without it, see valid_size.")
     test_data: str | None = option(None, "Test file; without it, see test_size.")
     feature_cols: list[FeatureOptions] = option([], "The inputs.")

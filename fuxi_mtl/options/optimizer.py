@@ -46,6 +46,14 @@ class OptimizerOptions:
     weight_decay: float | None = option(
         None, "Kernels lose rate * weight_decay of themselves a step; 0 unless said, 0.004 under adamw."
     )
+    betas: list[float] | None = option(
+        None, "Decays of the two moments of Adam and its kin; Keras's own unless said, 0.9 and 0.999 of Adam."
+    )
+    epsilon: float | None = option(
+        None, "Added to the root in Adam, its kin and Adagrad; Keras's own unless said, 1e-7.", above=0
+    )
+    embedding_betas: list[float] | None = option(None, "betas of the tables; betas unless said.")
+    embedding_epsilon: float | None = option(None, "epsilon of the tables; epsilon unless said.", above=0)
     lr_scheduler: LearningRateOptions | None = option(
         None, "A plan of the learning rate, in place of reduce_lr_on_plateau."
     )

@@ -12,6 +12,7 @@ class TrainingOptions:
     batch_size: int = option(1024, "Rows in a step.")
     epochs: int = option(10, "Passes over the training data at most.")
     max_train_steps: int | None = option(None, "Steps at most, however many epochs that is.")
+    drop_last: bool = option(False, "End each epoch before a batch that it cannot fill.")
     shuffle: bool = option(True, "Shuffle the rows at each epoch.")
     seed: int = option(2026, "Seed of everything random.")
     monitor: str | dict[str, float] = option(
@@ -28,8 +29,16 @@ class TrainingOptions:
     early_stop_patience: int = option(2, "Evaluations without improvement before training stops.")
     reduce_lr_on_plateau: bool = option(True, "An evaluation without improvement costs a tenth of the rate.")
     eval_steps: int | None = option(None, "Steps between evaluations; an epoch unless said.")
+    max_valid_steps: int | None = option(
+        None,
+        "Watch only the first so many batches of eval_batch_size validation rows while training.",
+        least=1,
+    )
     log_every: int | None = option(None, "Steps between lines with the losses in the log.")
     save_best_only: bool = option(True, "False also saves the weights of the last step.")
+    final_weights: str = option(
+        "best", "Weights that are kept, measured and exported at the end.", ("best", "last")
+    )
     precision: str = option(
         "float32", "Keras dtype policy.", ("float32", "mixed_float16", "mixed_bfloat16", "auto")
     )

@@ -67,7 +67,7 @@ class StepPlan:
         batch_size = min(options.batch_size, rows)
         if batch_size < options.batch_size:
             logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, rows)
-        per_epoch = batches_per_epoch(rows, batch_size)
+        per_epoch = batches_per_epoch(rows, batch_size, options.drop_last)
         total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
         steps = min(options.eval_steps or per_epoch, total)
         evaluations = math.ceil(total / steps)
@@ -88,7 +88,8 @@ class Training:
 
     Attributes:
         history: One record an evaluation.
-        best_step: Optimizer step of the best evaluation, or None if the monitor was never defined.
+        best_step: Optimizer step of the weights that are kept: of the best evaluation, unless the last are
+            asked for. None if the monitor was never defined.
         best_epoch: The same in epochs.
         seconds: Time spent in training steps, evaluations not counted.
         rows_per_second: Rows a second of that time.
@@ -153,6 +154,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
             shuffle=options.shuffle,
             seed=options.seed,
             sample=sample,
+            drop_last=options.drop_last,
         )
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
@@ -181,7 +183,10 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         for callback in callbacks:
             if isinstance(callback, ProgressBar):
                 callback.stop()
-    if evaluation.best is None:
+    if experiment.training.final_weights == "last":
+        evaluation.best = evaluation.history[-1]
+        checkpoint.save(model, run.checkpoint)
+    elif evaluation.best is None:
         logger.warning("The monitor was never defined: keeping the last weights.")
         checkpoint.save(model, run.checkpoint)
     else:
@@ -205,15 +210,19 @@ def _evaluation(
 ) -> Evaluation:
     options = experiment.training
     keys = metric_keys(experiment.tasks, experiment.evaluation)
-    if dataset.valid is not None:
-        for name, count in few_positives(options.monitor, dataset.valid.labels(experiment.tasks)).items():
+    valid = dataset.valid
+    if valid is not None:
+        if options.max_valid_steps:
+            valid = valid.head(options.max_valid_steps * experiment.evaluation.eval_batch_size)
+            logger.info("max_valid_steps: the first %d validation rows are watched.", valid.rows)
+        for name, count in few_positives(options.monitor, valid.labels(experiment.tasks)).items():
             logger.warning("monitor: %s rests on %d positives; small differences are chance.", name, count)
 
     def scores() -> Scores:
-        if dataset.valid is None:
+        if valid is None:
             undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
-        return measure(model, dataset.valid, experiment.tasks, experiment.evaluation)[0]
+        return measure(model, valid, experiment.tasks, experiment.evaluation)[0]
 
     return Evaluation(
         scores,

@@ -202,6 +202,35 @@ def test_the_best_weights_are_in_the_run_not_the_last(tmp_path):
     assert kept == [metrics["best_step"], 10]
 
 
+def test_the_last_weights_are_kept_and_measured_where_that_is_asked_for(tmp_path):
+    given = ("learning_rate=1", "eval_steps=1", "early_stop_patience=99", "epochs=1", "drop_last=true")
+    run = train(tmp_path, *given, "batch_size=30", "final_weights=last")
+    metrics = run.read("metrics.json")
+    # 320 rows are ten batches of 30, and 20 rows that are in none.
+    assert [each["step"] for each in run.evaluations] == list(range(1, 11))
+    assert metrics["best_step"] == 10
+    assert metrics["valid"] == run.evaluations[-1]["metrics"]
+    with h5py.File(run.folder / "checkpoint" / "state.h5") as file:
+        assert file["optimizer/dense/iterations"][()] == 10
+
+
+def test_only_the_first_validation_rows_are_watched_where_that_is_asked_for(tmp_path):
+    run = train(tmp_path, "epochs=1", "max_valid_steps=2", "eval_batch_size=16", "metrics=[AUC, logloss]")
+    assert "max_valid_steps: the first 32 validation rows are watched." in run.out
+    scores = np.load(run.folder / "valid_scores.npz")
+    y, p = scores["click_label"].astype(float), scores["click_pred"].astype(float)
+    (evaluation,) = run.evaluations
+    expected = logloss(y[:32], p[:32])
+    assert evaluation["metrics"]["click_logloss"] == pytest.approx(expected, abs=1e-6)
+    whole = logloss(y, p)
+    assert abs(whole - expected) > 1e-4
+    assert run.read("metrics.json")["valid"]["click_logloss"] == pytest.approx(whole, abs=1e-6)
+
+
+def logloss(y, p):
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+
 def test_history_has_losses_weights_norms_and_the_rate_of_each_evaluation(tmp_path):
     run = train(tmp_path, "loss_weight=GN")
     for each in run.evaluations:

@@ -45,6 +45,17 @@ def test_every_row_comes_once_a_pass_with_its_own_labels(window_bytes):
         np.testing.assert_array_equal(labels["cvr"], np.where(rows % 2 == 1, rows % 3 == 0, np.nan))
 
 
+@pytest.mark.parametrize("window_bytes", [1 << 30, 64 * 16 * 2])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_pass_ends_before_a_batch_that_it_cannot_fill_where_that_is_asked_for(window_bytes, shuffle):
+    split = split_of(1000)
+    given = {"seed": 1, "window_bytes": window_bytes, "shuffle": shuffle}
+    dropped = passes(split, 64, epochs=2, drop_last=True, **given)
+    whole = passes(split, 64, epochs=2, **given)
+    assert [len(weights) for *_, weights in dropped] == [64] * 30
+    assert rows_in(dropped) == rows_in([*whole[:15], *whole[16:31]])
+
+
 def test_each_pass_has_an_order_of_its_own_that_the_seed_decides():
     split = split_of(500)
     first = rows_in(passes(split, 50, epochs=2, seed=7))

@@ -113,9 +113,23 @@ def test_a_file_that_does_not_exist_is_named_with_the_nearest(load, tmp_path):
         load(COLUMNS, FEATURES, test_data=str(tmp_path / "tran.csv"))
 
 
-def test_a_folder_is_no_file(load, tmp_path):
-    with pytest.raises(DataError, match="is a folder; name its files"):
-        load(COLUMNS, FEATURES, valid_data=str(tmp_path))
+def test_a_folder_is_its_files_of_the_format_in_the_order_of_their_names(load, tmp_path, write):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for name in ("part-1.csv", "part-0.csv"):
+        write(f"parts/{name}", COLUMNS | {"price": [int(name[5])] * 6})
+    (parts / "_SUCCESS").touch()
+    dataset = load(COLUMNS, FEATURES, valid_data=str(parts))
+    prices = dataset.valid.numeric[:, 0]
+    np.testing.assert_array_equal(prices, [0] * 6 + [1] * 6)
+
+
+def test_a_folder_without_a_file_of_the_format_says_so(load, tmp_path):
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(
+        DataError, match=r"valid_data: the folder .*parts has no file \*\.csv\. Set data_format"
+    ):
+        load(COLUMNS, FEATURES, valid_data=str(tmp_path / "parts"))
 
 
 def test_text_in_a_numeric_column_is_named_with_row_and_value(load):

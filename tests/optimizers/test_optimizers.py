@@ -306,6 +306,35 @@ def test_the_optimizer_of_the_tables_can_be_set_apart(name, rows):
     assert optimizer.rows.second_moment == "sum_of_squares"
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam"])
+def test_moments_of_a_stanza_reach_both_optimizers_unless_the_tables_have_their_own(name):
+    both = OptimizerOptions(name, betas=[0.5, 0.75], epsilon=0.125)
+    apart = OptimizerOptions(
+        name, betas=[0.5, 0.75], epsilon=0.125, embedding_betas=[0.25, 0.9375], embedding_epsilon=0.5
+    )
+    for options, of_rows in ((both, (0.5, 0.75, 0.125)), (apart, (0.25, 0.9375, 0.5))):
+        made = make_optimizer(options, [])
+        for optimizer, expected in ((made.dense, (0.5, 0.75, 0.125)), (made.rows, of_rows)):
+            assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == expected
+
+
+def test_rows_without_moments_leave_those_of_the_rest_alone():
+    options = OptimizerOptions("adam", betas=[0.5, 0.75], epsilon=0.125, embedding_optimizer="sgd")
+    assert type(make_optimizer(options, []).rows) is RowSGD
+    rows = make_optimizer(OptimizerOptions("adagrad", epsilon=0.125), []).rows
+    assert rows.epsilon == 0.125
+
+
+def test_a_table_moves_by_the_moments_of_the_stanza():
+    rows = table()
+    options = OptimizerOptions(learning_rate=0.1, betas=[0.5, 0.75], epsilon=0.125, max_gradient_norm=0)
+    optimizer = make_optimizer(options, [(rows, None)])
+    steps = [slices(range(ROWS), seed) for seed in range(3)]
+    train(optimizer, [rows], [[step] for step in steps])
+    expected = adam_by_hand(table().numpy(), [dense(step) for step in steps], 0.1, 0.5, 0.75, 0.125)
+    np.testing.assert_allclose(rows.numpy(), expected, rtol=1e-5)
+
+
 def test_tables_follow_the_schedule_of_the_rest():
     model = ShareBottom(tiny.FEATURES, tiny.PLAIN["two"], **tiny.options_of(ShareBottom))
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.5, 0.125])
