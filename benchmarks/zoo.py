@@ -205,7 +205,7 @@ def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
     write_yaml(folder / "model_config.yaml", {"sized": dict(stanza)})
     experiment = load_experiment(folder, "sized")
     model = make_model(experiment, dummy_features(experiment.dataset, experiment.options.dataset_id))
-    tables = {id(variable) for variable, _ in model.tables()}
+    tables = {id(variable) for variable in model.tables()}
     return sum(int(v.value.shape.num_elements()) for v in model.trainable_variables if id(v) not in tables)
 
 

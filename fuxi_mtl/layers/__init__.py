@@ -7,6 +7,7 @@ from fuxi_mtl.layers.bottoms import (
     SharedEmbedding,
     make_bottom,
 )
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.conditioned import ConditionedEmbedding
 from fuxi_mtl.layers.domains import (
     DomainShares,
@@ -17,18 +18,22 @@ from fuxi_mtl.layers.domains import (
     own_and_others,
 )
 from fuxi_mtl.layers.embedding import FeatureEmbedding
-from fuxi_mtl.layers.experts import Experts, Gate, mix
+from fuxi_mtl.layers.experts import Experts, Gate, Mixture, mix
 from fuxi_mtl.layers.folding import folded
 from fuxi_mtl.layers.generated import GeneratedMLP
 from fuxi_mtl.layers.generation import generation
 from fuxi_mtl.layers.mlp import MLP, Towers
+from fuxi_mtl.layers.pooling import BagPooling
 from fuxi_mtl.layers.regularizers import penalty, regularizer
 from fuxi_mtl.layers.stacked import NormedExperts
+from fuxi_mtl.layers.tables import Lookup, lookup_of
 from fuxi_mtl.layers.transfer import AttendedTransfer, GatedTransfer, InformationTransfer
 
 __all__ = [
     "MLP",
     "AttendedTransfer",
+    "BagPooling",
+    "Brick",
     "ConditionedEmbedding",
     "DomainShares",
     "DomainTowers",
@@ -41,6 +46,8 @@ __all__ = [
     "GatedTransfer",
     "GeneratedMLP",
     "InformationTransfer",
+    "Lookup",
+    "Mixture",
     "NormedExperts",
     "SharedBottom",
     "SharedEmbedding",
@@ -48,6 +55,7 @@ __all__ = [
     "Towers",
     "folded",
     "generation",
+    "lookup_of",
     "make_bottom",
     "mix",
     "mixed",

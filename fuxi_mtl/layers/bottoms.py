@@ -9,11 +9,13 @@ import inspect
 import itertools
 import typing
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers.blocks import check_names, check_types
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.stabilizing import gate_stabilize as stabilize_of
@@ -21,16 +23,21 @@ from fuxi_mtl.layers.stabilizing import gate_stabilize as stabilize_of
 _SHARED = ""  # key of the shared stream; no head is called so
 
 
-class SharedEmbedding(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class SharedEmbedding(Brick):
     """Nothing but the shared embeddings: each tower sees them as they are (ESMM's own bottom)."""
 
-    def __init__(self, names: Sequence[str], mlp: Mapping):
-        super().__init__()
+    def __init__(self, names: Sequence[str], mlp: Mapping | None = None, **kwargs):
+        super().__init__(**kwargs)
         self.names = tuple(names)
 
     def call(self, x, training=False):
         """The same input for every head."""
         return dict.fromkeys(self.names, x)
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return dict.fromkeys(self.names, tuple(input_shape))
 
     def shared_variables(self) -> list[keras.Variable]:
         """None: the last thing that is shared is the embedding output."""
@@ -41,19 +48,29 @@ class SharedEmbedding(keras.layers.Layer):
         return []
 
 
-class SharedBottom(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class SharedBottom(Brick):
     """``h = MLP(x)`` for every head (Caruana 1997).
 
     Args:
         names: The heads.
         mlp: Options of :class:`MLP`, common to all stacks.
         bottom_hidden_units: Widths of the shared stack.
+
+    Shapes:
+        ``(batch, width)`` to a dict of ``(batch, bottom_hidden_units[-1])`` by head.
     """
 
-    def __init__(self, names: Sequence[str], mlp: Mapping, bottom_hidden_units: Sequence[int] = (256, 128)):
-        super().__init__()
+    def __init__(
+        self,
+        names: Sequence[str],
+        mlp: Mapping | None = None,
+        bottom_hidden_units: Sequence[int] = (256, 128),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
         self.names = tuple(names)
-        self.stack = MLP(bottom_hidden_units, **mlp)
+        self.stack = MLP(bottom_hidden_units, **_options(mlp, self.dtype_policy))
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -62,6 +79,10 @@ class SharedBottom(keras.layers.Layer):
     def call(self, x, training=False):
         """The same hidden state for every head."""
         return dict.fromkeys(self.names, self.stack(x, training=training))
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return dict.fromkeys(self.names, self.stack.compute_output_shape(input_shape))
 
     def shared_variables(self) -> list[keras.Variable]:
         """The kernel of the last shared layer."""
@@ -72,7 +93,8 @@ class SharedBottom(keras.layers.Layer):
         return []
 
 
-class GatedExperts(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class GatedExperts(Brick):
     """``f^k(x) = sum_e g^k(x)_e f_e(x)``: shared experts, one gate a head (Ma et al., KDD 2018, eq. 6).
 
     Args:
@@ -82,19 +104,24 @@ class GatedExperts(keras.layers.Layer):
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
         gate_stabilize: A block of :class:`~fuxi_mtl.layers.stabilizing.GateStabilize`, or None.
+
+    Shapes:
+        ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        mlp: Mapping,
+        mlp: Mapping | None = None,
         num_experts: int = 8,
         expert_hidden_units: Sequence[int] = (256, 128),
         gate_hidden_units: Sequence[int] = (),
         gate_stabilize: Mapping | None = None,
+        **kwargs,
     ):
-        super().__init__()
+        super().__init__(**kwargs)
         self.names = tuple(names)
+        mlp = _options(mlp, self.dtype_policy)
         self.stabilize = stabilize_of(gate_stabilize)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
         self.gates = [
@@ -118,6 +145,11 @@ class GatedExperts(keras.layers.Layer):
         if training and self.stabilize is not None and self.stabilize.penalises:
             self.add_loss(self.stabilize.penalty(gates))
         return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        batch, _, width = self.experts.compute_output_shape(input_shape)
+        return dict.fromkeys(self.names, (batch, width))
 
     def shared_variables(self) -> list[keras.Variable]:
         """The last kernels of all experts."""
@@ -144,8 +176,9 @@ class ExtractionLevel(keras.layers.Layer):
         gate_units: Sequence[int],
         last: bool,
         name: str | None = None,
+        dtype: Any = None,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, dtype=dtype)
         self.names = tuple(names)
         self.specific = [
             Experts(num_specific, units, name=f"{n}_experts", **mlp) for n in names if num_specific
@@ -187,8 +220,14 @@ class ExtractionLevel(keras.layers.Layer):
             (streams[_SHARED],) = mix(shares[-1:], tf.stack([*itertools.chain(*own), *common], axis=1))
         return streams
 
+    def compute_output_shape(self, input_shape):
+        """The shape of each stream, for that of each that comes in."""
+        batch, _, width = (self.shared or self.specific[0]).compute_output_shape(input_shape)
+        return (batch, width)
 
-class ExtractionLevels(keras.layers.Layer):
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class ExtractionLevels(Brick):
     """Progressive layered extraction (Tang et al., RecSys 2020, eq. 1 to 6); one level is CGC.
 
     Level j of head k mixes its own experts, fed by its own stream, with the shared experts, fed by
@@ -204,19 +243,27 @@ class ExtractionLevels(keras.layers.Layer):
         num_specific_experts: Private experts of each head in each level.
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate.
+
+    Shapes:
+        ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.
+
+    Raises:
+        ValueError: No level, or no expert.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        mlp: Mapping,
+        mlp: Mapping | None = None,
         num_layers: int = 1,
         num_shared_experts: int = 4,
         num_specific_experts: int = 2,
         expert_hidden_units: Sequence[int] = (256, 128),
         gate_hidden_units: Sequence[int] = (),
+        **kwargs,
     ):
-        super().__init__()
+        super().__init__(**kwargs)
+        mlp = _options(mlp, self.dtype_policy)
         counts = (num_shared_experts, num_specific_experts)
         if num_layers < 1 or min(counts) < 0 or sum(counts) < 1:
             raise ValueError(
@@ -234,9 +281,17 @@ class ExtractionLevels(keras.layers.Layer):
                 gate_hidden_units,
                 last=level == num_layers - 1,
                 name=f"level_{level + 1}",
+                dtype=self.dtype_policy,
             )
             for level in range(num_layers)
         ]
+
+    def build(self, input_shape):
+        """Creates the layers."""
+        shape = tuple(input_shape)
+        for level in self.levels:
+            level.build(dict.fromkeys([*self.names, _SHARED], shape))
+            shape = level.compute_output_shape(shape)
 
     def call(self, x, training=False):
         """Each head's stream after the last level."""
@@ -244,6 +299,13 @@ class ExtractionLevels(keras.layers.Layer):
         for level in self.levels:
             streams = level(streams, training=training)
         return streams
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        shape = tuple(input_shape)
+        for level in self.levels:
+            shape = level.compute_output_shape(shape)
+        return dict.fromkeys(self.names, shape)
 
     def shared_variables(self) -> list[keras.Variable]:
         """The last kernels of the last level's shared experts."""
@@ -283,6 +345,14 @@ def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> kera
     if not isinstance(kind, str) or kind not in BOTTOMS:
         raise ValueError(f"bottom: type {kind!r} is unknown. Bottoms: {', '.join(BOTTOMS)}.")
     constructor = BOTTOMS[kind].__init__
-    check_names(f"bottom {kind}", options, list(inspect.signature(constructor).parameters)[3:])
+    known = [
+        p.name for p in inspect.signature(constructor).parameters.values() if p.kind is not p.VAR_KEYWORD
+    ]
+    check_names(f"bottom {kind}", options, known[3:])
     check_types(f"bottom {kind}", options, typing.get_type_hints(constructor))
     return BOTTOMS[kind](names, mlp, **options)
+
+
+def _options(mlp: Mapping | None, dtype: Any) -> dict[str, Any]:
+    """Options of stacks in a layer of this dtype policy."""
+    return {"dtype": dtype, **(mlp or {})}

@@ -1,30 +1,37 @@
 """From ids and numbers to one dense vector a row."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.regularizers import penalty as penalty_strengths
 from fuxi_mtl.layers.regularizers import penalty_gradient
-from fuxi_mtl.layers.tables import Table
+from fuxi_mtl.layers.tables import Lookup, Table
 
 
-class FeatureEmbedding(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class FeatureEmbedding(Brick):
     """Looks up every id, pools the bags, and puts the numbers beside.
 
     Features of one width share one table, each with its own block of rows, so a step needs one gather
     and one sparse update a width however many features there are. Gradients name only the rows of the
     batch. Pretrained features that are frozen lie in a table of their own that is not trained.
 
+    An optimizer that knows rows, such as :class:`~fuxi_mtl.optimizers.SplitOptimizer`, finds the tables by
+    what their variables say, and it is the one that adds the penalty's gradient: other optimizers move
+    tables without it.
+
     Args:
         features: The inputs.
         embedding_dim: Width of the features that name none of their own.
         penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
         names: The features that it embeds; all unless said.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
@@ -42,8 +49,8 @@ class FeatureEmbedding(keras.layers.Layer):
         check_range("embedding_dim", embedding_dim, 1)
         self.features = features
         self.members = [each for each in features.features if names is None or each.name in names]
-        self.penalty = penalty
-        penalty_strengths(penalty)  # what cannot be read is refused here, not at the first step
+        penalised = any(penalty_strengths(penalty))  # what cannot be read is refused here, not in a step
+        gradient = functools.partial(penalty_gradient, notation=penalty) if penalised else None
         widths: dict[tuple[int, bool], list[Feature]] = {}
         for feature in self.members:
             if feature.has_ids:
@@ -55,6 +62,7 @@ class FeatureEmbedding(keras.layers.Layer):
                 features,
                 members,
                 width,
+                Lookup(gradient),
                 trainable=trainable,
                 name=f"table_{width}" + ("" if trainable else "_frozen"),
                 dtype=self.dtype_policy,
@@ -79,6 +87,23 @@ class FeatureEmbedding(keras.layers.Layer):
                 tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
             )
         return tf.concat(parts, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        *_, (_, width) = self.column_ranges.values()
+        return (next(iter(input_shape.values()))[0], width)
+
+    def keras_inputs(self) -> dict[str, keras.KerasTensor]:
+        """What this layer is called with in a functional model."""
+        widths = {
+            "ids": (self.features.id_columns, "int32"),
+            "numeric": (self.features.numeric_columns, "float32"),
+        }
+        return {
+            name: keras.Input((width,), dtype=dtype, name=name)
+            for name, (width, dtype) in widths.items()
+            if width
+        }
 
     @property
     def order(self) -> list[str]:
@@ -132,14 +157,3 @@ class FeatureEmbedding(keras.layers.Layer):
     def numbers(self, x: tf.Tensor) -> tf.Tensor:
         """The numbers in an output of this layer, ``(batch, numbers)``."""
         return x[:, x.shape[1] - len(self.dense_columns) :]
-
-    def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
-        """The tables that are trained, each with the gradient of its rows' penalty, None without one."""
-        penalised = any(penalty_strengths(self.penalty))
-        gradient = functools.partial(penalty_gradient, notation=self.penalty) if penalised else None
-        return [(table, gradient) for table in self.trainable_variables]
-
-    def before_lookup(self, function: Callable | None) -> None:
-        """Sets what is told the table and the row numbers of each lookup in training, before it."""
-        for block in self.blocks:
-            block.before_lookup = function if block.trainable else None

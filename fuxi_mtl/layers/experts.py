@@ -1,13 +1,15 @@
 """Experts and the gates that mix them (Ma et al., KDD 2018, equations 6 and 7)."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.layers.stabilizing import GateStabilize
@@ -16,7 +18,8 @@ WIDTH_MULTIPLE = 32
 _RECORD: ContextVar["list[tuple[Gate, tf.Tensor]] | None"] = ContextVar("gates", default=None)
 
 
-class Experts(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class Experts(Brick):
     """Several stacks of equal shape over one input, each with its own start.
 
     Shapes:
@@ -26,10 +29,19 @@ class Experts(keras.layers.Layer):
         ValueError: No expert.
     """
 
-    def __init__(self, num_experts: int, units: Sequence[int], name: str | None = None, **mlp):
-        super().__init__(name=name)
+    def __init__(
+        self,
+        num_experts: int,
+        units: Sequence[int],
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        **mlp,
+    ):
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
         if num_experts < 1:
             raise ValueError(f"num_experts is {num_experts}: at least one expert is needed.")
+        mlp["dtype"] = self.dtype_policy
         self.stacks = [MLP(units, name=f"expert_{i}", **mlp) for i in range(num_experts)]
 
     def build(self, input_shape):
@@ -42,12 +54,17 @@ class Experts(keras.layers.Layer):
         (outputs,) = side_by_side([(stack, x) for stack in self.stacks], training=training)
         return tf.stack(outputs, axis=1)
 
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (input_shape[0], len(self.stacks), self.stacks[0].width(input_shape[-1]))
+
     def last_variables(self) -> list[keras.Variable]:
         """The kernels of every expert's last layer."""
         return [variable for stack in self.stacks for variable in stack.last_variables()]
 
 
-class Gate(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class Gate(Brick):
     """``g = softmax(W_g x)``, perhaps behind hidden layers; the softmax is float32.
 
     Args:
@@ -58,6 +75,8 @@ class Gate(keras.layers.Layer):
         stabilize: Temperature and noise of the logits; None has neither.
         experts: What the experts are called, for diagnostics; gates of one layer that call two experts the
             same mean the same expert.
+        trainable: Whether its variables are trained.
+        dtype: Precision of what comes before the softmax.
         **mlp: Options of :class:`MLP`.
 
     Shapes:
@@ -72,12 +91,16 @@ class Gate(keras.layers.Layer):
         name: str | None = None,
         stabilize: GateStabilize | None = None,
         experts: Sequence[str] = (),
+        trainable: bool = True,
+        dtype: Any = None,
         **mlp,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.experts = tuple(experts) or tuple(f"expert_{i}" for i in range(num_experts))
-        self.stack = MLP(units, penalty=penalty, **mlp)
-        self.logits = keras.layers.Dense(num_experts, kernel_regularizer=regularizer(penalty))
+        self.stack = MLP(units, penalty=penalty, dtype=self.dtype_policy, **mlp)
+        self.logits = keras.layers.Dense(
+            num_experts, kernel_regularizer=regularizer(penalty), dtype=self.dtype_policy
+        )
         self.temperature = stabilize.temperature if stabilize else 1.0
         deviation = stabilize.noise_std if stabilize else 0.0
         self.noise = keras.layers.GaussianNoise(deviation, dtype="float32") if deviation else None
@@ -110,6 +133,10 @@ class Gate(keras.layers.Layer):
         if record is not None:
             record.append((self, shares))
         return shares
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (*input_shape[:-1], self.logits.units)
 
 
 @contextmanager
@@ -183,3 +210,31 @@ def mix(gates: Sequence[tf.Tensor], experts: tf.Tensor) -> list[tf.Tensor]:
     """
     shares = tf.cast(tf.stack(gates, axis=1), experts.dtype)  # (batch, gates, experts)
     return tf.unstack(tf.matmul(shares, experts), num=len(gates), axis=1)
+
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class Mixture(Brick):
+    """``f^k = sum_e g^k_e f_e`` as a layer: experts weighted by one gate, or by several in one product.
+
+    Ma et al., KDD 2018, equation 6.
+
+    Shapes:
+        Shares ``(batch, experts)``, or a dict or list of such, and experts ``(batch, experts, width)``, to a
+        ``(batch, width)`` for each of the shares.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+    def call(self, gates, experts):
+        """The mixture of each gate."""
+        flat = tf.nest.flatten(gates)
+        return tf.nest.pack_sequence_as(gates, mix(flat, experts))
+
+    def compute_output_shape(self, gates_shape, experts_shape):
+        """See the class."""
+        shape = (experts_shape[0], experts_shape[-1])
+        if isinstance(gates_shape, Mapping):
+            return dict.fromkeys(gates_shape, shape)
+        several = isinstance(gates_shape[0], (list, tuple))
+        return [shape for _ in gates_shape] if several else shape

@@ -56,8 +56,8 @@ class ProductDense(Foldable):
         ``(batch, inputs)`` to ``(batch, units)``; L ``(inputs, inner)``, R ``(inner, units)``.
     """
 
-    def __init__(self, units: int, inner: int, penalty: float | str | None = None, name: str | None = None):
-        super().__init__(name=name)
+    def __init__(self, units: int, inner: int, penalty: float | str | None = None, **kwargs):
+        super().__init__(**kwargs)
         self.units, self.inner, self.penalty = units, inner, penalty
 
     def build(self, input_shape):

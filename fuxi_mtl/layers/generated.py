@@ -1,11 +1,13 @@
 """Dense layers whose weights a small network generates from a condition (APG)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.folding import ProductDense
 from fuxi_mtl.layers.generation import BASIC, LOW_RANK, OVER_PARAMETERIZED, Generation
 from fuxi_mtl.layers.mlp import MLP, Stack
@@ -36,11 +38,12 @@ class Generator(keras.layers.Layer):
         hidden_units: Sequence[int],
         penalty: float | str | None = None,
         averaged: int = 1,
+        **kwargs,
     ):
-        super().__init__()
+        super().__init__(**kwargs)
         self.shapes = dict(shapes)
         self.sizes = [rows * columns for rows, columns in shapes.values()]
-        self.hidden = MLP(hidden_units, penalty=penalty)
+        self.hidden = MLP(hidden_units, penalty=penalty, dtype=self.dtype_policy)
         wide = {name: (2 * averaged / sum(shape)) ** 0.5 for name, shape in shapes.items()}
         self.output_layer = keras.layers.Dense(
             sum(self.sizes),
@@ -48,6 +51,7 @@ class Generator(keras.layers.Layer):
             bias_initializer=_Blocks((wide[name] * (name != _BIAS) for name in wide), self.sizes),
             kernel_regularizer=regularizer(penalty),
             name="blocks",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape):
@@ -75,7 +79,8 @@ class _Blocks(keras.initializers.Initializer):
         return keras.initializers.RandomNormal(stddev=inputs**-0.5)(shape, dtype) * self.deviations
 
 
-class GeneratedDense(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class GeneratedDense(Brick):
     """``y_i = x_i W_i + b_i`` with weights of each row's own, generated from its condition z_i.
 
     With ``G(z) = reshape(MLP(z))``, N inputs and M outputs::
@@ -94,6 +99,7 @@ class GeneratedDense(keras.layers.Layer):
         units: M.
         generation: The block ``apg``.
         penalty: Regularizer of all kernels, those of the generating networks included.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         A list of the input ``(batch, N)`` and its conditions ``(batch, width)`` to ``(batch, M)``; without a
@@ -116,9 +122,9 @@ class GeneratedDense(keras.layers.Layer):
         units: int,
         generation: Generation,
         penalty: float | str | None = None,
-        name: str | None = None,
+        **kwargs,
     ):
-        super().__init__(name=name)
+        super().__init__(**kwargs)
         self.units, self.generation, self.penalty = units, generation, penalty
         generation.check_width(units, "the units of a layer,")
 
@@ -140,7 +146,7 @@ class GeneratedDense(keras.layers.Layer):
         read = conditions or [(inputs,)]
         for *_, width in read:
             units = self.generation.hypernet_hidden_units
-            generator = Generator(generated, units, self.penalty, averaged=len(read))
+            generator = Generator(generated, units, self.penalty, averaged=len(read), dtype=self.dtype_policy)
             generator.build((None, width))
             self.generators.append(generator)
 
@@ -151,6 +157,10 @@ class GeneratedDense(keras.layers.Layer):
         for name in self.order:
             x = self.shared[name](x) if name in self.shared else _each(x, made[name])
         return x + (self.bias if _BIAS not in made else made[_BIAS][:, 0])
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (*input_shape[0][:-1], self.units)
 
     def kernel_variables(self) -> list[keras.Variable]:
         """What the matrix is made of: shared matrices, and the last kernels of what generates."""
@@ -167,11 +177,12 @@ class GeneratedDense(keras.layers.Layer):
     def _shared(self, name: str, shape: tuple[int, int]) -> keras.layers.Layer:
         rows, columns = shape
         layer: keras.layers.Layer
+        own: dict[str, Any] = {"name": name, "dtype": self.dtype_policy}
         if self.generation.mode == OVER_PARAMETERIZED:
-            layer = ProductDense(columns, self.generation.overparam_p, self.penalty, name=name)
+            layer = ProductDense(columns, self.generation.overparam_p, self.penalty, **own)
         else:
             kernel = regularizer(self.penalty)
-            layer = keras.layers.Dense(columns, use_bias=False, kernel_regularizer=kernel, name=name)
+            layer = keras.layers.Dense(columns, use_bias=False, kernel_regularizer=kernel, **own)
         layer.build((None, rows))
         return layer
 
@@ -192,6 +203,7 @@ def _each(x: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     return tf.squeeze(tf.matmul(x[:, None], matrices), axis=1)
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class GeneratedMLP(Stack):
     """:class:`MLP` of :class:`GeneratedDense` layers: generated, normalised, activation, dropout.
 
@@ -211,7 +223,7 @@ class GeneratedMLP(Stack):
 
     def layer(self, units: int, penalty: float | str | None) -> GeneratedDense:
         """One of the layers."""
-        return GeneratedDense(units, self.generation, penalty)
+        return GeneratedDense(units, self.generation, penalty, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -227,6 +239,10 @@ class GeneratedMLP(Stack):
         for i, dense in enumerate(self.hidden):
             x = self.after(i, dense([x, *conditions]), training)
         return x
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (*input_shape[0][:-1], self.width(input_shape[0][-1]))
 
     def last_variables(self) -> list[keras.Variable]:
         """What the kernel of the last layer is made of; nothing for the identity."""

@@ -1,10 +1,12 @@
 """Fully connected stacks: the body of experts, bottoms, gates and towers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.regularizers import regularizer
 
 ACTIVATIONS = (
@@ -63,7 +65,7 @@ def of_each(units: Sequence[int], activations: str | Sequence[str]) -> list[str]
     return names[: len(units)]
 
 
-class Stack(keras.layers.Layer):
+class Stack(Brick):
     """Layers, each with a normalisation, an activation and dropout behind it, whatever the layers are.
 
     Args:
@@ -73,6 +75,7 @@ class Stack(keras.layers.Layer):
         batch_norm: Whether to normalise before each activation.
         penalty: Regularizer of the kernels, in FuxiCTR's notation.
         layer_norm: Whether to normalise each row before each activation, in place of the batch.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
     """
 
     def __init__(
@@ -88,13 +91,14 @@ class Stack(keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden = [self.layer(width, penalty) for width in units]
         norm = keras.layers.LayerNormalization if layer_norm else keras.layers.BatchNormalization
-        self.norms = [norm() for _ in units] if batch_norm or layer_norm else []
-        self.activations = [activation_layer(name) for name in of_each(units, activations)]
-        self.dropout = dropout_layer(dropout)
+        own: dict[str, Any] = {"dtype": self.dtype_policy}
+        self.norms = [norm(**own) for _ in units] if batch_norm or layer_norm else []
+        self.activations = [activation_layer(name, **own) for name in of_each(units, activations)]
+        self.dropout = dropout_layer(dropout, **own)
 
     def layer(self, units: int, penalty: float | str | None) -> keras.layers.Layer:
         """One of the layers."""
-        return keras.layers.Dense(units, kernel_regularizer=regularizer(penalty))
+        return keras.layers.Dense(units, kernel_regularizer=regularizer(penalty), dtype=self.dtype_policy)
 
     def build_rest(self, i: int, shape: tuple) -> None:
         """Creates what follows layer `i`, whose output has this shape."""
@@ -114,6 +118,7 @@ class Stack(keras.layers.Layer):
         return self.hidden[-1].units if self.hidden else inputs
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class MLP(Stack):
     """Dense, batch normalisation, activation and dropout for each hidden width; options of :class:`Stack`.
 
@@ -148,8 +153,13 @@ class MLP(Stack):
         """The kernel of the last layer; nothing for the identity."""
         return [self.hidden[-1].kernel] if self.hidden else []
 
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (*input_shape[:-1], self.width(input_shape[-1]))
 
-class Towers(keras.layers.Layer):
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class Towers(Brick):
     """One private stack a head, each ending in one number (a logit, or a regression's value).
 
     Args:
@@ -157,6 +167,9 @@ class Towers(keras.layers.Layer):
         units: Hidden widths, the same for every tower unless said.
         penalty: Regularizer of all kernels, the last one included.
         own: Options of single towers, by head: ``units`` and those of :class:`MLP`.
+        name: Name of the layer.
+        trainable: Whether its variables are trained.
+        dtype: Precision of the stacks; the heads are float32.
         **mlp: Options of :class:`MLP`.
 
     Shapes:
@@ -169,19 +182,22 @@ class Towers(keras.layers.Layer):
         units: Sequence[int],
         penalty: float | str | None = None,
         own: Mapping[str, Mapping] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
         **mlp,
     ):
-        super().__init__()
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.names = tuple(names)
-        common = {"units": units, "penalty": penalty, **mlp}
-        options = [{**common, **(own or {}).get(name, {})} for name in names]
-        self.stacks = [MLP(name=f"{name}_tower", **each) for name, each in zip(names, options, strict=True)]
+        common = {"units": units, "penalty": penalty, "dtype": self.dtype_policy, **mlp}
+        options = [{**common, **(own or {}).get(head, {})} for head in names]
+        self.stacks = [MLP(name=f"{head}_tower", **each) for head, each in zip(names, options, strict=True)]
         # The head itself is float32 under every precision policy: losses need its full range.
         self.outputs = [
             keras.layers.Dense(
-                1, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{name}_head"
+                1, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{head}_head"
             )
-            for name in names
+            for head in names
         ]
 
     def build(self, input_shape):
@@ -205,6 +221,11 @@ class Towers(keras.layers.Layer):
             hidden = tf.cast(stack(inputs[name], training=training), tf.float32)
             heads[name] = tf.squeeze(output(hidden), axis=-1)  # (batch,)
         return heads
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        shapes = input_shape if isinstance(input_shape, Mapping) else dict.fromkeys(self.names, input_shape)
+        return {name: tuple(shapes[name][:-1]) for name in self.names}
 
     def own_variables(self, name: str) -> list[keras.Variable]:
         """Those of one tower."""

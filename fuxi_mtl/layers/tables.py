@@ -15,6 +15,27 @@ DEVIATION = 0.01  # of a vector's numbers at the start
 CHUNK = 2**18  # rows that are made at a time: a table is never held twice
 
 
+@dataclass
+class Lookup:
+    """What a variable whose rows are looked up says of itself, as its attribute ``lookup``.
+
+    Optimizers of rows know their tables by it, whatever the model and wherever it was loaded from.
+
+    Attributes:
+        penalty: Rows ``(rows, width)`` to the gradient of their regularizer; None without one.
+        before: Told the variable and the row numbers of each lookup in training, before it, or None; an
+            optimizer sets it.
+    """
+
+    penalty: Callable[[tf.Tensor], tf.Tensor] | None = None
+    before: Callable[[keras.Variable, tf.Tensor], None] | None = None
+
+
+def lookup_of(variable: keras.Variable) -> Lookup | None:
+    """What a variable says of its rows; None for one that is no table."""
+    return getattr(variable, "lookup", None)
+
+
 @dataclass(frozen=True)
 class Kind:
     """What features have in common that are looked up and pooled in one operation.
@@ -45,16 +66,18 @@ class Table(keras.layers.Layer):
         features: The inputs.
         members: Those of this width, of which bags come after the others in the output.
         width: Numbers in a row.
+        lookup: What the variable says of itself.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to a
         ``(batch, features x width)`` for each kind of feature.
     """
 
-    def __init__(self, features: FeatureMap, members: Sequence[Feature], width: int, **kwargs):
+    def __init__(
+        self, features: FeatureMap, members: Sequence[Feature], width: int, lookup: Lookup, **kwargs
+    ):
         super().__init__(**kwargs)
         self.width = width
-        self.before_lookup: Callable | None = None
         self.starts: dict[str, int] = {}  # first row of each feature that owns rows
         # The same by part, first row and the one behind the last: (name,), or (name, part) of a composed one.
         self.row_ranges: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -75,6 +98,7 @@ class Table(keras.layers.Layer):
             autocast=False,
             dtype="float32",
         )
+        self.rows.lookup = lookup
         for name, start in self.starts.items():
             for first, values in _initial_rows(features[name], width, features.folder):
                 places = tf.range(start + first, start + first + len(values))
@@ -119,8 +143,9 @@ class Table(keras.layers.Layer):
         """The vectors of each tensor of rows ``(rows in it, width)``: one gather for all."""
         flat = [tf.reshape(each, [-1]) for each in rows]
         joined = tf.concat(flat, axis=0)
-        if training and self.before_lookup is not None:
-            self.before_lookup(self.rows, joined)
+        lookup = lookup_of(self.rows)
+        if training and lookup is not None and lookup.before is not None:
+            lookup.before(self.rows, joined)
         found = tf.gather(self.rows.value, joined)
         # Along its first axis a tensor is split without copying.
         return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))

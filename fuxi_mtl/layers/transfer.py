@@ -1,15 +1,18 @@
 """Adaptive information transfer: a step weighs what the step before tells it against what it sees itself."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 
 
-class InformationTransfer(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class InformationTransfer(Brick):
     """``z = sum_u w_u h3(u)``, ``w_u = softmax_u(<h1(u), h2(u)> / sqrt(units))`` over the inputs u.
 
     One set of linear maps h1, h2, h3 for all inputs, and for all calls (Xi et al., KDD 2021, eq. 5 to 7).
@@ -32,9 +35,9 @@ class InformationTransfer(keras.layers.Layer):
         use_bias: bool = False,
         stddev: float | None = None,
         penalty: float | str | None = None,
-        name: str | None = None,
+        **kwargs,
     ):
-        super().__init__(name=name)
+        super().__init__(**kwargs)
         self.units = units
 
         def linear(name: str) -> keras.layers.Dense:
@@ -46,6 +49,7 @@ class InformationTransfer(keras.layers.Layer):
                 kernel_initializer=start,
                 kernel_regularizer=regularizer(penalty),
                 name=name,
+                dtype=self.dtype_policy,
             )
 
         self.first, self.second, self.value = linear("first"), linear("second"), linear("value")
@@ -66,8 +70,13 @@ class InformationTransfer(keras.layers.Layer):
         value = self.value(u)
         return tf.reduce_sum(tf.cast(shares, value.dtype)[:, :, None] * value, axis=1)
 
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return tuple(input_shape[0])
 
-class GatedTransfer(keras.layers.Layer):
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class GatedTransfer(Brick):
     """``LayerNorm(h + g * m)``, ``m = relu(W p + b)``, ``g = sigmoid(MLP([h, m, z]))`` element by element.
 
     A step's own representation h takes from the representation p of the step before what the gate lets
@@ -77,6 +86,9 @@ class GatedTransfer(keras.layers.Layer):
         units: Width of h and of what comes out.
         hidden_units: Widths of the gate's hidden layers.
         penalty: Regularizer of all kernels, in FuxiCTR's notation.
+        name: Name of the layer.
+        trainable: Whether its variables are trained.
+        dtype: Its precision.
         **mlp: Options of :class:`MLP`, of the gate.
 
     Shapes:
@@ -89,13 +101,17 @@ class GatedTransfer(keras.layers.Layer):
         hidden_units: Sequence[int] = (),
         penalty: float | str | None = None,
         name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
         **mlp,
     ):
-        super().__init__(name=name)
-        self.message = keras.layers.Dense(units, activation="relu", kernel_regularizer=regularizer(penalty))
-        self.hidden = MLP(hidden_units, penalty=penalty, **mlp)
-        self.gate = keras.layers.Dense(units, activation="sigmoid", kernel_regularizer=regularizer(penalty))
-        self.norm = keras.layers.LayerNormalization()
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        own: dict[str, Any] = {"dtype": self.dtype_policy}
+        kernel = regularizer(penalty)
+        self.message = keras.layers.Dense(units, activation="relu", kernel_regularizer=kernel, **own)
+        self.hidden = MLP(hidden_units, penalty=penalty, **own, **mlp)
+        self.gate = keras.layers.Dense(units, activation="sigmoid", kernel_regularizer=kernel, **own)
+        self.norm = keras.layers.LayerNormalization(**own)
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -113,8 +129,13 @@ class GatedTransfer(keras.layers.Layer):
         seen = tf.concat([own, message, tf.cast(logit, own.dtype)[:, None]], axis=1)
         return self.norm(own + self.gate(self.hidden(seen, training=training)) * message)
 
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return tuple(input_shape[1])
 
-class AttendedTransfer(keras.layers.Layer):
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class AttendedTransfer(Brick):
     """:class:`InformationTransfer` between ``W p + b`` and h: the plainer rival of :class:`GatedTransfer`.
 
     Args:
@@ -125,10 +146,11 @@ class AttendedTransfer(keras.layers.Layer):
         A sequence of p, h ``(batch, units)`` and a logit, which it does not use, to ``(batch, units)``.
     """
 
-    def __init__(self, units: int, penalty: float | str | None = None, name: str | None = None):
-        super().__init__(name=name)
-        self.message = keras.layers.Dense(units, kernel_regularizer=regularizer(penalty))
-        self.attention = InformationTransfer(units, use_bias=True, penalty=penalty)
+    def __init__(self, units: int, penalty: float | str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        own: dict[str, Any] = {"dtype": self.dtype_policy}
+        self.message = keras.layers.Dense(units, kernel_regularizer=regularizer(penalty), **own)
+        self.attention = InformationTransfer(units, use_bias=True, penalty=penalty, **own)
 
     def build(self, input_shape):
         """Creates the layers."""
@@ -140,3 +162,7 @@ class AttendedTransfer(keras.layers.Layer):
         """The step's representation with what it takes over."""
         before, own, *_ = inputs
         return self.attention([self.message(before), own])
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return tuple(input_shape[1])

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
-from fuxi_mtl.layers import FeatureEmbedding, folded
+from fuxi_mtl.layers import folded, lookup_of
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
@@ -134,9 +134,9 @@ class MultiTaskModel(keras.Model):
                 }
             )
 
-    def tables(self) -> list[tuple[keras.Variable, Callable | None]]:
-        """The embedding tables, each with the gradient of its rows' penalty or None."""
-        return [table for layer in self._embeddings() for table in layer.tables()]
+    def tables(self) -> list[keras.Variable]:
+        """The embedding tables that are trained."""
+        return [variable for variable in self.trainable_variables if lookup_of(variable) is not None]
 
     def predict_step(self, data):
         """Probabilities (values of a regression) of one batch, by task."""
@@ -154,9 +154,6 @@ class MultiTaskModel(keras.Model):
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
         self.calibration, self.predict_function = calibration, None  # Keras would keep the old graph
-
-    def _embeddings(self) -> list[FeatureEmbedding]:
-        return [layer for layer in self._flatten_layers() if isinstance(layer, FeatureEmbedding)]
 
     # ---- training -------------------------------------------------------------------------------
 
@@ -199,14 +196,12 @@ class MultiTaskModel(keras.Model):
                 f"the weighting is for {', '.join(self.weighting.names)}, "
                 f"but the objectives are {', '.join(expected)}."
             )
-        optimizer = with_rows(keras.optimizers.get(optimizer), self.tables())
+        optimizer = with_rows(keras.optimizers.get(optimizer))
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
         self.bilevel_optimizer = bilevel_optimizer
         if bilevel_optimizer is not None:
             bilevel_optimizer.build(self.bilevel_variables())
-        for layer in self._embeddings():
-            layer.before_lookup(split_of(self.optimizer).rows.before_lookup)
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""

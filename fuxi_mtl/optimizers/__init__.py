@@ -1,6 +1,6 @@
 """How variables move: tables by the rows of the batch, everything else by Keras."""
 
-from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
+from fuxi_mtl.optimizers.catching_up import DeferredUpdates, DenseEquivalentAdam
 from fuxi_mtl.optimizers.factory import make_optimizer
 from fuxi_mtl.optimizers.rows import (
     LazyAdam,
@@ -22,6 +22,7 @@ from fuxi_mtl.optimizers.split import (
 )
 
 __all__ = [
+    "DeferredUpdates",
     "DenseEquivalentAdam",
     "LazyAdam",
     "RowAdagrad",

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.optimizers.rows import LazyAdam
+from fuxi_mtl.optimizers.rows import LazyAdam, RowOptimizer
 
 CHUNK = 2**18  # rows that are brought up to date at a time when all are
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class DenseEquivalentAdam(LazyAdam):
     """Adam whose rows catch up, when they are next looked up, with the moves they have missed.
 
@@ -31,7 +32,8 @@ class DenseEquivalentAdam(LazyAdam):
     outweighs sqrt(v): half a percent of what a row coasts, at Keras's defaults.
 
     Rows must be brought up to date before they are read: :meth:`before_lookup` for those of a batch,
-    :meth:`apply_deferred_updates` for all of them, before evaluation. It works on one device.
+    :meth:`apply_deferred_updates` for all of them, before evaluation; in plain Keras :class:`DeferredUpdates`
+    sees to it. It works on one device.
 
     Args:
         steps: After how many steps all rows are settled, unless they were before: the length of c.
@@ -40,6 +42,8 @@ class DenseEquivalentAdam(LazyAdam):
     Raises:
         ValueError: ``beta_1 >= sqrt(beta_2)``, under which rows would coast for ever; or several devices.
     """
+
+    moves_tables_only = True
 
     def __init__(self, *args, steps: int = 2**14, **options):
         super().__init__(*args, **options)
@@ -59,6 +63,10 @@ class DenseEquivalentAdam(LazyAdam):
         self.ratio = ratio
         # Beyond this many steps a row no longer moves in float32.
         self.reach = max(1, math.ceil(math.log(1e-9) / math.log(ratio))) if ratio else 1
+
+    def get_config(self):
+        """That of lazy Adam, and `steps`."""
+        return {**super().get_config(), "steps": self.steps}
 
     def build(self, var_list):
         """Creates the moments, the step in which each row was last up to date, and c."""
@@ -141,3 +149,29 @@ class DenseEquivalentAdam(LazyAdam):
         first *= tf.pow(self.beta_1, missed)
         second *= tf.pow(self.beta_2, missed)
         return [rows, first, second, tf.zeros_like(last) + self._now]
+
+
+class DeferredUpdates(keras.callbacks.Callback):
+    """Makes all deferred moves of rows before a plain Keras model is evaluated or predicts, and after fit.
+
+    For models of :class:`~fuxi_mtl.model.MultiTaskModel` it is not needed.
+    """
+
+    def on_test_begin(self, logs=None):
+        """See the class."""
+        self._apply()
+
+    def on_predict_begin(self, logs=None):
+        """See the class."""
+        self._apply()
+
+    def on_train_end(self, logs=None):
+        """See the class."""
+        self._apply()
+
+    def _apply(self) -> None:
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
+        rows = getattr(optimizer, "rows", optimizer)
+        if isinstance(rows, RowOptimizer):
+            rows.apply_deferred_updates()

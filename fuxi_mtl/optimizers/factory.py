@@ -8,7 +8,7 @@ import keras
 from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
 from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
-from fuxi_mtl.optimizers.split import Penalty, SplitOptimizer, row_counterpart
+from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart
 from fuxi_mtl.options import OptimizerOptions
 
 logger = logging.getLogger(__name__)
@@ -33,16 +33,11 @@ ROW_OPTIMIZERS = {
 }
 
 
-def make_optimizer(
-    options: OptimizerOptions,
-    tables: Sequence[tuple[keras.Variable, Penalty | None]],
-    total_steps: int = 1,
-) -> SplitOptimizer:
+def make_optimizer(options: OptimizerOptions, total_steps: int = 1) -> SplitOptimizer:
     """The optimizer of a stanza.
 
     Args:
         options: Its keys.
-        tables: The tables, each with its penalty, as `MultiTaskModel.tables` gives them.
         total_steps: Steps of the run, for a plan of the learning rate.
     """
     plan = options.lr_scheduler if options.lr_scheduler and options.lr_scheduler.enabled else None
@@ -68,7 +63,7 @@ def make_optimizer(
         **_moments_of_rows(make_rows, options),
     )
     clipnorm = options.max_gradient_norm or None
-    return SplitOptimizer(dense, rows, tables, clipnorm, clips_tables=options.clip_scope == "all")
+    return SplitOptimizer(dense, rows, clipnorm, clips_tables=options.clip_scope == "all")
 
 
 def _moments_of_rows(rows: type, options: OptimizerOptions) -> dict[str, float]:

@@ -10,9 +10,12 @@ value and its slots to the last bit.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from fuxi_mtl.layers import lookup_of
 
 SECOND_MOMENTS = ("squared_sum", "sum_of_squares")
 
@@ -37,14 +40,19 @@ class RowOptimizer(keras.optimizers.Optimizer):
         **keras_options: Those of the Keras optimizer.
 
     Attributes:
+        moves_tables_only: Whether it cannot move what is no table.
+        penalised_before: Whether gradients have the penalty of their rows already.
         repeated: Whether a gradient may name a row twice; False spares the search for duplicates.
         before_lookup: What must be told the table and its rows before training reads them, or None.
 
     Raises:
-        ValueError: Unknown `second_moment`.
+        ValueError: Unknown `second_moment`; or, alone in a model, it meets what only a
+            :class:`~fuxi_mtl.optimizers.SplitOptimizer` can do: tables with a penalty, or variables that
+            are no tables.
     """
 
     before_lookup: Callable[[keras.Variable, tf.Tensor], None] | None = None
+    moves_tables_only = False
 
     def __init__(self, *args, second_moment: str = "squared_sum", **keras_options):
         super().__init__(*args, **keras_options)
@@ -54,6 +62,31 @@ class RowOptimizer(keras.optimizers.Optimizer):
             )
         self.second_moment = second_moment
         self.repeated = True
+        self.penalised_before = False
+
+    def build(self, var_list):
+        """Creates the slots, and has lookups in tables told what they must be told."""
+        if not self.built:
+            self.meet(var_list)
+        super().build(var_list)
+
+    def meet(self, variables: Sequence[keras.Variable]) -> None:
+        """Checks that it can move some variables, and has their lookups told what they must be told."""
+        lookups = [lookup for lookup in map(lookup_of, variables) if lookup is not None]
+        unable = None
+        if self.moves_tables_only and any(len(variable.shape) != 2 for variable in variables):
+            unable = "moves tables only"
+        if not self.penalised_before and any(lookup.penalty is not None for lookup in lookups):
+            unable = "does not add the penalty of embedding rows"
+        if unable:
+            name = type(self).__name__
+            raise ValueError(f"{name} alone {unable}. Use SplitOptimizer(dense, {name}(...)).")
+        for lookup in lookups:
+            lookup.before = self.before_lookup
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's own, and `second_moment`."""
+        return {**super().get_config(), "second_moment": self.second_moment}
 
     def row_slots(self, index: int) -> list[keras.Variable]:
         """The slots of the variable at a position, a row for each of its rows."""
@@ -106,6 +139,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
             each.scatter_update(tf.IndexedSlices(moved, indices))
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class LazyAdam(RowOptimizer, keras.optimizers.Adam):
     """Adam; the bias correction counts all steps.
 
@@ -132,6 +166,7 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
         return rate * tf.sqrt(1 - tf.pow(self.beta_2, time)) / (1 - tf.pow(self.beta_1, time))
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):
     """Adagrad: ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; the same as dense Adagrad."""
 
@@ -145,16 +180,20 @@ class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):
         return rows - rate * gradient / tf.sqrt(accumulator + self.epsilon), [accumulator]
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class RowWiseAdagrad(RowAdagrad):
     """Adagrad with one number a row: ``a <- a + mean(g^2)``, ``w <- w - rate g / sqrt(a + eps)``.
 
     Its slots take 1/width of Adagrad's memory (Gupta et al., "Training recommender systems at scale").
     """
 
+    moves_tables_only = True
+
     def build(self, var_list):
         """Creates one slot a row of each table."""
         if self.built:
             return
+        self.meet(var_list)
         keras.optimizers.Optimizer.build(self, var_list)
         initial = keras.initializers.Constant(self.initial_accumulator_value)
         self._accumulators = [
@@ -167,6 +206,7 @@ class RowWiseAdagrad(RowAdagrad):
         return super().step(rows, gradient, tf.reduce_mean(square, axis=1, keepdims=True), slots, rate)
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class RowSGD(RowOptimizer, keras.optimizers.SGD):
     """``w <- w - rate g``, without momentum; the same as dense descent."""
 
@@ -179,6 +219,7 @@ class RowSGD(RowOptimizer, keras.optimizers.SGD):
         return rows - rate * gradient, []
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class RowFtrl(RowOptimizer, keras.optimizers.Ftrl):
     """FTRL-proximal (McMahan et al., KDD 2013, algorithm 1): rows with little evidence become zero.
 

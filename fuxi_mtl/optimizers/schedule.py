@@ -2,6 +2,9 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,6 +14,7 @@ from fuxi_mtl.options import LearningRateOptions
 logger = logging.getLogger(__name__)
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """The block ``lr_scheduler``.
 
@@ -44,6 +48,16 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         decayed = self._cosine(t) if options.type == "cosine" else self._steps(t)
         warming = (t + 1) / max(options.warmup_steps, 1)
         return self.rate * tf.where(t < options.warmup_steps, warming, decayed)
+
+    def get_config(self) -> dict[str, Any]:
+        """Its arguments."""
+        options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.options).items()}
+        return {"rate": self.rate, "options": options, "total_steps": self.total_steps}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "WarmUpThenDecay":
+        """The plan of such a configuration."""
+        return cls(**{**config, "options": LearningRateOptions(**config["options"])})
 
     def _cosine(self, t: tf.Tensor) -> tf.Tensor:
         least, warmup = self.options.min_lr_ratio, self.options.warmup_steps

@@ -1,14 +1,13 @@
 """One optimizer for the tables, another for everything else, behind one face."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
-
-Penalty = Callable[[tf.Tensor], tf.Tensor]
-"""Rows ``(rows, width)`` of a table to the gradient of their regularizer."""
 
 _COUNTERPARTS = {
     keras.optimizers.Adagrad: RowAdagrad,
@@ -47,22 +46,28 @@ def split_of(optimizer: keras.optimizers.Optimizer) -> "SplitOptimizer":
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def with_rows(
-    optimizer: keras.optimizers.Optimizer, tables: Sequence[tuple[keras.Variable, Penalty | None]]
-) -> keras.optimizers.Optimizer:
-    """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow."""
+def with_rows(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow.
+
+    >>> import keras
+    >>> type(with_rows(keras.optimizers.SGD(0.1)).rows).__name__
+    'RowSGD'
+    """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer.inner_optimizer = with_rows(optimizer.inner_optimizer, tables)
+        optimizer.inner_optimizer = with_rows(optimizer.inner_optimizer)
         return optimizer
     if isinstance(optimizer, SplitOptimizer):
         return optimizer
     rows = row_counterpart(optimizer)(schedule_of(optimizer))
-    return SplitOptimizer(optimizer, rows, tables, optimizer.global_clipnorm)
+    return SplitOptimizer(optimizer, rows, optimizer.global_clipnorm)
 
 
+@keras.saving.register_keras_serializable("fuxi_mtl")
 class SplitOptimizer(keras.optimizers.Optimizer):
     """Gives tables to a :class:`RowOptimizer` and all other variables to a Keras optimizer.
 
+    Tables are the variables of a :class:`~fuxi_mtl.layers.FeatureEmbedding`: they say so themselves
+    (:class:`~fuxi_mtl.layers.Lookup`), so that the optimizer finds them in any Keras model and after loading.
     Gradients of tables are summed by row first, the regularizer of the rows of the batch is added, and
     all gradients together are clipped by one global norm. Weight decay reaches kernels only: not tables, and
     no variable of one axis, which is a bias or the gain of a norm. To Keras it is one optimizer: one learning
@@ -72,38 +77,70 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     Args:
         dense: Moves everything but the tables.
         rows: Moves the tables.
-        tables: The tables, each with its penalty or None.
         global_clipnorm: Largest global norm of all gradients; None does not clip.
         clips_tables: False neither counts nor clips the gradients of tables.
+        name: Name of the optimizer.
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import LazyAdam
+    >>> optimizer = SplitOptimizer(keras.optimizers.AdamW(1e-3), LazyAdam(1e-2), global_clipnorm=10.0)
+    >>> SplitOptimizer.from_config(optimizer.get_config()).rows.get_config()["second_moment"]
+    'squared_sum'
     """
 
     def __init__(
         self,
         dense: keras.optimizers.Optimizer,
         rows: RowOptimizer,
-        tables: Sequence[tuple[keras.Variable, Penalty | None]],
         global_clipnorm: float | None = None,
         clips_tables: bool = True,
+        name: str = "split_optimizer",
     ):
-        super().__init__(learning_rate=0.0, global_clipnorm=global_clipnorm)
+        super().__init__(learning_rate=0.0, global_clipnorm=global_clipnorm, name=name)
         self.dense = dense
         self.rows = rows
         self.clips_tables = clips_tables
-        self.penalties: Mapping[int, Penalty | None] = {id(table): penalty for table, penalty in tables}
         rate = rate_of(dense)
         self.ratio = rate_of(rows) / rate if rate else 1.0
         # Summed here already, unless replicas or single squares come together in the step.
         self.sums = rows.second_moment == "squared_sum"
+        self.rows.penalised_before = True
         self.rows.repeated = not self.sums or tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     def build(self, variables):
         """Creates the slots of both."""
         if not self.built:
             super().build(variables)
-            others = [v for v in variables if id(v) not in self.penalties]
+            others = [v for v in variables if lookup_of(v) is None]
             self.dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
             self.dense.build(others)
-            self.rows.build([v for v in variables if id(v) in self.penalties])
+            self.rows.build([v for v in variables if lookup_of(v) is not None])
+
+    def get_config(self) -> dict[str, Any]:
+        """Both optimizers as Keras serializes them."""
+        return {
+            "name": self.name,
+            "dense": keras.optimizers.serialize(self.dense),
+            "rows": keras.optimizers.serialize(self.rows),
+            "global_clipnorm": self.global_clipnorm,
+            "clips_tables": self.clips_tables,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping | None = None
+    ) -> "SplitOptimizer":
+        """The optimizer of such a configuration, without slots."""
+        both = {
+            part: keras.optimizers.deserialize(config[part], custom_objects) for part in ("dense", "rows")
+        }
+        return cls(**{**config, **both})
+
+    def save_own_variables(self, store) -> None:
+        """Nothing: Keras saves both optimizers."""
+
+    def load_own_variables(self, store) -> None:
+        """Nothing."""
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -134,13 +171,13 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         grads = self._clipped(grads, norms, variables)
         pairs = list(zip(grads, variables, strict=True))
         for optimizer, is_table in ((self.dense, False), (self.rows, True)):
-            mine = [(g, v) for g, v in pairs if (id(v) in self.penalties) == is_table]
+            mine = [(g, v) for g, v in pairs if (lookup_of(v) is not None) == is_table]
             if mine:
                 optimizer.apply_gradients(mine)
 
     def _clipped(self, grads: list, norms: list[tf.Tensor], variables: Sequence[keras.Variable]) -> list:
         """The gradients, those that are clipped scaled so that their global norm is not above the largest."""
-        counts = [self.clips_tables or id(v) not in self.penalties for v in variables]
+        counts = [self.clips_tables or lookup_of(v) is None for v in variables]
         if not self.global_clipnorm or not any(counts):
             return grads
         norm = tf.linalg.global_norm([each for each, count in zip(norms, counts, strict=True) if count])
@@ -157,11 +194,11 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 norms.append(gradient)
                 continue
             summed, parts = sum_duplicates(gradient), [gradient]
-            penalty = self.penalties.get(id(variable))
-            if penalty is not None:
+            lookup = lookup_of(variable)
+            if lookup is not None and lookup.penalty is not None:
                 # Replicas are added up; each has its share of a row's penalty.
                 share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
-                added = share * penalty(tf.gather(variable.value, summed.indices))
+                added = share * lookup.penalty(tf.gather(variable.value, summed.indices))
                 parts.append(tf.IndexedSlices(added, summed.indices))
                 summed = tf.IndexedSlices(summed.values + added, summed.indices, summed.dense_shape)
             result.append(summed if self.sums else _joined(parts))

@@ -106,9 +106,7 @@ class Training:
 
 def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan) -> None:
     """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
-    optimizer: keras.optimizers.Optimizer = make_optimizer(
-        experiment.optimizer, model.tables(), plan.total_steps
-    )
+    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, plan.total_steps)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trained_on = model.imbalance.apply(model.objectives(), model.tasks, model.step)

@@ -190,9 +190,9 @@ def test_the_embedding_penalty_touches_the_rows_of_the_batch_once(cls):
 def test_two_embeddings_may_have_different_penalties():
     class TwoTables(SingleTask):
         def __init__(self, features, tasks):
-            super().__init__(features, tasks, embedding_dim=4, tower_hidden_units=[4])
-            for embedding, strength in zip(self.private_embeddings, (0.5, 0.0), strict=True):
-                embedding.penalty = strength
+            options = {"embedding_dim": 4, "tower_hidden_units": [4], "embedding_regularizer": 0.0}
+            super().__init__(features, tasks, **options)
+            self.private_embeddings = [FeatureEmbedding(features, 4, penalty) for penalty in (0.5, 0.0)]
 
     keras.utils.set_random_seed(0)
     model = TwoTables(tiny.FEATURES, TASKS)
@@ -370,7 +370,7 @@ def trained(strategy, optimizer):
     return [np.array(v) for v in model.trainable_variables], {k: v[0] for k, v in logs.items()}
 
 def rowwise(model):
-    return SplitOptimizer(keras.optimizers.SGD(0.01), RowWiseAdagrad(0.01), model.tables(), 100.0)
+    return SplitOptimizer(keras.optimizers.SGD(0.01), RowWiseAdagrad(0.01), 100.0)
 
 for optimizer in (lambda model: keras.optimizers.Adam(0.01, global_clipnorm=100.0), rowwise):
     one, one_logs = trained(tf.distribute.get_strategy(), optimizer)

@@ -219,7 +219,7 @@ def test_a_frozen_propensity_is_fitted_beforehand_and_never_moves_again(cls):
         model.train_step(batch)
     for variable, old in zip(model.propensity.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), old)
-    assert not frozen & {id(table) for table, _ in model.tables()}
+    assert not frozen & {id(table) for table in model.tables()}
 
 
 def test_a_clip_above_the_click_rate_is_warned_of(caplog):

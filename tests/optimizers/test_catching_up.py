@@ -175,10 +175,12 @@ def make(catching_up: bool, scaled: bool = False, seed=3) -> MultiTaskModel:
     model.build()
     if catching_up:
         options = OptimizerOptions(learning_rate=0.02, embedding_optimizer="dense_equivalent_adam")
-        optimizer = make_optimizer(options, model.tables())
+        optimizer = make_optimizer(options)
     else:
         rows = RowSGD(0.0)  # has nothing to do: no variable is a table
-        optimizer = SplitOptimizer(Densified(0.02), rows, [], 10.0)
+        for table in model.tables():
+            table.lookup = None
+        optimizer = SplitOptimizer(Densified(0.02), rows, 10.0)
     if scaled:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64.0)
     model.compile(optimizer)

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import ShareBottom
+from fuxi_mtl.layers import Lookup
 from fuxi_mtl.optimizers import (
     DenseEquivalentAdam,
     LazyAdam,
@@ -201,7 +202,9 @@ def kernel():
 
 def split(tables, dense=None, rows=None, clip=None, penalty=None):
     rows = rows or RowSGD(0.1)
-    return SplitOptimizer(dense or keras.optimizers.SGD(0.1), rows, [(t, penalty) for t in tables], clip)
+    for each in tables:
+        each.lookup = Lookup(penalty)
+    return SplitOptimizer(dense or keras.optimizers.SGD(0.1), rows, clip)
 
 
 @pytest.mark.parametrize("second_moment", ["squared_sum", "sum_of_squares"])
@@ -266,19 +269,19 @@ def test_loss_scaling_around_both_skips_both(rule):
     + [(name, LazyAdam) for name in ("rmsprop", "nadam", "lion")],
 )
 def test_an_optimizer_of_a_stanza_comes_with_one_for_the_tables(name, rows):
-    optimizer = make_optimizer(OptimizerOptions(name, 0.25, max_gradient_norm=3.0), [])
+    optimizer = make_optimizer(OptimizerOptions(name, 0.25, max_gradient_norm=3.0))
     assert type(optimizer.dense).__name__.lower() == name
     assert type(optimizer.rows) is rows
     assert float(optimizer.learning_rate) == float(optimizer.rows.learning_rate) == 0.25
     assert optimizer.global_clipnorm == 3
-    assert make_optimizer(OptimizerOptions(name, 0.25, max_gradient_norm=0.0), []).global_clipnorm is None
+    assert make_optimizer(OptimizerOptions(name, 0.25, max_gradient_norm=0.0)).global_clipnorm is None
 
 
 def test_the_log_says_where_lazy_adam_stands_in(caplog):
     caplog.set_level("INFO")
     for name in ("adamw", "sgd", "lion"):
-        make_optimizer(OptimizerOptions(name), [])
-    make_optimizer(OptimizerOptions("nadam", embedding_optimizer="sgd"), [])
+        make_optimizer(OptimizerOptions(name))
+    make_optimizer(OptimizerOptions("nadam", embedding_optimizer="sgd"))
     assert [record.getMessage() for record in caplog.records] == [
         "optimizer: lion has no rule for rows; lazy Adam moves the tables (embedding_optimizer: adam)."
     ]
@@ -299,7 +302,7 @@ def test_the_optimizer_of_the_tables_can_be_set_apart(name, rows):
     options = OptimizerOptions(
         embedding_optimizer=name, embedding_learning_rate=0.5, embedding_second_moment="sum_of_squares"
     )
-    optimizer = make_optimizer(options, [])
+    optimizer = make_optimizer(options)
     assert isinstance(optimizer.dense, keras.optimizers.Adam)
     assert type(optimizer.rows) is rows
     assert float(optimizer.rows.learning_rate) == 0.5

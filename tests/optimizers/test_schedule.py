@@ -7,6 +7,7 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import ShareBottom
+from fuxi_mtl.layers import Lookup
 from fuxi_mtl.optimizers import (
     DenseEquivalentAdam,
     LazyAdam,
@@ -60,7 +61,7 @@ def compiled(optimizer=None, **options):
     keras.utils.set_random_seed(1)
     model = ShareBottom(tiny.FEATURES, tiny.PLAIN["two"], **tiny.options_of(ShareBottom))
     model.build()
-    made = make_optimizer(OptimizerOptions(**options), model.tables(), total_steps=8)
+    made = make_optimizer(OptimizerOptions(**options), total_steps=8)
     model.compile(optimizer(made) if optimizer else made, run_eagerly=True)
     return model
 
@@ -126,7 +127,7 @@ def test_every_step_in_one_call_of_the_graph_has_its_own_rate():
     """One row of gradient 1 under plain descent: it ends where the sum of the rates takes it."""
     keras.utils.set_random_seed(1)
     variable = keras.Variable(np.zeros((1, 1), np.float32))
-    optimizer = SplitOptimizer(keras.optimizers.SGD(WarmUpThenDecay(1.0, PLAN, 4)), RowSGD(1.0), [])
+    optimizer = SplitOptimizer(keras.optimizers.SGD(WarmUpThenDecay(1.0, PLAN, 4)), RowSGD(1.0))
     optimizer.build([variable])
 
     @tf.function
@@ -145,7 +146,8 @@ def test_weight_decay_reaches_kernels_only():
     """Without a gradient a decayed variable shrinks by rate times decay, and any other stays."""
     kernel, bias, rows = (keras.Variable(np.full(shape, 2.0, np.float32)) for shape in ((2, 3), (3,), (4, 2)))
     options = OptimizerOptions("adamw", 0.1, weight_decay=0.5, max_gradient_norm=0.0)
-    optimizer = make_optimizer(options, [(rows, None)])
+    rows.lookup = Lookup()
+    optimizer = make_optimizer(options)
     nothing = tf.IndexedSlices(tf.zeros((2, 2)), tf.constant([0, 3]), tf.constant([4, 2]))
     optimizer.build([kernel, bias, rows])
     optimizer.apply([tf.zeros((2, 3)), tf.zeros(3), nothing], [kernel, bias, rows])
@@ -156,7 +158,7 @@ def test_weight_decay_reaches_kernels_only():
 
 @pytest.mark.parametrize(("name", "given", "decay"), [("adamw", None, 0.004), ("adam", None, None)])
 def test_weight_decay_is_that_of_the_optimizer_unless_said(name, given, decay):
-    assert make_optimizer(OptimizerOptions(name, weight_decay=given), []).dense.weight_decay == decay
+    assert make_optimizer(OptimizerOptions(name, weight_decay=given)).dense.weight_decay == decay
 
 
 # ---- clipping -----------------------------------------------------------------------------------
@@ -164,10 +166,11 @@ def test_weight_decay_is_that_of_the_optimizer_unless_said(name, given, decay):
 
 @pytest.mark.parametrize(("scope", "clips"), [("all", True), ("dense", False)])
 def test_s6_clipping_may_leave_the_tables_alone(scope, clips):
-    made = make_optimizer(OptimizerOptions("sgd", 1.0, max_gradient_norm=2.0, clip_scope=scope), [])
+    made = make_optimizer(OptimizerOptions("sgd", 1.0, max_gradient_norm=2.0, clip_scope=scope))
     assert made.clips_tables == clips
     kernel, rows = keras.Variable(np.zeros((1, 2), np.float32)), keras.Variable(np.zeros((3, 1), np.float32))
-    optimizer = SplitOptimizer(keras.optimizers.SGD(1.0), RowSGD(1.0), [(rows, None)], 2.0, clips)
+    rows.lookup = Lookup()
+    optimizer = SplitOptimizer(keras.optimizers.SGD(1.0), RowSGD(1.0), 2.0, clips)
     optimizer.build([kernel, rows])
     row = tf.IndexedSlices(tf.constant([[12.0]]), tf.constant([1]), tf.constant([3, 1]))
     optimizer.apply([tf.constant([[3.0, 4.0]]), row], [kernel, rows])
@@ -178,7 +181,8 @@ def test_s6_clipping_may_leave_the_tables_alone(scope, clips):
 
 def test_a_step_of_tables_alone_has_nothing_to_clip():
     rows = keras.Variable(np.zeros((2, 1), np.float32))
-    optimizer = SplitOptimizer(keras.optimizers.SGD(1.0), LazyAdam(1.0), [(rows, None)], 1.0, False)
+    rows.lookup = Lookup()
+    optimizer = SplitOptimizer(keras.optimizers.SGD(1.0), LazyAdam(1.0), 1.0, False)
     optimizer.build([rows])
     optimizer.apply([tf.IndexedSlices(tf.constant([[9.0]]), tf.constant([1]), tf.constant([2, 1]))], [rows])
     assert rows.numpy()[1, 0] < 0
