@@ -53,8 +53,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     keras.utils.clear_session()  # First: it forgets the precision too.
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
-    for note in experiment.notes:
-        logger.info("%s", note)
+    _log_notes(experiment)
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
@@ -140,6 +139,12 @@ def shortened(experiment: Experiment) -> Experiment:
         training=replace(experiment.training, epochs=1),
         dataset=replace(experiment.dataset, n_rows=min(experiment.dataset.n_rows or DEBUG_ROWS, DEBUG_ROWS)),
     )
+
+
+def _log_notes(experiment: Experiment) -> None:
+    """A line for each key that was taken under another name."""
+    for note in experiment.notes:
+        logger.info("%s", note)
 
 
 def _shown(experiment: Experiment) -> str:
@@ -321,6 +326,7 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     """
     run = Run(Path(folder))
     experiment = load_resolved(run.config, run.expid)
+    _log_notes(experiment)
     try:
         encoder = Encoder.load(run.features)
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -1,0 +1,128 @@
+"""Runs that earlier code made stay what they were: loaded, predicted with, exported, compared, kept."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tensorflow as tf
+from command_line import call
+
+from fuxi_mtl.config import load_resolved
+from fuxi_mtl.dataset import Encoder, loading
+from fuxi_mtl.runs import Run
+from fuxi_mtl.training import checkpoint
+from fuxi_mtl.training.train import StepPlan, compile_model
+from fuxi_mtl.workflow.experiment import make_model
+
+OLD = Path(__file__).parent / "old_runs"
+EXPIDS = ("M3oE_domains", "MMoE_weighted", "ESMM_turned")
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """A copy of the runs, their stanzas and their data."""
+    return shutil.copytree(OLD, tmp_path_factory.mktemp("old") / "old_runs")
+
+
+@pytest.fixture(autouse=True)
+def _beside_old_runs(_workplace, old, monkeypatch):
+    monkeypatch.chdir(old)
+    real = loading.key_of
+    monkeypatch.setattr(loading, "key_of", lambda content, _files: real(content, []))
+
+
+def run_of(expid):
+    return Run(Path("runs/shop") / expid / "seed_1")
+
+
+def processor():
+    """Its model and what it computes vectors with, by which libraries choose kernels; known on Linux."""
+    described = Path("/proc/cpuinfo")
+    text = described.read_text() if described.exists() else ""
+    return " ".join(
+        [
+            *re.findall(r"model name\s*: (.+)", text)[:1],
+            *sorted(set(re.findall(r"\b(?:avx|fma|amx)\w*", text))),
+        ]
+    )
+
+
+def assert_as_before(now, before):
+    """To the last bit, where the processor is the same."""
+    same = processor() == (OLD / "processor").read_text().strip()
+    np.testing.assert_allclose(now, before, rtol=0 if same else 1e-5)
+
+
+@pytest.mark.parametrize("expid", EXPIDS)
+def test_an_old_run_predicts_what_it_predicted(expid, tmp_path):
+    output = tmp_path / "now.csv"
+    done = call("predict", "--expid", expid, "--input", "data/test.csv", "--output", output)
+    assert (done.status, done.err) == (0, "")
+    now, before = pl.read_csv(output), pl.read_csv(f"predictions/{expid}.csv")
+    assert now.columns == before.columns
+    assert_as_before(now.to_numpy(), before.to_numpy())
+    if expid == "M3oE_domains":
+        assert "architecture_share is bilevel_share here" in done.out
+        assert "architecture_learning_rate is bilevel_learning_rate here" in done.out
+
+
+@pytest.mark.parametrize("expid", EXPIDS)
+def test_an_old_checkpoint_fills_optimizers_weighting_and_surgery(expid):
+    run = run_of(expid)
+    experiment = load_resolved(run.config, expid)
+    model = make_model(experiment, Encoder.load(run.features).feature_map)
+    compile_model(model, experiment, StepPlan.of(400, experiment))
+    checkpoint.restore(model, run.checkpoint)
+    assert int(model.step) == run.read_json("metrics.json")["best_step"]
+    if expid == "M3oE_domains":
+        assert int(model.bilevel_optimizer.iterations) == int(model.step)
+        assert np.any(model.bilevel_optimizer.variables[-1].numpy())
+    if expid == "ESMM_turned":
+        assert model.surgery.found.numpy().sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_old_runs_are_finished_runs(old):
+    done = call("run", "--expid", *EXPIDS, "--resume")
+    assert done.status == 0
+    for expid in EXPIDS:
+        assert f"{run_of(expid).folder} is finished: it stays as it is." in done.out
+
+
+def test_old_runs_are_compared(old):
+    done = call("compare", "--model_root", "runs", "--format", "json")
+    assert (done.status, done.err) == (0, "")
+    found = json.dumps(json.loads(done.out))
+    for expid in EXPIDS:
+        stored = run_of(expid).read_json("metrics.json")["test"]
+        assert expid in found
+        assert all(f"{value}"[:7] in found for key, value in stored.items() if key.endswith("_AUC"))
+
+
+def test_an_old_run_calibrated_once_more_has_the_metrics_that_it_had(old):
+    before = run_of("ESMM_turned").read_json("metrics.json")
+    done = call("calibrate", "--expid", "ESMM_turned", "--method", "isotonic")
+    assert (done.status, done.err) == (0, "")
+    now = run_of("ESMM_turned").read_json("metrics.json")
+    assert now["test"].keys() >= before["test"].keys()
+    for key, value in before["test"].items():
+        assert_as_before(now["test"][key], value)
+    assert now["conversion_checks"]["values"].keys() == before["conversion_checks"]["values"].keys()
+
+
+def test_an_old_run_with_a_fusion_is_exported(tmp_path):
+    done = call("export", "--expid", "MMoE_weighted", "--output", tmp_path / "served")
+    assert (done.status, done.err) == (0, "")
+    rows = pl.read_csv("data/test.csv", schema_overrides={"recent_items": pl.String})
+    signature = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
+    _, wanted = signature.structured_input_signature
+    columns = {}
+    for name, spec in wanted.items():
+        values = rows[name].fill_null("") if rows[name].dtype == pl.String else rows[name]
+        columns[name] = tf.cast(tf.constant(values.to_list()), spec.dtype)
+    served = signature(**columns)
+    for name, before in pl.read_csv("predictions/MMoE_weighted.csv").to_dict(as_series=False).items():
+        np.testing.assert_allclose(served[name].numpy().ravel(), before, rtol=1e-5)
