@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import numpy as np
 import yaml
 
 from fuxi_mtl.files import write_text
+from fuxi_mtl.metrics import Truth
 
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
@@ -76,35 +78,151 @@ class Run:
         """The network of personal weights, if it has one."""
         return self.folder / "fusion_network.npz"
 
-    def scores(self, split: str) -> Path:
-        """Predictions and labels of a split, ``valid`` or ``test``."""
-        return self.folder / f"{split}_scores.npz"
-
     @property
     def saved_model(self) -> Path:
         """The exported model."""
         return self.folder / "saved_model"
 
-    def write_json(self, name: str, content: Any, indent: int | None = 2) -> None:
-        """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
-        write_text(self.folder / name, json.dumps(_plain(content), indent=indent) + "\n")
+    @property
+    def metrics(self) -> Path:
+        """What the run is, and what it is worth; a run that has it is finished."""
+        return self.folder / "metrics.json"
 
-    def read_json(self, name: str) -> Any:
+    @property
+    def history(self) -> Path:
+        """The evaluations during training."""
+        return self.folder / "history.json"
+
+    @property
+    def diagnostics(self) -> Path:
+        """What was measured beside training, if anything was."""
+        return self.folder / "diagnostics.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, code and data."""
+        return self.folder / "environment.json"
+
+    def scores(self, split: str) -> Path:
+        """Predictions and labels of a split, ``valid`` or ``test``."""
+        return self.folder / f"{split}_scores.npz"
+
+    def read_scores(self, split: str) -> "StoredScores | None":
+        """The content of that file; None without it.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        path = self.scores(split)
+        if not path.is_file():
+            return None
+        try:
+            # numpy leaves a damaged file open if it opened it itself.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return StoredScores({name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+
+    def write_scores(self, split: str, scores: "StoredScores") -> None:
+        """Writes predictions and labels of a split."""
+        np.savez_compressed(self.scores(split), **scores.arrays)  # type: ignore[arg-type]
+
+    def write_json(self, path: Path | str, content: Any, indent: int | None = 2) -> None:
+        """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
+        write_text(self.folder / path, json.dumps(_plain(content), indent=indent) + "\n")
+
+    def read_json(self, path: Path | str, *required: str) -> Any:
         """The content of such a file.
+
+        Args:
+            path: One of the above.
+            required: Keys that it must have.
 
         Raises:
             ValueError: It is missing or damaged.
         """
+        path = self.folder / path
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self.folder / name} is missing or damaged: train the experiment again."
-            ) from error
+            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+        absent = [key for key in required if not isinstance(content, dict) or key not in content]
+        if absent:
+            raise ValueError(f"{path} lacks {', '.join(absent)}: run the experiment again.")
+        return content
 
     def write_config(self, stanza: Mapping) -> None:
         """Writes what the run was configured with, resolved."""
         write_text(self.config, yaml.safe_dump(_plain(stanza), sort_keys=False, allow_unicode=True))
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """The scores of a split's rows beside what they are held against, in the order of the rows.
+
+    Attributes:
+        arrays: ``(rows,)`` each: ``{task}_pred``, ``{task}_label``, where it is known ``{task}_truth`` and
+            ``{task}_outcome``; ``group`` where there are groups, ``weight`` where weights count in metrics.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        predictions: Mapping[str, np.ndarray],
+        labels: Mapping[str, np.ndarray],
+        truth: Mapping[str, Truth],
+        groups: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> "StoredScores":
+        """The scores of the tasks that have labels."""
+        arrays = {f"{task}_pred": predictions[task] for task in labels}
+        arrays |= {f"{task}_label": values for task, values in labels.items()}
+        for task, known in truth.items():
+            arrays[f"{task}_truth"] = known.expected.astype(np.float32)
+            if known.outcome is not None:
+                arrays[f"{task}_outcome"] = known.outcome.astype(np.float32)
+        rest = {"group": groups, "weight": weights}
+        return cls(arrays | {name: values for name, values in rest.items() if values is not None})
+
+    def prediction(self, task: str) -> np.ndarray:
+        """Probabilities, or the values of a regression."""
+        return self._array(f"{task}_pred")
+
+    def label(self, task: str) -> np.ndarray:
+        """Labels, NaN where the task is not defined."""
+        return self._array(f"{task}_label")
+
+    def truth(self, task: str) -> Truth:
+        """The truth of a task, perhaps without outcomes."""
+        return Truth(self._array(f"{task}_truth"), self.arrays.get(f"{task}_outcome"))
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Group of each row."""
+        return self.arrays.get("group")
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Sample weights, if the metrics of the run are weighted by them."""
+        return self.arrays.get("weight")
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.arrays.values())))
+
+    def _array(self, name: str) -> np.ndarray:
+        if name not in self.arrays:
+            raise ValueError(f"saved no {name}")
+        return self.arrays[name]
+
+
+def run_folders(model_root: str | Path) -> list[Path]:
+    """The folders of all finished runs, sorted."""
+    found = Path(model_root).glob(f"*/*/seed_*/{Run(Path()).metrics.name}")
+    return sorted(path.parent for path in found)
 
 
 def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fuxi_mtl import runs
+from fuxi_mtl.metrics import Truth
 
 
 def test_a_run_appears_under_its_name_only_when_the_block_ends(tmp_path):
@@ -75,3 +76,25 @@ def test_the_results_line_is_fuxictrs(tmp_path, monkeypatch):
         "[train] N.A.,[val] AUC: 0.7,[test] N.A.\n"
     )
     assert len(line.partition(",")[0]) == len(" 20261122-112953")
+
+
+def test_scores_are_read_as_they_were_written(tmp_path):
+    run = runs.Run(tmp_path)
+    assert run.read_scores("test") is None
+    truth = {"cvr": Truth(np.array([0.25, 0.5]), np.array([0.0, 1.0]))}
+    labels = {"ctr": np.array([1, 0], np.float32), "cvr": np.array([0, np.nan], np.float32)}
+    predictions = {"ctr": np.array([0.5, 0.75]), "cvr": np.array([0.125, 0.25])}
+    run.write_scores("test", runs.StoredScores.of(predictions, labels, truth, np.array([3, 4]), np.ones(2)))
+    scores = run.read_scores("test")
+    assert scores.rows == 2
+    for task in labels:
+        np.testing.assert_array_equal(scores.label(task), labels[task])
+        np.testing.assert_array_equal(scores.prediction(task), predictions[task])
+    assert scores.truth("cvr").outcome.tolist() == [0, 1]
+    assert scores.groups.tolist() == [3, 4]
+    assert scores.weights.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="saved no ctr_truth"):
+        scores.truth("ctr")
+    run.scores("test").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"test_scores\.npz cannot be read .*: run the experiment again"):
+        run.read_scores("test")

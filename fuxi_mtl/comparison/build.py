@@ -103,12 +103,13 @@ def _table(
         for expid, of in experiments.items()
     )
     same_tasks = all(run.tasks == runs[0].tasks for run in runs)
+    same_weights = all(run.weighted == runs[0].weighted for run in runs)
     return Table(
         dataset_id=dataset_id,
         split=split,
         columns=columns,
         rows=rows,
-        best={column: _best(column, rows, same_tasks) for column in columns},
+        best={c: _best(c, rows, same_tasks) if same_weights else frozenset() for c in columns},
         baseline=baseline,
         single_task=single_task,
         level=level,
@@ -216,6 +217,9 @@ def _notes(
         notes.append("The experiments were not all run with the same seeds; differences use common seeds.")
     if single_task is None and len(rows) > 1:
         notes.append("Negative transfer is not shown: no SingleTask experiment is among the runs.")
+    if weighted := {run.expid for run in runs if run.weighted}:
+        whose = "" if all(run.weighted for run in runs) else f" of {', '.join(sorted(weighted))}"
+        notes.append(f"Sample weights count in the metrics{whose}.")
     if not same_tasks:
         notes.append("The experiments have different tasks: means over tasks do not compare.")
     expressions: dict[str, set[str]] = {}

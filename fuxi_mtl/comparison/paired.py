@@ -9,7 +9,8 @@ from fuxi_mtl import metrics
 from fuxi_mtl.comparison.bootstrap import MOST_DIRECT, Direct, Resampling, replicates, resampling, statistic
 from fuxi_mtl.comparison.runs import StoredRun
 from fuxi_mtl.comparison.table import Difference
-from fuxi_mtl.metrics import METRICS, TRUTH_METRICS, Sums
+from fuxi_mtl.metrics import METRICS, TRUTH_METRICS, Sums, TruthMetric
+from fuxi_mtl.runs import StoredScores
 
 NAN = float("nan")
 # Predictions are float32, and the stored value was computed from the same ones.
@@ -21,7 +22,7 @@ class _Tested:
     """A run with its test scores."""
 
     run: StoredRun
-    scores: Mapping[str, np.ndarray]
+    scores: StoredScores
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Paired:
             return Difference(NAN, seeds=seeds, reason="not defined for both")
         if column in METRICS and other.tasks != next(iter(self._baseline.values())).tasks:
             return Difference(NAN, seeds=seeds, reason="means over different tasks")
+        if any(theirs[seed].weighted != self._baseline[seed].weighted for seed in seeds):
+            return Difference(NAN, seeds=seeds, reason="sample weights count in one of the two only")
         if reason:
             return Difference(value, seeds=seeds, reason=reason)
         reasons = [one.reasons[column] for pair in pairs for one in pair if column in one.reasons]
@@ -137,9 +140,10 @@ class Paired:
         Raises:
             ValueError: Its scores were not saved, or it was tested on other rows than the baseline.
         """
-        tested = _Tested(run, run.read_test_scores())
-        if not tested.scores:
+        scores = run.read_test_scores()
+        if scores is None:
             raise ValueError(f"{run.expid} seed {run.seed} has no saved test scores (save_predictions)")
+        tested = _Tested(run, scores)
         if self._reference is None:
             self._reference = tested, self._draw(tested.scores)
         elif problem := _other_rows(self._reference[0], tested):
@@ -177,13 +181,11 @@ class Paired:
                 self.direct.add(name)
         return found, reasons
 
-    def _draw(self, scores: Mapping[str, np.ndarray]) -> Resampling:
-        groups = scores.get("group")
-        rows = len(next(iter(scores.values())))
-        units = rows if groups is None else len(np.unique(groups))
-        what = "test rows" if groups is None else "groups of test rows"
+    def _draw(self, scores: StoredScores) -> Resampling:
+        units = scores.rows if scores.groups is None else len(np.unique(scores.groups))
+        what = "test rows" if scores.groups is None else "groups of test rows"
         self.resampled = f"{self._resamples:,} resamples of the {units:,} {what}"
-        return resampling(rows, groups, self._resamples, self._seed)
+        return resampling(scores.rows, scores.groups, self._resamples, self._seed)
 
 
 def task_of(column: str, tasks: Mapping[str, str]) -> str | None:
@@ -198,23 +200,22 @@ def _is_part(key: str, mean: str, run: StoredRun) -> bool:
 
 
 def _statistic(tested: _Tested, task: str, name: str) -> Sums | Direct:
-    run, scores = tested.run, tested.scores
-    against_truth = TRUTH_METRICS.get(name)
-    needed = [f"{task}_label", f"{task}_pred", *([f"{task}_truth"] if against_truth else [])]
-    lacking = [key for key in needed if key not in scores]
-    labels = scores.get(f"{task}_label")
-    if against_truth and not lacking:
-        truth = metrics.Truth(scores[f"{task}_truth"], scores.get(f"{task}_outcome"))
-        labels = metrics.target(against_truth, truth, scores[f"{task}_label"])
-        lacking = [f"{task}_outcome"] if labels is None else []
-    if lacking or labels is None:
-        raise ValueError(f"{run.expid} seed {run.seed} saved no {lacking[0]}")
+    run, scores, metric = tested.run, tested.scores, TRUTH_METRICS.get(name) or METRICS[name]
+    labels: np.ndarray | None
+    try:
+        labels, predictions = scores.label(task), scores.prediction(task)
+        if isinstance(metric, TruthMetric):
+            labels = metrics.target(metric, scores.truth(task), labels)
+    except ValueError as error:
+        raise ValueError(f"{run.expid} seed {run.seed} {error}") from error
+    if labels is None:
+        raise ValueError(f"{run.expid} seed {run.seed} saved no {task}_outcome")
     built = statistic(
-        against_truth or METRICS[name],
+        metric,
         labels,
-        scores[f"{task}_pred"],
-        weights=scores.get("weight"),
-        groups=scores.get("group"),
+        predictions,
+        weights=scores.weights,
+        groups=scores.groups,
         threshold=run.thresholds.get(task),
         gauc_weight=run.gauc_weight,
     )
@@ -227,10 +228,12 @@ def _statistic(tested: _Tested, task: str, name: str) -> Sums | Direct:
 def _other_rows(reference: _Tested, tested: _Tested) -> str:
     """Why two runs were not tested on the same rows; empty if they were."""
     who = f"{tested.run.expid} seed {tested.run.seed}"
-    for key in (key for key in reference.scores if key in tested.scores):
-        ours, theirs = reference.scores[key], tested.scores[key]
-        if len(ours) != len(theirs):
-            return f"{who} was tested on {len(theirs)} rows, {reference.run.expid} on {len(ours)}"
-        if not key.endswith("_pred") and not np.array_equal(ours, theirs, equal_nan=key != "group"):
+    theirs = tested.scores.arrays
+    for key, values in reference.scores.arrays.items():
+        if key not in theirs:
+            continue
+        if len(values) != len(theirs[key]):
+            return f"{who} was tested on {len(theirs[key])} rows, {reference.run.expid} on {len(values)}"
+        if not key.endswith("_pred") and not np.array_equal(values, theirs[key], equal_nan=key != "group"):
             return f"{who} was tested on rows with another {key} than {reference.run.expid}"
     return ""

@@ -1,21 +1,13 @@
 """Reads the folders that runs leave behind: ``{model_root}/{dataset_id}/{expid}/seed_{seed}``."""
 
-import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fuxi_mtl.hints import among
-
-METRICS_FILE = "metrics.json"
-HISTORY_FILE = "history.json"
-SCORES_FILE = "test_scores.npz"
-DIAGNOSTICS_FILE = "diagnostics.json"
+from fuxi_mtl.runs import Run, StoredScores, run_folders
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,7 @@ class StoredRun:
         best_step: Step of the checkpoint that was kept, None where unknown.
         thresholds: Decision thresholds on the test rows by task, where they were stored.
         gauc_weight: What weighed a group in gAUC.
+        weighted: Whether sample weights count in the metrics.
         conversion_checks: The block of that name, empty where nothing was checked.
     """
 
@@ -54,21 +47,20 @@ class StoredRun:
     best_step: int | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
     gauc_weight: str = "exposures"
+    weighted: bool = False
     conversion_checks: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
         """The evaluations during training, in order; empty without a history."""
-        path = self.folder / HISTORY_FILE
-        if not path.is_file():
-            return []
-        return list(_read_json(path, "evaluations")["evaluations"])
+        run = Run(self.folder)
+        return list(run.read_json(run.history, "evaluations")["evaluations"]) if run.history.is_file() else []
 
     @cached_property
     def diagnostics(self) -> dict[str, Any]:
         """What was measured beside training: ``gradients`` and ``gates``, where the run asked for them."""
-        path = self.folder / DIAGNOSTICS_FILE
-        return _read_json(path) if path.is_file() else {}
+        run = Run(self.folder)
+        return run.read_json(run.diagnostics) if run.diagnostics.is_file() else {}
 
     def with_checks(self) -> "StoredRun":
         """The run with the numbers of its conversion checks among its metrics."""
@@ -84,17 +76,9 @@ class StoredRun:
             undefined={**self.undefined, split: reasons},
         )
 
-    def read_test_scores(self) -> dict[str, np.ndarray]:
-        """``{task}_pred``, ``{task}_label`` and perhaps ``group`` in test row order; empty if not saved."""
-        path = self.folder / SCORES_FILE
-        if not path.is_file():
-            return {}
-        try:
-            # numpy leaves a damaged file open if it opened it itself.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+    def read_test_scores(self) -> StoredScores | None:
+        """Predictions and labels of the test rows; None if they were not saved."""
+        return Run(self.folder).read_scores("test")
 
 
 def read_run(folder: str | Path) -> StoredRun:
@@ -103,14 +87,13 @@ def read_run(folder: str | Path) -> StoredRun:
     Raises:
         ValueError: The folder holds no finished run, or its metrics.json is damaged.
     """
-    folder = Path(folder)
-    path = folder / METRICS_FILE
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no finished run: {METRICS_FILE} is missing.")
-    content = _read_json(path, "expid", "dataset_id", "model", "seed", "tasks")
+    run = Run(Path(folder))
+    if not run.metrics.is_file():
+        raise ValueError(f"{folder} holds no finished run: {run.metrics.name} is missing.")
+    content = run.read_json(run.metrics, "expid", "dataset_id", "model", "seed", "tasks")
     try:
         return StoredRun(
-            folder=folder,
+            folder=run.folder,
             expid=content["expid"],
             dataset_id=content["dataset_id"],
             model=content["model"],
@@ -124,11 +107,12 @@ def read_run(folder: str | Path) -> StoredRun:
             best_step=content.get("best_step"),
             thresholds=_numbers(content.get("thresholds") or {}),
             gauc_weight=content.get("gauc_weight") or "exposures",
+            weighted=bool(content.get("eval_sample_weight")),
             conversion_checks=content.get("conversion_checks") or {},
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{path} does not hold a run's metrics ({error}): run the experiment again."
+            f"{run.metrics} does not hold a run's metrics ({error}): run the experiment again."
         ) from error
 
 
@@ -143,7 +127,7 @@ def stored_runs(
         ValueError: An expid has no finished run, or there is none at all.
     """
     root = Path(model_root)
-    folders = sorted(path.parent for path in root.glob(f"*/*/seed_*/{METRICS_FILE}"))
+    folders = run_folders(root)
     if not folders:
         raise ValueError(f"no finished run under {root}. Run an experiment first: run_expid.py --expid ...")
     stored: dict[str, list[Path]] = {}
@@ -161,17 +145,6 @@ def stored_runs(
             raise ValueError(f"no finished run under {root} has a seed in {sorted(chosen)}.")
     runs.sort(key=lambda run: (wanted.index(run.expid), run.seed))
     return runs
-
-
-def _read_json(path: Path, *required: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
-    absent = [key for key in required if not isinstance(content, dict) or key not in content]
-    if absent:
-        raise ValueError(f"{path} lacks {', '.join(absent)}: run the experiment again.")
-    return content
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

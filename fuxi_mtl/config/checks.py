@@ -169,8 +169,10 @@ def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objec
         )
 
 
-def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task]) -> None:
-    """Every metric is known and fits its task, and gAUC has its groups' column.
+def check_metrics(
+    settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task], dataset: DatasetOptions
+) -> None:
+    """Every metric is known and fits its task, and takes sample weights where they count.
 
     Raises:
         ConfigError: With the metrics that exist.
@@ -187,6 +189,19 @@ def check_metrics(settings: Settings, evaluation: EvaluationOptions, tasks: Sequ
             if task.metrics is None:
                 raise settings.error("metrics", str(error)) from error
             raise ConfigError(settings.location_of("label_col", task.event[-1]), str(error)) from error
+    if not evaluation.eval_sample_weight:
+        return
+    if dataset.sample_weight is None:
+        raise settings.error(
+            "eval_sample_weight",
+            "eval_sample_weight needs sample_weight, the column of the dataset with the rows' weights.",
+        )
+    for name in dict.fromkeys(name for task in tasks for name in metrics_of(task, evaluation)):
+        if reason := find_metric(name).no_weights:
+            raise settings.error(
+                "eval_sample_weight",
+                f"{reason}, which eval_sample_weight asks for. Leave one of the two out.",
+            )
 
 
 def check_groups(

@@ -189,7 +189,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     check_surgery(settings, parts["surgery"], objectives)
     check_pareto(settings, parts["pareto"], objectives)
-    checks.check_metrics(settings, parts["evaluation"], tasks)
+    checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
     checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
     checks.check_threshold(settings, parts["evaluation"])
     parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)

@@ -37,8 +37,22 @@ def measure(
         groups=groups(split, options.group_id),
         thresholds=thresholds,
         truth=split.truth(tasks),
+        weights=sample_weights(split, options),
     )
     return scores, predictions
+
+
+def sample_weights(split: Split, options: EvaluationOptions) -> np.ndarray | None:
+    """The weight of each row in metrics, ``(rows,)``; None where all rows count alike.
+
+    Raises:
+        ValueError: ``eval_sample_weight`` asks for weights that the data do not have.
+    """
+    if not options.eval_sample_weight:
+        return None
+    if split.sample_weight is None:
+        raise ValueError("eval_sample_weight needs sample_weight, the column with the rows' weights.")
+    return np.asarray(split.sample_weight)
 
 
 def groups(split: Split, name: str | None) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from fuxi_mtl.comparison.bootstrap import Direct, statistic
 from fuxi_mtl.fusion.gains import Gains, graded_label
 from fuxi_mtl.metrics import METRICS, Sums, sums_of
 from fuxi_mtl.options import FusionOptions
+from fuxi_mtl.runs import StoredScores
 from fuxi_mtl.tasks import Task
 
 LABEL = "label"  # the graded label, as the name of a target
@@ -32,10 +33,10 @@ class Rows:
     groups: np.ndarray | None
 
     @classmethod
-    def stored(cls, arrays: Mapping[str, np.ndarray], tasks: Sequence[Task]) -> "Rows":
-        """The rows of a run's file of scores."""
-        scores = {task.name: arrays[f"{task.name}_pred"] for task in tasks}
-        return cls(scores, {task.name: arrays[f"{task.name}_label"] for task in tasks}, arrays.get("group"))
+    def stored(cls, stored: StoredScores, tasks: Sequence[Task]) -> "Rows":
+        """The rows that a run has kept."""
+        scores = {task.name: stored.prediction(task.name) for task in tasks}
+        return cls(scores, {task.name: stored.label(task.name) for task in tasks}, stored.groups)
 
 
 def split_target(key: str) -> tuple[str, str]:

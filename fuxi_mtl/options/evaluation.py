@@ -23,6 +23,7 @@ class EvaluationOptions:
     metrics: list[str] = option(["AUC", "logloss"], "Metrics of every task; see `python -m fuxi_mtl list`.")
     group_id: str | None = option(None, "Meta column of gAUC's groups.")
     gauc_weight: str = option("exposures", "What weighs a group in gAUC.", ("exposures", "clicks"))
+    eval_sample_weight: bool = option(False, "Whether the column sample_weight weighs rows in metrics, too.")
     metrics_by: str | None = option(
         None, "Categorical feature or meta column: the metrics of test rows for each of its values, too."
     )

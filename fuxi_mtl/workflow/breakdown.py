@@ -9,7 +9,7 @@ import polars as pl
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate, metrics_of
-from fuxi_mtl.evaluation.measure import groups
+from fuxi_mtl.evaluation.measure import groups, sample_weights
 
 MOST_VALUES = 100
 MISSING, UNKNOWN = "(missing)", "(unknown)"
@@ -34,6 +34,7 @@ def breakdown(
     column = experiment.evaluation.metrics_by or ""
     values = values_of(split, dataset, column)
     labels, group = split.labels(experiment.tasks), groups(split, experiment.evaluation.group_id)
+    weights = sample_weights(split, experiment.evaluation)
     found = {}
     for value, rows in values.value_counts(sort=True).iter_rows():
         here = (values == value).to_numpy()
@@ -45,6 +46,7 @@ def breakdown(
             experiment.evaluation,
             groups=None if group is None else group[here],
             thresholds=scores.thresholds,
+            weights=None if weights is None else weights[here],
         )
         binary = [task.name for task in experiment.tasks if task.kind == "binary"]
         found[value] = {

@@ -36,7 +36,7 @@ def calibrate_model(
         run.calibration.unlink(missing_ok=True)
         return
     model.calibrate(calibration)
-    run.write_json(run.calibration.name, calibration.plain())
+    run.write_json(run.calibration, calibration.plain())
     resampled = calibration.resampled.tasks if calibration.resampled else ()
     changed = dict.fromkeys((*calibration.maps, *resampled, *calibration.ratios, *calibration.products))
     logger.info("Calibrated by %s: %s.", calibration.method, ", ".join(changed) or "nothing to undo")

@@ -17,12 +17,12 @@ from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_dataset
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
-from fuxi_mtl.evaluation.measure import groups, measure, predict
+from fuxi_mtl.evaluation.measure import groups, measure, predict, sample_weights
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import FusionSection
 from fuxi_mtl.report import render
-from fuxi_mtl.runs import Run, append_results_line, environment, new_run, run_folder
+from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
 from fuxi_mtl.serving.export import export_model
 from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
@@ -104,7 +104,7 @@ def finished_run(experiment: Experiment) -> Run | None:
     try:
         stored, key = (
             load_resolved(run.config, run.expid).resolved(),
-            run.read_json("metrics.json")["data_key"],
+            run.read_json(run.metrics)["data_key"],
         )
     except (ValueError, LookupError) as error:
         logger.warning("%s is trained again: %s", run.folder, error)
@@ -170,7 +170,7 @@ def make_model(experiment: Experiment, features: FeatureMap) -> MultiTaskModel:
 def save_inputs(run: Run, experiment: Experiment, dataset: Dataset) -> None:
     """Writes all that is needed to build the model again, and to know what it was trained on."""
     run.write_config(experiment.resolved())
-    run.write_json("environment.json", environment(dataset.key))
+    run.write_json(run.environment, environment(dataset.key))
     run.features.mkdir()
     dataset.encoder.save(run.features)
 
@@ -229,6 +229,8 @@ def _check_conversions(
         )
     if imbalance.negative_sampling == "plain" and imbalance.calibration == "none":
         block["caveats"].append("Negatives were left out in training: pCTR is too high until that is undone.")
+    if options.eval_sample_weight:
+        block["caveats"].append("Sample weights do not count in these checks.")
     for key, value in block["values"].items():
         reason = block["undefined"].get(key)
         logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")
@@ -238,18 +240,15 @@ def _check_conversions(
 def save_scores(
     run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes predictions, labels and groups of a split: ``valid_scores.npz`` or ``test_scores.npz``."""
-    labels = split.labels(experiment.tasks)
-    arrays: dict[str, Any] = {f"{task.name}_pred": predictions[task.name] for task in experiment.tasks}
-    arrays |= {f"{task.name}_label": labels[task.name] for task in experiment.tasks}
-    for name, truth in split.truth(experiment.tasks).items():
-        arrays[f"{name}_truth"] = truth.expected.astype(np.float32)
-        if truth.outcome is not None:
-            arrays[f"{name}_outcome"] = truth.outcome.astype(np.float32)
-    group = groups(split, experiment.evaluation.group_id)
-    if group is not None:
-        arrays["group"] = group
-    np.savez_compressed(run.scores(split.name), **arrays)
+    """Writes predictions of a split, and what they are held against."""
+    stored = StoredScores.of(
+        {task.name: predictions[task.name] for task in experiment.tasks},
+        split.labels(experiment.tasks),
+        split.truth(experiment.tasks),
+        groups(split, experiment.evaluation.group_id),
+        sample_weights(split, experiment.evaluation),
+    )
+    run.write_scores(split.name, stored)
 
 
 def save_results(
@@ -262,11 +261,11 @@ def save_results(
     checks: Mapping[str, Any],
 ) -> None:
     """Writes history.json, diagnostics.json and metrics.json."""
-    run.write_json("history.json", {"evaluations": training.history})
+    run.write_json(run.history, {"evaluations": training.history})
     if training.diagnostics:
-        run.write_json("diagnostics.json", training.diagnostics, indent=None)
+        run.write_json(run.diagnostics, training.diagnostics, indent=None)
     run.write_json(
-        "metrics.json",
+        run.metrics,
         {
             "expid": experiment.expid,
             "dataset_id": experiment.options.dataset_id,
@@ -275,6 +274,7 @@ def save_results(
             "tasks": {task.name: task.expression for task in experiment.tasks},
             **measured(experiment, scores, checks),
             "gauc_weight": experiment.evaluation.gauc_weight,
+            "eval_sample_weight": experiment.evaluation.eval_sample_weight,
             "num_parameters": model.count_params(),
             "train_seconds": training.seconds,
             "rows_per_second": training.rows_per_second,
@@ -398,7 +398,7 @@ def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) 
 def _data_of(run: Run, experiment: Experiment) -> Dataset:
     """The data of a run, unchanged."""
     dataset = load_dataset(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
-    if dataset.key != run.read_json("metrics.json")["data_key"]:
+    if dataset.key != run.read_json(run.metrics)["data_key"]:
         raise ValueError(
             f"{run.folder}: the data are not those it was trained on. Train the experiment again."
         )
@@ -423,12 +423,12 @@ def calibrate_run(folder: str | Path, method: str) -> Run:
     run = Run(Path(folder))
     experiment = with_method(load_resolved(run.config, run.expid), method)
     model, _ = load_run(folder)
-    stored = run.read_json("metrics.json")
+    stored = run.read_json(run.metrics)
     dataset = _data_of(run, experiment)
-    step = stored["best_step"] or run.read_json("history.json")["evaluations"][-1]["step"]
+    step = stored["best_step"] or run.read_json(run.history)["evaluations"][-1]["step"]
     calibrate_model(model, dataset, experiment, run, step)
     scores, checks = measure_splits(model, dataset, experiment, run)
-    run.write_json("metrics.json", {**stored, **measured(experiment, scores, checks)})
+    run.write_json(run.metrics, {**stored, **measured(experiment, scores, checks)})
     run.write_config(experiment.resolved())
     if experiment.fusion.fusion:  # of other scores, it has other weights
         _show_fusion(fuse_scores(run, experiment, lambda: dataset))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -116,7 +115,7 @@ def load_fusion(run: Run, features: FeatureMap, row_by_row: bool = False) -> Gra
     """
     if not run.fusion.exists():
         return None
-    stored = run.read_json(run.fusion.name)
+    stored = run.read_json(run.fusion)
     try:
         if stored["method"] == "rank" and row_by_row:
             logger.warning(
@@ -136,14 +135,11 @@ def load_fusion(run: Run, features: FeatureMap, row_by_row: bool = False) -> Gra
 
 
 def _read_rows(run: Run, experiment: Experiment, split: str) -> Rows | None:
-    path = run.scores(split)
-    if not path.exists():
-        return None
+    scores = run.read_scores(split)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Rows.stored({name: arrays[name] for name in arrays.files}, experiment.tasks)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+        return None if scores is None else Rows.stored(scores, experiment.tasks)
+    except ValueError as error:
+        raise ValueError(f"{run.scores(split)} {error}: run the experiment again.") from error
 
 
 def _make(
@@ -206,6 +202,7 @@ def _report(experiment: Experiment, made: Mapping[str, _Made], valid: Rows, test
         notes=[
             f"objective = {parts}. Weights were chosen on validation rows, as was the baseline.",
             f"{FUSED} is by {_described(options)}.",
+            *(["Sample weights do not count here."] if experiment.evaluation.eval_sample_weight else []),
         ],
         seconds={name: each.seconds for name, each in made.items()},
     )
@@ -227,7 +224,7 @@ def _store(run: Run, options: FusionOptions, made: _Made, table: Table | None) -
         plain = {"names": list(made.fusion.names), "options": asdict(options.ltr)}
     found = None if table is None else json.loads(render([table], "json"))[0]
     run.write_json(
-        run.fusion.name, {"method": options.method, "fusion": plain, "search": made.story, "report": found}
+        run.fusion, {"method": options.method, "fusion": plain, "search": made.story, "report": found}
     )
 
 

@@ -174,3 +174,46 @@ def test_task_names_that_begin_alike_keep_their_lines():
 
 def test_the_summary_is_one_line_of_key_and_value():
     assert summary({"ctr_AUC": 0.5, "AUC": float("nan")}) == "ctr_AUC: 0.500000 - AUC: nan"
+
+
+def test_a_row_of_weight_two_is_evaluated_as_that_row_twice():
+    names = [
+        "AUC",
+        "gAUC",
+        "logloss",
+        "KS",
+        "precision",
+        "recall",
+        "F1",
+        "accuracy",
+        "PCOC",
+        "ECE",
+        "MAE",
+        "RMSE",
+    ]
+    for threshold in ("base_rate", "best_f1", 0.5):
+        options = EvaluationOptions(metrics=names, threshold=threshold)
+        labels, predictions = exposures(500)
+        rng = np.random.default_rng(3)
+        weights, groups = rng.integers(0, 4, 500), rng.integers(0, 40, 500)
+        truth = {"cvr": metrics.Truth(rng.random(500), (rng.random(500) < 0.5).astype(float))}
+        twice = np.repeat(np.arange(500), weights)
+        weighted = evaluate(
+            [CTR, CVR, WATCH], labels, predictions, options, groups, truth=truth, weights=weights
+        )
+        repeated = evaluate(
+            *([CTR, CVR, WATCH], {k: v[twice] for k, v in labels.items()}),
+            *({k: v[twice] for k, v in predictions.items()}, options, groups[twice]),
+            truth={"cvr": metrics.Truth(truth["cvr"].expected[twice], truth["cvr"].outcome[twice])},
+        )
+        assert weighted.values == pytest.approx(repeated.values)
+        assert weighted.thresholds == repeated.thresholds
+        assert weighted.undefined == repeated.undefined == {}
+
+
+def test_rows_without_weight_leave_a_reason():
+    labels = {"ctr": np.array([1, 0, 0, 0.0])}
+    predictions = {"ctr": np.array([0.9, 0.1, 0.2, np.nan])}
+    scores = evaluate([CTR], labels, predictions, DEFAULT, weights=np.array([0, 1, 2.5, 0]))
+    assert scores.undefined["ctr_AUC"] == "all 2 labels are 0"
+    assert not np.isnan(scores.values["ctr_logloss"])
