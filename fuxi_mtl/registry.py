@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 
 from fuxi_mtl.hints import did_you_mean
+from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.options import Family
 
 ZOO = "fuxi_mtl_zoo"  # what the folder model_zoo is called where it is installed
 
@@ -183,20 +185,25 @@ def import_models(path: str) -> list[str]:
     """Imports a user's model file, or every plain ``*.py`` file of a folder.
 
     Returns:
-        The names that were registered by it.
+        The names that were registered by it: of models, weightings, surgeries, errors, metrics and so on.
 
     Raises:
-        ValueError: The path does not exist, cannot be imported, or holds no model.
+        ValueError: The path does not exist, cannot be imported, or registers nothing.
     """
     place = Path(path)
     files = sorted(place.glob("[!_]*.py")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         raise ValueError(f"--models {path}: no Python file there.")
     modules = [_import_file(file) for file in files]
-    added = sorted(name for name, cls in _MODELS.items() if cls.__module__ in modules)
+    added = {name for name, cls in _MODELS.items() if cls.__module__ in modules}
+    added |= {name for family in Family.known for name in family.registered_by(modules)}
+    added |= {name for name, metric in METRICS.items() if metric.function.__module__ in modules}
     if not added:
-        raise ValueError(f"--models {path}: no class there is decorated with @register.")
-    return added
+        raise ValueError(
+            f"--models {path}: nothing there is registered. A model has @register, a weighting "
+            "@WEIGHTINGS.register, a surgery @SURGERIES.register, an error @ERRORS[kind].register."
+        )
+    return sorted(added)
 
 
 def _import_file(file: Path) -> str:

@@ -14,6 +14,7 @@ and, for entire-space models, the structure of the funnel.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class Task:
         event: Label columns that must all happen; their product is the label.
         given: Conditions of the rows that count: ``click`` (label is 1) or ``!cart`` (label is 0).
         kind: ``binary`` (labels 0 and 1, the head is a logit) or ``regression`` (any number).
-        loss: Name of the error in :mod:`fuxi_mtl.objectives`; None means the kind's own.
+        loss: Name of the error in :data:`fuxi_mtl.options.ERRORS`; None means the kind's own.
         metrics: The metrics of this task; None means those of the experiment.
+        loss_options: The error's own options, as pairs of key and value.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     kind: str = "binary"
     loss: str | None = None
     metrics: tuple[str, ...] | None = None
+    loss_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):

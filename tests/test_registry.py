@@ -121,7 +121,7 @@ def test_a_file_that_is_not_python_is_an_error(models, tmp_path):
 
 def test_a_file_without_a_model_is_an_error(models, tmp_path):
     (tmp_path / "empty.py").write_text("x = 1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"no class there is decorated with @register"):
+    with pytest.raises(ValueError, match=r"nothing there is registered. A model has @register, a "):
         registry.import_models(str(tmp_path / "empty.py"))
 
 

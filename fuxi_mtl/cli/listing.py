@@ -3,24 +3,15 @@
 from fuxi_mtl import registry
 from fuxi_mtl.config import available
 from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.options import Family
 
 
 def listing(config_dir: str) -> str:
-    """Models with their options, weightings, metrics, and what the configuration folder defines."""
+    """Models, weightings and so on with their options, metrics, and what the configuration folder defines."""
     expids, datasets = available(config_dir)
     sections = {
         "Models": [line for name in registry.names() for line in _model(name)],
-        "Weightings (loss_weight)": [
-            "EQ                equal",
-            "[1.0, 0.5]        manual, in the order of the objectives",
-            "{ctr: 1, cvr: 2}  manual, by name",
-            "UW                uncertainty weighting (uw_form, uw_lr)",
-            "GN                GradNorm (gradnorm_alpha, gradnorm_lr, gradnorm_init, gradnorm_init_batches)",
-            "DWA               dynamic weight average (dwa_temperature, dwa_period)",
-            "RLW               random, a control",
-            "GLS               geometric mean of the losses",
-            "NISE              losses brought up to a reference's (nise_alpha, nise_beta, nise_reference)",
-        ],
+        **{f"{family.plural.capitalize()} ({family.key})": _family(family) for family in Family.known},
         "Metrics": [", ".join(METRICS)],
         f"Datasets in {config_dir}": list(datasets) or ["none"],
         f"Experiments in {config_dir}": list(expids) or ["none"],
@@ -28,6 +19,15 @@ def listing(config_dir: str) -> str:
     return "\n\n".join(
         "\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items()
     )
+
+
+def _family(family: Family) -> list[str]:
+    width = max(map(len, family)) + 2
+    lines = []
+    for member in family.members:
+        options = f" ({', '.join(member.options)})" if member.options else ""
+        lines.append(f"{member.name:<{width}}{member.summary.replace('``', '')}{options}")
+    return [*lines, *(f"{'':<{width}}{each}" for each in family.also)]
 
 
 def _model(name: str) -> list[str]:

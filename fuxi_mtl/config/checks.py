@@ -11,7 +11,6 @@ from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.options import (
-    WEIGHTINGS,
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
@@ -25,17 +24,14 @@ from fuxi_mtl.tasks import Task
 _LEAST = {  # the smallest sensible value of each number
     "batch_size": 1,
     "data_block_size": 0,
-    "dwa_period": 1,
     "early_stop_patience": 1,
     "epochs": 1,
     "eval_batch_size": 1,
     "eval_steps": 1,
-    "gradnorm_alpha": 0,
     "grad_diag_every": 1,
     "grad_diag_min": 0,
     "grad_diag_min_tasks": 2,
     "grad_diag_target": 1,
-    "gradnorm_init_batches": 1,
     "log_every": 1,
     "max_gradient_norm": 0,
     "max_train_steps": 1,
@@ -53,11 +49,6 @@ _LEAST = {  # the smallest sensible value of each number
 _ABOVE_ZERO = (
     "learning_rate",
     "bilevel_learning_rate",
-    "gradnorm_lr",
-    "uw_lr",
-    "dwa_temperature",
-    "nise_alpha",
-    "nise_beta",
     "epsilon",
     "embedding_epsilon",
 )
@@ -75,43 +66,20 @@ def check_numbers(settings: Settings, *sections: Any) -> None:
                 raise settings.error(key, f"{key} is {value}; it must be above 0.")
 
 
-def check_weighting(
-    settings: Settings, weighting: WeightingOptions, objectives: Sequence[str], tasks: Sequence[Task]
-) -> None:
-    """``loss_weight`` fits the objectives, and no option belongs to another weighting.
+def check_weighting(settings: Settings, weighting: WeightingOptions, objectives: Sequence[str]) -> None:
+    """Weights that are given are numbers from 0 up, one for each objective.
 
     Raises:
-        ConfigError: With the names of the objectives or of the weightings.
+        ConfigError: With the names of the objectives.
     """
-    _check_choice(settings, weighting.loss_weight, objectives)
-    _check_weights(settings, weighting.loss_weight)
-    _check_foreign_options(settings, weighting)
-    unbounded = [task.name for task in tasks if task.kind == "regression" and task.name in objectives]
-    if weighting.loss_weight == "GN" and weighting.gradnorm_init == "log_classes" and unbounded:
-        raise settings.error(
-            "gradnorm_init",
-            f"gradnorm_init log_classes: {unbounded[0]!r} is a regression and has no classes. "
-            "Use first_batch or mean_of_first_n.",
-        )
-    reference = weighting.nise_reference
-    if weighting.loss_weight == "NISE" and reference is not None and reference not in objectives:
-        shown = ", ".join(objectives)
-        raise settings.error(
-            "nise_reference",
-            f"nise_reference names {reference!r}, which is no objective. Objectives: {shown}.",
-        )
+    if not isinstance(weighting.loss_weight, str):
+        _check_choice(settings, weighting.loss_weight, objectives)
+        _check_weights(settings, weighting.loss_weight)
 
 
 def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) -> None:
     shown = ", ".join(objectives)
-    if isinstance(choice, str):
-        if choice not in WEIGHTINGS:
-            raise settings.error(
-                "loss_weight",
-                f"no weighting is called {choice!r}.{did_you_mean(choice, WEIGHTINGS)} Use "
-                f"{', '.join(WEIGHTINGS)}, a list of weights, or weights by name. Objectives: {shown}.",
-            )
-    elif isinstance(choice, list):
+    if isinstance(choice, list):
         if len(choice) != len(objectives):
             raise settings.error(
                 "loss_weight",
@@ -133,29 +101,10 @@ def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) ->
 
 
 def _check_weights(settings: Settings, choice: Any) -> None:
-    weights = [] if isinstance(choice, str) else choice if isinstance(choice, list) else list(choice.values())
+    weights = choice if isinstance(choice, list) else list(choice.values())
     for weight in weights:
         if weight < 0:
             raise settings.error("loss_weight", f"loss_weight has {weight}; a weight is a number from 0 up.")
-
-
-def foreign_options(weighting: WeightingOptions) -> list[str]:
-    """The keys of the weightings that are not chosen."""
-    chosen = WEIGHTINGS.get(str(weighting.loss_weight)) or "loss_weight"
-    return [key for key in vars(weighting) if key != "loss_weight" and not key.startswith(chosen)]
-
-
-def _check_foreign_options(settings: Settings, weighting: WeightingOptions) -> None:
-    for key in foreign_options(weighting):
-        # Base speaks to all experiments, and --set may exchange the weighting above a stanza's options.
-        if settings.layer(key) <= Layer.BASE or settings.layer(key) < settings.layer("loss_weight"):
-            continue
-        owner = next(name for name, prefix in WEIGHTINGS.items() if prefix and key.startswith(prefix))
-        raise settings.error(
-            key,
-            f"{key} has an effect only with loss_weight: {owner}, "
-            f"but loss_weight is {show(weighting.loss_weight)}.",
-        )
 
 
 def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objectives: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """One experiment, read and checked: what the front door takes apart."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
+from fuxi_mtl.config.families import check_members_fit
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.moments import check_moments
 from fuxi_mtl.config.pareto import check_pareto
 from fuxi_mtl.config.planning import plan
-from fuxi_mtl.config.routing import as_yaml, check_keys, route, sections_of
+from fuxi_mtl.config.routing import as_yaml, check_keys, options_of_members, route, sections_of
 from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
-from fuxi_mtl.config.surgery import check_surgery, unused_options
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.options import (
@@ -59,6 +59,7 @@ class Experiment:
         fusion: How one score is made of the tasks'.
         pareto: Which preferences a search tries; no property of a single run, so it is not resolved.
         dataset: The dataset, with the columns that this experiment uses.
+        member_options: The own options of the chosen weighting, surgery and errors, defaults included.
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
         config_dir: The folder it was read from.
@@ -77,6 +78,7 @@ class Experiment:
     fusion: FusionSection
     pareto: ParetoSection = field(compare=False)
     dataset: DatasetOptions
+    member_options: dict[str, Any]
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
     config_dir: str = field(default="", compare=False)
@@ -98,9 +100,7 @@ class Experiment:
         for name in SECTIONS:
             if name not in ("dataset", "pareto"):
                 flat.update(as_yaml(asdict(getattr(self, name), dict_factory=_as_spelled)))
-        for key in (*checks.foreign_options(self.weighting), *unused_options(self.surgery)):
-            del flat[key]
-        return {**flat, **as_yaml(self.model_options), **self.resolved_dataset()}
+        return {**flat, **self.member_options, **as_yaml(self.model_options), **self.resolved_dataset()}
 
     def resolved_dataset(self) -> dict[str, Any]:
         """The dataset's keys of :meth:`resolved`: a stanza of ``dataset_config``."""
@@ -157,6 +157,7 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
         translate(settings)
         check_keys(settings)
         _checked_sections(settings)
+        options_of_members(settings)
 
 
 def load_resolved(
@@ -181,13 +182,17 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     notes = translate(settings)
     routed = route(settings)
     parts = _checked_sections(settings)
-    tasks = plan(settings, parts["options"], parts["dataset"].label_col, routed.model)
+    own = options_of_members(settings)
+    tasks = plan(settings, parts["options"], parts["dataset"].label_col, routed.model, own)
     supervised, objectives = routed.model.supervised_tasks(tasks), routed.model.objective_names(tasks)
     parts["imbalance"] = checked_imbalance(settings, parts["imbalance"], tasks, supervised, objectives)
     objectives = (*objectives, *((CVR_AUX,) if parts["imbalance"].lambda_cvr_aux else ()))
-    checks.check_weighting(settings, parts["weighting"], objectives, tasks)
+    checks.check_weighting(settings, parts["weighting"], objectives)
+    kinds = dict.fromkeys(objectives, "binary") | {
+        task.name: task.kind for task in tasks if task.name in objectives
+    }
+    check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
     checks.check_diagnostics(settings, parts["diagnostics"], objectives)
-    check_surgery(settings, parts["surgery"], objectives)
     check_pareto(settings, parts["pareto"], objectives)
     checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
     checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
@@ -198,23 +203,15 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     mode = checks.checked_mode(settings, training, parts["evaluation"], tasks)
     parts["training"] = replace(training, monitor_mode=mode)
     parts["fusion"] = checked_fusion(settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"])
-    # What Base or a stanza says about a method that is not chosen is not part of the experiment.
-    parts["weighting"] = _plain(parts["weighting"], checks.foreign_options(parts["weighting"]))
-    parts["surgery"] = _plain(parts["surgery"], unused_options(parts["surgery"]))
     return Experiment(
         expid=settings.expid,
         **parts,
+        member_options=own,
         model_options=routed.model_options,
         tasks=tasks,
         config_dir=config_dir,
         notes=tuple(map(str, notes)),
     )
-
-
-def _plain(section: Any, keys: Iterable[str]) -> Any:
-    """The section with the defaults of some keys."""
-    default = type(section)()
-    return replace(section, **{key: getattr(default, key) for key in keys})
 
 
 def _checked_sections(settings: Settings) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """From labels and ``tasks`` to the tasks of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import ExperimentOptions, LabelOptions
+from fuxi_mtl.options import DEFAULT_ERROR, ERRORS, ExperimentOptions, LabelOptions
 from fuxi_mtl.options.source_location import ConfigError, SourceLocation
 from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task, event_of, parse_task
@@ -14,7 +14,11 @@ _KINDS = {"binary_classification": "binary", "regression": "regression"}
 
 
 def plan(
-    settings: Settings, experiment: ExperimentOptions, labels: Sequence[LabelOptions], model: Any
+    settings: Settings,
+    experiment: ExperimentOptions,
+    labels: Sequence[LabelOptions],
+    model: Any,
+    own: Mapping[str, Any],
 ) -> tuple[Task, ...]:
     """The tasks: those of ``tasks``, else one for each label, as the model plans them.
 
@@ -23,6 +27,7 @@ def plan(
         experiment: ``tasks``, ``task``, ``loss`` and ``num_tasks``.
         labels: ``label_col``.
         model: The model's class.
+        own: The errors' own options by key.
 
     Raises:
         ConfigError: An unknown label, a list of the wrong length, or tasks that the model cannot serve.
@@ -46,11 +51,14 @@ def plan(
         metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
         settled = _kind(settings, name, _KINDS.get(kind or ""), label)
         _check_loss(settings, name, settled, loss)
-        tasks.append(_parsed(location, name, expression, kind=settled, loss=loss, metrics=metrics))
+        options = _loss_options(settled, loss, own)
+        attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
+        tasks.append(_parsed(location, name, expression, **attributes))
     try:
         planned = tuple(model.plan_tasks(tuple(tasks), explicit))
     except ValueError as error:
         raise settings.error("tasks" if explicit else "model", str(error)) from error
+    _check_own_losses(settings, planned, model)
     if experiment.num_tasks not in (None, count, len(planned)):
         raise settings.error(
             "num_tasks",
@@ -133,9 +141,28 @@ def _kind(settings: Settings, name: str, wanted: str | None, label: LabelOptions
 
 
 def _check_loss(settings: Settings, name: str, kind: str, loss: str | None) -> None:
-    if loss is not None and (loss == "binary_crossentropy") != (kind == "binary"):
+    if loss is not None and loss not in ERRORS[kind]:
         raise settings.error(
             "loss",
             f"loss {show(loss)} does not fit task {name!r}, which is {kind}. Losses of a binary task: "
-            "binary_crossentropy; of a regression: mse, mae, huber. Give a list, one a task.",
+            f"{', '.join(ERRORS['binary'])}; of a regression: {', '.join(ERRORS['regression'])}. "
+            "Give a list, one a task.",
         )
+
+
+def _loss_options(kind: str, loss: str | None, own: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The own options of a task's error, as a task holds them."""
+    options = ERRORS[kind][loss or DEFAULT_ERROR[kind]].options
+    return tuple((key, tuple(own[key]) if isinstance(own[key], list) else own[key]) for key in options)
+
+
+def _check_own_losses(settings: Settings, tasks: Sequence[Task], model: Any) -> None:
+    """No task has an error of its own that the model would not use."""
+    trained = {task.name for task in model.supervised_tasks(tasks)}
+    for task in tasks:
+        if task.loss not in (None, *DEFAULT_ERROR.values()) and task.name not in trained:
+            raise settings.error(
+                "loss",
+                f"loss {show(task.loss)} of {task.name!r} has no effect: {model.__name__} does not train it "
+                f"on its own label. Tasks with a loss of their own: {', '.join(trained) or 'none'}.",
+            )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl import registry
+from fuxi_mtl.config.families import check_members, families_with, member_options
 from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import SECTIONS
+from fuxi_mtl.options import SECTIONS, Family
 from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.options.values import convert, describe, show
 
@@ -45,11 +46,13 @@ def check_keys(settings: Settings) -> tuple[str, dict[str, inspect.Parameter]]:
     """The model's name and options; it is enough that the registry knows the model's declaration.
 
     Raises:
-        ConfigError: An unknown model, or a key that nobody owns.
+        ConfigError: An unknown model or member of a family, or a key that nobody owns.
     """
     name = _model_name(settings)
     options = registry.options(name)
     _check_owners(settings, name, options)
+    known = {key: _TITLES[owner] for key, owner in owners().items()}
+    check_members(settings, choices(settings), {**known, **dict.fromkeys(options, name)})
     for key in settings.entries:
         if not _is_owned(key, options):
             _refuse(settings, key, name, options)
@@ -63,6 +66,29 @@ def sections_of(settings: Settings) -> dict[str, Any]:
         ConfigError: A wrong value.
     """
     return {name: _section(settings, owner) for name, owner in SECTIONS.items()}
+
+
+def choices(settings: Settings) -> dict[str, Any]:
+    """The value of each key that chooses from families, such as ``loss_weight``.
+
+    Raises:
+        ConfigError: A wrong value.
+    """
+    chosen = {}
+    for section in SECTIONS.values():
+        for field in dataclasses.fields(section):
+            if any(field.name == family.key for family in Family.known):
+                chosen[field.name] = _field(settings, section, field, field.default)
+    return chosen
+
+
+def options_of_members(settings: Settings) -> dict[str, Any]:
+    """A value for every option of what is chosen from families; see :func:`choices`.
+
+    Raises:
+        ConfigError: A wrong value, or an option of what is not chosen.
+    """
+    return member_options(settings, choices(settings))
 
 
 def owners() -> dict[str, type]:
@@ -93,7 +119,7 @@ def _check_owners(settings: Settings, model: str, options: Iterable[str]) -> Non
 
 
 def _is_owned(key: str, options: Iterable[str]) -> bool:
-    return key in owners() or key in options
+    return key in owners() or key in options or bool(families_with(key))
 
 
 def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) -> None:
@@ -109,6 +135,9 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     if takers:
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
     known = {name: _TITLES[owner] for name, owner in owners().items()}
+    known.update(
+        {key: f"{family.key} {name}" for family in Family.known for key, name in family.keys().items()}
+    )
     known.update(dict.fromkeys(options, model))
     guess = did_you_mean(key, known)
     near = next((owner for name, owner in known.items() if f"{name!r}" in guess), None)
@@ -133,15 +162,15 @@ def _refuse_manual_weights(settings: Settings) -> None:
 
 
 def _section(settings: Settings, section: type) -> Any:
-    hints = typing.get_type_hints(section)
-    given = {
-        field.name: convert(
-            settings.entries[field.name], hints[field.name], field.name, field.metadata["option"].choices
-        )
-        for field in dataclasses.fields(section)
-        if field.name in settings.entries
-    }
-    return section(**given)
+    fields = [field for field in dataclasses.fields(section) if field.name in settings.entries]
+    return section(**{field.name: _field(settings, section, field) for field in fields})
+
+
+def _field(settings: Settings, section: type, field: dataclasses.Field, default: Any = None) -> Any:
+    if field.name not in settings.entries:
+        return default
+    hint = typing.get_type_hints(section)[field.name]
+    return convert(settings.entries[field.name], hint, field.name, field.metadata["option"].choices)
 
 
 def _model_options(settings: Settings, name: str, options: dict[str, inspect.Parameter]) -> dict[str, Any]:

@@ -229,7 +229,13 @@ def as_steps(tasks: Sequence[Task], explicit: bool, model: str) -> tuple[Task, .
     if not explicit and all(len(task.event) == 1 and not task.given for task in tasks):
         events = [task.event[0] for task in tasks]
         return tuple(
-            Task(task.name, tuple(events[: place + 1]), loss=task.loss, metrics=task.metrics)
+            Task(
+                task.name,
+                tuple(events[: place + 1]),
+                loss=task.loss,
+                loss_options=task.loss_options,
+                metrics=task.metrics,
+            )
             for place, task in enumerate(tasks)
         )
     for before, task in zip([None, *tasks], tasks, strict=False):

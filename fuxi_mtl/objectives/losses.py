@@ -4,7 +4,11 @@ A product of sigmoids has a zero gradient at logits -20 and -20; the logit of th
 So chains of events stay in logit space and every error takes one logit.
 """
 
+from typing import Annotated
+
 import tensorflow as tf
+
+from fuxi_mtl.options import option
 
 
 def log_sigmoid(z: tf.Tensor) -> tf.Tensor:
@@ -115,19 +119,24 @@ def focal_with_logits(
 
 
 def squared_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """``(prediction - y)^2`` of each row."""
+    """Squared error of each row, ``(prediction - y)^2``."""
     return tf.square(tf.cast(prediction, tf.float32) - tf.cast(y, tf.float32))
 
 
 def absolute_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """``|prediction - y|`` of each row."""
+    """Absolute error of each row, ``|prediction - y|``."""
     return tf.abs(tf.cast(prediction, tf.float32) - tf.cast(y, tf.float32))
 
 
-def huber_error(prediction: tf.Tensor, y: tf.Tensor, delta: float = 1.0) -> tf.Tensor:
-    """Quadratic within `delta` of the label, linear beyond: ``d |e| - d^2/2``."""
+def huber_error(
+    prediction: tf.Tensor,
+    y: tf.Tensor,
+    *,
+    huber_delta: Annotated[float, option("Largest error that counts by its square.", above=0)] = 1.0,
+) -> tf.Tensor:
+    """Huber's error of each row: ``e^2 / 2`` up to d, ``d |e| - d^2 / 2`` beyond, with d the huber_delta."""
     error = absolute_error(prediction, y)
-    return tf.where(error <= delta, 0.5 * tf.square(error), delta * error - 0.5 * delta**2)
+    return tf.where(error <= huber_delta, 0.5 * tf.square(error), huber_delta * error - 0.5 * huber_delta**2)
 
 
 def masked_mean(error: tf.Tensor, mask: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:

@@ -11,20 +11,12 @@ from itertools import pairwise
 import tensorflow as tf
 
 from fuxi_mtl.objectives import losses
+from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
 from fuxi_mtl.tasks import Task
 
 Heads = Mapping[str, tf.Tensor]
 Labels = Mapping[str, tf.Tensor]
 
-ERRORS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "binary_crossentropy": losses.bce_with_logits,
-    "mse": losses.squared_error,
-    "mean_squared_error": losses.squared_error,
-    "mae": losses.absolute_error,
-    "mean_absolute_error": losses.absolute_error,
-    "huber": losses.huber_error,
-}
-DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
 CALIBRATOR = "calibrator"
 
 
@@ -121,13 +113,13 @@ def supervised(task: Task) -> Objective:
     Raises:
         ValueError: The task's loss does not fit its kind.
     """
-    name = task.loss or DEFAULT_ERROR[task.kind]
-    if name not in _errors_of(task.kind):
+    name, errors = task.loss or DEFAULT_ERROR[task.kind], ERRORS[task.kind]
+    if name not in errors:
         raise ValueError(
             f"task {task.name!r} is {task.kind} but its loss is {name!r}. "
-            f"Losses of a {task.kind} task: {', '.join(_errors_of(task.kind))}."
+            f"Losses of a {task.kind} task: {', '.join(errors)}."
         )
-    error = ERRORS[name]
+    error = errors[name].make(dict(task.loss_options))
     return Objective(
         name=task.name,
         error=lambda heads, labels: error(heads[task.name], labels[task.name]),
@@ -159,7 +151,3 @@ def calibrator(tasks: Sequence[Task], weight: float, stop_previous: bool = False
         return tf.ones_like(labels[tasks[0].name], tf.bool)
 
     return Objective(CALIBRATOR, error, everywhere, kind="fixed", scale=weight)
-
-
-def _errors_of(kind: str) -> list[str]:
-    return [name for name in ERRORS if (name == "binary_crossentropy") == (kind == "binary")]

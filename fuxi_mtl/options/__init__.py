@@ -8,9 +8,10 @@ line of :data:`SECTIONS` and a field of ``Experiment``.
 from fuxi_mtl.options.data import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.options.declaring import Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
+from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
-from fuxi_mtl.options.family import Family, Member, families_with
+from fuxi_mtl.options.family import Family, Member, Names
 from fuxi_mtl.options.fusion import FusionOptions, FusionSection, LtrOptions, SearchOptions
 from fuxi_mtl.options.imbalance import (
     CVR_AUX,
@@ -21,7 +22,7 @@ from fuxi_mtl.options.imbalance import (
 )
 from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
-from fuxi_mtl.options.surgery import SurgeryOptions
+from fuxi_mtl.options.surgery import SURGERIES, SurgeryOptions
 from fuxi_mtl.options.training import TrainingOptions
 from fuxi_mtl.options.weighting import WEIGHTINGS, WeightingOptions
 
@@ -42,9 +43,12 @@ SECTIONS: dict[str, type] = {
 
 __all__ = [
     "CVR_AUX",
+    "DEFAULT_ERROR",
+    "ERRORS",
     "POOLING_OF_ENCODER",
     "RULES",
     "SECTIONS",
+    "SURGERIES",
     "WEIGHTINGS",
     "AuxFocalOptions",
     "ClipScheduleOptions",
@@ -62,6 +66,7 @@ __all__ = [
     "LearningRateOptions",
     "LtrOptions",
     "Member",
+    "Names",
     "OptimizerOptions",
     "Option",
     "ParetoOptions",
@@ -70,7 +75,6 @@ __all__ = [
     "SurgeryOptions",
     "TrainingOptions",
     "WeightingOptions",
-    "families_with",
     "option",
     "why_not_closed_form",
 ]

@@ -1,6 +1,6 @@
 """How one option is declared: its default, sentence, choices and bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, overload
 
@@ -18,7 +18,7 @@ class Option:
     """
 
     doc: str
-    choices: tuple = ()
+    choices: Collection = ()
     least: float | None = None
     above: float | None = None
     most: float | None = None
@@ -45,7 +45,7 @@ def option(
     doc: str,
     /,
     *,
-    choices: tuple = ...,
+    choices: Collection = ...,
     least: float | None = ...,
     above: float | None = ...,
     most: float | None = ...,
@@ -57,7 +57,7 @@ def option(
     default: Any,
     doc: str,
     /,
-    choices: tuple = ...,
+    choices: Collection = ...,
     *,
     least: float | None = ...,
     above: float | None = ...,
@@ -65,7 +65,7 @@ def option(
 ) -> Any: ...
 
 
-def option(default: Any, doc: Any = MISSING, /, choices: tuple = (), **bounds: Any) -> Any:
+def option(default: Any, doc: Any = MISSING, /, choices: Collection = (), **bounds: Any) -> Any:
     """Declares one option: ``option(default, doc)`` is a field of a dataclass of options.
 
     In a model's signature ``option(doc)`` stands in the annotation, since the default is the parameter's::

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.errors import ERRORS
+from fuxi_mtl.options.family import Names
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,7 @@ class ExperimentOptions:
         None, "FuxiCTR's kinds, one or one a label.", ("binary_classification", "regression")
     )
     loss: str | list[str] | None = option(
-        None,
-        "Error of each task, one or one a label.",
-        ("binary_crossentropy", "mse", "mean_squared_error", "mae", "mean_absolute_error", "huber"),
+        None, "Error of each task, one or one a label.", Names(*ERRORS.values())
     )
     use_features: list[str] | None = option(None, "Use only these features.")
     feature_specs: list[dict] | None = option(None, "Changes to feature_cols entries, by name.")

@@ -15,11 +15,12 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options.signature import REQUIRED, Parameter, Signature, read_signature, signature_of
+from fuxi_mtl.options.signature import Parameter, Signature, read_signature, signature_of
 
 Target = TypeVar("Target", bound=Callable)
 _PACKAGE = Path(__file__).parents[1]
@@ -31,7 +32,8 @@ class Member:
 
     Attributes:
         name: As a stanza has it.
-        target: The class or function, or ``module:name`` of one of this package.
+        target: The class or function, or ``module:name`` of one of this package; None for nothing, which
+            is a choice, too.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Member:
     @cached_property
     def signature(self) -> Signature:
         """Its sentence and its options, read from the source where it is not imported yet."""
+        if self.target is None:
+            return Signature("Nothing.")
         if not isinstance(self.target, str):
             return signature_of(self.target)
         file = _PACKAGE.joinpath(*self.module.split(".")[1:]).with_suffix(".py")
@@ -48,7 +52,9 @@ class Member:
     @property
     def module(self) -> str:
         """Where it lies."""
-        return self.target.partition(":")[0] if isinstance(self.target, str) else self.target.__module__
+        if isinstance(self.target, str):
+            return self.target.partition(":")[0]
+        return __name__ if self.target is None else self.target.__module__
 
     @property
     def summary(self) -> str:
@@ -74,6 +80,8 @@ class Member:
             **given: What stands before the star; what the signature does not ask for is left out.
         """
         target = self.load()
+        if target is None:
+            return None
         own = {key: value for key, value in options.items() if key in self.options}
         if not inspect.isclass(target):
             return partial(target, **own) if own else target
@@ -88,7 +96,9 @@ class Family:
         what: What a member is, for messages: ``weighting``.
         key: The key of a stanza that chooses one.
         rows: ``module:name`` by the name in a stanza.
-        given: Names that a member may have before the star of its signature; None leaves them to it.
+        given: What a member is given before the star of its signature: by name to a class, which need not
+            ask for all of it, in this order to a function.
+        also: What else than a name may be chosen, in words.
         has_options: Whether members may have options of their own.
     """
 
@@ -98,12 +108,13 @@ class Family:
         self,
         what: str,
         key: str,
-        rows: Mapping[str, str],
-        given: Iterable[str] | None = None,
+        rows: Mapping[str, str | None],
+        given: Iterable[str] = (),
+        also: Iterable[str] = (),
         has_options: bool = True,
     ):
         self.what, self.key = what, key
-        self.given = None if given is None else tuple(given)
+        self.given, self.also = tuple(given), tuple(also)
         self.has_options = has_options
         self._members = {name: Member(name, target) for name, target in rows.items()}
         Family.known.append(self)
@@ -128,9 +139,18 @@ class Family:
         return self._members[name]
 
     @property
+    def plural(self) -> str:
+        """What members are."""
+        return f"{self.what[:-1]}ies" if self.what.endswith("y") else f"{self.what}s"
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """All members."""
         return tuple(self._members.values())
+
+    def keys(self) -> dict[str, str]:
+        """The options of all members, each with the first member that has it."""
+        return {key: each.name for each in reversed(self.members) for key in each.options}
 
     def owners(self, key: str) -> list[str]:
         """Names of the members with that option."""
@@ -138,8 +158,9 @@ class Family:
 
     def unknown(self, name: Any) -> str:
         """That there is no such member, with the nearest name and all names."""
+        choices = ", ".join((*self, *self.also))
         return (
-            f"no {self.what} is called {name!r}.{did_you_mean(name, self)} Use {', '.join(self)}; "
+            f"no {self.what} is called {name!r}.{did_you_mean(name, self)} Use {choices}; "
             f"a {self.what} of your own comes with --models and its file."
         )
 
@@ -153,14 +174,14 @@ class Family:
         known = self._members.get(name)
         if known is not None and known.module != target.__module__:
             raise ValueError(
-                f"two {self.what}s are called {name}: {known.module} and {target.__module__}. Rename one."
+                f"two {self.plural} are called {name}: {known.module} and {target.__module__}. Rename one."
             )
         signature = signature_of(target)
-        strange = [] if self.given is None else [each for each in signature.given if each not in self.given]
-        if strange:
+        if not self._fits(target, signature):
+            what = "asks by name for some of" if inspect.isclass(target) else "is called with"
             raise ValueError(
-                f"{name} takes {strange[0]!r} before the star, which nothing gives to a {self.what}: that is "
-                f"{', '.join(self.given or ())}. Options stand behind the star."
+                f"{name}({', '.join(signature.given)}): a {self.what} {what} {', '.join(self.given)}. "
+                "Its options stand behind a star."
             )
         if signature.options and not self.has_options:
             option = next(iter(signature.options))
@@ -168,18 +189,34 @@ class Family:
         self._members[name] = Member(name, target)
         return target
 
+    def _fits(self, target: Callable, signature: Signature) -> bool:
+        """Whether what is given is what the target asks for."""
+        if inspect.isclass(target):
+            return set(signature.given) <= set(self.given)
+        try:
+            inspect.signature(target).bind(*self.given, **dict.fromkeys(signature.options))
+        except TypeError:
+            return False
+        return True
+
     def registered_by(self, modules: Iterable[str]) -> list[str]:
         """Names of the members that some modules have registered."""
         return [
-            each.name
-            for each in self.members
-            if not isinstance(each.target, str) and each.target.__module__ in modules
+            each.name for each in self.members if not isinstance(each.target, str) and each.module in modules
         ]
 
 
-def families_with(key: str) -> list[Family]:
-    """The families of which a member has that option."""
-    return [family for family in Family.known if family.owners(key)]
+class Names:
+    """The names in several families: the choices of an option, those registered later among them."""
 
+    def __init__(self, *families: Family):
+        self.families = families
 
-__all__ = ["REQUIRED", "Family", "Member", "families_with"]
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self.families)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.families))
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in family for family in self.families)

@@ -1,6 +1,13 @@
 """Gradient surgery: which way the shared variables go when objectives disagree."""
 
 from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery
+from fuxi_mtl.surgery.methods import (
+    ConflictAverse,
+    Method,
+    MinNorm,
+    ParetoEfficient,
+    ProjectedConflicts,
+)
 from fuxi_mtl.surgery.solvers import (
     conflict_averse_coefficients,
     min_norm_weights,
@@ -10,6 +17,11 @@ from fuxi_mtl.surgery.solvers import (
 
 __all__ = [
     "MODES",
+    "ConflictAverse",
+    "Method",
+    "MinNorm",
+    "ParetoEfficient",
+    "ProjectedConflicts",
     "Surgery",
     "conflict_averse_coefficients",
     "make_surgery",

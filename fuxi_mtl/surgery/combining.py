@@ -10,14 +10,14 @@ of the network, so that a step costs little more; only ``full`` looks at all tha
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.options import SurgeryOptions
-from fuxi_mtl.surgery import solvers
+from fuxi_mtl.options import SURGERIES, SurgeryOptions
 from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
 
 MODES = ("representation", "last_layer", "full")
@@ -159,18 +159,25 @@ class Surgery(tf.Module):
         return result
 
 
-def make_surgery(options: SurgeryOptions, objectives: Mapping[str, str], seed: int = 0) -> Surgery | None:
+def make_surgery(
+    options: SurgeryOptions,
+    objectives: Mapping[str, str],
+    seed: int = 0,
+    own: Mapping[str, Any] = MappingProxyType({}),
+) -> Surgery | None:
     """The surgery that a stanza asks for; None for none.
 
     Args:
         options: Its keys.
         objectives: Kind of each objective, by name; those of kind ``fixed`` take no part.
         seed: Seed of random orders.
+        own: The method's own options by key.
 
     Raises:
-        ValueError: Fewer than two objectives, or bounds that do not fit them.
+        ValueError: Unknown name, fewer than two objectives, or options that do not fit the method or them.
     """
-    if options.surgery == "none":
+    member = SURGERIES[options.surgery]
+    if member.target is None:
         return None
     names = [name for name, kind in objectives.items() if kind != "fixed"]
     if len(names) < 2:
@@ -178,17 +185,12 @@ def make_surgery(options: SurgeryOptions, objectives: Mapping[str, str], seed: i
             f"surgery: {options.surgery} turns gradients of several objectives, but there is only "
             f"{', '.join(names) or 'none'}. Use surgery: none."
         )
-    lower = options.bounds(names)
-
-    def solve(gram: np.ndarray, given: Sequence[str], step: int) -> np.ndarray:
-        if options.surgery == "mgda":
-            return solvers.min_norm_weights(gram)
-        if options.surgery == "pe_ltr":
-            bounds = np.array([lower[name] for name in given])
-            return solvers.pareto_weights(gram, bounds, options.pe_ltr_solver == "exact")
-        if options.surgery == "pcgrad":
-            return solvers.projected_coefficients(gram, np.random.default_rng([seed, step]))
-        return solvers.conflict_averse_coefficients(gram, options.cagrad_strength)
-
-    lagged = options.surgery == "pe_ltr" and options.pe_ltr_weights == "previous"
-    return Surgery(names, solve, options.surgery_mode, options.surgery_normalize, lagged)
+    method = member.make(own, names=names, seed=seed)
+    if options.surgery_normalize and not method.least_norm:
+        members = [each for each in SURGERIES.members if each.target is not None]
+        fitting = " and ".join(each.name for each in members if each.load().least_norm)
+        raise ValueError(
+            f"surgery_normalize is for methods of least norm, {fitting}; surgery is {options.surgery}. "
+            "Leave it out."
+        )
+    return Surgery(names, method, options.surgery_mode, options.surgery_normalize, method.lagged)

@@ -114,9 +114,11 @@ def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan)
     seed = experiment.training.seed
     model.compile(
         optimizer=optimizer,
-        weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed),
+        weighting=make_weighting(
+            experiment.weighting, objectives, plan.steps_per_epoch, seed, experiment.member_options
+        ),
         imbalance=model.imbalance,
-        surgery=make_surgery(experiment.surgery, objectives, seed),
+        surgery=make_surgery(experiment.surgery, objectives, seed, experiment.member_options),
         bilevel_optimizer=make_bilevel_optimizer(model, experiment),
         steps_per_execution=plan.steps_per_execution,
     )

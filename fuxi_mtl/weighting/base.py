@@ -53,7 +53,7 @@ class Weighting(tf.Module):
 
 
 class Equal(Weighting):
-    """``L = sum_k L_k``. Tuned well, it matches most others (Kurin et al. 2022; Xin et al. 2022)."""
+    """Equal weights. Tuned well, they match most others (Kurin et al. 2022; Xin et al. 2022)."""
 
 
 class Manual(Weighting):

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import tensorflow as tf
 
+from fuxi_mtl.options import option
 from fuxi_mtl.weighting.base import Numbers, Weighting
 
 
@@ -25,11 +27,11 @@ class GradNorm(Weighting):
 
     Args:
         objectives: Kind of each objective, by name.
-        alpha: Strength of the pull towards equal training rates, from 0 up.
-        learning_rate: Step on the weights.
-        initial_loss: What L(0) is: the loss of the ``first_batch``, ``mean_of_first_n`` batches (the
+        gradnorm_alpha: Strength of the pull towards equal training rates, from 0 up.
+        gradnorm_lr: Step on the weights.
+        gradnorm_init: What L(0) is: the loss of the ``first_batch``, ``mean_of_first_n`` batches (the
             weights wait for them), or ``log_classes``, ln 2 for a binary objective.
-        initial_batches: That n.
+        gradnorm_init_batches: That n.
 
     Raises:
         ValueError: Unknown initial loss, or ``log_classes`` with a regression, which has no classes.
@@ -40,25 +42,30 @@ class GradNorm(Weighting):
     def __init__(
         self,
         objectives: Mapping[str, str],
-        alpha: float = 1.5,
-        learning_rate: float = 0.025,
-        initial_loss: str = "first_batch",
-        initial_batches: int = 10,
+        *,
+        gradnorm_alpha: Annotated[
+            float, option("Strength of the pull towards equal training rates.", least=0)
+        ] = 1.5,
+        gradnorm_lr: Annotated[float, option("Learning rate of the weights.", above=0)] = 0.025,
+        gradnorm_init: Annotated[
+            str, option("What L(0) is.", choices=("first_batch", "mean_of_first_n", "log_classes"))
+        ] = "first_batch",
+        gradnorm_init_batches: Annotated[int, option("The n of mean_of_first_n.", least=1)] = 10,
     ):
         super().__init__(objectives)
-        self._alpha, self._learning_rate = alpha, learning_rate
-        waits = {"first_batch": 1, "mean_of_first_n": initial_batches, "log_classes": 0}
-        if initial_loss not in waits:
-            raise ValueError(f"gradnorm_init is {initial_loss!r}. Choices: {', '.join(waits)}.")
-        self._initial_batches = waits[initial_loss]
-        if initial_loss == "log_classes" and "regression" in self.kinds:
+        self._alpha, self._learning_rate = gradnorm_alpha, gradnorm_lr
+        waits = {"first_batch": 1, "mean_of_first_n": gradnorm_init_batches, "log_classes": 0}
+        if gradnorm_init not in waits:
+            raise ValueError(f"gradnorm_init is {gradnorm_init!r}. Choices: {', '.join(waits)}.")
+        self._initial_batches = waits[gradnorm_init]
+        if gradnorm_init == "log_classes" and "regression" in self.kinds:
             name = self.names[self.kinds.index("regression")]
             raise ValueError(
                 f"gradnorm_init log_classes: {name!r} is a regression and has no classes. "
                 "Use first_batch or mean_of_first_n."
             )
         count = len(self.names)
-        start = math.log(2) if initial_loss == "log_classes" else 0.0
+        start = math.log(2) if gradnorm_init == "log_classes" else 0.0
         self.weight = self._state([1.0] * count, "weight")
         self.initial_loss = self._state([start] * count, "initial_loss")
         self.batches_seen = self._state([0.0] * count, "batches_seen")

@@ -5,9 +5,11 @@ changes nothing.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import tensorflow as tf
 
+from fuxi_mtl.options import option
 from fuxi_mtl.weighting.base import Numbers, Weighting
 
 _LEAST = 1e-12  # a loss of exactly 0 has no logarithm
@@ -24,13 +26,23 @@ class DynamicAverage(Weighting):
 
     Args:
         objectives: Kind of each objective, by name.
-        temperature: Above 0; the larger, the closer to equal weights.
-        period: Steps in a period.
+        epoch_steps: Steps in an epoch.
+        dwa_temperature: Above 0; the larger, the closer to equal weights.
+        dwa_period: Steps in a period, if it is not an epoch.
     """
 
-    def __init__(self, objectives: Mapping[str, str], temperature: float = 2.0, period: int = 1):
+    def __init__(
+        self,
+        objectives: Mapping[str, str],
+        epoch_steps: int = 1,
+        *,
+        dwa_temperature: Annotated[float, option("The larger, the closer to equal weights.", above=0)] = 2.0,
+        dwa_period: Annotated[
+            int | None, option("Steps over which losses are averaged; an epoch unless said.", least=1)
+        ] = None,
+    ):
         super().__init__(objectives)
-        self._temperature, self._period = temperature, period
+        self._temperature, self._period = dwa_temperature, dwa_period or epoch_steps
         zeros = [0.0] * len(self.names)
         self.mean = self._state(zeros, "mean")
         self.batches = self._state(zeros, "batches")
@@ -119,9 +131,9 @@ class LossRatio(Weighting):
 
     Args:
         objectives: Kind of each objective, by name.
-        alpha: How much the others count beside the reference, above 0.
-        beta: Largest ratio, above 0.
-        reference: An objective that is not fixed; the first of those unless said.
+        nise_alpha: How much the others count beside the reference, above 0.
+        nise_beta: Largest ratio, above 0.
+        nise_reference: An objective that is not fixed; the first of those unless said.
 
     Raises:
         ValueError: The reference is no such objective.
@@ -130,16 +142,26 @@ class LossRatio(Weighting):
     def __init__(
         self,
         objectives: Mapping[str, str],
-        alpha: float = 1.0,
-        beta: float = 10.0,
-        reference: str | None = None,
+        *,
+        nise_alpha: Annotated[
+            float, option("Weight of the other objectives beside the reference.", above=0)
+        ] = 1.0,
+        nise_beta: Annotated[
+            float, option("Largest ratio of the reference's loss to another.", above=0)
+        ] = 10.0,
+        nise_reference: Annotated[
+            str | None, option("Objective that keeps the weight one; the first unless said.")
+        ] = None,
     ):
         super().__init__(objectives)
-        self._alpha, self._beta = alpha, beta
+        self._alpha, self._beta = nise_alpha, nise_beta
         known = [name for name, kind in objectives.items() if kind != "fixed"]
-        reference = reference or (known[0] if known else self.names[0])
+        reference = nise_reference or (known[0] if known else self.names[0])
         if known and reference not in known:
-            raise ValueError(f"nise_reference is {reference!r}. Objectives that adapt: {', '.join(known)}.")
+            raise ValueError(
+                f"nise_reference names {reference!r}, which is no objective that adapts. "
+                f"Objectives: {', '.join(known)}."
+            )
         self._reference = self.names.index(reference)
         others = [name != reference for name in self.names]
         self.moving = self.adaptive & tf.constant(others, tf.bool)

@@ -1,9 +1,11 @@
 """Weights from a noise that each objective learns."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import tensorflow as tf
 
+from fuxi_mtl.options import option
 from fuxi_mtl.weighting.base import Numbers, Weighting
 
 
@@ -25,21 +27,29 @@ class Uncertainty(Weighting):
 
     Args:
         objectives: Kind of each objective, by name.
-        form: ``kendall`` or ``revised``.
-        learning_rate: Step of gradient descent on s.
+        uw_form: ``kendall`` or ``revised``.
+        uw_lr: Step of gradient descent on s.
 
     Raises:
         ValueError: Unknown form.
     """
 
-    def __init__(self, objectives: Mapping[str, str], form: str = "kendall", learning_rate: float = 0.025):
+    def __init__(
+        self,
+        objectives: Mapping[str, str],
+        *,
+        uw_form: Annotated[
+            str, option("Uncertainty weighting's penalty.", choices=("kendall", "revised"))
+        ] = "kendall",
+        uw_lr: Annotated[float, option("Learning rate of the log variances.", above=0)] = 0.025,
+    ):
         super().__init__(objectives)
-        if form not in ("kendall", "revised"):
-            raise ValueError(f"uw_form is {form!r}. Forms: kendall, revised.")
-        self._revised = form == "revised"
+        if uw_form not in ("kendall", "revised"):
+            raise ValueError(f"uw_form is {uw_form!r}. Forms: kendall, revised.")
+        self._revised = uw_form == "revised"
         halved = [self._revised or kind == "regression" for kind in self.kinds]
         self._factor = tf.constant([0.5 if half else 1.0 for half in halved], tf.float32)
-        self._learning_rate = learning_rate
+        self._learning_rate = uw_lr
         self.log_variance = self._state([0.0] * len(self.names), "log_variance")
 
     def _weights(self) -> tf.Tensor:

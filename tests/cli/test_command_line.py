@@ -145,6 +145,9 @@ def test_list_shows_all_that_there_is_to_choose_from(place):
     titles = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
     assert titles == [
         "Models",
+        "Binary errors (loss)",
+        "Regression errors (loss)",
+        "Surgeries (surgery)",
         "Weightings (loss_weight)",
         "Metrics",
         "Datasets in ./config/",

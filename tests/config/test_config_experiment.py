@@ -103,8 +103,9 @@ class TestOverrides:
         assert load(write(dataset_config=text), "dataset_id=other").dataset.train_data == "b.csv"
 
     def test_another_weighting_leaves_the_options_of_the_old_one_behind(self, write):
-        weighting = load(write("loss_weight: GN\ngradnorm_alpha: 0.5"), "loss_weight=UW").weighting
-        assert (weighting.loss_weight, weighting.gradnorm_alpha) == ("UW", 1.5)
+        experiment = load(write("loss_weight: GN\ngradnorm_alpha: 0.5"), "loss_weight=UW")
+        assert experiment.weighting.loss_weight == "UW"
+        assert experiment.member_options == {"uw_form": "kendall", "uw_lr": 0.025}
 
     def test_another_monitor_leaves_the_mode_of_the_old_one_behind(self, write):
         folder = write("monitor: AUC\nmonitor_mode: max")
@@ -128,8 +129,8 @@ class TestBaseSpeaksToAll:
     def test_base_may_hold_options_of_a_weighting_that_is_not_chosen(self, write):
         text = "Base: {gradnorm_alpha: 0.5}\nMMoE_test: {model: MMoE, dataset_id: tiny, loss_weight: UW}\n"
         folder = write(model_config=text)
-        assert load(folder).weighting.gradnorm_alpha == 1.5
-        assert load(folder, "loss_weight=GN").weighting.gradnorm_alpha == 0.5
+        assert "gradnorm_alpha" not in load(folder).member_options
+        assert load(folder, "loss_weight=GN").member_options["gradnorm_alpha"] == 0.5
 
 
 class TestNumbers:

@@ -71,7 +71,7 @@ def test_a_step_is_the_weighted_sum_of_the_gradients():
 def test_a_step_uses_the_weights_after_the_weightings_update():
     model, batch = make(), tiny.batch(TASKS)
     single = gradients_of(model, batch)
-    weighting = Uncertainty(KINDS, learning_rate=0.5)
+    weighting = Uncertainty(KINDS, uw_lr=0.5)
     moved, logs = sgd_step(model, batch, weighting)
     weights = {name: float(weight) for name, weight in weighting.weights().items()}
     assert weights["click"] != 1
@@ -362,7 +362,7 @@ def trained(strategy, optimizer):
         options = tiny.options_of(ShareBottom) | {"embedding_regularizer": 0, "net_regularizer": 0.01}
         model = ShareBottom(tiny.FEATURES, tasks, **options)
         model.build()
-        weighting = Uncertainty({task.name: task.kind for task in tasks}, learning_rate=0.1)
+        weighting = Uncertainty({task.name: task.kind for task in tasks}, uw_lr=0.1)
         model.compile(optimizer(model), weighting)
     # Missing labels fall unevenly on the two replicas: 13 rows of 16 and 14 of 16.
     data = tf.data.Dataset.from_tensor_slices(tiny.batch(tasks)).batch(32).repeat(2)

@@ -153,7 +153,7 @@ def test_regression_errors_by_hand():
     assert losses.squared_error(prediction, y).numpy() == pytest.approx([0.25, 9, 0])
     assert losses.absolute_error(prediction, y).numpy() == pytest.approx([0.5, 3, 0])
     assert losses.huber_error(prediction, y).numpy() == pytest.approx([0.125, 2.5, 0])
-    assert losses.huber_error(prediction, y, delta=2.0).numpy() == pytest.approx([0.125, 4, 0])
+    assert losses.huber_error(prediction, y, huber_delta=2.0).numpy() == pytest.approx([0.125, 4, 0])
 
 
 @pytest.mark.parametrize(

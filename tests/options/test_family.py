@@ -135,7 +135,7 @@ def test_a_registered_class_is_made_with_what_it_asks_for(family):
 
 
 def test_a_registered_function_keeps_its_options(family):
-    errors = Family("error", "loss", {})
+    errors = Family("error", "loss", {}, given=("predictions", "labels"))
 
     @errors.register
     def power_error(prediction, y, *, my_power: float = 2.0):
@@ -160,13 +160,21 @@ def test_a_member_may_ask_only_for_what_is_given(family):
     class Mine:
         def __init__(self, objectives, learning_rate): ...
 
-    message = "Mine takes 'learning_rate' before the star, which nothing gives to a weighting: that is "
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"Mine\(objectives, learning_rate\): a weighting asks by name for "):
         family.register(Mine)
 
 
+@pytest.mark.parametrize("function", [lambda predictions: 1, lambda x, y, z: 1, lambda *, x: 1])
+def test_a_function_is_called_with_what_is_given(family, function):
+    errors = Family("binary error", "loss", {}, given=("logits", "labels"))
+    with pytest.raises(
+        ValueError, match=r": a binary error is called with logits, labels. Its options stand"
+    ):
+        errors.register(function)
+
+
 def test_some_families_have_no_options(family):
-    poolings = Family("pooling", "pooling", {}, has_options=False)
+    poolings = Family("pooling", "pooling", {}, given=("vectors",), has_options=False)
 
     def power(vectors, *, my_power: float = 2.0): ...
 

@@ -1,7 +1,5 @@
 """Gradient surgery: coefficients by hand and from the papers, then what a step makes of them."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -9,9 +7,10 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import ESMM, MMoE
-from fuxi_mtl.options import SurgeryOptions
+from fuxi_mtl.options import SURGERIES, SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
+    Method,
     Surgery,
     conflict_averse_coefficients,
     make_surgery,
@@ -23,7 +22,7 @@ from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import Manual, Uncertainty
 
 KINDS = {"click": "binary", "watch": "regression"}
-METHODS = ("mgda", "pe_ltr", "pcgrad", "cagrad")
+METHODS = [name for name in SURGERIES if name != "none"]
 
 
 def gram(*gradients):
@@ -286,10 +285,10 @@ def test_a_gradient_whose_square_is_nothing_in_float32_is_no_division_by_zero():
 @pytest.mark.parametrize("weights", ["previous", "current"])
 def test_pe_ltr_moves_by_the_weights_of_the_batch_before_or_by_its_own(weights, tmp_path):
     batches = [tiny.batch(tiny.PLAIN["regression"], seed=seed) for seed in range(3)]
-    options = SurgeryOptions(surgery="pe_ltr", surgery_mode="full", pe_ltr_weights=weights)
+    options = SurgeryOptions(surgery="pe_ltr", surgery_mode="full")
 
     def fresh():
-        return mmoe(surgery=make_surgery(options, KINDS))
+        return mmoe(surgery=make_surgery(options, KINDS, own={"pe_ltr_weights": weights}))
 
     def coefficients(model, batch):
         model.reset_metrics()
@@ -382,12 +381,37 @@ def test_gradients_of_tables_stay_rows(mode, monkeypatch):
             "of 'click' is -0.1; a bound is a number from 0 to 1",
         ),
         ({"pe_ltr_bounds": {"click": 0.6, "watch": 0.6}}, "pe_ltr_bounds add up to 1.2; weights add up to 1"),
-        ({"surgery_mode": "half"}, "surgery_mode is 'half'. Modes: representation, last_layer, full"),
+        ({"cagrad_strength": 1.0}, "cagrad_strength is 1.0; it lies from 0 to below 1."),
     ],
 )
 def test_options_that_cannot_be_are_refused(changes, message):
+    method = "cagrad" if "cagrad_strength" in changes else "pe_ltr"
     with pytest.raises(ValueError, match=message):
-        make_surgery(replace(SurgeryOptions(surgery="pe_ltr"), **changes), KINDS)
+        make_surgery(SurgeryOptions(surgery=method), KINDS, own=changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            SurgeryOptions(surgery="mgda", surgery_mode="half"),
+            "surgery_mode is 'half'. Modes: representation, last_layer, full",
+        ),
+        (
+            SurgeryOptions(surgery="pcgrad", surgery_normalize=True),
+            "surgery_normalize is for methods of least norm, mgda and pe_ltr; surgery is pcgrad. Leave it",
+        ),
+        (SurgeryOptions(surgery="mdga"), "no surgery is called 'mdga'. Did you mean 'mgda'"),
+    ],
+)
+def test_keys_of_all_methods_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_surgery(options, KINDS)
+
+
+def test_a_method_must_say_what_it_does():
+    with pytest.raises(NotImplementedError, match=r"Method must define __call__\(gram, names, step\)."):
+        Method(("a", "b"))(np.eye(2), ("a", "b"), 0)
 
 
 def test_surgery_needs_two_objectives_that_take_part():

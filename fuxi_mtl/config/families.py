@@ -1,0 +1,149 @@
+"""What a stanza chooses from the families, and the own options of what it chooses."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from fuxi_mtl.config.stanzas import Layer, Settings
+from fuxi_mtl.options import Family, Member, SurgeryOptions, WeightingOptions
+from fuxi_mtl.options.signature import REQUIRED, Parameter
+from fuxi_mtl.options.values import convert, describe, show
+
+
+def families_of(key: str) -> list[Family]:
+    """The families of which a key of stanzas chooses."""
+    return [family for family in Family.known if family.key == key]
+
+
+def families_with(key: str) -> list[Family]:
+    """The families of which a member has that option."""
+    return [family for family in Family.known if family.owners(key)]
+
+
+def check_members(settings: Settings, choices: Mapping[str, Any], taken: Mapping[str, str]) -> None:
+    """The chosen members exist, and none of their options is a key of something else.
+
+    Args:
+        settings: For the locations of errors.
+        choices: The value of each key that chooses from families.
+        taken: Keys that have an owner already, with what they belong to.
+
+    Raises:
+        ConfigError: With the names that exist, or with the option to rename.
+    """
+    for key, value in choices.items():
+        families = families_of(key)
+        for name in _names(value):
+            if not any(name in family for family in families):
+                raise settings.error(key, families[0].unknown(name))
+        for member in _members(families, value):
+            clash = next((each for each in member.options if each in taken), None)
+            if clash is not None:
+                raise settings.error(
+                    key,
+                    f"{member.name} has an option {clash!r}, which is a key of {taken[clash]} already. "
+                    "Rename it in its signature.",
+                )
+
+
+def member_options(settings: Settings, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each option of the chosen members, defaults included.
+
+    Raises:
+        ConfigError: A wrong value, a missing option, or an option of a member that is not chosen.
+    """
+    values: dict[str, Any] = {}
+    for key, value in choices.items():
+        families = families_of(key)
+        for member in _members(families, value):
+            for option in member.options.values():
+                values[option.name] = _value(settings, member, option)
+    for key in settings.entries:
+        for family in families_with(key):
+            if key not in values:
+                _refuse_foreign(settings, family, key, choices[family.key])
+    return values
+
+
+def check_members_fit(
+    settings: Settings,
+    weighting: WeightingOptions,
+    surgery: SurgeryOptions,
+    objectives: Mapping[str, str],
+    own: Mapping[str, Any],
+) -> None:
+    """The chosen weighting and surgery can be made for the objectives.
+
+    Only those with options of their own are tried, or options that not all of them allow.
+
+    Args:
+        settings: For the locations of errors.
+        weighting: Names the weighting.
+        surgery: Names the surgery.
+        objectives: Kind of each objective, by name.
+        own: The options of both.
+
+    Raises:
+        ConfigError: What the constructor refuses, at the line of the option that its message names first.
+    """
+    if _has_options("loss_weight", weighting.loss_weight):
+        from fuxi_mtl.weighting import make_weighting  # only here does a stanza need TensorFlow
+
+        with _located(settings, "loss_weight", own):
+            make_weighting(weighting, objectives, own=own)
+    if len(objectives) > 1 and (_has_options("surgery", surgery.surgery) or surgery.surgery_normalize):
+        from fuxi_mtl.surgery import make_surgery
+
+        with _located(settings, "surgery", (*own, "surgery_normalize")):
+            make_surgery(surgery, objectives, own=own)
+
+
+def _has_options(key: str, value: Any) -> bool:
+    return any(member.options for member in _members(families_of(key), value))
+
+
+@contextmanager
+def _located(settings: Settings, key: str, options: Iterable[str]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        named = str(error).partition(" ")[0].rstrip(":")
+        raise settings.error(named if named in options else key, str(error)) from error
+
+
+def _names(value: Any) -> Iterator[str]:
+    values: Sequence = value if isinstance(value, list) else [value]
+    return (each for each in values if isinstance(each, str))
+
+
+def _members(families: Iterable[Family], value: Any) -> list[Member]:
+    names = list(dict.fromkeys(_names(value)))
+    return [family[name] for family in families for name in names if name in family]
+
+
+def _value(settings: Settings, member: Member, option: Parameter) -> Any:
+    entry = settings.entries.get(option.name)
+    if entry is None:
+        if option.default is REQUIRED:
+            raise settings.error(
+                option.name, f"{member.name} needs the option {option.name!r} ({describe(option.type)})."
+            )
+        return list(option.default) if isinstance(option.default, tuple) else option.default
+    value = convert(entry, option.type, option.name, option.option.choices)
+    problem = option.option.problem(value)
+    if problem is not None:
+        raise settings.error(option.name, f"{option.name} is {value}; {problem}.")
+    return value
+
+
+def _refuse_foreign(settings: Settings, family: Family, option: str, chosen: Any) -> None:
+    """Raises for an option of a member that is not chosen, unless it was meant for another choice."""
+    # Base speaks to all experiments, and --set may exchange the member above a stanza's options.
+    layer = settings.layer(option)
+    if layer <= Layer.BASE or layer < settings.layer(family.key):
+        return
+    owners = " or ".join(family.owners(option))
+    raise settings.error(
+        option,
+        f"{option} has an effect only with {family.key}: {owners}, but {family.key} is {show(chosen)}.",
+    )

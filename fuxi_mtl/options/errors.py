@@ -1,0 +1,26 @@
+"""The errors of tasks, by the kind of the task."""
+
+from fuxi_mtl.options.family import Family
+
+_LOSSES = "fuxi_mtl.objectives.losses"
+ERRORS = {
+    "binary": Family(
+        "binary error",
+        "loss",
+        {"binary_crossentropy": f"{_LOSSES}:bce_with_logits"},
+        given=("logits", "labels"),
+    ),
+    "regression": Family(
+        "regression error",
+        "loss",
+        {
+            "mse": f"{_LOSSES}:squared_error",
+            "mean_squared_error": f"{_LOSSES}:squared_error",
+            "mae": f"{_LOSSES}:absolute_error",
+            "mean_absolute_error": f"{_LOSSES}:absolute_error",
+            "huber": f"{_LOSSES}:huber_error",
+        },
+        given=("predictions", "labels"),
+    ),
+}
+DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
