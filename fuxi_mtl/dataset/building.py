@@ -75,6 +75,7 @@ def build(
     for name, source in recipe.sources.items():
         if name not in rows:
             raise DataError(f"{source.key}: {', '.join(map(str, source.files))} has no row for {name}.")
+    warnings += [note for source in recipe.sources.values() for note in source.notes()]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, labels, list(rows))
     return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}

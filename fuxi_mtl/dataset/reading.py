@@ -1,7 +1,7 @@
 """Raw rows in blocks, from csv, parquet, npz and h5 files; never a whole file in memory.
 
-All csv columns are read as text: what they mean is decided in one place, :mod:`fuxi_mtl.dataset.raw`, so that
-a number that cannot be read is named with its row instead of changing the type of its column.
+All csv columns are read as text (:mod:`fuxi_mtl.dataset.csv_reading`). What they mean is decided in one
+place, :mod:`fuxi_mtl.dataset.raw`: a number that cannot be read is named and changes no column's type.
 """
 
 import zipfile
@@ -13,44 +13,58 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fuxi_mtl.dataset import csv_reading
+from fuxi_mtl.dataset.csv_reading import CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import DataError
 
 FORMATS = ("csv", "parquet", "npz", "h5")
 BLOCK_ROWS = 100_000
 
 
-def column_names(path: Path, data_format: str, sep: str) -> list[str]:
+def column_names(path: Path, data_format: str, csv: CsvFormat) -> list[str]:
     """The columns of a file.
 
     Raises:
         DataError: The file cannot be read in this format.
     """
     with _errors(path, data_format):
-        if data_format in ("csv", "parquet"):
-            return _scan(path, data_format, sep).collect_schema().names()
+        if data_format == "csv":
+            return csv_reading.header(path, csv)
+        if data_format == "parquet":
+            return _scan(path).collect_schema().names()
         with _OPEN[data_format](path) as arrays:
             return list(arrays)
 
 
 def blocks(
-    path: Path, data_format: str, sep: str, columns: Sequence[str], block_rows: int
+    path: Path,
+    data_format: str,
+    csv: CsvFormat,
+    columns: Sequence[str],
+    block_rows: int,
+    notes: CsvNotes | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The rows of a file in their order.
 
     Args:
         path: The file.
         data_format: csv, parquet, npz or h5.
-        sep: Separator of a csv file.
+        csv: How a csv file is written.
         columns: Columns to read, which exist.
         block_rows: Most rows in a block.
+        notes: Is told at the end what is to be said of a csv file.
 
     Raises:
         DataError: The file cannot be read.
     """
     with _errors(path, data_format):
-        if data_format in ("csv", "parquet"):
+        if data_format == "csv":
+            for frame in csv_reading.blocks(path, csv, columns, notes):
+                yield from frame.iter_slices(block_rows)
+            return
+        if data_format == "parquet":
             # Without any column polars would not count rows.
-            scan = _scan(path, data_format, sep).select(columns)
+            scan = _scan(path).select(columns)
             for frame in scan.collect_batches(chunk_size=block_rows, maintain_order=True):
                 yield from frame.iter_slices(block_rows)
             return
@@ -58,19 +72,20 @@ def blocks(
             yield from _array_blocks(path, {name: arrays[name] for name in columns}, block_rows)
 
 
-def count_rows(path: Path, data_format: str, sep: str) -> int:
+def count_rows(path: Path, data_format: str, csv: CsvFormat) -> int:
     """Rows of a file, without reading its values where that is possible."""
     with _errors(path, data_format):
-        if data_format in ("csv", "parquet"):
-            return int(_scan(path, data_format, sep).select(pl.len()).collect().item())
+        if data_format == "csv":
+            first = csv_reading.header(path, csv)[:1]
+            return sum(frame.height for frame in csv_reading.blocks(path, csv, first, None))
+        if data_format == "parquet":
+            return int(_scan(path).select(pl.len()).collect().item())
         with _OPEN[data_format](path) as arrays:
             return len(next(iter(arrays.values()))) if arrays else 0
 
 
-def _scan(path: Path, data_format: str, sep: str) -> pl.LazyFrame:
-    if data_format == "parquet":
-        return pl.scan_parquet(path, glob=False)
-    return pl.scan_csv(path, separator=sep, infer_schema=False, glob=False)
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False)
 
 
 @contextmanager

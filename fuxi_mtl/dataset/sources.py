@@ -3,13 +3,14 @@
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import reading
+from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
@@ -56,7 +57,7 @@ class Source:
         key: The YAML key.
         files: The files, sorted.
         data_format: Their format.
-        sep: Separator of csv files.
+        csv: How csv files are written.
         n_rows: Most rows to read, or None.
         block_rows: Rows in a block.
     """
@@ -64,16 +65,18 @@ class Source:
     key: str
     files: tuple[Path, ...]
     data_format: str
-    sep: str = ","
+    csv: CsvFormat = COMMAS
     n_rows: int | None = None
     block_rows: int = reading.BLOCK_ROWS
+    _notes: dict[Path, CsvNotes] = field(default_factory=dict, compare=False)
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """The rows in order, with only these columns."""
         start = 0
         for file in self.files:
-            in_file = 0
-            for whole in reading.blocks(file, self.data_format, self.sep, columns, self.block_rows):
+            # What is to be said of a file is found once, whoever reads it first.
+            in_file, notes = 0, None if file in self._notes else CsvNotes()
+            for whole in reading.blocks(file, self.data_format, self.csv, columns, self.block_rows, notes):
                 frame = whole if self.n_rows is None else whole.head(self.n_rows - start)
                 rows = np.arange(in_file, in_file + frame.height)
                 if frame.height:
@@ -82,10 +85,16 @@ class Source:
                 start += frame.height
                 if start == self.n_rows:
                     return
+            if notes is not None:
+                self._notes[file] = notes
+
+    def notes(self) -> list[str]:
+        """What the user should know of the files that were read to their end."""
+        return [told for file, notes in self._notes.items() for told in notes.sentences(file)]
 
     def count_rows(self) -> int:
         """Rows that :meth:`blocks` gives."""
-        rows = sum(reading.count_rows(file, self.data_format, self.sep) for file in self.files)
+        rows = sum(reading.count_rows(file, self.data_format, self.csv) for file in self.files)
         return rows if self.n_rows is None else min(rows, self.n_rows)
 
     def check_columns(self, columns: Iterable[str]) -> None:
@@ -97,7 +106,7 @@ class Source:
         for file in self.files:
             if file.stat().st_size == 0:
                 raise DataError(f"{self.key}: {file} is empty.")
-            found = reading.column_names(file, self.data_format, self.sep)
+            found = reading.column_names(file, self.data_format, self.csv)
             for name in columns:
                 if name not in found:
                     raise DataError(self._no_column(file, name, found))
@@ -107,7 +116,7 @@ class Source:
             others = [f"{mark!r} ({_SEPARATORS[mark]})" for mark in _SEPARATORS if mark in found[0]]
             if others:
                 return (
-                    f"{self.key}: {file} has a single column when split at sep {self.sep!r}, and its header "
+                    f"{self.key}: {file} has a single column when split at sep {self.csv.sep!r}; its header "
                     f"holds {' and '.join(others)}. Set sep."
                 )
         near = did_you_mean(name, found)
@@ -135,7 +144,7 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
                 f"{split}_data",
                 _find(f"{split}_data", pattern, options.data_format),
                 options.data_format,
-                options.sep,
+                CsvFormat(options.sep, options.quote_char, options.encoding, options.bad_rows),
                 options.n_rows,
                 options.data_block_size or reading.BLOCK_ROWS,
             )

@@ -101,6 +101,13 @@ class DatasetOptions:
     valid_size: float = option(0.0, "Share (below 1) or number of rows for validation.")
     test_size: float = option(0.0, "Share (below 1) or number of rows for testing.")
     sep: str = option(",", "Separator of csv files.")
+    quote_char: str | None = option(
+        '"', "What csv fields are quoted with, at their beginning; null: a quote is text."
+    )
+    encoding: str = option("utf-8", "Encoding of csv files, a codec of Python such as gbk or utf-16.")
+    bad_rows: str = option(
+        "raise", "What to do with csv rows of more or fewer fields than the header.", ("raise", "skip")
+    )
     n_rows: int | None = option(None, "Read at most this many rows of train_data, valid_data and test_data.")
     data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.")
     rebuild_dataset: bool = option(True, "False: the columns already hold ids, and vocab_size says how many.")

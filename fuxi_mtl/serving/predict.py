@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source
 from fuxi_mtl.fusion.graph import GraphFusion
@@ -33,6 +35,7 @@ def predict_file(
     *,
     batch_size: int = 8192,
     sep: str | None = None,
+    csv: CsvFormat = COMMAS,
     block_rows: int = BLOCK_ROWS,
     fusion: GraphFusion | None = None,
 ) -> int:
@@ -51,6 +54,7 @@ def predict_file(
         keep: Columns to carry over.
         batch_size: Rows in a step of the network.
         sep: Separator of a csv file; a comma unless said, a tab for .tsv.
+        csv: Quotes and encoding of a csv file. A bad row is always an error here: scores belong to rows.
         block_rows: Rows in memory at a time.
         fusion: Makes one score of an encoded row and its predictions by task.
 
@@ -62,7 +66,7 @@ def predict_file(
     """
     input, output = Path(input), Path(output)  # noqa: A001
     keep = tuple(dict.fromkeys(keep))
-    source = _source(input, sep, block_rows)
+    source = _source(input, sep, csv, block_rows)
     _check_output(input, output)
     columns: dict[str, type[pl.DataType]] = {f"{task.name}_pred": pl.Float32 for task in model.tasks}
     if fusion is not None:
@@ -88,6 +92,8 @@ def predict_file(
         raise DataError(f"output: cannot write {output} ({error.strerror or error}).") from error
     finally:
         partial.unlink(missing_ok=True)
+    for note in source.notes():
+        logger.warning("input: %s", note)
     logger.info("Wrote %d rows to %s.", rows, output)
     return rows
 
@@ -148,17 +154,19 @@ def _write_parquet(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
     return rows
 
 
-def _source(path: Path, sep: str | None, block_rows: int) -> Source:
+def _source(path: Path, sep: str | None, csv: CsvFormat, block_rows: int) -> Source:
     if not path.is_file():
         near = (
             did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         )
         raise DataError(f"input: {path} is no file, seen from {Path.cwd()}.{near}")
-    data_format = READABLE.get(path.suffix)
-    if data_format is None:
+    suffix = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
+    data_format = READABLE.get(suffix)
+    if data_format is None or (suffix != path.suffix and data_format != "csv"):
         raise DataError(f"input: {path} has the suffix {path.suffix!r}. Suffixes: {', '.join(READABLE)}.")
-    separator = sep or ("\t" if path.suffix == ".tsv" else ",")
-    return Source("input", (path,), data_format, separator, block_rows=block_rows)
+    separator = sep or ("\t" if suffix == ".tsv" else ",")
+    form = replace(csv, sep=separator, bad_rows="raise")
+    return Source("input", (path,), data_format, form, block_rows=block_rows)
 
 
 def _check_output(path: Path, output: Path) -> None:

@@ -15,6 +15,7 @@ from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_dataset
+from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import groups, measure, predict, sample_weights
@@ -358,9 +359,12 @@ def predict_run(folder: str | Path, input: str | Path, output: str | Path, **opt
     Returns:
         The number of rows.
     """
+    run = Run(Path(folder))
     model, encoder = load_run(folder)
-    fusion = load_fusion(Run(Path(folder)), encoder.feature_map, row_by_row=True)
-    return predict_file(model, encoder, input, output, fusion=fusion, **options)
+    fusion = load_fusion(run, encoder.feature_map, row_by_row=True)
+    trained_on = load_resolved(run.config, run.expid).dataset
+    csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
+    return predict_file(model, encoder, input, output, fusion=fusion, **{"csv": csv, **options})
 
 
 def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) -> Table | None:

@@ -186,16 +186,6 @@ def test_a_split_column_without_training_rows_is_an_error(load):
         load(COLUMNS | {"part": ["test"] * 6}, FEATURES, split_type="column", split_col="part")
 
 
-@pytest.mark.parametrize(
-    "content", [b"city,click\na,1\nb,0,7\n", b'city,click\na,1\n"b,0\n', b"city,click\n\xff,1\n"]
-)
-def test_a_broken_csv_file_is_named(load, tmp_path, content):
-    path = tmp_path / "broken.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"broken.csv cannot be read as csv: "):
-        load(COLUMNS, FEATURES[:1], valid_data=str(path))
-
-
 def test_train_data_must_be_given():
     with pytest.raises(DataError, match="train_data is not given"):
         find_sources(DatasetOptions())
