@@ -127,21 +127,20 @@ class Run:
         """Writes predictions and labels of a split."""
         np.savez_compressed(self.scores(split), **scores.arrays)  # type: ignore[arg-type]
 
-    def write_json(self, path: Path | str, content: Any, indent: int | None = 2) -> None:
+    def write_json(self, path: Path, content: Any, indent: int | None = 2) -> None:
         """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
-        write_text(self.folder / path, json.dumps(_plain(content), indent=indent) + "\n")
+        write_text(path, json.dumps(_plain(content), indent=indent) + "\n")
 
-    def read_json(self, path: Path | str, *required: str) -> Any:
+    def read_json(self, path: Path, *required: str) -> Any:
         """The content of such a file.
 
         Args:
-            path: One of the above.
+            path: One of the above paths.
             required: Keys that it must have.
 
         Raises:
             ValueError: It is missing or damaged.
         """
-        path = self.folder / path
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

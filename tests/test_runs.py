@@ -13,7 +13,7 @@ from fuxi_mtl.metrics import Truth
 def test_a_run_appears_under_its_name_only_when_the_block_ends(tmp_path):
     folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
     with runs.new_run(folder) as run:
-        run.write_json("metrics.json", {"AUC": 0.5})
+        run.write_json(run.folder / "metrics.json", {"AUC": 0.5})
         assert not folder.exists()
     assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
@@ -22,11 +22,11 @@ def test_a_run_appears_under_its_name_only_when_the_block_ends(tmp_path):
 def test_a_failed_run_leaves_nothing_and_keeps_the_older_one(tmp_path):
     folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
     with runs.new_run(folder) as run:
-        run.write_json("metrics.json", {"AUC": 0.5})
+        run.write_json(run.folder / "metrics.json", {"AUC": 0.5})
 
     def interrupted():
         with runs.new_run(folder) as run:
-            run.write_json("metrics.json", {"AUC": 0.9})
+            run.write_json(run.folder / "metrics.json", {"AUC": 0.9})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -38,16 +38,17 @@ def test_a_failed_run_leaves_nothing_and_keeps_the_older_one(tmp_path):
 def test_a_new_run_replaces_the_older_one_whole(tmp_path):
     folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
     with runs.new_run(folder) as run:
-        run.write_json("old.json", {})
+        run.write_json(run.folder / "old.json", {})
     with runs.new_run(folder) as run:
-        run.write_json("new.json", {})
+        run.write_json(run.folder / "new.json", {})
     assert [path.name for path in folder.iterdir()] == ["new.json"]
 
 
 def test_nan_is_written_as_null_and_numpy_numbers_as_numbers(tmp_path):
     run = runs.Run(tmp_path)
     run.write_json(
-        "x.json", {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]}
+        run.folder / "x.json",
+        {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]},
     )
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 0.25, "c": [3, None]}
 

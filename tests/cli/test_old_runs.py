@@ -39,6 +39,11 @@ def run_of(expid):
     return Run(Path("runs/shop") / expid / "seed_1")
 
 
+def metrics_of(expid):
+    run = run_of(expid)
+    return run.read_json(run.metrics)
+
+
 def processor():
     """Its model and what it computes vectors with, by which libraries choose kernels; known on Linux."""
     described = Path("/proc/cpuinfo")
@@ -77,7 +82,7 @@ def test_an_old_checkpoint_fills_optimizers_weighting_and_surgery(expid):
     model = make_model(experiment, Encoder.load(run.features).feature_map)
     compile_model(model, experiment, StepPlan.of(400, experiment))
     checkpoint.restore(model, run.checkpoint)
-    assert int(model.step) == run.read_json("metrics.json")["best_step"]
+    assert int(model.step) == run.read_json(run.metrics)["best_step"]
     if expid == "M3oE_domains":
         assert int(model.bilevel_optimizer.iterations) == int(model.step)
         assert np.any(model.bilevel_optimizer.variables[-1].numpy())
@@ -97,16 +102,16 @@ def test_old_runs_are_compared(old):
     assert (done.status, done.err) == (0, "")
     found = json.dumps(json.loads(done.out))
     for expid in EXPIDS:
-        stored = run_of(expid).read_json("metrics.json")["test"]
+        stored = metrics_of(expid)["test"]
         assert expid in found
         assert all(f"{value}"[:7] in found for key, value in stored.items() if key.endswith("_AUC"))
 
 
 def test_an_old_run_calibrated_once_more_has_the_metrics_that_it_had(old):
-    before = run_of("ESMM_turned").read_json("metrics.json")
+    before = metrics_of("ESMM_turned")
     done = call("calibrate", "--expid", "ESMM_turned", "--method", "isotonic")
     assert (done.status, done.err) == (0, "")
-    now = run_of("ESMM_turned").read_json("metrics.json")
+    now = metrics_of("ESMM_turned")
     assert now["test"].keys() >= before["test"].keys()
     for key, value in before["test"].items():
         assert_as_before(now["test"][key], value)
