@@ -201,7 +201,8 @@ def import_models(path: str) -> list[str]:
     if not added:
         raise ValueError(
             f"--models {path}: nothing there is registered. A model has @register, a weighting "
-            "@WEIGHTINGS.register, a surgery @SURGERIES.register, an error @ERRORS[kind].register."
+            "@WEIGHTINGS.register, a surgery @SURGERIES.register, an error @ERRORS[kind].register, a metric "
+            "@register_metric."
         )
     return sorted(added)
 

@@ -131,6 +131,25 @@ def _bad(name: str, expression: str) -> str:
     )
 
 
+def conversion_tasks(click: Task, conversion: Task) -> tuple[Task, Task, Task]:
+    """What two plain labels are to a model of conversions: ctr, cvr and ctcvr.
+
+    ::
+
+        ctr: click      cvr: conversion | click      ctcvr: click & conversion
+
+    Args:
+        click: The label of the click, as a task; ctr has its metrics.
+        conversion: That of the conversion; cvr and ctcvr have its metrics.
+    """
+    (first,), (second,) = click.event, conversion.event
+    return (
+        Task("ctr", (first,), metrics=click.metrics),
+        Task("cvr", (second,), (first,), metrics=conversion.metrics),
+        Task("ctcvr", (first, second), metrics=conversion.metrics),
+    )
+
+
 def root_of(tasks: Iterable[Task]) -> Task | None:
     """The binary task whose event every other binary task is about: the click of a click funnel.
 

@@ -7,7 +7,7 @@ from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.registry import register
-from fuxi_mtl.tasks import Task
+from fuxi_mtl.tasks import Task, conversion_tasks
 
 
 @register
@@ -91,13 +91,9 @@ class ESM2(MultiTaskModel):
                     "tasks: {ctr: click, ctavr: click & cart, cvr: buy | click, ctcvr: click & buy}, or give "
                     "three labels: the click, the action, the purchase."
                 )
-            click, action, buy = (task.event[0] for task in tasks)
-            tasks = (
-                Task("ctr", (click,), metrics=tasks[0].metrics),
-                Task("ctavr", (click, action), metrics=tasks[1].metrics),
-                Task("cvr", (buy,), (click,), metrics=tasks[2].metrics),
-                Task("ctcvr", (click, buy), metrics=tasks[2].metrics),
-            )
+            click, action, purchase = tasks
+            ctr, *others = conversion_tasks(click, purchase)
+            tasks = (ctr, Task("ctavr", click.event + action.event, metrics=action.metrics), *others)
         planned = with_joint_tasks(tasks)
         _with_branches(planned)
         return planned

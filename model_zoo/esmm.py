@@ -7,7 +7,7 @@ from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
 from fuxi_mtl.registry import register
-from fuxi_mtl.tasks import Task
+from fuxi_mtl.tasks import conversion_tasks
 
 
 @register
@@ -89,12 +89,7 @@ class ESMM(MultiTaskModel):
                     "Write tasks: {ctr: click, cvr: conversion | click, ctcvr: click & conversion}, or "
                     "give two labels, the click first."
                 )
-            click, conversion = (task.event[0] for task in tasks)
-            tasks = (
-                Task("ctr", (click,), metrics=tasks[0].metrics),
-                Task("cvr", (conversion,), (click,), metrics=tasks[1].metrics),
-                Task("ctcvr", (click, conversion), metrics=tasks[1].metrics),
-            )
+            tasks = conversion_tasks(*tasks)
         return with_joint_tasks(tasks)
 
     @classmethod

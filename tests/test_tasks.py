@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fuxi_mtl.tasks import Task, event_of, parse_task, required_events
+from fuxi_mtl.tasks import Task, conversion_tasks, event_of, parse_task, required_events
 
 NAN = np.nan
 
@@ -113,3 +113,13 @@ def test_branches_require_only_what_they_have_in_common():
 
 def test_a_number_under_a_condition_requires_nothing():
     assert required_events([Task("watch", ("watch",), ("click",), kind="regression")]) == {}
+
+
+def test_two_labels_become_ctr_cvr_and_ctcvr_in_one_place():
+    tasks = conversion_tasks(Task("a", ("tap",), metrics=("KS",)), Task("b", ("buy",), metrics=("AUC",)))
+    assert {task.name: task.expression for task in tasks} == {
+        "ctr": "tap",
+        "cvr": "buy | tap",
+        "ctcvr": "tap & buy",
+    }
+    assert [task.metrics for task in tasks] == [("KS",), ("AUC",), ("AUC",)]

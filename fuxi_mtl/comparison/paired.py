@@ -91,7 +91,9 @@ class Paired:
         if not self.direct or self._resamples <= MOST_DIRECT:
             return []
         names = ", ".join(sorted(self.direct))
-        return [f"Intervals of {names} rest on {MOST_DIRECT} resamples: it is computed anew on each of them."]
+        return [
+            f"Intervals of {names} rest on {MOST_DIRECT} resamples, on each of which it is computed anew."
+        ]
 
     @property
     def _no_interval(self) -> str:

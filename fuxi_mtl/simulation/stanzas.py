@@ -12,6 +12,7 @@ from fuxi_mtl.files import write_text
 from fuxi_mtl.simulation import funnel, regression
 from fuxi_mtl.simulation.settings import FunnelSettings, Settings, split_rows
 from fuxi_mtl.simulation.world import MOST_TAGS, TRAITS
+from fuxi_mtl.tasks import Task, conversion_tasks
 
 MARK = "# Written by `python -m fuxi_mtl simulate`, which writes it anew."
 _COMMON = {
@@ -83,7 +84,8 @@ def model_stanzas(settings: Settings, dataset_id: str) -> dict[str, Any]:
             },
             f"MMoE_{dataset_id}": {**common, "model": "MMoE", **experts},
         }
-    rates = {"ctr": "click", "cvr": "conversion | click", "ctcvr": "click & conversion"}
+    labels = (Task(name, (name,)) for name in ("click", "conversion"))
+    rates = {task.name: task.expression for task in conversion_tasks(*labels)}
     common |= {"tasks": rates, "metrics": ["AUC", "logloss"], "monitor": "AUC"}
     experts = {"num_experts": 4, "expert_hidden_units": [64, 32], "tower_hidden_units": [32]}
     return {

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from fuxi_mtl import registry
+from fuxi_mtl import metrics, registry
 from fuxi_mtl.config import ConfigError, load_experiment, load_experiments, load_resolved
 from fuxi_mtl.options import FeatureOptions
 from fuxi_mtl.tasks import Task
@@ -345,3 +345,11 @@ class TestSeeds:
     def test_a_negative_seed_is_refused(self, write):
         with pytest.raises(ValueError, match=r"^seed is -1; the least is 0\.$"):
             load(write()).with_seed(-1)
+
+
+def test_a_metric_that_takes_no_sample_weights_is_refused_before_training(write, monkeypatch):
+    spread = metrics.Metric("spread", lambda labels, predictions: predictions.std())
+    monkeypatch.setitem(metrics.METRICS, "spread", spread)
+    stanza = "metrics: [AUC, spread]\neval_sample_weight: true"
+    with pytest.raises(ConfigError, match=r"line 7 .*: the metric spread takes no sample weights, which"):
+        load(write(stanza, "sample_weight: weight"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fuxi_mtl.objectives.funnel import check_binary, with_joint_tasks
-from fuxi_mtl.tasks import Task
+from fuxi_mtl.tasks import Task, conversion_tasks
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,7 @@ def plan_chain(model: str, tasks: Sequence[Task], explicit: bool) -> tuple[Task,
     """
     check_binary(tasks)
     if len(tasks) == 2 and not explicit:
-        (click,), (conversion,) = (task.event for task in tasks)
-        tasks = (
-            Task("ctr", (click,), metrics=tasks[0].metrics),
-            Task("cvr", (conversion,), (click,), metrics=tasks[1].metrics),
-            Task("ctcvr", (click, conversion), metrics=tasks[1].metrics),
-        )
+        tasks = conversion_tasks(*tasks)
     planned = with_joint_tasks(tasks)
     try:
         chain_of(planned)
