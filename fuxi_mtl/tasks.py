@@ -34,6 +34,7 @@ class Task:
         loss: Name of the error in :data:`fuxi_mtl.options.ERRORS`; None means the kind's own.
         metrics: The metrics of this task; None means those of the experiment.
         loss_options: The error's own options, as pairs of key and value.
+        threshold: That of its decisions, as ``threshold`` in a stanza; None means that of the experiment.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     loss: str | None = None
     metrics: tuple[str, ...] | None = None
     loss_options: tuple[tuple[str, Any], ...] = ()
+    threshold: float | str | None = None
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):

@@ -1,4 +1,4 @@
-"""The command line: run, pareto, list, compare, predict, export, calibrate, fuse and simulate."""
+"""The command line: run, pareto, list, compare, predict, export, calibrate, fuse, simulate and convert."""
 
 import argparse
 import logging
@@ -54,7 +54,7 @@ def _start(options: argparse.Namespace) -> None:
 
     with declared(zoo_folder()) as known:
         if known and not options.models:
-            if options.command is _list:
+            if options.command in (_list, _convert):
                 options.command(options)
                 return
             expids = [options.expid] if isinstance(options.expid, str) else options.expid
@@ -89,6 +89,14 @@ def _list(options: argparse.Namespace) -> None:
     from fuxi_mtl.cli.listing import listing
 
     print(listing(options.config))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from fuxi_mtl.config.converting import convert, describe, write_converted
+
+    converted = convert(options.config, options.dataset_id)
+    for line in describe(converted, write_converted(converted, options.output, options.overwrite)):
+        print(line)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -249,7 +257,19 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
     fuse.add_argument("--output", help="file to write the report to; the terminal unless said")
     _add_simulate(commands)
+    _add_convert(command)
     return parser
+
+
+def _add_convert(command) -> None:
+    sub = command(
+        "convert",
+        _convert,
+        "Write stanzas of FuxiCTR, of its fork or of a DeepFM-MMoE file as ours, with comments.",
+    )
+    sub.add_argument("--output", required=True, help="folder to write the stanzas into")
+    sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    sub.add_argument("--dataset_id", help="dataset of a file's experiment; a new one unless said")
 
 
 def _add_simulate(commands) -> None:

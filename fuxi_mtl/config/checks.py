@@ -14,6 +14,7 @@ from fuxi_mtl.options import (
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
+    LabelOptions,
     TrainingOptions,
     WeightingOptions,
 )
@@ -214,14 +215,21 @@ def checked_mode(
     return mode
 
 
-def check_threshold(settings: Settings, evaluation: EvaluationOptions) -> None:
-    """A number between 0 and 1, or one of two names."""
-    value = evaluation.threshold
-    good = value in ("base_rate", "best_f1") if isinstance(value, str) else 0 <= value <= 1
-    if not good:
-        raise settings.error(
-            "threshold", f"threshold is {show(value)}. Use a number from 0 to 1, base_rate or best_f1."
-        )
+def check_threshold(
+    settings: Settings, evaluation: EvaluationOptions, labels: Sequence[LabelOptions]
+) -> None:
+    """A number between 0 and 1, or one of two names, for the experiment and each label."""
+    use = "Use a number from 0 to 1, base_rate or best_f1."
+    if not _is_threshold(evaluation.threshold):
+        raise settings.error("threshold", f"threshold is {show(evaluation.threshold)}. {use}")
+    for label in labels:
+        if label.threshold is not None and not _is_threshold(label.threshold):
+            message = f"label_col ({label.name}): threshold is {show(label.threshold)}. {use}"
+            raise ConfigError(settings.location_of("label_col", label.name), message)
+
+
+def _is_threshold(value: float | str) -> bool:
+    return value in ("base_rate", "best_f1") if isinstance(value, str) else 0 <= value <= 1
 
 
 def check_split(settings: Settings, dataset: DatasetOptions) -> None:

@@ -196,7 +196,7 @@ def _experiment(settings: Settings, config_dir: str) -> Experiment:
     check_pareto(settings, parts["pareto"], objectives)
     checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
     checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
-    checks.check_threshold(settings, parts["evaluation"])
+    checks.check_threshold(settings, parts["evaluation"], parts["dataset"].label_col)
     parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
     training = checks.checked_monitor(settings, parts["training"], tasks)
     training = checked_schedule(settings, parts["optimizer"], training)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import ImbalanceOptions, why_not_closed_form
+from fuxi_mtl.options import PLAIN_ERRORS, ImbalanceOptions, why_not_closed_form
 from fuxi_mtl.options.values import spelled
 from fuxi_mtl.tasks import Task
 
@@ -135,6 +135,21 @@ def _misplaced_without_labels(
         yield "lambda_cvr_aux", "lambda_cvr_aux needs a task cvr such as 'conversion | click'; there is none."
     elif options.lambda_cvr_aux and "cvr" in trained:
         yield "lambda_cvr_aux", "lambda_cvr_aux: the task cvr has a loss of its own already; use loss_weight."
+
+    for task in binary:
+        if task.loss not in PLAIN_ERRORS:
+            for key in _weighing(options, task.name):
+                yield key, f"{key} is for a cross-entropy, but the loss of {task.name!r} is {task.loss}."
+
+
+def _weighing(options: ImbalanceOptions, task: str) -> Iterator[str]:
+    """The options that change the cross-entropy of a task."""
+    if task in (options.static_pos_weight or {}):
+        yield "static_pos_weight"
+    if options.pos_weight_dynamic:
+        yield "pos_weight_dynamic"
+    if options.aux_focal.enabled and options.aux_focal.target_head == task:
+        yield "aux_focal"
 
 
 def _is_binary(task: Task) -> bool:

@@ -53,6 +53,7 @@ def plan(
         _check_loss(settings, name, settled, loss)
         options = _loss_options(settled, loss, own)
         attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
+        attributes["threshold"] = label.threshold if label is not None else None
         tasks.append(_parsed(location, name, expression, **attributes))
     try:
         planned = tuple(model.plan_tasks(tuple(tasks), explicit))

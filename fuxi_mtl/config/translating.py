@@ -52,7 +52,7 @@ def translate(settings: Settings) -> tuple[Note, ...]:
     """
     work = _Translation(settings)
     work.values()
-    for step in (_generation, _domains, _shares):
+    for step in (_losses, _generation, _domains, _shares):
         step(work)
     for key in list(settings.entries):
         if key in FOREIGN_NAMES and key not in work.options and key not in _OURS:
@@ -308,6 +308,57 @@ def _widths(work: _Translation) -> None:
     shown = ", ".join(f"{ours} {show(value)}" for ours, value in shares.items())
     text = f"{key} is {shown} here: the first two widths of {FORK} are those of the star layer and the trunk."
     work.note(key, ", ".join(shares), text, entry.location)
+
+
+_FOCAL = ("FocalLoss", "focal_loss", "focal")
+
+
+def _losses(work: _Translation) -> None:
+    """Losses as blocks ``{name: FocalLoss, params: {gamma: 2.0, alpha: 0.25}}``, one a task or for all."""
+    entry = work.settings.entries.get("loss")
+    items = [] if entry is None else entry.value if isinstance(entry.value, list) else [entry]
+    if entry is None or not any(_is_loss(item) for item in items):
+        return
+    names: list[Any] = []
+    focal: dict[str, Any] = {}
+    for item in items:
+        name, params = _loss(item)
+        names.append(name)
+        for key, value in params.items():
+            if focal.setdefault(f"focal_{key}", value) != value:
+                raise item.error(
+                    f"loss: one focal_{key} is for all tasks, but here are {show(focal[f'focal_{key}'])} and "
+                    f"{show(value)}."
+                )
+    layer = work.settings.layer("loss")
+    work.settings.entries["loss"] = _located(
+        names if isinstance(entry.value, list) else names[0], entry.location
+    )
+    for key, value in focal.items():
+        work.add(key, _located(value, entry.location), layer, "loss")
+    shown = ", ".join(["loss", *focal])
+    values = "".join(f", {key} {show(value)}" for key, value in focal.items())
+    work.note("loss", shown, f"loss is [{', '.join(map(show, names))}]{values} here.", entry.location)
+
+
+def _is_loss(item: Located) -> bool:
+    return item.value in _FOCAL[:2] or (isinstance(item.value, dict) and "name" in item.value)
+
+
+def _loss(item: Located) -> tuple[Any, dict[str, Any]]:
+    """The name of a loss here, and its parameters."""
+    value = plain(item)
+    if not isinstance(value, dict):
+        return ("focal" if value in _FOCAL else value), {}
+    name, params = value["name"], dict(value.get("params") or {})
+    if name not in _FOCAL:
+        if params:
+            raise item.error(f"loss {name} has no params here. Write loss: {name}.")
+        return name, {}
+    unknown = set(params) - {"gamma", "alpha", "eps", "reduction", "from_logits"}
+    if unknown:
+        raise item.error(f"loss {name} has no parameter {min(unknown)!r}. Parameters: gamma, alpha.")
+    return "focal", {key: params[key] for key in ("gamma", "alpha") if key in params}
 
 
 def _shares(work: _Translation) -> None:

@@ -127,8 +127,10 @@ def evaluate(
             labels[task], predictions[task], weights=weights, groups=groups, gauc_weight=options.gauc_weight
         )
         if any("threshold" in METRICS[name].inputs for name in names):
-            given = (thresholds or {}).get(task) if options.threshold == "best_f1" else None
-            scores.thresholds[task] = _threshold(options.threshold, rows) if given is None else given
+            rule = described[task].threshold
+            rule = options.threshold if rule is None else rule
+            given = (thresholds or {}).get(task) if rule == "best_f1" else None
+            scores.thresholds[task] = _threshold(rule, rows) if given is None else given
             rows = replace(rows, threshold=scores.thresholds[task])
         for name in names:
             if _measure(scores, task, METRICS[name], rows):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 
 from fuxi_mtl.hints import among
-from fuxi_mtl.metrics import ALIASES, METRICS, Metric
+from fuxi_mtl.metrics import METRICS, Metric, canonical_key
 
 NAN = float("nan")
 PRIMARY = "auc_primary"
@@ -118,14 +118,6 @@ def is_better(value: float, best: float | None, direction: str) -> bool:
     return value > best if direction == "max" else value < best
 
 
-def canonical_key(name: str) -> str:
-    """``click_binary_crossentropy`` is measured under ``click_logloss``."""
-    for alias, metric in ALIASES.items():
-        if name == alias or name.endswith(f"_{alias}"):
-            return name.removesuffix(alias) + metric
-    return name
-
-
 def metric_of_key(key: str) -> Metric | None:
     """The metric behind ``AUC`` or ``click_AUC``; None if the key ends in no known metric."""
     key = canonical_key(key)
@@ -135,13 +127,13 @@ def metric_of_key(key: str) -> Metric | None:
 
 def _terms(monitor: str | Mapping[str, float]) -> dict[str, float]:
     if isinstance(monitor, str):
-        return {monitor: 1.0}
+        return {canonical_key(monitor): 1.0}
     terms = {}
     for name, weight in monitor.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
             raise ValueError(f"monitor gives {name!r} the weight {weight!r}, which is not a finite number.")
         if weight:
-            terms[name] = float(weight)
+            terms[canonical_key(name)] = float(weight)
     if not terms:
         raise ValueError(
             "monitor has no metric with a weight. Write AUC, click_AUC or {AUC: 2, logloss: -1}."

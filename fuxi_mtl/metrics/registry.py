@@ -114,15 +114,33 @@ def _origin(metric: Metric) -> tuple[str, str]:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name; FuxiCTR's ``binary_crossentropy`` is ``logloss``.
+    """The metric of that name, in any case; FuxiCTR's ``binary_crossentropy`` is ``logloss``.
 
     Raises:
         ValueError: Nothing has that name.
     """
-    metric = METRICS.get(ALIASES.get(name, name))
-    if metric is None:
+    found = _spelled(name)
+    if found is None:
         raise ValueError(f"unknown metric {name!r}.{among(name, METRICS)}")
-    return metric
+    return METRICS[found]
+
+
+def _spelled(name: str) -> str | None:
+    """The name of a metric as it stands in results."""
+    name = ALIASES.get(name, name)
+    if name in METRICS:
+        return name
+    lowered = {each.lower(): each for each in METRICS} | ALIASES
+    return lowered.get(name.lower())
+
+
+def canonical_key(key: str) -> str:
+    """``click_binary_crossentropy`` is measured under ``click_logloss``, ``auc`` under ``AUC``."""
+    for place in [0, *(i + 1 for i, letter in enumerate(key) if letter == "_")]:
+        found = _spelled(key[place:])
+        if found is not None:
+            return key[:place] + found
+    return key
 
 
 def why_undefined(

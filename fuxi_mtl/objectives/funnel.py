@@ -11,7 +11,7 @@ comes before its event; "carts, given a purchase" is another question, and an er
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -228,16 +228,7 @@ def as_steps(tasks: Sequence[Task], explicit: bool, model: str) -> tuple[Task, .
     check_binary(tasks)
     if not explicit and all(len(task.event) == 1 and not task.given for task in tasks):
         events = [task.event[0] for task in tasks]
-        return tuple(
-            Task(
-                task.name,
-                tuple(events[: place + 1]),
-                loss=task.loss,
-                loss_options=task.loss_options,
-                metrics=task.metrics,
-            )
-            for place, task in enumerate(tasks)
-        )
+        return tuple(replace(task, event=tuple(events[: place + 1])) for place, task in enumerate(tasks))
     for before, task in zip([None, *tasks], tasks, strict=False):
         if task.given or (before is not None and not set(before.event) < set(task.event)):
             shown = ", ".join(each.expression for each in tasks)

@@ -118,6 +118,25 @@ def focal_with_logits(
     return factor * bce_with_logits(z, y)
 
 
+def focal_error(
+    z: tf.Tensor,
+    y: tf.Tensor,
+    *,
+    focal_gamma: Annotated[float, option("How fast easy rows fade in loss: focal.", least=0)] = 2.0,
+    focal_alpha: Annotated[
+        float | None, option("Weight of positives in loss: focal; null weighs nothing.", least=0, most=1)
+    ] = 0.25,
+) -> tf.Tensor:
+    """Focal loss of each row, ``alpha_t (1 - p_t)^gamma BCE``, in place of the cross-entropy.
+
+    The gradient flows through the factor, as in the paper; :func:`focal_with_logits` has the rest.
+
+    Reference:
+        Lin et al. Focal Loss for Dense Object Detection. ICCV 2017, equation 5.
+    """
+    return focal_with_logits(z, y, focal_gamma, focal_alpha, detach=False)
+
+
 def squared_error(prediction: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Squared error of each row, ``(prediction - y)^2``."""
     return tf.square(tf.cast(prediction, tf.float32) - tf.cast(y, tf.float32))

@@ -15,6 +15,7 @@ from fuxi_mtl.options.family import Family, Member, Names
 from fuxi_mtl.options.fusion import FusionOptions, FusionSection, LtrOptions, SearchOptions
 from fuxi_mtl.options.imbalance import (
     CVR_AUX,
+    PLAIN_ERRORS,
     AuxFocalOptions,
     ClipScheduleOptions,
     ImbalanceOptions,
@@ -45,6 +46,7 @@ __all__ = [
     "CVR_AUX",
     "DEFAULT_ERROR",
     "ERRORS",
+    "PLAIN_ERRORS",
     "POOLING_OF_ENCODER",
     "RULES",
     "SECTIONS",

@@ -71,6 +71,9 @@ class LabelOptions:
     kind: str | None = option(None, "What the task predicts.", ("binary", "regression"))
     given: str | None = option(None, "Event without which this label is not defined, such as click.")
     metrics: list[str] | None = option(None, "Metrics of this task; those of the stanza unless said.")
+    threshold: float | str | None = option(
+        None, "Threshold of F1, precision, recall and accuracy of this task; that of the stanza unless said."
+    )
     mask_value: float = option(-1.0, "Value that means missing, beside NaN.")
 
 

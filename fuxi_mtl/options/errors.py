@@ -7,7 +7,7 @@ ERRORS = {
     "binary": Family(
         "binary error",
         "loss",
-        {"binary_crossentropy": f"{_LOSSES}:bce_with_logits"},
+        {"binary_crossentropy": f"{_LOSSES}:bce_with_logits", "focal": f"{_LOSSES}:focal_error"},
         given=("logits", "labels"),
     ),
     "regression": Family(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fuxi_mtl.options.declaring import option
 from fuxi_mtl.tasks import Task, root_of
 
+PLAIN_ERRORS = (None, "binary_crossentropy")  # the losses of a task that weights of positives fit
 CVR_AUX = "cvr_aux"  # the objective that lambda_cvr_aux adds
 
 
@@ -79,6 +80,9 @@ def why_not_closed_form(
         others: Names of the objectives that are no loss of a task on its labels.
     """
     focal = options.aux_focal
+    replaced = [task.loss for task in tasks if task.kind == "binary" and task.loss not in PLAIN_ERRORS]
+    if replaced:
+        return f"loss {replaced[0]} has no weight that could be undone"
     changed = bool(options.static_pos_weight) or (focal.enabled and focal.lambda_ > 0)
     if options.pos_weight_dynamic:
         return "pos_weight_dynamic has no weight that could be undone"

@@ -123,6 +123,14 @@ TAKEN = [
         "expert_num: 4\ntower_hidden_units: [32]",
         {"num_experts": 4, "tower_hidden_units": [32]},
     ),
+    ("MMoE", "loss: [FocalLoss, binary_crossentropy]", {"loss": ["focal", "binary_crossentropy"]}),
+    ("MMoE", "loss: FocalLoss", {"loss": "focal"}),
+    (
+        "MMoE",
+        "loss: [{name: FocalLoss, params: {gamma: 1.5, alpha: 0.3, eps: 0.1}}, binary_crossentropy]",
+        {"loss": ["focal", "binary_crossentropy"], "focal_gamma": 1.5, "focal_alpha": 0.3},
+    ),
+    ("MMoE", "loss: {name: FocalLoss, params: {gamma: 3}}", {"loss": "focal", "focal_gamma": 3}),
     # ours stay
     ("M3oE", "expert_hidden_units: [128, 64, 32]", {"expert_hidden_units": [128, 64, 32]}),
 ]
@@ -258,6 +266,22 @@ def test_one_thing_under_two_names_is_an_error_unless_they_agree(settings, model
     with pytest.raises(ConfigError, match=r"which is given, too, in .* Remove one of them"):
         settings(model, stanza)
     settings(model, stanza.replace("8", "4"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            "[{name: FocalLoss, params: {gamma: 1}}, {name: FocalLoss, params: {gamma: 2}}]",
+            "one focal_gamma",
+        ),
+        ("{name: FocalLoss, params: {delta: 1}}", r"no parameter 'delta'\. Parameters: gamma, alpha"),
+        ("{name: mse, params: {delta: 1}}", r"loss mse has no params here\. Write loss: mse"),
+    ],
+)
+def test_a_loss_with_parameters_that_nothing_here_has_is_refused(settings, loss, message):
+    with pytest.raises(ConfigError, match=message):
+        settings("MMoE", f"loss: {loss}")
 
 
 def test_a_pooling_under_two_names_is_an_error(settings):

@@ -1,5 +1,7 @@
 """Evaluation: each task on its own rows, means, undefined values, log lines."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -140,6 +142,23 @@ def test_thresholds_are_a_number_or_follow_the_base_rate():
     assert matched.thresholds["ctr"] == metrics.base_rate_threshold(labels["ctr"], predictions["ctr"])
     with pytest.raises(ValueError, match="threshold is 'median'. It can be: a number, base_rate, best_f1."):
         evaluate([CTR], labels, predictions, EvaluationOptions(metrics=["F1"], threshold="median"))
+
+
+def test_a_task_may_have_a_threshold_of_its_own():
+    labels, predictions = exposures()
+    options = EvaluationOptions(metrics=["F1"], threshold=0.25)
+    own = [
+        replace(CTR, threshold=0.75),
+        replace(CTR, name="other", threshold="base_rate"),
+        replace(CTR, name="again"),
+    ]
+    tripled = [dict.fromkeys(("ctr", "other", "again"), each["ctr"]) for each in (labels, predictions)]
+    scores = evaluate(own, *tripled, options)
+    by_rate = metrics.base_rate_threshold(labels["ctr"], predictions["ctr"])
+    assert scores.thresholds == {"ctr": 0.75, "other": by_rate, "again": 0.25}
+    hits, positive = predictions["ctr"] >= 0.75, labels["ctr"] == 1
+    expected = 2 * np.sum(hits & positive) / (np.sum(hits) + np.sum(positive))
+    assert scores.values["ctr_F1"] == pytest.approx(expected)
 
 
 def test_no_positive_row_leaves_decisions_undefined():

@@ -35,7 +35,13 @@ def test_fuxictrs_name_of_the_logloss_is_understood():
     assert monitor_value("click_binary_crossentropy", VALUES) == 0.2
     assert monitor_direction("binary_crossentropy", keys=KEYS) == "min"
     assert metric_of_key("my_task_binary_crossentropy").name == "logloss"
-    assert metric_of_key("click_auc") is None
+    assert metric_of_key("click_auk") is None
+
+
+def test_a_monitor_is_found_in_any_case():
+    assert monitor_value("click_auc", VALUES) == VALUES["click_AUC"]
+    assert monitor_value({"auc": 2, "LogLoss": -1}, VALUES) == 2 * VALUES["AUC"] - VALUES["logloss"]
+    assert monitor_direction("auc", keys=KEYS) == "max"
 
 
 def test_a_monitor_that_is_not_measured_is_refused_with_a_suggestion():
@@ -43,8 +49,8 @@ def test_a_monitor_that_is_not_measured_is_refused_with_a_suggestion():
         monitor_direction("clik_AUC", keys=KEYS)
     with pytest.raises(ValueError, match="unknown metric 'like_KS'"):
         monitor_direction("like_KS", keys=KEYS)
-    with pytest.raises(ValueError, match="unknown metric 'auc'. Did you mean 'AUC'"):
-        monitor_direction("auc")
+    with pytest.raises(ValueError, match="unknown metric 'aucc'. Did you mean 'AUC'"):
+        monitor_direction("aucc")
     with pytest.raises(ValueError, match="monitor names 'KS', which is not measured"):
         monitor_value("KS", VALUES)
     assert monitor_direction("any_task_AUC") == "max"

@@ -213,8 +213,15 @@ def test_labels_other_than_0_and_1_are_refused():
 
 def test_a_metric_is_found_by_its_name_or_fuxictrs():
     assert metrics.find_metric("binary_crossentropy").name == "logloss"
-    with pytest.raises(ValueError, match=r"unknown metric 'auc'. Did you mean 'AUC'\? Known: AUC, gAUC"):
-        metrics.find_metric("auc")
+    with pytest.raises(ValueError, match=r"unknown metric 'aucc'. Did you mean 'AUC'\? Known: AUC, gAUC"):
+        metrics.find_metric("aucc")
+
+
+def test_a_metric_is_found_in_any_case():
+    written = ("auc", "GAUC", "ks", "f1", "Recall", "LOGLOSS", "Binary_CrossEntropy")
+    assert [metrics.find_metric(name).name for name in written] == [
+        *("AUC", "gAUC", "KS", "F1", "recall", "logloss", "logloss")
+    ]
 
 
 def test_merit_grows_towards_the_better_value():

@@ -148,6 +148,22 @@ def test_t1_labels_and_predictions_are_not_swapped():
     assert surely < 1e-3 < never
 
 
+@pytest.mark.parametrize("alpha", [0.25, None])
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_the_focal_error_has_a_gradient_through_its_factor(label, alpha):
+    z = np.array([-4.0, -0.5, 0.0, 0.7, 4.0])
+    y = np.full_like(z, label)
+    share = 1.0 if alpha is None else alpha if label else 1 - alpha
+
+    def by_hand(logit):
+        p = 1 / (1 + np.exp(-logit if label else logit))  # of what happened
+        return -share * (1 - p) ** 1.5 * np.log(p)
+
+    value, slope = gradients(lambda x: losses.focal_error(x, y, focal_gamma=1.5, focal_alpha=alpha), z)
+    assert_close(value, by_hand(z))
+    assert_close(slope, (by_hand(z + 1e-6) - by_hand(z - 1e-6)) / 2e-6, absolute=1e-6)
+
+
 def test_regression_errors_by_hand():
     prediction, y = tf.constant([1.0, 4.0, -1.0]), tf.constant([1.5, 1.0, -1.0])
     assert losses.squared_error(prediction, y).numpy() == pytest.approx([0.25, 9, 0])
