@@ -25,7 +25,13 @@ _SHARED = ""  # key of the shared stream; no head is called so
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class SharedEmbedding(Brick):
-    """Nothing but the shared embeddings: each tower sees them as they are (ESMM's own bottom)."""
+    """Nothing but the shared embeddings: each tower sees them as they are (ESMM's own bottom).
+
+    >>> import tensorflow as tf
+    >>> heads = SharedEmbedding(["ctr", "cvr"])(tf.ones((2, 3)))
+    >>> {name: tuple(head.shape) for name, head in heads.items()}
+    {'ctr': (2, 3), 'cvr': (2, 3)}
+    """
 
     def __init__(self, names: Sequence[str], mlp: Mapping | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -59,6 +65,11 @@ class SharedBottom(Brick):
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, bottom_hidden_units[-1])`` by head.
+
+    >>> import tensorflow as tf
+    >>> heads = SharedBottom(["ctr", "cvr"], bottom_hidden_units=[8])(tf.ones((2, 3)))
+    >>> {name: tuple(head.shape) for name, head in heads.items()}
+    {'ctr': (2, 8), 'cvr': (2, 8)}
     """
 
     def __init__(
@@ -107,6 +118,12 @@ class GatedExperts(Brick):
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.
+
+    >>> import tensorflow as tf
+    >>> bottom = GatedExperts(["ctr", "cvr"], {"dropout": 0.1}, num_experts=4, expert_hidden_units=[8])
+    >>> heads = bottom(tf.ones((2, 3)))
+    >>> {name: tuple(head.shape) for name, head in heads.items()}
+    {'ctr': (2, 8), 'cvr': (2, 8)}
     """
 
     def __init__(
@@ -249,6 +266,11 @@ class ExtractionLevels(Brick):
 
     Raises:
         ValueError: No level, or no expert.
+
+    >>> import tensorflow as tf
+    >>> heads = ExtractionLevels(["ctr", "cvr"], num_layers=2, expert_hidden_units=[8])(tf.ones((2, 3)))
+    >>> {name: tuple(head.shape) for name, head in heads.items()}
+    {'ctr': (2, 8), 'cvr': (2, 8)}
     """
 
     def __init__(

@@ -35,6 +35,15 @@ class FeatureEmbedding(Brick):
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
+
+    >>> import tensorflow as tf
+    >>> from fuxi_mtl.features import Feature, FeatureMap, assign_columns
+    >>> columns = [Feature("user", "categorical", vocab_size=9), Feature("price", "numeric")]
+    >>> embedding = FeatureEmbedding(FeatureMap("shop", assign_columns(columns)), embedding_dim=4)
+    >>> tuple(embedding({"ids": tf.constant([[1], [8]]), "numeric": tf.constant([[0.5], [2.0]])}).shape)
+    (2, 5)
+    >>> embedding.column_ranges
+    {'user': (0, 4), 'price': (4, 5)}
     """
 
     def __init__(

@@ -27,6 +27,10 @@ class Experts(Brick):
 
     Raises:
         ValueError: No expert.
+
+    >>> import tensorflow as tf
+    >>> tuple(Experts(num_experts=4, units=[8])(tf.ones((2, 3))).shape)
+    (2, 4, 8)
     """
 
     def __init__(
@@ -81,6 +85,10 @@ class Gate(Brick):
 
     Shapes:
         ``(batch, width)`` to ``(batch, experts)``, each row summing to 1.
+
+    >>> import tensorflow as tf
+    >>> Gate(num_experts=4)(tf.zeros((1, 3))).numpy().tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
     """
 
     def __init__(
@@ -221,6 +229,12 @@ class Mixture(Brick):
     Shapes:
         Shares ``(batch, experts)``, or a dict or list of such, and experts ``(batch, experts, width)``, to a
         ``(batch, width)`` for each of the shares.
+
+    >>> import tensorflow as tf
+    >>> experts = tf.constant([[[1.0, 0.0], [3.0, 4.0]]])
+    >>> gates = {"ctr": tf.constant([[0.5, 0.5]]), "cvr": tf.constant([[1.0, 0.0]])}
+    >>> {name: f.numpy().tolist() for name, f in Mixture()(gates, experts).items()}
+    {'ctr': [[2.0, 2.0]], 'cvr': [[1.0, 0.0]]}
     """
 
     def __init__(self, **kwargs):

@@ -115,6 +115,13 @@ class GeneratedDense(Brick):
         Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction. NeurIPS 2022:
         basic model, low-rank parameterization, decomposed feed-forwarding, parameter sharing,
         over parameterization.
+
+    >>> import tensorflow as tf
+    >>> from fuxi_mtl.layers import generation
+    >>> apg = generation({"mode": "decomposed", "rank_k": 2})
+    >>> x, condition = tf.ones((2, 8)), tf.ones((2, 3))
+    >>> tuple(GeneratedDense(4, apg)([x, condition]).shape)
+    (2, 4)
     """
 
     def __init__(
@@ -215,6 +222,13 @@ class GeneratedMLP(Stack):
     Shapes:
         A list of the input ``(batch, width)`` and its conditions to ``(batch, units[-1])``. The conditions
         are the same for all layers; without one, each layer reads its own input.
+
+    >>> import tensorflow as tf
+    >>> from fuxi_mtl.layers import generation
+    >>> apg = generation({"mode": "decomposed", "rank_k": 2})
+    >>> x, condition = tf.ones((2, 8)), tf.ones((2, 3))
+    >>> tuple(GeneratedMLP([8, 4], apg)([x, condition]).shape)
+    (2, 4)
     """
 
     def __init__(self, units: Sequence[int], generation: Generation, **mlp):

@@ -124,6 +124,10 @@ class MLP(Stack):
 
     Shapes:
         ``(batch, width)`` to ``(batch, units[-1])``.
+
+    >>> import tensorflow as tf
+    >>> tuple(MLP([8, 4], activations="gelu", dropout=0.1, batch_norm=True)(tf.ones((2, 3))).shape)
+    (2, 4)
     """
 
     def build(self, input_shape):
@@ -174,6 +178,11 @@ class Towers(Brick):
 
     Shapes:
         A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32.
+
+    >>> import tensorflow as tf
+    >>> heads = Towers(["ctr", "cvr"], [8])(tf.ones((2, 3)))
+    >>> {name: tuple(head.shape) for name, head in heads.items()}
+    {'ctr': (2,), 'cvr': (2,)}
     """
 
     def __init__(

@@ -50,6 +50,11 @@ class BagPooling(Brick):
 
     Raises:
         ValueError: Unknown `pooling`.
+
+    >>> import tensorflow as tf
+    >>> vectors, present = tf.constant([[[1.0], [3.0], [9.0]]]), tf.constant([[True, True, False]])
+    >>> BagPooling("mean")(vectors, mask=present).numpy().tolist()
+    [[2.0]]
     """
 
     def __init__(self, pooling: str = "mean", **kwargs):

@@ -27,6 +27,11 @@ class InformationTransfer(Brick):
     Shapes:
         A sequence of ``(batch, units)`` tensors, such as the message and the own representation, to
         ``(batch, units)``.
+
+    >>> import tensorflow as tf
+    >>> message, own = tf.ones((2, 4)), tf.zeros((2, 4))
+    >>> tuple(InformationTransfer(4)([message, own]).shape)
+    (2, 4)
     """
 
     def __init__(
@@ -93,6 +98,11 @@ class GatedTransfer(Brick):
 
     Shapes:
         A sequence of p, h ``(batch, units)`` and z ``(batch,)`` to ``(batch, units)``.
+
+    >>> import tensorflow as tf
+    >>> before, own, logit = tf.ones((2, 3)), tf.zeros((2, 4)), tf.zeros(2)
+    >>> tuple(GatedTransfer(4, hidden_units=[8])([before, own, logit]).shape)
+    (2, 4)
     """
 
     def __init__(
@@ -144,6 +154,11 @@ class AttendedTransfer(Brick):
 
     Shapes:
         A sequence of p, h ``(batch, units)`` and a logit, which it does not use, to ``(batch, units)``.
+
+    >>> import tensorflow as tf
+    >>> before, own, logit = tf.ones((2, 3)), tf.zeros((2, 4)), tf.zeros(2)
+    >>> tuple(AttendedTransfer(4)([before, own, logit]).shape)
+    (2, 4)
     """
 
     def __init__(self, units: int, penalty: float | str | None = None, **kwargs):

@@ -10,12 +10,26 @@ from fuxi_mtl.objectives.objective import (
     supervised,
     without_nan,
 )
+from fuxi_mtl.objectives.row_losses import (
+    AbsoluteError,
+    FocalLoss,
+    HuberError,
+    RowLoss,
+    SquaredError,
+    WeightedCrossEntropy,
+)
 
 __all__ = [
     "CALIBRATOR",
+    "AbsoluteError",
+    "FocalLoss",
     "Heads",
+    "HuberError",
     "Labels",
     "Objective",
+    "RowLoss",
+    "SquaredError",
+    "WeightedCrossEntropy",
     "calibrator",
     "over_replicas",
     "supervised",

@@ -41,6 +41,12 @@ class DenseEquivalentAdam(LazyAdam):
 
     Raises:
         ValueError: ``beta_1 >= sqrt(beta_2)``, under which rows would coast for ever; or several devices.
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import SplitOptimizer
+    >>> optimizer = SplitOptimizer(keras.optimizers.Adam(0.1), DenseEquivalentAdam(1e-3))
+    >>> type(optimizer.rows).__name__
+    'DenseEquivalentAdam'
     """
 
     moves_tables_only = True
@@ -155,6 +161,8 @@ class DeferredUpdates(keras.callbacks.Callback):
     """Makes all deferred moves of rows before a plain Keras model is evaluated or predicts, and after fit.
 
     For models of :class:`~fuxi_mtl.model.MultiTaskModel` it is not needed.
+
+    >>> callbacks = [DeferredUpdates()]  # of fit, evaluate and predict
     """
 
     def on_test_begin(self, logs=None):

@@ -49,6 +49,18 @@ class RowOptimizer(keras.optimizers.Optimizer):
         ValueError: Unknown `second_moment`; or, alone in a model, it meets what only a
             :class:`~fuxi_mtl.optimizers.SplitOptimizer` can do: tables with a penalty, or variables that
             are no tables.
+
+    >>> class SignDescent(RowOptimizer, keras.optimizers.SGD):
+    ...     def row_slots(self, index):
+    ...         return []
+    ...
+    ...     def step(self, rows, gradient, square, slots, rate):
+    ...         return rows - rate * tf.sign(gradient), []
+    >>> rows = keras.Variable([[1.0], [1.0]])
+    >>> gradient = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([1, 1]), tf.constant([2, 1]))
+    >>> _ = SignDescent(0.5).apply_gradients([(gradient, rows)])
+    >>> rows.numpy().tolist()
+    [[1.0], [0.5]]
     """
 
     before_lookup: Callable[[keras.Variable, tf.Tensor], None] | None = None
@@ -147,6 +159,14 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
     ``w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``. A row in every batch moves as under
     Adam. Between two batches that have it a row stands still, where Adam would let it coast on ``m``;
     :class:`~fuxi_mtl.optimizers.catching_up.DenseEquivalentAdam` makes up for it.
+
+    >>> import keras
+    >>> import tensorflow as tf
+    >>> rows = keras.Variable([[1.0], [1.0]])
+    >>> gradient = tf.IndexedSlices(tf.constant([[3.0], [1.0]]), tf.constant([1, 1]), tf.constant([2, 1]))
+    >>> _ = LazyAdam(0.5).apply_gradients([(gradient, rows)])
+    >>> rows.numpy().round(4).tolist()
+    [[1.0], [0.5]]
     """
 
     def row_slots(self, index):
@@ -168,7 +188,14 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):
-    """Adagrad: ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; the same as dense Adagrad."""
+    """Adagrad: ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; the same as dense Adagrad.
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import SplitOptimizer
+    >>> optimizer = SplitOptimizer(keras.optimizers.Adagrad(0.1), RowAdagrad(0.1))
+    >>> type(optimizer.rows).__name__
+    'RowAdagrad'
+    """
 
     def row_slots(self, index):
         """The sums of squares."""
@@ -185,6 +212,12 @@ class RowWiseAdagrad(RowAdagrad):
     """Adagrad with one number a row: ``a <- a + mean(g^2)``, ``w <- w - rate g / sqrt(a + eps)``.
 
     Its slots take 1/width of Adagrad's memory (Gupta et al., "Training recommender systems at scale").
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import SplitOptimizer
+    >>> optimizer = SplitOptimizer(keras.optimizers.Adam(0.1), RowWiseAdagrad(0.1))
+    >>> type(optimizer.rows).__name__
+    'RowWiseAdagrad'
     """
 
     moves_tables_only = True
@@ -208,7 +241,14 @@ class RowWiseAdagrad(RowAdagrad):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class RowSGD(RowOptimizer, keras.optimizers.SGD):
-    """``w <- w - rate g``, without momentum; the same as dense descent."""
+    """``w <- w - rate g``, without momentum; the same as dense descent.
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import SplitOptimizer
+    >>> optimizer = SplitOptimizer(keras.optimizers.SGD(0.1), RowSGD(0.1))
+    >>> type(optimizer.rows).__name__
+    'RowSGD'
+    """
 
     def row_slots(self, index):
         """None."""
@@ -225,6 +265,12 @@ class RowFtrl(RowOptimizer, keras.optimizers.Ftrl):
 
     ``n <- n + g^2``, ``z <- z + g - (sqrt(n_new) - sqrt(n)) / rate w``, then ``w = 0`` where
     ``|z| <= l1``, else ``-(z - sign(z) l1) / ((beta + sqrt(n_new)) / rate + 2 l2)``. The same as dense FTRL.
+
+    >>> import keras
+    >>> from fuxi_mtl.optimizers import SplitOptimizer
+    >>> optimizer = SplitOptimizer(keras.optimizers.Ftrl(0.1), RowFtrl(0.1, l1_regularization_strength=1e-3))
+    >>> type(optimizer.rows).__name__
+    'RowFtrl'
     """
 
     def row_slots(self, index):

@@ -30,6 +30,11 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         rate: The learning rate that the plan scales.
         options: The block.
         total_steps: Steps of the run, for a plan that names no total of its own.
+
+    >>> from fuxi_mtl.options import LearningRateOptions
+    >>> plan = WarmUpThenDecay(0.1, LearningRateOptions(enabled=True, type="cosine", warmup_steps=2), 10)
+    >>> [round(float(plan(step)), 3) for step in (0, 1, 2, 6)]
+    [0.05, 0.1, 0.1, 0.05]
     """
 
     def __init__(self, rate: float, options: LearningRateOptions, total_steps: int):

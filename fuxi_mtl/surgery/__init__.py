@@ -1,5 +1,6 @@
 """Gradient surgery: which way the shared variables go when objectives disagree."""
 
+from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery
 from fuxi_mtl.surgery.methods import (
     ConflictAverse,
@@ -17,6 +18,7 @@ from fuxi_mtl.surgery.solvers import (
 
 __all__ = [
     "MODES",
+    "Backward",
     "ConflictAverse",
     "Method",
     "MinNorm",

@@ -20,16 +20,26 @@ class Backward:
         losses: The losses of the batch, by objective.
         penalties: What is added to them, with weight one.
         scale: Factor of all gradients, against underflow in float16.
+
+    >>> import tensorflow as tf
+    >>> w = tf.Variable([1.0, 2.0])
+    >>> with tf.GradientTape(persistent=True) as tape:
+    ...     losses = {"ctr": tf.reduce_sum(w), "cvr": tf.reduce_sum(w**2)}
+    >>> backward = Backward(tape, losses)
+    >>> {name: round(float(norm), 3) for name, norm in backward.norms([w]).items()}
+    {'ctr': 1.414, 'cvr': 4.472}
+    >>> [gradient.numpy().tolist() for gradient in backward.weighted({"ctr": 1.0, "cvr": 2.0}, [w])]
+    [[5.0, 9.0]]
     """
 
     def __init__(
         self,
         tape: tf.GradientTape,
         losses: Mapping[str, tf.Tensor],
-        penalties: Sequence[tf.Tensor],
-        scale: tf.Tensor,
+        penalties: Sequence[tf.Tensor] = (),
+        scale: tf.Tensor | float = 1.0,
     ):
-        self.losses, self.scale = losses, scale
+        self.losses, self.scale = losses, tf.convert_to_tensor(scale)
         self._tape, self._penalties = tape, tuple(penalties)
         self._known: dict[int, tuple[Any, dict[str, Gradient]]] = {}
 

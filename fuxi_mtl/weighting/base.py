@@ -14,6 +14,12 @@ class Weighting(tf.Module):
 
     Args:
         objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
+
+    >>> class Louder(Weighting):
+    ...     def _weights(self):
+    ...         return 2 * super()._weights()
+    >>> {name: float(weight) for name, weight in Louder({"ctr": "binary"}).weights().items()}
+    {'ctr': 2.0}
     """
 
     needs_norms: ClassVar[bool] = False
@@ -53,7 +59,12 @@ class Weighting(tf.Module):
 
 
 class Equal(Weighting):
-    """Equal weights. Tuned well, they match most others (Kurin et al. 2022; Xin et al. 2022)."""
+    """Equal weights. Tuned well, they match most others (Kurin et al. 2022; Xin et al. 2022).
+
+    >>> weighting = Equal({"ctr": "binary", "cvr": "binary"})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 1.0, 'cvr': 1.0}
+    """
 
 
 class Manual(Weighting):
@@ -65,6 +76,10 @@ class Manual(Weighting):
 
     Raises:
         ValueError: A weight is missing, unknown, negative or not a number.
+
+    >>> weighting = Manual({"ctr": "binary", "cvr": "binary"}, {"ctr": 1.0, "cvr": 2.5})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 1.0, 'cvr': 2.5}
     """
 
     def __init__(self, objectives: Mapping[str, str], values: Mapping[str, float]):

@@ -35,6 +35,11 @@ class GradNorm(Weighting):
 
     Raises:
         ValueError: Unknown initial loss, or ``log_classes`` with a regression, which has no classes.
+
+    >>> weighting = GradNorm({"ctr": "binary", "cvr": "binary"}, gradnorm_lr=0.1)
+    >>> weighting.update({"ctr": 0.5, "cvr": 0.1}, {"ctr": 2.0, "cvr": 1.0})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 0.842, 'cvr': 1.158}
     """
 
     needs_norms = True

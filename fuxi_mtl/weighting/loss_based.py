@@ -29,6 +29,13 @@ class DynamicAverage(Weighting):
         epoch_steps: Steps in an epoch.
         dwa_temperature: Above 0; the larger, the closer to equal weights.
         dwa_period: Steps in a period, if it is not an epoch.
+
+    >>> weighting = DynamicAverage({"ctr": "binary", "cvr": "binary"})
+    >>> weighting.update({"ctr": 0.5, "cvr": 0.2})
+    >>> weighting.update({"ctr": 0.25, "cvr": 0.2})
+    >>> weighting.update({"ctr": 0.25, "cvr": 0.2})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 0.876, 'cvr': 1.124}
     """
 
     def __init__(
@@ -78,6 +85,11 @@ class RandomWeights(Weighting):
     Args:
         objectives: Kind of each objective, by name.
         seed: Of the draws; they go on from a checkpoint as if never interrupted.
+
+    >>> weighting = RandomWeights({"ctr": "binary", "cvr": "binary"}, seed=1)
+    >>> weighting.update({"ctr": 0.5, "cvr": 0.2})
+    >>> round(float(sum(weighting.weights().values())), 3)
+    2.0
     """
 
     def __init__(self, objectives: Mapping[str, str], seed: int = 0):
@@ -104,6 +116,11 @@ class GeometricMean(Weighting):
 
     Args:
         objectives: Kind of each objective, by name.
+
+    >>> weighting = GeometricMean({"ctr": "binary", "cvr": "binary"})
+    >>> weighting.update({"ctr": 0.4, "cvr": 0.1})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 0.25, 'cvr': 1.0}
     """
 
     def __init__(self, objectives: Mapping[str, str]):
@@ -137,6 +154,11 @@ class LossRatio(Weighting):
 
     Raises:
         ValueError: The reference is no such objective.
+
+    >>> weighting = LossRatio({"ctr": "binary", "cvr": "binary"})
+    >>> weighting.update({"ctr": 0.4, "cvr": 0.1})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 1.0, 'cvr': 4.0}
     """
 
     def __init__(

@@ -32,6 +32,11 @@ class Uncertainty(Weighting):
 
     Raises:
         ValueError: Unknown form.
+
+    >>> weighting = Uncertainty({"ctr": "binary", "cvr": "binary"}, uw_lr=0.1)
+    >>> weighting.update({"ctr": 1.0, "cvr": 0.1})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 0.951, 'cvr': 1.041}
     """
 
     def __init__(

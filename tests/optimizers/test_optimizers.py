@@ -316,15 +316,15 @@ def test_moments_of_a_stanza_reach_both_optimizers_unless_the_tables_have_their_
         name, betas=[0.5, 0.75], epsilon=0.125, embedding_betas=[0.25, 0.9375], embedding_epsilon=0.5
     )
     for options, of_rows in ((both, (0.5, 0.75, 0.125)), (apart, (0.25, 0.9375, 0.5))):
-        made = make_optimizer(options, [])
+        made = make_optimizer(options)
         for optimizer, expected in ((made.dense, (0.5, 0.75, 0.125)), (made.rows, of_rows)):
             assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == expected
 
 
 def test_rows_without_moments_leave_those_of_the_rest_alone():
     options = OptimizerOptions("adam", betas=[0.5, 0.75], epsilon=0.125, embedding_optimizer="sgd")
-    assert type(make_optimizer(options, []).rows) is RowSGD
-    rows = make_optimizer(OptimizerOptions("adagrad", epsilon=0.125), []).rows
+    assert type(make_optimizer(options).rows) is RowSGD
+    rows = make_optimizer(OptimizerOptions("adagrad", epsilon=0.125)).rows
     assert rows.epsilon == 0.125
 
 
