@@ -193,7 +193,7 @@ class HuberError(RowLoss):
 
     def call(self, y_true, y_pred):
         """The error of each row."""
-        return huber_error(y_pred, y_true, self.huber_delta)
+        return huber_error(y_pred, y_true, huber_delta=self.huber_delta)
 
     def get_config(self):
         """The arguments of the constructor."""
