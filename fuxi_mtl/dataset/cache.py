@@ -18,7 +18,7 @@ from fuxi_mtl.dataset.encoding import write_json
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # Counts up when the files or their meaning change.
+FORMAT = 2  # Counts up when the files or their meaning change.
 MANIFEST = "manifest.json"
 _ENDS = 1 << 16  # Bytes at each end of a file that its checksum reads.
 

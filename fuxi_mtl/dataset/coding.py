@@ -73,8 +73,9 @@ class SeenTexts:
         counts = TokenCounts()
         texts, numbers = self._texts()
         seen = self._counts[numbers] > 0
-        tokens = self.rule.tokens(texts.filter(pl.Series(seen)))
-        counts.observe(tokens, pl.Series(self._counts[numbers[seen]]))
+        texts, number_of_each = texts.filter(pl.Series(seen)), pl.Series(self._counts[numbers[seen]])
+        counts.observe(self.rule.tokens(texts), number_of_each)
+        counts.whole = int(number_of_each.filter(raw.written_whole(texts)).sum())
         return counts
 
     def ids(self, apply: Callable[[Vocabulary, pl.Series], np.ndarray]) -> np.ndarray:

@@ -25,6 +25,7 @@ from fuxi_mtl.hints import did_you_mean
 __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number", "Rule", "Vocabulary"]
 
 PAD_TOKEN, OOV_TOKEN = "__PAD__", "__OOV__"
+FORMAT = 2  # of encoders.json; 1, which had no number, kept 3.0 and 3 apart
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class Encoder:
         }
         write_json(folder / "feature_map.json", self.feature_map.to_json())
         write_json(folder / "feature_vocab.json", vocabularies, indent=None)
-        write_json(folder / "encoders.json", {column.name: column.to_json() for column in self.columns})
+        columns = {column.name: column.to_json() for column in self.columns}
+        write_json(folder / "encoders.json", {"format": FORMAT, "columns": columns})
         own = Path(self.feature_map.folder)
         for feature in self.feature_map.features:
             if feature.pretrained and own.resolve() != folder.resolve():
@@ -172,10 +174,29 @@ class Encoder:
             return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
 
         feature_map = FeatureMap.from_json(read("feature_map.json"), str(folder))
-        columns = tuple(Column.from_json(name, content) for name, content in read("encoders.json").items())
+        columns = tuple(Column.from_json(*each) for each in _columns(read("encoders.json"), folder).items())
         # The first entry is padding and the last is OOV.
         tokens = {owner: tuple(entries)[1:-1] for owner, entries in read("feature_vocab.json").items()}
         return cls(feature_map, columns, tokens)
+
+
+def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:
+    """The columns of encoders.json, in the words of today's format."""
+    number = content.get("format", 1)
+    if not isinstance(number, int):  # a column of that name, in a file without a number
+        number = 1
+    if number > FORMAT:
+        raise DataError(
+            f"{Path(folder) / 'encoders.json'} has format {number}, this version reads up to {FORMAT}: "
+            "use the version of fuxi_mtl that wrote it, or a newer one."
+        )
+    if number == FORMAT:
+        return content["columns"]
+    as_it_is = {"str": "text", "float": "text", "list": "text"}
+    return {
+        name: {**each, "dtype": as_it_is.get(each["dtype"], each["dtype"])} if "dtype" in each else each
+        for name, each in content.items()
+    }
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

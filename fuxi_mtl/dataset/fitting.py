@@ -1,6 +1,6 @@
 """One pass over the training rows: vocabularies, boundaries, scales and lengths."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
@@ -53,6 +53,7 @@ class Observer:
         if isinstance(rule, Vocabulary):
             tokens, rows = rule.distinct(entries)
             counts = pl.Series(np.bincount(rows, minlength=len(tokens)))
+            self.counts.whole += int(raw.written_whole(entries).sum())
             # An empty member of a bag is padding, no token.
             real = tokens != raw.MISSING if self.input.bag else tokens.is_not_null()
             self.counts.observe(tokens.filter(real), counts.filter(real))
@@ -98,6 +99,7 @@ def fit(
     for observer in observers:
         if seen and observer.input.name in seen:
             observer.counts.add(seen[observer.input.name].observed())
+    warnings += [told for observer in observers for told in _whole_floats(observer)]
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
         for each_input in inputs
@@ -113,6 +115,16 @@ def fit(
         write_pretrained(f, o.input, tokens, folder) for f, o in zip(features, observers, strict=True)
     ]
     return Encoder(FeatureMap(dataset_id, assign_columns(features), labels, str(folder)), columns, tokens)
+
+
+def _whole_floats(observer: Observer) -> Iterator[str]:
+    """What to say of ids that are written with a point."""
+    whole, rule = observer.counts.whole, observer.input.rule
+    if whole and isinstance(rule, Vocabulary) and rule.dtype not in ("int", "text"):
+        yield (
+            f"feature {observer.input.name!r}: {whole} entries of the training rows are whole numbers with a "
+            "point, such as 3.0, and are read as 3. Set dtype: text if they differ."
+        )
 
 
 def _owns(each: Input) -> bool:

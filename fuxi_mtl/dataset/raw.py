@@ -1,8 +1,10 @@
 """Raw columns as tokens, numbers and lists, the same from every file format.
 
-A missing entry is null, NaN or empty text. Integers are written as decimal digits (``3.0`` is the token
-``3``). Numbers are parsed to float64 and rounded to float32 at once: a network served with float32 inputs
-then sees exactly what it saw in training.
+A missing entry is null, NaN or empty text. Integers are written as decimal digits. A float without
+fraction is its integer, as a number and as a text: pandas makes ``3.0`` of ``3`` as soon as one entry is
+missing, so ids would be others in a file with a gap than in one without. ``dtype: text`` keeps every text
+as it is. Numbers are parsed to float64 and rounded to float32 at once: a network served with float32
+inputs then sees exactly what it saw in training.
 """
 
 import numpy as np
@@ -12,14 +14,15 @@ from fuxi_mtl.dataset.errors import BadEntryError
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53
+WHOLE = r"^([-+]?[0-9]+)\.0$"  # a whole number as pandas writes it beside a missing one
 
 
 def tokens(entries: pl.Series, dtype: str) -> pl.Series:
-    """Entries as text, ``""`` where missing.
+    """Entries as text, ``""`` where missing; ``3.0`` is ``3``.
 
     Args:
         entries: A raw column.
-        dtype: ``int`` for integers; anything else takes the text as it is.
+        dtype: ``int`` for integers only; ``text`` takes every entry as it is written.
 
     Raises:
         BadEntryError: An entry of an integer column is no integer.
@@ -28,7 +31,26 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
         entries = integers(entries)
     elif entries.dtype.is_float():
         entries = entries.fill_nan(None)
+        texts = entries.cast(pl.String)
+        if dtype != "text":
+            whole = written_whole(entries)
+            digits = entries.set(~whole, None).cast(pl.Int64).cast(pl.String)
+            texts = texts.zip_with(~whole, digits)
+        entries = texts
+    elif dtype != "text":
+        found = written_whole(entries)
+        if found.any():
+            entries = entries.cast(pl.String).str.replace(WHOLE, "$1")
     return entries.cast(pl.String).fill_null(MISSING)
+
+
+def written_whole(entries: pl.Series) -> pl.Series:
+    """Which entries are whole numbers that are written with a point, as ``3.0``."""
+    if entries.dtype.is_float():
+        return ((entries == entries.round()) & (entries.abs() <= MAX_EXACT_FLOAT)).fill_null(False)
+    if entries.dtype == pl.String:
+        return entries.str.contains(WHOLE).fill_null(False)
+    return pl.repeat(False, len(entries), eager=True)
 
 
 def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:

@@ -18,7 +18,7 @@ class Vocabulary:
 
     Attributes:
         owner: Feature whose list of tokens this is.
-        dtype: ``int`` or ``str``, see :func:`fuxi_mtl.dataset.raw.tokens`.
+        dtype: ``int``, ``str`` or ``text``, see :func:`fuxi_mtl.dataset.raw.tokens`.
         fill_na: Token of a missing entry; without it the token is ``""``.
     """
 

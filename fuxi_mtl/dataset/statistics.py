@@ -12,10 +12,15 @@ _COUNTS = {"token": pl.String, "count": pl.Int64}
 
 @dataclass
 class TokenCounts:
-    """How often each token was seen; grows with the number of distinct tokens only."""
+    """How often each token was seen; grows with the number of distinct tokens only.
+
+    Attributes:
+        whole: Entries that were whole numbers written with a point, as ``3.0``.
+    """
 
     parts: list[pl.DataFrame] = field(default_factory=list)
     pending: int = 0
+    whole: int = 0
 
     def observe(self, tokens: pl.Series, counts: pl.Series) -> None:
         """Adds the counts of a block; a token may come more than once."""
@@ -24,6 +29,7 @@ class TokenCounts:
     def add(self, other: "TokenCounts") -> None:
         """Adds what was counted elsewhere."""
         self._append(other.total())
+        self.whole += other.whole
 
     def _append(self, part: pl.DataFrame) -> None:
         self.parts.append(part)

@@ -24,7 +24,11 @@ class FeatureOptions:
         ("categorical", "sequence", "numeric", "embedding", "meta"),
     )
     active: bool = option(True, "False leaves the column out.")
-    dtype: str = option("str", "How the raw column is read.", ("str", "int", "float", "list"))
+    dtype: str = option(
+        "str",
+        "How the raw column is read; text keeps 1.0 and 1 apart, which are one id otherwise.",
+        ("str", "int", "float", "list", "text"),
+    )
     source: str = option("", "Free text that groups features, such as user or item.")
     fill_na: Any = option(None, "Value of a missing entry before encoding.")
     min_categr_count: int | None = option(None, "Rarer tokens are OOV; overrides the dataset's.")

@@ -2,16 +2,18 @@
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING
+from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, WHOLE
 
 MISSING_INTEGER = tf.int64.min
 
 
 def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
-    """Entries as text, ``fill_na`` or ``""`` where missing."""
+    """Entries as text, ``fill_na`` or ``""`` where missing; ``3.0`` is ``3`` unless dtype is ``text``."""
     if dtype == "int":
         whole = integers(entries)
         entries = tf.where(whole == MISSING_INTEGER, MISSING, tf.strings.as_string(whole))
+    elif dtype != "text":
+        entries = tf.strings.regex_replace(entries, WHOLE, r"\1")
     return entries if fill_na is None else tf.where(entries == MISSING, fill_na, entries)
 
 

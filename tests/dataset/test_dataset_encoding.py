@@ -302,7 +302,9 @@ def test_encoding_rows_without_a_column_names_it(load):
 
 def test_the_rules_are_plain_json(load):
     dataset = load(with_clicks(x=["a^b", "b"]), [{"name": "x", "type": "sequence"}])
-    rules = json.loads((dataset.folder / "encoders.json").read_text())
+    content = json.loads((dataset.folder / "encoders.json").read_text())
+    rules = content["columns"]
+    assert content["format"] == 2
     assert rules["x"]["rule"] == "Vocabulary"
     assert rules["x"]["bag"] == {
         "max_len": 2,

@@ -71,6 +71,13 @@ def test_integer_members_may_be_written_as_floats_with_blanks_or_zeros_in_front(
     assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
 
 
+@pytest.mark.parametrize("dtype", ["str", "text"])
+def test_whole_numbers_with_a_point_are_their_integers_unless_they_are_text(dtype):
+    texts = ["3.0^4", "-1.0^v1.0", "3^4.0", "4.00^3.0", "", "1.0.0"]
+    encoder = one_column(Vocabulary("x", dtype), Bag(3), {"x": ("3", "3.0", "4", "-1", "v1.0")})
+    assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
+
+
 def test_a_list_without_members_takes_the_filling_of_a_missing_text():
     encoder = one_column(Ids(6), Bag(2, fill_na="4^2"))
     expected = [[4, 2], [1, 0]]
