@@ -16,6 +16,7 @@ REQUIRES = [
     "keras>=3.10,<4",
     "numpy>=2.0,<3",
     "polars>=1.34,<3",
+    "pandas>=2.2,<4",
     "pyarrow>=18,<27",
     "h5py>=3.11,<4",
     "pyyaml>=6.0.1,<7",

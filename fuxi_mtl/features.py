@@ -8,7 +8,11 @@ A batch is a dict of three arrays, row i of each being exposure i:
                  of weighted bags. A missing number is already filled.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
 
 PAD = 0
 FEATURE_TYPES = ("categorical", "sequence", "numeric", "embedding")
@@ -73,6 +77,19 @@ class Feature:
         return slice(self.start, self.start + self.max_len)
 
 
+class RowReader(Protocol):
+    """What turns raw rows into a batch, and predictions into what the rows came in."""
+
+    def reads(self, rows: Any) -> bool:
+        """Whether these are raw rows."""
+
+    def encode(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """``ids`` and ``numeric`` of raw rows."""
+
+    def like(self, rows: Any, columns: Mapping[str, np.ndarray]) -> Any:
+        """Columns as a frame of the kind of these rows."""
+
+
 @dataclass(frozen=True)
 class FeatureMap:
     """All inputs of one encoded dataset, and its label columns.
@@ -82,12 +99,14 @@ class FeatureMap:
         features: The inputs, in the order of ``feature_cols``.
         labels: Label columns, in the order of ``label_col``.
         folder: Where the encoded data lie (pretrained files are relative to it).
+        reader: Encodes raw rows, where that is known.
     """
 
     dataset_id: str
     features: tuple[Feature, ...]
     labels: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
+    reader: RowReader | None = field(default=None, compare=False, repr=False)
 
     @property
     def id_columns(self) -> int:

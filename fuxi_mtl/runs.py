@@ -45,8 +45,11 @@ class Run:
 
     @property
     def expid(self) -> str:
-        """The experiment it is a run of."""
-        return self.folder.parent.name
+        """The experiment it is a run of, as the run says; of an unfinished one the name of its place."""
+        try:
+            return str(json.loads(self.metrics.read_text(encoding="utf-8"))["expid"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return self.folder.parent.name
 
     @property
     def config(self) -> Path:

@@ -95,6 +95,22 @@ class Task:
         return label.astype(np.float32)
 
 
+class Tasks(tuple[Task, ...]):
+    """Tasks that know whether somebody wrote them, or each is simply one of the labels.
+
+    Attributes:
+        explicit: Whether they were written; a model of a chain makes its own of plain labels.
+    """
+
+    explicit: bool
+
+    def __new__(cls, tasks: Iterable[Task], explicit: bool) -> "Tasks":
+        """The tasks, in their order."""
+        made = super().__new__(cls, tasks)
+        made.explicit = explicit
+        return made
+
+
 def event_of(literal: str) -> str:
     """``'!cart'`` and ``'cart'`` both name the event ``'cart'``."""
     return literal.removeprefix("!")

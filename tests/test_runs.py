@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +100,12 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     run.scores("test").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"test_scores\.npz cannot be read .*: run the experiment again"):
         run.read_scores("test")
+
+
+def test_a_run_in_a_relative_folder_is_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with runs.new_run(Path("root") / "run") as run:
+        run.write_json(run.metrics, {"expid": "mine"})
+    found = runs.Run(Path("root/run"))
+    assert found.read_json(found.metrics) == {"expid": "mine"}
+    assert found.expid == "mine"

@@ -35,6 +35,8 @@ from fuxi_mtl.config.experiment import (
     load_experiment,
     load_experiments,
     load_resolved,
+    make_dataset,
+    make_experiment,
 )
 from fuxi_mtl.options.source_location import ConfigError
 
@@ -47,4 +49,6 @@ __all__ = [
     "load_experiment",
     "load_experiments",
     "load_resolved",
+    "make_dataset",
+    "make_experiment",
 ]

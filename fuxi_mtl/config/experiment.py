@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from fuxi_mtl import registry
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
@@ -21,6 +22,7 @@ from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
+from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import (
     CVR_AUX,
     SECTIONS,
@@ -38,7 +40,8 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
-from fuxi_mtl.options.values import spelled
+from fuxi_mtl.options.source_location import Located, SourceLocation, as_located
+from fuxi_mtl.options.values import show, spelled
 from fuxi_mtl.tasks import Task
 
 
@@ -109,6 +112,22 @@ class Experiment:
         flat["label_col"] = [_given(each) for each in self.dataset.label_col]
         return flat
 
+    def stanzas(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The stanza of the experiment and that of its dataset, without what is the default anyway."""
+        defaults: dict[str, Any] = {}
+        for section in SECTIONS.values():
+            defaults |= as_yaml(asdict(section(), dict_factory=_as_spelled))
+        defaults |= {
+            key: as_yaml(parameter.default) for key, parameter in registry.options(self.options.model).items()
+        }
+        dataset = self.resolved_dataset()
+        own = {key: value for key, value in self.resolved().items() if key not in dataset}
+        changed = [
+            {key: value for key, value in stanza.items() if key not in defaults or value != defaults[key]}
+            for stanza in (own, dataset)
+        ]
+        return changed[0], changed[1]
+
 
 class Available(NamedTuple):
     """The names in a config folder, in the order of its files."""
@@ -123,18 +142,25 @@ def available(config_dir: str | Path) -> Available:
     return Available(tuple(folder.experiments), tuple(folder.datasets))
 
 
-def load_experiment(config_dir: str | Path, expid: str, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(
+    config_dir: str | Path,
+    expid: str,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> Experiment:
     """Reads one experiment from a config folder; no data is read.
 
     Args:
         config_dir: Folder with ``model_config.yaml`` and ``dataset_config.yaml``, or folders so called.
         expid: A stanza of ``model_config``.
         overrides: ``key=value``, each typed like YAML and stronger than the files.
+        changes: The same as plain Python values.
 
     Raises:
         ConfigError: The first mistake, with its file, line and stanza.
     """
-    return load_experiments(config_dir, [expid], overrides)[0]
+    folder = read_folder(config_dir)
+    return _experiment(folder.settings(expid, overrides, _located(changes, expid)), str(config_dir))
 
 
 def load_experiments(
@@ -143,6 +169,66 @@ def load_experiments(
     """Reads several experiments; see :func:`load_experiment`."""
     folder = read_folder(config_dir)
     return [_experiment(folder.settings(expid, overrides), str(config_dir)) for expid in expids]
+
+
+def make_experiment(expid: str, entries: Mapping[str, Any], source: str) -> Experiment:
+    """An experiment of plain Python values, which are checked as if they stood in a stanza.
+
+    Args:
+        expid: Its name.
+        entries: Every key, those of the dataset and of the model included.
+        source: What errors name in the place of a file, such as ``fit``.
+
+    Raises:
+        ConfigError: The first mistake.
+    """
+    return _experiment(stored_settings(expid, _located(entries, source), source), "")
+
+
+def make_dataset(entries: Mapping[str, Any], source: str) -> tuple[DatasetOptions, tuple[Task, ...]]:
+    """A dataset of plain Python values, and its tasks before any model plans them.
+
+    Args:
+        entries: The keys of the dataset, ``tasks``, ``dataset_id`` and ``group_id``.
+        source: What errors name in the place of a file.
+
+    Raises:
+        ConfigError: The first mistake.
+    """
+    settings = stored_settings("", _located(entries, source), source)
+    for key, entry in settings.entries.items():
+        if key not in _KEYS_OF_DATA:
+            raise entry.error(
+                f"unknown key {key!r} (value {show(entry)}).{did_you_mean(key, _KEYS_OF_DATA)} "
+                f"Keys of dataset: {', '.join(_KEYS_OF_DATA)}."
+            )
+    parts = _checked_sections(settings)
+    own = options_of_members(settings)
+    return parts["dataset"], plan(settings, parts["options"], parts["dataset"].label_col, _AsWritten, own)
+
+
+_KEYS_OF_DATA = (
+    *(each.name for each in fields(DatasetOptions)),
+    "tasks",
+    "dataset_id",
+    "group_id",
+)
+
+
+class _AsWritten:
+    """The plan of no model in particular."""
+
+    @staticmethod
+    def plan_tasks(tasks: tuple[Task, ...], explicit: bool) -> tuple[Task, ...]:  # noqa: ARG004
+        return tasks
+
+    @staticmethod
+    def supervised_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        return tasks
+
+
+def _located(entries: Mapping[str, Any], source: str) -> dict[str, Located]:
+    return {key: as_located(value, SourceLocation(source)) for key, value in entries.items()}
 
 
 def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
@@ -86,8 +87,15 @@ class Folder:
     bases: dict[str, Located]
     datasets: dict[str, Located]
 
-    def settings(self, expid: str, overrides: Sequence[str] = ()) -> Settings:
+    def settings(
+        self, expid: str, overrides: Sequence[str] = (), values: Mapping[str, Located] = MappingProxyType({})
+    ) -> Settings:
         """Merges Base, the stanza, the dataset's keys and the overrides, in this order.
+
+        Args:
+            expid: The stanza.
+            overrides: ``key=value``, as the command line has them.
+            values: Overrides that are values already.
 
         Raises:
             ConfigError: Unknown expid or dataset, or a stanza and its dataset disagree.
@@ -103,6 +111,7 @@ class Folder:
         settings.add(self._base_of(stanza), Layer.BASE)
         settings.add(stanza.value, Layer.STANZA)
         changes = [parse_override(text) for text in overrides]
+        changes += [([key], entry) for key, entry in values.items()]
         _add_dataset(settings, self._dataset_of(settings, changes))
         _apply(settings, changes)
         return settings

@@ -14,6 +14,7 @@ from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import fit
+from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
@@ -33,14 +34,14 @@ class Recipe:
         options: The stanza.
         inputs: The inputs and the rules that they need.
         labels: How labels are read.
-        sources: The files by split.
+        sources: The files or frames by split.
     """
 
     dataset_id: str
     options: DatasetOptions
     inputs: tuple[Input, ...]
     labels: LabelReader
-    sources: Mapping[str, Source]
+    sources: Mapping[str, Source | FrameSource]
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -74,7 +75,7 @@ def build(
     rows = _encode(recipe, labels, encoder, coded, folder, each, advance)
     for name, source in recipe.sources.items():
         if name not in rows:
-            raise DataError(f"{source.key}: {', '.join(map(str, source.files))} has no row for {name}.")
+            raise DataError(f"{source.name} has no row for {name}.")
     warnings += [note for source in recipe.sources.values() for note in source.notes()]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, labels, list(rows))

@@ -2,22 +2,27 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from fuxi_mtl.dataset.building import Recipe, build
 from fuxi_mtl.dataset.cache import Cache, key_of
 from fuxi_mtl.dataset.checks import check_names
 from fuxi_mtl.dataset.encoding import Encoder
+from fuxi_mtl.dataset.frames import FrameSource, rows_of
 from fuxi_mtl.dataset.inputs import plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
+from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.rows import needed_columns
-from fuxi_mtl.dataset.sources import find_sources
+from fuxi_mtl.dataset.sources import Source, find_sources
 from fuxi_mtl.dataset.splits import Dataset, open_split
+from fuxi_mtl.dataset.splitting import NAMES
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.tasks import Task
 
@@ -34,6 +39,8 @@ def load_dataset(
     *,
     threads: int = 0,
     progress: bool = True,
+    frames: Mapping[str, Any] = MappingProxyType({}),
+    root: str | Path | None = None,
 ) -> Dataset:
     """The encoded dataset of a stanza: from the cache, or read, checked, encoded and kept there.
 
@@ -43,13 +50,16 @@ def load_dataset(
         dataset_id: Name of the stanza.
         threads: Threads for encoding; 0 takes all cores.
         progress: Whether a terminal shows a progress bar.
+        frames: Rows in memory by split, in the place of the files that the stanza names; see
+            :func:`fuxi_mtl.dataset.frames.as_frame`.
+        root: Folder of encoded data in the place of ``data_root``.
 
     Raises:
         DataError: The files or the stanza cannot be used.
         OSError: The encoded data cannot be written.
     """
-    recipe = _recipe(options, tasks, dataset_id)
-    cache = Cache(Path(options.data_root) / dataset_id, _key(recipe))
+    recipe = _recipe(options, tasks, dataset_id, frames)
+    cache = Cache(Path(options.data_root if root is None else root) / dataset_id, _key(recipe))
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress_bar(progress) as advance:
         manifest = cache.get(partial(build, recipe, pool.map, advance))
     dataset = _open(cache, manifest["rows"], manifest["warnings"])
@@ -58,21 +68,35 @@ def load_dataset(
     return dataset
 
 
-def _recipe(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) -> Recipe:
+def _recipe(
+    options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, frames: Mapping[str, Any]
+) -> Recipe:
     """Checks all that can be checked before rows are read."""
     inputs = plan_inputs(options)
     check_names(options, [each.name for each in inputs])
     labels = LabelReader.of(options.label_col, tasks, options.inconsistent)
-    sources = find_sources(options)
-    for name, source in sources.items():
+    found = find_sources(options, but=frames)
+    sources: dict[str, Source | FrameSource] = {}
+    for name in NAMES:
         split_col = [options.split_col] if name == "train" and options.split_col else []
-        source.check_columns([*needed_columns(options, inputs), *split_col])
+        columns = [*needed_columns(options, inputs), *split_col]
+        if name in frames:
+            rows = rows_of(f"{name}_data", frames[name], {each.name: each.rule for each in inputs}, columns)
+            block_rows = options.data_block_size or BLOCK_ROWS
+            sources[name] = FrameSource(f"{name}_data", rows, options.n_rows, block_rows)
+        elif name in found:
+            found[name].check_columns(columns)
+            sources[name] = found[name]
     return Recipe(dataset_id, options, inputs, labels, sources)
 
 
 def _key(recipe: Recipe) -> str:
     content = {name: value for name, value in asdict(recipe.options).items() if name not in _NOT_IN_KEY}
     content["labels"] = [(label.name, label.mask_value) for label in recipe.options.label_col]
+    in_memory = {
+        name: source.identity() for name, source in recipe.sources.items() if isinstance(source, FrameSource)
+    }
+    content |= {"frames": in_memory} if in_memory else {}
     content |= {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
     files = [file for source in recipe.sources.values() for file in source.files]
     pretrained = [Path(each.options.pretrained_emb) for each in recipe.inputs if each.options.pretrained_emb]

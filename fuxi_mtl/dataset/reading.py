@@ -18,6 +18,14 @@ from fuxi_mtl.dataset.csv_reading import CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import DataError
 
 FORMATS = ("csv", "parquet", "npz", "h5")
+FORMAT_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".npz": "npz",
+    ".h5": "h5",
+}
 BLOCK_ROWS = 100_000
 
 

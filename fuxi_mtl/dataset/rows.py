@@ -7,6 +7,7 @@ import numpy as np
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError
+from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.sources import Block, Source
@@ -42,7 +43,7 @@ def needed_columns(options: DatasetOptions, inputs: Sequence[Input]) -> list[str
 
 
 def labelled_rows(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Source | FrameSource],
     columns: Sequence[str],
     labels: LabelReader,
     sample_weight: str | None,

@@ -1,16 +1,16 @@
 """The files of a dataset: found, and checked for their columns, before anything is read."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import reading
-from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat, CsvNotes
+from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
@@ -70,6 +70,11 @@ class Source:
     block_rows: int = reading.BLOCK_ROWS
     _notes: dict[Path, CsvNotes] = field(default_factory=dict, compare=False)
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"{self.key}: {', '.join(map(str, self.files))}"
+
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """The rows in order, with only these columns."""
         start = 0
@@ -123,8 +128,12 @@ class Source:
         return f"{self.key}: {file} has no column {name!r}.{near} Its columns: {shortened(found)}."
 
 
-def find_sources(options: DatasetOptions) -> dict[str, Source]:
+def find_sources(options: DatasetOptions, but: Collection[str] = ()) -> dict[str, Source]:
     """The sources by split name: train, and valid and test if they are given.
+
+    Args:
+        options: The stanza.
+        but: Splits that do not come from files.
 
     Raises:
         DataError: A file does not exist, or the format is unknown.
@@ -139,7 +148,7 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
     sources = {}
     for split in ("train", "valid", "test"):
         pattern = getattr(options, f"{split}_data")
-        if pattern:
+        if pattern and split not in but:
             sources[split] = Source(
                 f"{split}_data",
                 _find(f"{split}_data", pattern, options.data_format),
@@ -149,6 +158,55 @@ def find_sources(options: DatasetOptions) -> dict[str, Source]:
                 options.data_block_size or reading.BLOCK_ROWS,
             )
     return sources
+
+
+def format_of(path: Path) -> str | None:
+    """The format that the suffix of a file tells; None if it tells none. A csv file may be packed."""
+    suffix = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
+    found = reading.FORMAT_OF_SUFFIX.get(suffix)
+    return found if suffix == path.suffix or found == "csv" else None
+
+
+def source_of(
+    key: str,
+    path: Path,
+    sep: str | None = None,
+    csv: CsvFormat = COMMAS,
+    block_rows: int = reading.BLOCK_ROWS,
+) -> Source:
+    """One file whose format is told by its suffix.
+
+    Args:
+        key: What errors call it.
+        path: A csv, parquet, npz or h5 file.
+        sep: Separator of a csv file; a comma unless said, a tab for .tsv.
+        csv: How a csv file is written otherwise.
+        block_rows: Rows in a block.
+
+    Raises:
+        DataError: It does not exist, or has another suffix.
+    """
+    if not path.is_file():
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{key}: {path} is no file, seen from {Path.cwd()}.{did_you_mean(path.name, beside)}")
+    data_format = format_of(path)
+    if data_format is None:
+        suffixes = ", ".join(reading.FORMAT_OF_SUFFIX)
+        raise DataError(f"{key}: {path} has the suffix {path.suffix!r}. Suffixes: {suffixes}.")
+    separator = sep or ("\t" if ".tsv" in path.suffixes else ",")
+    return Source(key, (path,), data_format, replace(csv, sep=separator), block_rows=block_rows)
+
+
+def read_file(key: str, path: Path, csv: CsvFormat = COMMAS) -> pl.DataFrame:
+    """All rows of such a file, in memory.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    source = source_of(key, path, csv=csv)
+    columns = reading.column_names(path, source.data_format, source.csv)
+    parts = [block.frame for block in source.blocks(columns)]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
 
 
 def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:

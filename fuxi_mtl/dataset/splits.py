@@ -29,6 +29,7 @@ class Split:
         sample_weight: ``(rows,)`` float32, or None.
         event_names: The label columns.
         meta_file: Parquet file of the columns that are carried along.
+        meta_rows: These columns themselves, where the split does not lie on disk.
     """
 
     name: str
@@ -37,7 +38,8 @@ class Split:
     events: np.ndarray
     sample_weight: np.ndarray | None
     event_names: tuple[str, ...]
-    meta_file: Path
+    meta_file: Path = Path()
+    meta_rows: pl.DataFrame | None = None
 
     @property
     def rows(self) -> int:
@@ -67,7 +69,9 @@ class Split:
     @property
     def meta_columns(self) -> tuple[str, ...]:
         """The columns that are carried along."""
-        return tuple(pl.read_parquet_schema(self.meta_file)) if self.meta_file.exists() else ()
+        if self.meta_rows is not None:
+            return tuple(self.meta_rows.columns)
+        return tuple(pl.read_parquet_schema(self.meta_file)) if self.meta_file.is_file() else ()
 
     def meta(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The columns that are carried along, all unless some are named.
@@ -85,6 +89,8 @@ class Split:
                 )
         if not wanted:
             return pl.DataFrame()
+        if self.meta_rows is not None:
+            return self.meta_rows.select(wanted).head(self.rows)
         return pl.read_parquet(self.meta_file, columns=wanted, n_rows=self.rows, glob=False)
 
     def head(self, rows: int) -> "Split":

@@ -7,6 +7,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
+from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.sources import Source
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
@@ -24,7 +25,7 @@ _SPELLINGS = {
 }
 
 
-def assign_rows(source: Source, options: DatasetOptions) -> np.ndarray | None:
+def assign_rows(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray | None:
     """The split of each row of ``train_data``, or None if all of it is for training.
 
     ``random`` draws rows, ``sequential`` takes the last rows for testing and those before them for
@@ -87,12 +88,12 @@ def _sizes(options: DatasetOptions, rows: int) -> dict[int, int]:
     return sizes
 
 
-def _column(source: Source, name: str) -> pl.Series:
+def _column(source: Source | FrameSource, name: str) -> pl.Series:
     parts = [block.frame[name] for block in source.blocks([name])]
     return pl.concat(parts) if parts else pl.Series(name, [], pl.String)
 
 
-def _order(source: Source, options: DatasetOptions) -> np.ndarray:
+def _order(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray:
     if options.split_type == "time":
         return _time_order(_column(source, str(options.split_col)))
     rows = source.count_rows()
@@ -133,7 +134,7 @@ def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
     return split_of_user[codes]
 
 
-def _by_column(source: Source, name: str) -> np.ndarray:
+def _by_column(source: Source | FrameSource, name: str) -> np.ndarray:
     assigned = [np.zeros(0, np.uint8)]
     for block in source.blocks([name]):
         values = block.frame[name]

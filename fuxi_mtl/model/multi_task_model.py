@@ -1,6 +1,7 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -8,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
+from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
@@ -18,6 +20,8 @@ from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
+
+ROWS_PER_STEP = 8192
 
 
 class MultiTaskModel(keras.Model):
@@ -35,8 +39,14 @@ class MultiTaskModel(keras.Model):
     """
 
     built: bool
+    recipe: Recipe
     steps_per_execution: int
     embedding: keras.layers.Layer  # set by a subclass, unless it embeds in a way of its own
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = recorded(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, features: FeatureMap, tasks: Sequence[Task]):
         super().__init__()
@@ -125,8 +135,10 @@ class MultiTaskModel(keras.Model):
 
     def build(self, input_shape=None):
         """Creates every variable, from the feature map alone."""
-        if not self.built:
-            self.built = True
+        if self.built:
+            return
+        self.built = True
+        with self.recipe.drawing() if self.recipe.numbers else nullcontext():
             self(
                 {
                     "ids": np.zeros((2, self.features.id_columns), np.int32),
@@ -213,16 +225,73 @@ class MultiTaskModel(keras.Model):
         self.apply_deferred_updates()
         return super().evaluate(*args, **kwargs)
 
-    def predict(self, *args, **kwargs):
-        """See `keras.Model.predict`; all rows are settled first, and products of weights folded."""
+    def predict(self, x, batch_size=None, **kwargs):
+        """Probabilities (values of a regression) by task.
+
+        Args:
+            x: Raw rows: a frame of pandas or polars, an arrow table, or ``{column: array}``, for a model that
+                knows the data of its features. Or encoded ones, ``{"ids", "numeric"}``, as arrays or batches.
+            batch_size: Rows in a step.
+            **kwargs: See `keras.Model.predict`.
+
+        Returns:
+            A frame of the kind of the rows, with a column a task; of encoded rows ``{task: array}``.
+
+        Raises:
+            ValueError: A column is missing, or an entry cannot be read.
+        """
+        inputs, reader = self._encoded(x)
+        if reader is not None:
+            predicted = self.predict(inputs, batch_size=batch_size or ROWS_PER_STEP, verbose=0)
+            return reader.like(x, predicted)
+        self.build()
+        if isinstance(x, Mapping) and not len(x["ids"]):  # of no rows Keras makes an error of its own
+            return {task.name: np.zeros(0, np.float32) for task in self.tasks}
         self.apply_deferred_updates()
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
             with folded(self):
-                return super().predict(*args, **kwargs)
+                return super().predict(x, batch_size=batch_size, **kwargs)
         finally:
             self.steps_per_execution = several
+
+    def logits(self, x, batch_size: int = ROWS_PER_STEP):
+        """The raw heads by task: logits, and the values of regressions as they are; not calibrated.
+
+        Args:
+            x: Rows, as :meth:`predict` takes them.
+            batch_size: Rows in a step.
+
+        Returns:
+            As :meth:`predict`.
+        """
+        inputs, reader = self._encoded(x)
+        self.build()
+        self.apply_deferred_updates()
+        batches = inputs if isinstance(inputs, tf.data.Dataset) else _batches(inputs, batch_size)
+        parts = [self(batch, training=False) for batch in batches]
+        heads = {
+            task.name: np.concatenate([np.asarray(part[task.name], np.float32) for part in parts])
+            for task in self.tasks
+        }
+        return heads if reader is None else reader.like(x, heads)
+
+    def _encoded(self, x) -> tuple[Any, RowReader | None]:
+        """Raw rows encoded, with what read them; encoded rows as they came, and None."""
+        reader = self.features.reader
+        if isinstance(x, Mapping) and {"ids", "numeric"} <= set(x):
+            return x, None
+        if reader is not None and reader.reads(x):
+            ids, numeric = reader.encode(x)
+            return {"ids": ids, "numeric": numeric}, reader
+        if isinstance(x, Mapping) or hasattr(x, "columns"):
+            raise ValueError(
+                f"{type(self).__name__} was made on features that do not know their data, so it cannot "
+                "encode rows: make it on those of fm.Dataset, or load a run. Encoded rows are "
+                "{'ids', 'numeric'}."
+            )
+        return x, None
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`; prepared as :meth:`predict`, whose graph it may run."""
@@ -337,3 +406,10 @@ class MultiTaskModel(keras.Model):
 
     def _replicas(self) -> int:
         return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _batches(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Encoded rows in parts; one without rows if there are none."""
+    rows = len(inputs["ids"])
+    for start in range(0, max(rows, 1), size):
+        yield {name: array[start : start + size] for name, array in inputs.items()}

@@ -1,6 +1,8 @@
 """Where a value was written, so that an error can point at it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -45,3 +47,45 @@ class Located:
     def error(self, message: str) -> ConfigError:
         """An error at this location."""
         return ConfigError(self.location, message)
+
+
+def as_located(value: Any, location: SourceLocation) -> Located:
+    """A plain Python value as if it were written in YAML: tuples are lists, objects of options mappings.
+
+    Args:
+        value: A scalar, also one of numpy, a path, a list, a mapping, or a dataclass of options, of which the
+            fields count that differ from their defaults.
+        location: Of the value and all in it.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return Located(value, location)
+    if isinstance(value, Path):
+        return Located(str(value), location)
+    if is_dataclass(value) and not isinstance(value, type):
+        value = changed_fields(value)
+    if isinstance(value, Mapping):
+        return Located({str(key): as_located(each, location) for key, each in value.items()}, location)
+    if hasattr(value, "tolist"):  # an array or a number of numpy
+        value = value.tolist()
+        return as_located(value, location)
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return Located([as_located(each, location) for each in value], location)
+    raise ConfigError(
+        location,
+        f"{type(value).__name__} is no value of an option: give a text, a number, true or false, a list or a "
+        "mapping of such.",
+    )
+
+
+def changed_fields(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass of options that differ from their defaults, ``name`` and ``type`` always."""
+    changed = {}
+    for each in fields(options):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        value = getattr(options, each.name)
+        if value != default or each.name in ("name", "type"):
+            changed[each.name.removesuffix("_")] = value
+    return changed

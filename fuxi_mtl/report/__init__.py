@@ -9,6 +9,9 @@ from fuxi_mtl.comparison import Table
 from fuxi_mtl.hints import among
 from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import text
+from fuxi_mtl.report.text import records, table_html
+
+__all__ = ["FORMATS", "records", "render", "table_html"]
 
 FORMATS = ("terminal", "markdown", "csv", "json", "html")
 

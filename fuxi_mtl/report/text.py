@@ -5,6 +5,7 @@ import io
 import json as json_format
 import math
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 from rich import box
@@ -106,7 +107,38 @@ def markdown(tables: Sequence[Table]) -> str:
     return "\n".join(_markdown(table) for table in tables)
 
 
+def table_html(table: Table) -> str:
+    """One table for a notebook: the best of a column in bold, the legend below."""
+    header, rows = _grid_of(table, "<b>{}</b>", escape)
+    head = "".join(f"<th>{name}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td>{value}</td>' for value in row)}</tr>" for row in rows)
+    legend = "".join(f"<li>{escape(line)}</li>" for line in cells.legend(table))
+    return (
+        f"<h4>{escape(cells.title(table))}</h4><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<ul>{legend}</ul>"
+    )
+
+
 def _markdown(table: Table) -> str:
+    header, rows = _grid_of(table, "**{}**")
+    lines = [f"### {cells.title(table)}", "", *_pipes(header, rows)]
+    compared = [row for row in table.rows if row.differences]
+    if compared:
+        found = [[r.expid, *(cells.difference(r.differences[c]) for c in table.columns)] for r in compared]
+        lines += ["", *_pipes([f"difference to {table.baseline}", *table.columns], found)]
+    return "\n".join([*lines, "", *(f"- {line}" for line in cells.legend(table)), ""])
+
+
+def _grid_of(
+    table: Table, best: str, escaped: Callable[[str], str] = str
+) -> tuple[list[str], list[list[str]]]:
+    """The header and rows of metrics, transfer and cost.
+
+    Args:
+        table: The table.
+        best: How the best of a column is written.
+        escaped: What makes a text safe where it goes.
+    """
     transfer = ["Δm"] if table.has_transfer else []
     header = ["expid", "seeds", *table.columns, *transfer, *_COST]
     rows = []
@@ -114,16 +146,12 @@ def _markdown(table: Table) -> str:
         metrics = []
         for column in table.columns:
             text = cells.mean_and_spread(row.cells[column], len(row.seeds))
-            metrics.append(f"**{text}**" if row.expid in table.best[column] else text)
+            text = escaped(text)
+            metrics.append(best.format(text) if row.expid in table.best[column] else text)
         moved = [cells.delta_m(row.transfer)] if table.has_transfer else []
         cost = [shown(row) for shown in _COST.values()]
-        rows.append([row.expid, str(len(row.seeds)), *metrics, *moved, *cost])
-    lines = [f"### {cells.title(table)}", "", *_pipes(header, rows)]
-    compared = [row for row in table.rows if row.differences]
-    if compared:
-        found = [[r.expid, *(cells.difference(r.differences[c]) for c in table.columns)] for r in compared]
-        lines += ["", *_pipes([f"difference to {table.baseline}", *table.columns], found)]
-    return "\n".join([*lines, "", *(f"- {line}" for line in cells.legend(table)), ""])
+        rows.append([escaped(row.expid), str(len(row.seeds)), *metrics, *map(escaped, [*moved, *cost])])
+    return [escaped(name) for name in header], rows
 
 
 def _pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -136,13 +164,18 @@ def _pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def csv(tables: Sequence[Table]) -> str:
     """One line an experiment, in full precision; an empty field is an undefined number."""
-    records = [_record(table, row) for table in tables for row in table.rows]
-    header = list(dict.fromkeys(name for record in records for name in record))
+    found = records(tables)
+    header = list(dict.fromkeys(name for record in found for name in record))
     out = io.StringIO()
     writer = csv_format.DictWriter(out, header, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows(found)
     return out.getvalue()
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """A mapping of names to plain values for each experiment; None where undefined."""
+    return [_record(table, row) for table in tables for row in table.rows]
 
 
 def _record(table: Table, row: Row) -> dict[str, Any]:
@@ -168,7 +201,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
     record["num_parameters"] = row.num_parameters
     record["train_seconds"] = row.train_seconds
     record["rows_per_second"] = row.rows_per_second
-    return {name: "" if _undefined(value) else value for name, value in record.items()}
+    return {name: None if _undefined(value) else value for name, value in record.items()}
 
 
 def json(tables: Sequence[Table]) -> str:

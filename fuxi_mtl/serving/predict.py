@@ -12,17 +12,15 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
-from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat
+from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
-from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.dataset.sources import Source, source_of
 from fuxi_mtl.fusion.graph import GraphFusion
-from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.model import MultiTaskModel
 
 logger = logging.getLogger(__name__)
 
 Score = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
-READABLE = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".npz": "npz", ".h5": "h5"}
 WRITABLE = (".csv", ".parquet")
 
 
@@ -66,7 +64,7 @@ def predict_file(
     """
     input, output = Path(input), Path(output)  # noqa: A001
     keep = tuple(dict.fromkeys(keep))
-    source = _source(input, sep, csv, block_rows)
+    source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows)
     _check_output(input, output)
     columns: dict[str, type[pl.DataType]] = {f"{task.name}_pred": pl.Float32 for task in model.tasks}
     if fusion is not None:
@@ -152,21 +150,6 @@ def _write_parquet(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
         if writer is not None:
             writer.close()
     return rows
-
-
-def _source(path: Path, sep: str | None, csv: CsvFormat, block_rows: int) -> Source:
-    if not path.is_file():
-        near = (
-            did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        )
-        raise DataError(f"input: {path} is no file, seen from {Path.cwd()}.{near}")
-    suffix = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
-    data_format = READABLE.get(suffix)
-    if data_format is None or (suffix != path.suffix and data_format != "csv"):
-        raise DataError(f"input: {path} has the suffix {path.suffix!r}. Suffixes: {', '.join(READABLE)}.")
-    separator = sep or ("\t" if suffix == ".tsv" else ",")
-    form = replace(csv, sep=separator, bad_rows="raise")
-    return Source("input", (path,), data_format, form, block_rows=block_rows)
 
 
 def _check_output(path: Path, output: Path) -> None:

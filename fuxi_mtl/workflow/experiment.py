@@ -2,14 +2,16 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
@@ -62,30 +64,60 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         threads=experiment.training.num_workers,
         progress=bool(experiment.training.verbose),
     )
+    make = partial(make_model, experiment)
+    run, _, scores = train_run(experiment, dataset, make, folder_of(experiment), strategy)
+    _append_results(experiment, scores)
+    finish_run(run, experiment, dataset)
+    return run
+
+
+def train_run(
+    experiment: Experiment,
+    dataset: Dataset,
+    make: Callable[[FeatureMap], MultiTaskModel],
+    folder: Path,
+    strategy: tf.distribute.Strategy | None = None,
+) -> tuple[Run, MultiTaskModel, dict[str, Scores]]:
+    """Trains and measures one experiment on data that are read already.
+
+    Args:
+        experiment: What to do, checked; Keras has its precision already.
+        dataset: The data.
+        make: Makes the model, built, of the inputs. Random numbers are seeded when it is called.
+        folder: Where the run goes. An older run there is replaced once the new one is whole.
+        strategy: The devices; the strategy in whose scope this is called, unless said.
+
+    Returns:
+        The finished run, its model and the scores of its splits.
+    """
     for split in filter(None, (dataset.valid, dataset.test)):
         # What cannot be measured is refused before training, not behind it.
         split.truth(experiment.tasks)
         if experiment.evaluation.metrics_by:
             values_of(split, dataset, experiment.evaluation.metrics_by)
     keras.utils.set_random_seed(experiment.training.seed)
-    with new_run(folder_of(experiment)) as run:
+    with new_run(folder) as run:
         save_inputs(run, experiment, dataset)
-        with strategy.scope():
-            model = make_model(experiment, dataset.feature_map)
+        with (strategy or tf.distribute.get_strategy()).scope():
+            model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
             training = train(model, dataset, experiment, run)
         step = training.best_step or training.history[-1]["step"]
         calibrate_model(model, dataset, experiment, run, step)
         scores, checks = measure_splits(model, dataset, experiment, run)
         save_results(run, experiment, dataset, model, training, scores, checks)
-    # The run is whole and in its place: what fails now does not take hours of training with it.
-    run = Run(folder_of(experiment))
-    _append_results(experiment, scores)
+    return Run(folder), model, scores
+
+
+def finish_run(run: Run, experiment: Experiment, dataset: Dataset) -> None:
+    """Makes what a stanza asks for beside a trained model: one score of several, and a SavedModel.
+
+    The run is whole and in its place: what fails here does not take hours of training with it.
+    """
     if experiment.fusion.fusion:
         _show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if experiment.evaluation.export:
         export_run(run.folder, run.saved_model)
-    return run
 
 
 def finished_run(experiment: Experiment) -> Run | None:

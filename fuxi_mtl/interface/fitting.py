@@ -1,0 +1,287 @@
+"""From a model and data, or from a stanza, to finished runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import keras
+
+from fuxi_mtl import config, registry
+from fuxi_mtl.config import load_experiment, make_experiment
+from fuxi_mtl.config.routing import owners
+from fuxi_mtl.dataset import Dataset as EncodedDataset
+from fuxi_mtl.dataset import load_dataset
+from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.interface.data import Dataset, TemporaryFolder, with_reader
+from fuxi_mtl.interface.run import Run
+from fuxi_mtl.interface.session import leaves_no_trace
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.model.recipe import make_again
+from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.tasks import Task
+from fuxi_mtl.training.devices import use_precision
+from fuxi_mtl.workflow.experiment import finish_run, make_model, shortened, train_run
+
+_TASKS_KIND = {"binary": "binary_classification", "regression": "regression"}
+
+
+class Experiment:
+    """A stanza of a config folder as an object; :func:`experiment` reads one.
+
+    Attributes:
+        config: Every key of it, checked.
+
+    Example:
+        >>> fm.experiment("MMoE_test", config="config", learning_rate=1e-3).expid
+        'MMoE_test'
+    """
+
+    def __init__(self, checked: config.Experiment):
+        self.config = checked
+
+    @property
+    def expid(self) -> str:
+        """Its name."""
+        return self.config.expid
+
+    @overload
+    def fit(self, *, seeds: None = None, folder: str | Path | None = None) -> Run: ...
+
+    @overload
+    def fit(self, *, seeds: Sequence[int], folder: str | Path | None = None) -> list[Run]: ...
+
+    @leaves_no_trace
+    def fit(self, *, seeds: Sequence[int] | None = None, folder: str | Path | None = None) -> Run | list[Run]:
+        """Trains and measures it, as the command line does, without its log and its line of results.
+
+        Args:
+            seeds: Trains once with each of them.
+            folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is
+                temporary.
+
+        Raises:
+            ValueError: The data or the folder cannot be used.
+        """
+        checked = shortened(self.config) if self.config.training.debug_mode else self.config
+        if folder is None:  # nobody could find the SavedModel; Run.export writes one
+            checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
+        data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
+        runs = []
+        for seeded in _seeded(checked, seeds):
+
+            def make(features: FeatureMap, seeded: config.Experiment = seeded) -> MultiTaskModel:
+                return make_model(seeded, features)
+
+            runs.append(_train(seeded, data, make, folder, several=seeds is not None))
+        return runs if seeds is not None else runs[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Experiment {self.expid!r}: {self.config.options.model} on {self.config.options.dataset_id!r}>"
+        )
+
+
+def experiment(expid: str, config: str | Path = "./config/", **changes: Any) -> Experiment:
+    """A stanza of a config folder.
+
+    Args:
+        expid: Its name.
+        config: The folder, with ``model_config`` and ``dataset_config``.
+        **changes: Keys that are to have other values, as ``--set`` of the command line has them.
+
+    Raises:
+        ValueError: The first mistake of the stanza, with its file and line.
+
+    Example:
+        >>> fm.experiment("MMoE_test", config="config", epochs=2)
+        <Experiment 'MMoE_test': MMoE on 'tiny_mtl'>
+    """
+    import_zoo()
+    return Experiment(load_experiment(config, expid, changes=changes))
+
+
+@overload
+def fit(
+    model: MultiTaskModel,
+    data: Dataset,
+    *,
+    seeds: None = None,
+    folder: str | Path | None = None,
+    expid: str | None = None,
+    **options: Any,
+) -> Run: ...
+
+
+@overload
+def fit(
+    model: MultiTaskModel,
+    data: Dataset,
+    *,
+    seeds: Sequence[int],
+    folder: str | Path | None = None,
+    expid: str | None = None,
+    **options: Any,
+) -> list[Run]: ...
+
+
+@leaves_no_trace
+def fit(
+    model: MultiTaskModel,
+    data: Dataset,
+    *,
+    seeds: Sequence[int] | None = None,
+    folder: str | Path | None = None,
+    expid: str | None = None,
+    **options: Any,
+) -> Run | list[Run]:
+    """Trains a model, measures it and returns its run.
+
+    A model without variables gets them under ``seed`` and ``precision``. One that has been trained, or whose
+    variables are there already, goes on from where it is; the state of the optimizer and of the weighting
+    starts anew.
+
+    Args:
+        model: A model; its variables are those of the best evaluation afterwards. With ``seeds`` it stays as
+            it is, and each run has a model of its own.
+        data: What to train, choose and report on.
+        seeds: Trains anew with each of them.
+        folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is temporary.
+        expid: What comparisons call the run; the model's name unless said.
+        **options: Every key of a stanza about training, its optimizer, weighting, surgery, imbalance,
+            evaluation, calibration, fusion and diagnostics: ``epochs``, ``batch_size``, ``learning_rate``,
+            ``loss_weight``, ``monitor``, ``seed``, ``precision``, ... The defaults are a stanza's, but for
+            ``export``: :meth:`Run.export` writes the model where it is wanted.
+
+    Raises:
+        ValueError: An option, the data or the folder cannot be used.
+
+    Example:
+        >>> model = fm.MMoE(data.features, data.tasks, num_experts=2, expert_hidden_units=[4])
+        >>> run = fm.fit(model, data, epochs=1, learning_rate=0.01)
+        >>> len(run.history)
+        1
+    """
+    import_zoo()
+    checked = _checked(model, data, expid, options)
+    n_rows = None
+    if checked.training.debug_mode:
+        checked = shortened(checked)
+        n_rows = checked.dataset.n_rows
+    encoded = data.encoded(checked.tasks, n_rows)
+    if seeds is None:
+        _check_goes_on(model, encoded, checked, options)
+        return _train(checked, encoded, lambda features: _made(model, features, checked.tasks), folder)
+    runs = []
+    for seeded in _seeded(checked, seeds):
+        twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
+
+        def make(features: FeatureMap, twin: MultiTaskModel = twin) -> MultiTaskModel:
+            return _made(twin, features, checked.tasks)
+
+        runs.append(_train(seeded, encoded, make, folder, several=True))
+    return runs
+
+
+def _checked(
+    model: MultiTaskModel, data: Dataset, expid: str | None, options: Mapping[str, Any]
+) -> config.Experiment:
+    """The experiment that a model, data and options are; checked as a stanza is."""
+    name = type(model).__name__
+    if name not in registry.names() or registry.model(name) is not type(model):
+        raise ValueError(f"fit: {name} is not registered. Write @fm.register above its class.")
+    belongs = {**dict.fromkeys(registry.options(name), name)}
+    belongs |= {key: "Dataset" for key, owner in owners().items() if owner is DatasetOptions}
+    belongs |= dict.fromkeys(("tasks", "dataset_id", "use_features"), "Dataset")
+    belongs |= {"task": "Dataset, as the kind of its labels", "model": "fit, as an object"}
+    belongs |= {"model_root": "fit, as folder="}
+    for key in options:
+        if key in belongs:
+            raise ValueError(f"fit: {key} is no option of training: give it to {belongs[key]}.")
+    entries = {
+        **data.entries,
+        **_tasks(model.recipe.tasks, data),
+        **model.recipe.options,
+        "model": name,
+        "export": False,  # Run.export writes it where it is wanted
+        **options,
+    }
+    return make_experiment(expid or name, entries, "fit")
+
+
+def _tasks(tasks: Sequence[Task], data: Dataset) -> dict[str, Any]:
+    """The keys that say what a model predicts; none if it is what the data say."""
+    if tuple(tasks) == tuple(data.tasks):
+        return {}
+    kinds = [_TASKS_KIND[task.kind] for task in tasks]
+    losses = [task.loss for task in tasks]
+    return {
+        "tasks": {task.name: task.expression for task in tasks},
+        "task": kinds if len(set(kinds)) > 1 else kinds[0],
+        **({"loss": losses} if any(losses) else {}),
+    }
+
+
+def _check_goes_on(
+    model: MultiTaskModel, data: EncodedDataset, checked: config.Experiment, options: Mapping[str, Any]
+) -> None:
+    """A model with variables fits the data and the precision."""
+    if not model.built:
+        return
+    if model.features != data.feature_map:
+        known = {each.name: each for each in model.features.features}
+        other = [each.name for each in data.feature_map.features if known.get(each.name) != each]
+        raise ValueError(
+            f"fit: the variables of this {type(model).__name__} are for other data: "
+            f"{', '.join(other) or 'the features'} differ there. Make a new model on data.features."
+        )
+    if "precision" in options and use_precision(checked.training.precision) != model.dtype_policy.name:
+        raise ValueError(
+            f"fit: precision is {checked.training.precision}, but the variables of this model were made in "
+            f"{model.dtype_policy.name}. Make a new model."
+        )
+
+
+def _made(model: MultiTaskModel, features: FeatureMap, tasks: Sequence[Task]) -> MultiTaskModel:
+    """The model with variables: its own, or new ones under the seed and the precision that are in force."""
+    if model.built:
+        model.calibrate(None)
+    else:
+        make_again(model, features, tasks)
+        model.build()
+    return model
+
+
+def _seeded(checked: config.Experiment, seeds: Sequence[int] | None) -> list[config.Experiment]:
+    if seeds is None:
+        return [checked]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {list(seeds)}: give one or more, each once.")
+    return [checked.with_seed(seed) for seed in seeds]
+
+
+def _train(
+    checked: config.Experiment,
+    data: EncodedDataset,
+    make: Any,
+    folder: str | Path | None,
+    several: bool = False,
+) -> Run:
+    keras.utils.clear_session()  # Each run has a session of its own, so that names repeat from run to run.
+    use_precision(checked.training.precision)
+    owner = None
+    if folder is None:
+        owner = TemporaryFolder()
+        place = owner.path / checked.expid / f"seed_{checked.training.seed}"
+    else:
+        place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
+    run, model, _ = train_run(checked, data, make, place)
+    finish_run(run, checked, data)
+    if model.features.reader is None:
+        model.features = with_reader(model.features, data.encoder)
+    model.recipe.fits += 1
+    return Run(run.folder, owner, model)
+
+
+__all__ = ["Experiment", "experiment", "fit"]

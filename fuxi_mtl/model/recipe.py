@@ -1,0 +1,88 @@
+"""What a model object was made of, so that it can be made again under another seed and precision."""
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import wraps
+from types import FunctionType
+from typing import Any
+
+import keras
+
+from fuxi_mtl.options import TrainingOptions
+
+
+@dataclass
+class Recipe:
+    """The arguments of a model's constructor, and the random numbers that its variables are made with.
+
+    Attributes:
+        features: Its inputs.
+        tasks: Its tasks, as they were given.
+        options: Its options, as they were given.
+        wrappers: The functions that Keras hung on the object before its constructor ran, and that know it.
+        numbers: State of Python's generator, from which Keras takes the seeds of initial values; None takes
+            the program's, as Keras's own layers do.
+        fits: How often the model was trained.
+    """
+
+    features: Any
+    tasks: Sequence[Any]
+    options: Mapping[str, Any]
+    wrappers: Mapping[str, FunctionType]
+    numbers: Any = None
+    fits: int = 0
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Inside, Python's generator is this recipe's; afterwards it is as it was."""
+        callers = random.getstate()
+        random.setstate(self.numbers)
+        try:
+            yield
+        finally:
+            self.numbers = random.getstate()
+            random.setstate(callers)
+
+
+def recorded(constructor: Callable[..., None]) -> Callable[..., None]:
+    """The constructor of a model, which also keeps its arguments as the object's ``recipe``.
+
+    A model on features that know their data (:class:`fuxi_mtl.Dataset` has them) draws from a generator of
+    its own with a stanza's seed. So what the program draws neither changes it nor is changed by it.
+    """
+
+    @wraps(constructor)
+    def construct(self: Any, *args: Any, **options: Any) -> None:
+        if "recipe" in vars(self):  # a base class's constructor, or one that is run again
+            constructor(self, *args, **options)
+            return
+        given = inspect.signature(constructor).bind(self, *args, **options).arguments
+        features, tasks = given.get("features"), given.get("tasks", ())
+        own = {key: value for key, value in options.items() if key not in ("features", "tasks")}
+        wrappers = {name: each for name, each in vars(self).items() if isinstance(each, FunctionType)}
+        recipe = Recipe(features, tasks, own, wrappers)
+        if getattr(features, "reader", None) is not None:
+            recipe.numbers = random.Random(TrainingOptions().seed).getstate()  # noqa: S311 - no secret
+            planned = type(self).plan_tasks(tuple(tasks), getattr(tasks, "explicit", True))
+            args, options = (features, planned), own
+        vars(self)["recipe"] = recipe  # past Keras, which would track what is inside
+        with recipe.drawing() if recipe.numbers else nullcontext():
+            constructor(self, *args, **options)
+
+    return construct
+
+
+def make_again(model: keras.Model, features: Any, tasks: Sequence[Any]) -> None:
+    """Runs the constructor of a model again on the same object: nothing of its former network is left.
+
+    Layers take the seeds and the precision that are in force now.
+    """
+    recipe: Recipe = model.recipe
+    kind: Any = type(model)
+    blank = kind.__new__(kind, features, tasks, **recipe.options)
+    vars(model).clear()
+    vars(model).update({**vars(blank), **recipe.wrappers, "recipe": replace(recipe, numbers=None)})
+    model.__init__(features, tasks, **recipe.options)
