@@ -24,6 +24,7 @@ REQUIRES = [
     "matplotlib>=3.9,<4",
     "filelock>=3.15,<5",
     "scikit-learn>=1.5,<2",
+    "typing-extensions>=4.12,<5",
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 OPTUNA = ["optuna>=4,<5"]

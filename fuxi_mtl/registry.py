@@ -9,45 +9,48 @@ A model class registers itself under its own name; its signature is the only lis
 
 import ast
 import importlib.util
-import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.options import Family
+from fuxi_mtl.options.construction import checked_constructor, documented
+from fuxi_mtl.options.signature import Parameter, Signature, read_signature, signature_of
 
 ZOO = "fuxi_mtl_zoo"  # what the folder model_zoo is called where it is installed
 
 _MODELS: dict[str, type] = {}
 
 
-@dataclass(frozen=True)
-class _Declaration:
-    """What the source of a model says, without running it."""
-
-    summary: str
-    options: dict[str, inspect.Parameter]
-
-
-_DECLARED: dict[str, _Declaration] = {}
+_DECLARED: dict[str, Signature] = {}
 
 
 def register(cls: type) -> type:
     """Class decorator: makes the model known under its class name.
 
+    Its constructor then completes and checks its options as those of a stanza are, and its docstring has
+    their sentences.
+
     Raises:
-        ValueError: Another class has that name already.
+        ValueError: Another class has that name already, or ``defaults`` name an option that there is not.
     """
     known = _MODELS.get(cls.__name__)
     if known is not None and known.__module__ != cls.__module__:
         raise ValueError(
             f"two models are called {cls.__name__}: {known.__module__} and {cls.__module__}. Rename one."
         )
+    options = signature_of(cls).options
+    for key in vars(cls).get("defaults", {}):
+        if key not in options:
+            raise ValueError(
+                f"{cls.__name__}.defaults name {key!r}, which is no option of it.{did_you_mean(key, options)}"
+            )
+    cls.__init__ = checked_constructor(cls)  # type: ignore[misc]
+    cls.__doc__ = documented(cls.__doc__, options)
     _MODELS[cls.__name__] = cls
     return cls
 
@@ -78,19 +81,20 @@ def model(name: str) -> type:
     return _MODELS[name]
 
 
-def options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a model: the keyword parameters of its constructor, in order."""
-    if name not in _MODELS and name in _DECLARED:
-        return _DECLARED[name].options
-    parameters = inspect.signature(model(name).__init__).parameters.values()  # type: ignore[misc]
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+def options(name: str) -> Mapping[str, Parameter]:
+    """The options of a model, in the order of its signature."""
+    return _signature(name).options
 
 
 def summary(name: str) -> str:
     """The first line of a model's docstring."""
+    return _signature(name).summary
+
+
+def _signature(name: str) -> Signature:
     if name not in _MODELS and name in _DECLARED:
-        return _DECLARED[name].summary
-    return (inspect.getdoc(model(name)) or "").partition("\n")[0]
+        return _DECLARED[name]
+    return signature_of(model(name))
 
 
 @contextmanager
@@ -100,52 +104,40 @@ def declared(folder: Path) -> Iterator[bool]:
     Importing a model imports TensorFlow, which takes seconds. Inside the context all but :func:`model` work.
 
     Yields:
-        Whether that was possible: every option has a literal default, and every registered class its own
-        constructor. Otherwise nothing is known.
+        Whether that was possible: every registered class has a constructor that the source shows, and all
+        its options plain types and literal defaults. Otherwise nothing is known.
     """
     before = dict(_DECLARED)
     try:
         for file in sorted(folder.glob("[!_]*.py")):
-            _DECLARED.update(_declarations(ast.parse(file.read_text(encoding="utf-8"))))
-        yield True
-    except _NotPlainError:
-        yield False
+            _DECLARED.update({name: _read(file, name) for name in _registered(file)})
+        known = True
+    except ValueError:  # something has to be run to be known
+        known = False
+        _DECLARED.clear()
+    try:
+        yield known
     finally:
         _DECLARED.clear()
         _DECLARED.update(before)
 
 
-class _NotPlainError(Exception):
-    """Something has to be run to be known."""
-
-
-def _declarations(module: ast.Module) -> Iterator[tuple[str, _Declaration]]:
-    for node in module.body:
-        if isinstance(node, ast.ClassDef) and any(_is_register(each) for each in node.decorator_list):
-            first = (ast.get_docstring(node) or "").partition("\n")[0]
-            yield node.name, _Declaration(first, _declared_options(node))
+def _registered(file: Path) -> list[str]:
+    """Names of the classes of a file that :func:`register` decorates."""
+    nodes = ast.parse(file.read_text(encoding="utf-8")).body
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    return [node.name for node in classes if any(map(_is_register, node.decorator_list))]
 
 
 def _is_register(decorator: ast.expr) -> bool:
     return isinstance(decorator, ast.Name) and decorator.id == register.__name__
 
 
-def _declared_options(node: ast.ClassDef) -> dict[str, inspect.Parameter]:
-    own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
-    if not own:
-        raise _NotPlainError
-    given = own[0].args
-    defaults = (_default(default) for default in given.kw_defaults)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    pairs = zip(given.kwonlyargs, defaults, strict=True)
-    return {each.arg: inspect.Parameter(each.arg, kind, default=default) for each, default in pairs}
-
-
-def _default(node: ast.expr | None) -> object:
-    try:
-        return inspect.Parameter.empty if node is None else ast.literal_eval(node)
-    except ValueError as error:
-        raise _NotPlainError from error
+def _read(file: Path, name: str) -> Signature:
+    signature = read_signature(file, name)
+    if not signature.given:
+        raise ValueError(f"{file}: the constructor of {name} is not to be seen.")
+    return signature
 
 
 def zoo_folder() -> Path:

@@ -1,16 +1,17 @@
 """AITM: a chain of conversions in which each step tells the next what it has learnt."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import MLP, FeatureEmbedding, InformationTransfer, Towers
-from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.layers.mlp import of_each
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
 from fuxi_mtl.objectives.funnel import as_steps
+from fuxi_mtl.options import option
+from fuxi_mtl.options.shared import CalibratorWeight, CommonOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
 
 
@@ -34,18 +35,6 @@ class AITM(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: The steps, first to last.
-        embedding_dim: Width of the embeddings.
-        tower_hidden_units: Widths of each tower q_t, at least one; the last is the width h of the transfer.
-        hidden_activations: Activation of hidden layers, one for all or one a layer; g_t has that of the
-            last layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        attention_regularizer: Penalty of h1, h2 and h3, written likewise.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        calibrator_weight: Factor of the calibrator, from 0 up.
-        transfer_stop_gradient: True keeps the loss of a step out of the towers of earlier steps.
-        calibrator_stop_prev: True lets the calibrator lower y_t only, and never raise y_{t-1}.
 
     Raises:
         ValueError: No hidden layer, or a negative calibrator_weight.
@@ -58,41 +47,38 @@ class AITM(MultiTaskModel):
         Learning in Targeted Display Advertising. KDD 2021. Official code: xidongbo/AITM.
     """
 
+    defaults: ClassVar[CommonOptions] = {"embedding_dim": 5, "tower_hidden_units": (128, 64, 32)}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 5,
-        tower_hidden_units: Sequence[int] = (128, 64, 32),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        attention_regularizer: float | str = 1e-6,
-        embedding_regularizer: float | str = 1e-6,
-        calibrator_weight: float = 0.6,
-        transfer_stop_gradient: bool = False,
-        calibrator_stop_prev: bool = False,
+        attention_regularizer: Annotated[
+            float | str, option("Penalty of h1, h2 and h3, written like net_regularizer.")
+        ] = 1e-6,
+        calibrator_weight: CalibratorWeight = 0.6,
+        transfer_stop_gradient: Annotated[
+            bool, option("True keeps the loss of a step out of the towers of earlier steps.")
+        ] = False,
+        calibrator_stop_prev: Annotated[
+            bool, option("True lets the calibrator lower y_t only, and never raise y_{t-1}.")
+        ] = False,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
-        if not tower_hidden_units:
+        if not common["tower_hidden_units"]:
             raise ValueError("tower_hidden_units is empty: AITM transfers what the last hidden layer says.")
-        check_range("calibrator_weight", calibrator_weight, 0)
-        names, width = [task.name for task in tasks], tower_hidden_units[-1]
-        *_, last = of_each(tower_hidden_units, hidden_activations)
-        common: dict[str, Any] = {
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.stacks = [
-            MLP(tower_hidden_units, hidden_activations, name=f"{name}_tower", **common) for name in names
+        names, width = [task.name for task in tasks], common["tower_hidden_units"][-1]
+        *_, last = of_each(common["tower_hidden_units"], common["hidden_activations"])
+        mlp = mlp_options(common)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.stacks = [MLP(common["tower_hidden_units"], name=f"{name}_tower", **mlp) for name in names]
+        self.messages = [
+            MLP([width], name=f"{name}_message", **(mlp | {"activations": last})) for name in names[1:]
         ]
-        self.messages = [MLP([width], last, name=f"{name}_message", **common) for name in names[1:]]
         self.transfer = InformationTransfer(width, stddev=0.01, penalty=attention_regularizer)
-        self.towers = Towers(names, (), penalty=net_regularizer)
+        self.towers = Towers(names, (), penalty=common["net_regularizer"])
         self.calibrator = calibrator(tasks, calibrator_weight, calibrator_stop_prev)
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
 

@@ -1,16 +1,25 @@
 """APG_AITM: AITM whose towers are generated for each row."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import keras
+from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, InformationTransfer, Towers, generation
-from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, InformationTransfer, Towers
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
 from fuxi_mtl.objectives.funnel import as_steps
+from fuxi_mtl.options.blocks import Generation
+from fuxi_mtl.options.shared import (
+    Apg,
+    BottomUnits,
+    CalibratorWeight,
+    CommonOptions,
+    embedding_options,
+    mlp_options,
+)
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
 
@@ -34,16 +43,6 @@ class APG_AITM(MultiTaskModel):  # noqa: N801 - the name is written so
     Args:
         features: The inputs.
         tasks: The steps, first to last.
-        embedding_dim: Width of the embeddings.
-        apg: Condition, rank and mode; the keys of :class:`~fuxi_mtl.layers.generation.Generation`.
-        bottom_hidden_units: Widths of each bottom q_t, at least one; the last is the width h of the transfer.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        calibrator_weight: Factor of the calibrator, from 0 up; AITM's own is 0.6.
 
     Raises:
         ValueError: No hidden layer of the bottoms, a negative calibrator_weight, a condition that is no
@@ -58,42 +57,40 @@ class APG_AITM(MultiTaskModel):  # noqa: N801 - the name is written so
         Learning in Targeted Display Advertising. KDD 2021, equations 1 to 8.
     """
 
+    defaults: ClassVar[CommonOptions] = {"tower_hidden_units": (32, 32)}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        apg: dict | None = None,
-        bottom_hidden_units: Sequence[int] = (64, 64),
-        tower_hidden_units: Sequence[int] = (32, 32),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
-        calibrator_weight: float = 0.0,
+        apg: Apg = None,
+        bottom_hidden_units: BottomUnits = (64, 64),
+        calibrator_weight: CalibratorWeight = 0.0,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
         if not bottom_hidden_units:
             raise ValueError("bottom_hidden_units is empty: APG_AITM transfers what its last layer says.")
-        check_range("calibrator_weight", calibrator_weight, 0)
-        names, made, width = [task.name for task in tasks], generation(apg), bottom_hidden_units[-1]
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
+        names, made, width = (
+            [task.name for task in tasks],
+            block(Generation, apg, "apg"),
+            bottom_hidden_units[-1],
+        )
+        mlp = mlp_options(common)
+        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
         self.bottoms = [GeneratedMLP(bottom_hidden_units, made, name=f"{n}_bottom", **mlp) for n in names]
         self.messages = [
-            keras.layers.Dense(width, kernel_regularizer=regularizer(net_regularizer), name=f"{name}_message")
+            keras.layers.Dense(
+                width, kernel_regularizer=regularizer(common["net_regularizer"]), name=f"{name}_message"
+            )
             for name in names[1:]
         ]
-        self.transfer = InformationTransfer(width, use_bias=True, penalty=net_regularizer)
-        self.stacks = [GeneratedMLP(tower_hidden_units, made, name=f"{name}_tower", **mlp) for name in names]
-        self.towers = Towers(names, (), penalty=net_regularizer)
+        self.transfer = InformationTransfer(width, use_bias=True, penalty=common["net_regularizer"])
+        self.stacks = [
+            GeneratedMLP(common["tower_hidden_units"], made, name=f"{name}_tower", **mlp) for name in names
+        ]
+        self.towers = Towers(names, (), penalty=common["net_regularizer"])
         self.calibrator = calibrator(tasks, calibrator_weight)
 
     def heads(self, x, training=False):

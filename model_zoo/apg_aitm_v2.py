@@ -1,9 +1,10 @@
 """APG_AITM_V2: generated experts, and a gated transfer from each task to the next."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import (
     AttendedTransfer,
@@ -12,11 +13,21 @@ from fuxi_mtl.layers import (
     GatedTransfer,
     GeneratedMLP,
     Towers,
-    generation,
     mix,
 )
-from fuxi_mtl.layers.blocks import check_choice, check_range
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import option
+from fuxi_mtl.options.blocks import Generation
+from fuxi_mtl.options.shared import (
+    Apg,
+    CommonOptions,
+    ExpertUnits,
+    GateUnits,
+    NumSpecificExperts,
+    embedding_options,
+    mlp_options,
+)
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
 
@@ -37,22 +48,6 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
     Args:
         features: The inputs.
         tasks: What to predict, in the order of the cascade.
-        embedding_dim: Width of the embeddings.
-        apg: Condition, rank and mode; the keys of :class:`~fuxi_mtl.layers.generation.Generation`.
-        num_shared_experts: Shared experts, at least one.
-        num_specific_experts: Private experts of each task.
-        expert_hidden_units: Widths of each expert, at least one.
-        gate_hidden_units: Widths of the hidden layers of the gates over experts.
-        transfer: ``gated``, or ``attention``: ``h_t = AIT([W h_{t-1} + b, c_t])`` as in APG_AITM.
-        transfer_hidden_units: Widths of the hidden layers of the transfer's gate.
-        detach_prev_rep: False lets a loss through ``h_{t-1}`` into the experts and gate of the task before.
-        detach_prev_logit: False lets it through ``logit_{t-1}`` into its tower, and what is below.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers, except those of the transfer, one for all steps.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
         ValueError: An expert count or a transfer that cannot be, no layer of the experts, a condition that
@@ -65,43 +60,40 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         on the experts of Tang et al. Progressive Layered Extraction. RecSys 2020, equations 1 to 4.
     """
 
+    defaults: ClassVar[CommonOptions] = {"tower_hidden_units": (32, 32)}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        apg: dict | None = None,
-        num_shared_experts: int = 2,
-        num_specific_experts: int = 2,
-        expert_hidden_units: Sequence[int] = (64, 64),
-        gate_hidden_units: Sequence[int] = (),
-        transfer: str = "gated",
-        transfer_hidden_units: Sequence[int] = (64,),
-        detach_prev_rep: bool = True,
-        detach_prev_logit: bool = True,
-        tower_hidden_units: Sequence[int] = (32, 32),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        apg: Apg = None,
+        num_shared_experts: Annotated[int, option("Shared experts.", least=1)] = 2,
+        num_specific_experts: NumSpecificExperts = 2,
+        expert_hidden_units: ExpertUnits = (64, 64),
+        gate_hidden_units: GateUnits = (),
+        transfer: Annotated[
+            Literal["gated", "attention"],
+            option("gated, or attention: h_t = AIT([W h_{t-1} + b, c_t]) as in APG_AITM."),
+        ] = "gated",
+        transfer_hidden_units: Annotated[
+            Sequence[int], option("Widths of the hidden layers of the transfer's gate.", least=1)
+        ] = (64,),
+        detach_prev_rep: Annotated[
+            bool, option("False lets a loss through h_{t-1} into the experts and gate of the task before.")
+        ] = True,
+        detach_prev_logit: Annotated[
+            bool, option("False lets it through logit_{t-1} into its tower, and what is below.")
+        ] = True,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
-        names, made = [task.name for task in tasks], generation(apg)
-        check_choice("transfer", transfer, ("gated", "attention"))
-        check_range("num_shared_experts", num_shared_experts, 1)
-        check_range("num_specific_experts", num_specific_experts, 0)
+        names, made = [task.name for task in tasks], block(Generation, apg, "apg")
         if not expert_hidden_units:
             raise ValueError("expert_hidden_units is empty: APG_AITM_V2 transfers what its last layer says.")
         width, num_experts = expert_hidden_units[-1], num_specific_experts + num_shared_experts
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
+        mlp = mlp_options(common)
+        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
         shared = [f"shared_{i}" for i in range(num_shared_experts)]
         own = [[f"{name}_{i}" for i in range(num_specific_experts)] for name in names]
 
@@ -119,9 +111,9 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
             # Without batch_norm: each step would train on its own moments and predict with their mixture.
             self.transfer = GatedTransfer(width, transfer_hidden_units, **(mlp | {"batch_norm": False}))
         elif len(names) > 1:
-            self.transfer = AttendedTransfer(width, penalty=net_regularizer)
-        self.stacks = stacks(tower_hidden_units, [f"{name}_tower" for name in names])
-        self.towers = [Towers([name], (), penalty=net_regularizer) for name in names]
+            self.transfer = AttendedTransfer(width, penalty=common["net_regularizer"])
+        self.stacks = stacks(common["tower_hidden_units"], [f"{name}_tower" for name in names])
+        self.towers = [Towers([name], (), penalty=common["net_regularizer"]) for name in names]
         self.stop_h = tf.stop_gradient if detach_prev_rep else tf.identity
         self.stop_logit = tf.stop_gradient if detach_prev_logit else tf.identity
 

@@ -1,13 +1,23 @@
 """APG_MMOE: MMoE whose experts and towers are generated for each row."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import tensorflow as tf
+from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, Gate, GeneratedMLP, Towers, generation, mix
-from fuxi_mtl.layers.blocks import check_range
+from fuxi_mtl.layers import ConditionedEmbedding, Gate, GeneratedMLP, Towers, mix
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.blocks import Generation
+from fuxi_mtl.options.shared import (
+    Apg,
+    CommonOptions,
+    ExpertUnits,
+    GateUnits,
+    NumExperts,
+    embedding_options,
+    mlp_options,
+)
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
 
@@ -24,17 +34,6 @@ class APG_MMOE(MultiTaskModel):  # noqa: N801 - the name is written so
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        apg: Condition, rank and mode; the keys of :class:`~fuxi_mtl.layers.generation.Generation`.
-        num_experts: Number of experts.
-        expert_hidden_units: Widths of each expert.
-        gate_hidden_units: Widths of the hidden layers of each gate; none is MMoE's own gate.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
         ValueError: No expert, a condition is no feature, or ``rank_k`` is larger than a layer.
@@ -44,39 +43,31 @@ class APG_MMOE(MultiTaskModel):  # noqa: N801 - the name is written so
         NeurIPS 2022, on the experts and towers of Ma et al. KDD 2018, equations 5 to 7.
     """
 
+    defaults: ClassVar[CommonOptions] = {"tower_hidden_units": (32,)}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        apg: dict | None = None,
-        num_experts: int = 4,
-        expert_hidden_units: Sequence[int] = (64, 32),
-        gate_hidden_units: Sequence[int] = (),
-        tower_hidden_units: Sequence[int] = (32,),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        apg: Apg = None,
+        num_experts: NumExperts = 4,
+        expert_hidden_units: ExpertUnits = (64, 32),
+        gate_hidden_units: GateUnits = (),
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
-        check_range("num_experts", num_experts, 1)
-        names, made = [task.name for task in tasks], generation(apg)
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
+        names, made = [task.name for task in tasks], block(Generation, apg, "apg")
+        mlp = mlp_options(common)
+        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
         self.experts = [
             GeneratedMLP(expert_hidden_units, made, name=f"expert_{i}", **mlp) for i in range(num_experts)
         ]
         self.gates = [Gate(num_experts, gate_hidden_units, name=f"{name}_gate", **mlp) for name in names]
-        self.stacks = [GeneratedMLP(tower_hidden_units, made, name=f"{name}_tower", **mlp) for name in names]
-        self.towers = Towers(names, (), penalty=net_regularizer)
+        self.stacks = [
+            GeneratedMLP(common["tower_hidden_units"], made, name=f"{name}_tower", **mlp) for name in names
+        ]
+        self.towers = Towers(names, (), penalty=common["net_regularizer"])
 
     def heads(self, x, training=False):
         """See the base class."""

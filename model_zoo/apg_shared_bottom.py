@@ -1,10 +1,12 @@
 """APG_SharedBottom: Shared-Bottom whose layers are generated for each row."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, Towers, generation
+from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, Towers
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.blocks import Generation
+from fuxi_mtl.options.shared import Apg, BottomUnits, CommonOptions, embedding_options, mlp_options
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
 
@@ -20,15 +22,6 @@ class APG_SharedBottom(MultiTaskModel):  # noqa: N801 - the name is written so
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        apg: Condition, rank and mode; the keys of :class:`~fuxi_mtl.layers.generation.Generation`.
-        bottom_hidden_units: Widths of the shared stack.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
         ValueError: A condition is no feature, or ``rank_k`` is larger than a layer.
@@ -43,28 +36,19 @@ class APG_SharedBottom(MultiTaskModel):  # noqa: N801 - the name is written so
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        apg: dict | None = None,
-        bottom_hidden_units: Sequence[int] = (256, 128),
-        tower_hidden_units: Sequence[int] = (64,),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        apg: Apg = None,
+        bottom_hidden_units: BottomUnits = (256, 128),
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
-        names, made = [task.name for task in tasks], generation(apg)
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = ConditionedEmbedding(features, embedding_dim, embedding_regularizer, made)
+        names, made = [task.name for task in tasks], block(Generation, apg, "apg")
+        mlp = mlp_options(common)
+        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
         self.bottom = GeneratedMLP(bottom_hidden_units, made, **mlp)
-        self.stacks = [GeneratedMLP(tower_hidden_units, made, name=f"{name}_tower", **mlp) for name in names]
-        self.towers = Towers(names, (), penalty=net_regularizer)
+        self.stacks = [
+            GeneratedMLP(common["tower_hidden_units"], made, name=f"{name}_tower", **mlp) for name in names
+        ]
+        self.towers = Towers(names, (), penalty=common["net_regularizer"])
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -1,16 +1,21 @@
 """DeepFM_MMoE: a ranking model whose experts see deep, pairwise and pooled parts of a row."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding
 from fuxi_mtl.layers.deepfm import DeepFM
-from fuxi_mtl.layers.deepfm import backbone as read_backbone
-from fuxi_mtl.layers.mixture import ComposedExperts, make_towers, mixture
+from fuxi_mtl.layers.mixture import ComposedExperts, make_towers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of
 from fuxi_mtl.objectives.priors import check_priors, logit, prior_logits
+from fuxi_mtl.options import option
+from fuxi_mtl.options.blocks import Backbone, Head, Mixture
+from fuxi_mtl.options.shared import TowerlessOptions, embedding_options, mlp_options
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
 
@@ -32,17 +37,6 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        backbone: The deep, pairwise and wide parts; the keys of :class:`~fuxi_mtl.layers.deepfm.Backbone`.
-        mmoe: Parts, adapter, experts and gates; the keys of :class:`~fuxi_mtl.layers.mixture.Mixture`.
-        heads: ``{default: {mlp_dims, dropout, use_bn, activation}, ctr: {...}}``: the towers.
-        bias_prior: Where the heads' biases start: ``auto``, the rates of the training labels under the
-            weights of positives; ``none``; or rates by head.
-        hidden_activations: Activation of hidden layers where a block does not say.
-        net_dropout: Share of hidden units dropped in training where a block does not say.
-        batch_norm: Whether to normalise hidden layers where a block does not say.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Differs from the papers: it joins two of them, and DeepFM's classic machine is ``fm_scale: sum``.
 
@@ -52,39 +46,44 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
         Mixture-of-Experts. KDD 2018.
     """
 
+    defaults: ClassVar[TowerlessOptions] = {"embedding_dim": 8}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 8,
-        backbone: dict | None = None,
-        mmoe: dict | None = None,
-        heads: dict | None = None,
-        bias_prior: str | dict[str, float] = "auto",
-        hidden_activations: str = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        backbone: Annotated[
+            Backbone | Mapping | None, option("The deep, pairwise and wide parts; null for the defaults.")
+        ] = None,
+        mmoe: Annotated[
+            Mixture | Mapping | None, option("Parts, adapter, experts and gates; null for the defaults.")
+        ] = None,
+        heads: Annotated[
+            Mapping[str, Head | Mapping] | None,
+            option("The towers, by head; default is of all that are not named."),
+        ] = None,
+        bias_prior: Annotated[
+            str | dict[str, float],
+            option(
+                "Where the biases of the heads start: auto, the rates of the training labels under the "
+                "weights of positives; none; or rates by head."
+            ),
+        ] = "auto",
+        **common: Unpack[TowerlessOptions],
     ):
         super().__init__(features, tasks)
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
+        mlp = mlp_options(common)
         self.funnel = Funnel(towers_of(tasks)) if _is_entire_space(tasks) else None
         self.events = tuple(tasks) if self.funnel is None else self.funnel.towers
         names = [event.name for event in self.events]
         self.bias_prior = check_priors(bias_prior, names)
-        parts = read_backbone(backbone)
-        experts = mixture(mmoe, parts.fm_enabled)
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.backbone = DeepFM(
-            features, self.embedding, parts, names, mlp, experts.add_fm_vec, embedding_regularizer
-        )
+        parts, experts = block(Backbone, backbone, "backbone"), block(Mixture, mmoe, "mmoe")
+        if experts.add_fm_vec and not parts.fm_enabled:
+            raise ValueError("mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm_vec: False.")
+        penalty = common["embedding_regularizer"]
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.backbone = DeepFM(features, self.embedding, parts, names, mlp, experts.add_fm_vec, penalty)
         self.bottom = ComposedExperts(names, self.embedding, experts, mlp)
         self.towers = make_towers(heads, names, mlp)
 

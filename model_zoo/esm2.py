@@ -1,11 +1,14 @@
 """ESM2: conversions through a decisive action, such as the cart, or past it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
+
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
+from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import Task, conversion_tasks
 
@@ -29,47 +32,27 @@ class ESM2(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        bottom: What lies under the towers: ``shared_embedding`` (the paper), ``ShareBottom``, ``MMoE`` or
-            ``PLE``, or a block of that ``type`` with its options.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Reference:
         Wen et al. Entire Space Multi-Task Modeling via Post-Click Behavior Decomposition for
         Conversion Rate Prediction. SIGIR 2020.
     """
 
+    defaults: ClassVar[BottomOptions] = {"tower_hidden_units": (256, 128)}
+
     def __init__(
         self,
         features,
         tasks,
-        *,
-        embedding_dim: int = 16,
-        bottom: str | dict = "shared_embedding",
-        tower_hidden_units: Sequence[int] = (256, 128),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        **common: Unpack[BottomOptions],
     ):
         super().__init__(features, tasks)
         self.funnel = Funnel(towers_of(_with_branches(tasks)))
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
+        mlp = mlp_options(common)
         names = [tower.name for tower in self.funnel.towers]
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.bottom = make_bottom(bottom, names, mlp)
-        self.towers = Towers(names, tower_hidden_units, **mlp)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.bottom = make_bottom(common["bottom"], names, mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

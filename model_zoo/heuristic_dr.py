@@ -1,12 +1,14 @@
 """Heuristic DR: doubly robust, with an error that is guessed instead of learnt."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from fuxi_mtl.layers.blocks import check_range
+from typing_extensions import Unpack
+
 from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.objectives.causal import InversePropensity, doubly_robust, heuristic_error
+from fuxi_mtl.options import option
+from fuxi_mtl.options.shared import BottomOptions, LambdaC, Weights
 from fuxi_mtl.registry import register
 
 
@@ -28,18 +30,6 @@ class HeuristicDR(ConversionModel):
     Args:
         features: The inputs.
         tasks: A click, a conversion given that click, and both.
-        embedding_dim: Width of the embeddings.
-        bottom: What lies under the towers: ``shared_embedding``, ``ShareBottom``, ``MMoE`` or ``PLE``, or a
-            block of that ``type`` with its options.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
-        lambda_c: Factor of the risk of conversions, from 0 up.
-        eta: Probability of a conversion in the imputed error, from 0 to 1.
 
     Differs from the paper: its probability is not printed there; eta is an option.
 
@@ -55,34 +45,16 @@ class HeuristicDR(ConversionModel):
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        bottom: str | dict = "shared_embedding",
-        tower_hidden_units: Sequence[int] = (256, 128),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
-        ipw: dict | None = None,
-        lambda_c: float = 1.0,
-        eta: float = 0.01,
+        ipw: Weights = None,
+        lambda_c: LambdaC = 1.0,
+        eta: Annotated[
+            float, option("Probability of a conversion in the imputed error.", least=0, most=1)
+        ] = 0.01,
+        **common: Unpack[BottomOptions],
     ):
-        super().__init__(
-            features,
-            tasks,
-            embedding_dim=embedding_dim,
-            bottom=bottom,
-            tower_hidden_units=tower_hidden_units,
-            hidden_activations=hidden_activations,
-            net_dropout=net_dropout,
-            batch_norm=batch_norm,
-            net_regularizer=net_regularizer,
-            embedding_regularizer=embedding_regularizer,
-        )
+        super().__init__(features, tasks, **common)
         self.ipw = InversePropensity(ipw)
-        self.check_factors(lambda_c=lambda_c)
         self.lambda_c = lambda_c
-        check_range("eta", eta, 0, 1)
         self.eta = eta
 
     def objectives(self):

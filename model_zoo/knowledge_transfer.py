@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, ClassVar
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import MLP, FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import option
+from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
 
 
@@ -29,20 +32,6 @@ class KnowledgeTransfer(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        bottom: What lies under the towers: ``shared_embedding``, ``ShareBottom``, ``MMoE`` or ``PLE``, or a
-            block of that ``type`` with its options.
-        transfer: Sources of each task that has any, such as ``{dwell: [ctr], forward: [ctr, dwell]}``, in
-            any order without a cycle; null is a chain, each task reading the one before it.
-        transfer_units: Width to which a source is projected, linearly and behind the stop-gradient; 0
-            hands it over as it is.
-        transfer_stop_gradient: False lets the losses of later tasks into the towers of earlier ones.
-        tower_hidden_units: Widths of each tower's hidden layers, at least one.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
         ValueError: No hidden layer to read, an unknown task, or a cycle.
@@ -52,41 +41,48 @@ class KnowledgeTransfer(MultiTaskModel):
         Progressive Neural Networks. arXiv 1606.04671, 2016.
     """
 
+    defaults: ClassVar[BottomOptions] = {"bottom": "MMoE"}
+
     def __init__(
         self,
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        bottom: str | dict = "MMoE",
-        transfer: dict[str, list[str]] | None = None,
-        transfer_units: int = 0,
-        transfer_stop_gradient: bool = True,
-        tower_hidden_units: Sequence[int] = (64,),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        transfer: Annotated[
+            dict[str, list[str]] | None,
+            option(
+                "Sources of each task that has any, such as {dwell: [ctr], forward: [ctr, dwell]}, in any "
+                "order without a cycle; null is a chain, each task reading the one before it."
+            ),
+        ] = None,
+        transfer_units: Annotated[
+            int,
+            option(
+                "Width to which a source is projected, linearly and behind the stop-gradient; 0 hands it "
+                "over as it is.",
+                least=0,
+            ),
+        ] = 0,
+        transfer_stop_gradient: Annotated[
+            bool, option("False lets the losses of later tasks into the towers of earlier ones.")
+        ] = True,
+        **common: Unpack[BottomOptions],
     ):
         super().__init__(features, tasks)
-        if not tower_hidden_units:
+        if not common["tower_hidden_units"]:
             raise ValueError("tower_hidden_units is empty: KnowledgeTransfer hands on the last hidden layer.")
         names = [task.name for task in tasks]
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.bottom = make_bottom(bottom, names, mlp)
+        mlp = mlp_options(common)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.bottom = make_bottom(common["bottom"], names, mlp)
         self.edges, self.order = _sources(names, transfer)
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
-        self.stacks = [MLP(tower_hidden_units, name=f"{name}_tower", **mlp) for name in names]
+        self.stacks = [MLP(common["tower_hidden_units"], name=f"{name}_tower", **mlp) for name in names]
         self.projections = [
             keras.layers.Dense(
-                transfer_units, kernel_regularizer=regularizer(net_regularizer), name=f"{source}_to_{name}"
+                transfer_units,
+                kernel_regularizer=regularizer(common["net_regularizer"]),
+                name=f"{source}_to_{name}",
             )
             for name, source in self.edges
             if transfer_units

@@ -1,11 +1,12 @@
 """M3oE: experts that all share, experts of each domain and of each task, in learnt proportions."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Annotated
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import (
     MLP,
@@ -18,12 +19,13 @@ from fuxi_mtl.layers import (
     mixed,
     own_and_others,
 )
-from fuxi_mtl.layers.blocks import check_range, check_widths
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options import option
+from fuxi_mtl.options.blocks import FusionStart
+from fuxi_mtl.options.shared import UnnormedOptions, embedding_options, mlp_options
+from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
-
-START = {"domain_weight": 0.5, "task_weight": 0.5, "domain_balance": 0.7, "task_balance": 0.7}
 
 
 @register
@@ -45,22 +47,9 @@ class M3oE(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: What to predict.
-        domain: The categorical feature whose values are the domains (of ready ids, those from 1 up).
-        embedding_dim: Width of the embeddings.
-        star_units: Width of ``x (W_d * W_s)``.
-        trunk_hidden_units: Widths of the MLP behind it; the one beside it has the last of them.
-        num_experts: Number of experts S.
-        expert_hidden_units: Widths of each expert of all three kinds.
-        tower_hidden_units: Widths of the hidden layers of each tower, one tower a task and domain.
-        fusion_start: Where the four numbers start: ``domain_weight`` w_d, ``task_weight`` w_t,
-            ``domain_balance`` beta_d, ``task_balance`` beta_t, each between 0 and 1.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        net_regularizer: Penalty of the kernels but W_d: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Raises:
-        ValueError: No such feature, no layer of trunk or experts, a width below 1, a start out of range.
+        ValueError: No such feature, or no layer of trunk or experts.
 
     Differs from the paper: W_d starts at one, so that all domains start alike; the loss of a task is a mean
     over its rows in all domains, not the sum of the domains' means. The official code takes its "validation"
@@ -76,41 +65,44 @@ class M3oE(MultiTaskModel):
         features,
         tasks,
         *,
-        domain: str = "domain",
-        embedding_dim: int = 16,
-        star_units: int = 256,
-        trunk_hidden_units: Sequence[int] = (128,),
-        num_experts: int = 4,
-        expert_hidden_units: Sequence[int] = (128, 64),
-        tower_hidden_units: Sequence[int] = (64,),
-        fusion_start: dict | None = None,
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        domain: Annotated[
+            str,
+            option("The categorical feature whose values are the domains (of ready ids, those from 1 up)."),
+        ] = "domain",
+        star_units: Annotated[int, option("Width of x (W_d * W_s).", least=1)] = 256,
+        trunk_hidden_units: Annotated[
+            Sequence[int],
+            option("Widths of the MLP behind it; the one beside it has the last of them.", least=1),
+        ] = (128,),
+        num_experts: Annotated[int, option("Number of experts S.", least=1)] = 4,
+        expert_hidden_units: Annotated[
+            Sequence[int], option("Widths of each expert of all three kinds.", least=1)
+        ] = (128, 64),
+        fusion_start: Annotated[
+            FusionStart | Mapping | None,
+            option("Where w_d, w_t, beta_d and beta_t start; null for the defaults."),
+        ] = None,
+        **common: Unpack[UnnormedOptions],
     ):
         super().__init__(features, tasks)
-        check_range("star_units", star_units, 1)
-        check_range("num_experts", num_experts, 1)
-        check_widths("trunk_hidden_units", trunk_hidden_units, needed=True)
-        check_widths("expert_hidden_units", expert_hidden_units, needed=True)
-        check_widths("tower_hidden_units", tower_hidden_units)
+        if not trunk_hidden_units or not expert_hidden_units:
+            empty = "expert_hidden_units" if trunk_hidden_units else "trunk_hidden_units"
+            raise ValueError(f"{empty} is empty; the least is one layer.")
         names = [task.name for task in tasks]
-        mlp: dict[str, Any] = {"activations": hidden_activations, "dropout": net_dropout}
-        mlp["penalty"] = net_regularizer
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
+        mlp = mlp_options(common)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
         self.domain_shares = DomainShares(features, domain)
         domains = self.domain_shares.count
-        self.star = StarDense(star_units, domains, net_regularizer)
+        self.star = StarDense(star_units, domains, common["net_regularizer"])
         self.trunk = MLP(trunk_hidden_units, layer_norm=True, **mlp)
         self.skip = MLP(trunk_hidden_units[-1:], layer_norm=True, **mlp)
         self.shared_experts = NormedExperts(num_experts, expert_hidden_units, **mlp)
         self.domain_experts = NormedExperts(domains, expert_hidden_units, **mlp)
         self.task_experts = NormedExperts(len(names), expert_hidden_units, **mlp)
         gates = len(names) * domains * num_experts
-        self.gates = keras.layers.Dense(gates, kernel_regularizer=regularizer(net_regularizer))
-        self.fusion = FusionScalars(START, "fusion_start", fusion_start)
-        self.towers = DomainTowers(len(names), domains, tower_hidden_units, **mlp)
+        self.gates = keras.layers.Dense(gates, kernel_regularizer=regularizer(common["net_regularizer"]))
+        self.fusion = FusionScalars(asdict(block(FusionStart, fusion_start, "fusion_start")))
+        self.towers = DomainTowers(len(names), domains, common["tower_hidden_units"], **mlp)
 
     def embed(self, inputs):
         """The embeddings, and how much of each domain a row is."""
@@ -138,7 +130,10 @@ class M3oE(MultiTaskModel):
     def objectives(self):
         """One a task; the four numbers are in the log."""
         first, *others = super().objectives()
-        return [replace(first, watch=lambda *_: self.fusion.numbers(), watched=tuple(START)), *others]
+        return [
+            replace(first, watch=lambda *_: self.fusion.numbers(), watched=tuple(self.fusion.start)),
+            *others,
+        ]
 
     def shared_variables(self):
         """The last kernel of the shared experts."""

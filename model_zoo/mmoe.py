@@ -1,10 +1,18 @@
 """MMoE: shared experts, and for each task a gate that mixes them."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding, GatedExperts, Towers
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.shared import (
+    CommonOptions,
+    ExpertUnits,
+    GateUnits,
+    NumExperts,
+    Stabilize,
+    embedding_options,
+    mlp_options,
+)
 from fuxi_mtl.registry import register
 
 
@@ -19,18 +27,6 @@ class MMoE(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        num_experts: Number of experts.
-        expert_hidden_units: Widths of each expert.
-        gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
-        gate_stabilize: A block with ``temperature``, ``noise_std`` (of the logits, in training),
-            ``entropy_reg_weight`` and ``load_balance_kl_weight`` (added to the loss); null is the paper's.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Differs from the paper: gates have a bias.
 
@@ -44,31 +40,25 @@ class MMoE(MultiTaskModel):
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        num_experts: int = 8,
-        expert_hidden_units: Sequence[int] = (256, 128),
-        gate_hidden_units: Sequence[int] = (),
-        gate_stabilize: dict | None = None,
-        tower_hidden_units: Sequence[int] = (64,),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        num_experts: NumExperts = 8,
+        expert_hidden_units: ExpertUnits = (256, 128),
+        gate_hidden_units: GateUnits = (),
+        gate_stabilize: Stabilize = None,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
+        mlp = mlp_options(common)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
         self.bottom = GatedExperts(
-            names, mlp, num_experts, expert_hidden_units, gate_hidden_units, gate_stabilize
+            names,
+            mlp,
+            num_experts=num_experts,
+            expert_hidden_units=expert_hidden_units,
+            gate_hidden_units=gate_hidden_units,
+            gate_stabilize=gate_stabilize,
         )
-        self.towers = Towers(names, tower_hidden_units, **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -1,11 +1,13 @@
 """Multi-DR: doubly robust, with the click head as the propensity and a third tower for the error."""
 
-from collections.abc import Sequence
 from typing import ClassVar
+
+from typing_extensions import Unpack
 
 from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.objectives.causal import InversePropensity, doubly_robust, imputation_loss
+from fuxi_mtl.options.shared import BottomOptions, ImputationGradient, Imputed, LambdaC, Weights
 from fuxi_mtl.registry import register
 
 
@@ -30,21 +32,6 @@ class MultiDR(ConversionModel):
     Args:
         features: The inputs.
         tasks: A click, a conversion given that click, and both.
-        embedding_dim: Width of the embeddings.
-        bottom: What lies under the towers: ``shared_embedding``, ``ShareBottom``, ``MMoE`` or ``PLE``, or a
-            block of that ``type`` with its options.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
-        ipw: Block of propensity weights, see :class:`~fuxi_mtl.objectives.causal.PropensityWeights`.
-        lambda_c: Factor of the risk of conversions and of the imputation loss, from 0 up.
-        dr_grad: ``joint``: the risk moves the imputed error, too. ``stop``: it learns from its own loss only.
-            ``alternate``: likewise, and it moves in steps of its own.
-        imputation: What is imputed: the ``error``, or the ``label``: a pseudo-label, which trains the
-            conversion tower on unclicked rows.
 
     Differs from the paper: L_imp is always there: without it e^ falls without bound on unclicked rows.
 
@@ -61,33 +48,14 @@ class MultiDR(ConversionModel):
         features,
         tasks,
         *,
-        embedding_dim: int = 16,
-        bottom: str | dict = "shared_embedding",
-        tower_hidden_units: Sequence[int] = (256, 128),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
-        ipw: dict | None = None,
-        lambda_c: float = 1.0,
-        dr_grad: str = "joint",
-        imputation: str = "error",
+        ipw: Weights = None,
+        lambda_c: LambdaC = 1.0,
+        dr_grad: ImputationGradient = "joint",
+        imputation: Imputed = "error",
+        **common: Unpack[BottomOptions],
     ):
-        super().__init__(
-            features,
-            tasks,
-            embedding_dim=embedding_dim,
-            bottom=bottom,
-            tower_hidden_units=tower_hidden_units,
-            hidden_activations=hidden_activations,
-            net_dropout=net_dropout,
-            batch_norm=batch_norm,
-            net_regularizer=net_regularizer,
-            embedding_regularizer=embedding_regularizer,
-        )
+        super().__init__(features, tasks, **common)
         self.ipw = InversePropensity(ipw)
-        self.check_factors(lambda_c=lambda_c)
         self.lambda_c = lambda_c
         self.imputed = self.imputation(imputation, dr_grad)
         self.alternates = dr_grad == "alternate"

@@ -1,10 +1,12 @@
 """SingleTask: one private network a task, the baseline that sharing has to beat."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
+
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.shared import CommonOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
 
 
@@ -18,44 +20,27 @@ class SingleTask(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: What to predict.
-        embedding_dim: Width of the embeddings.
-        tower_hidden_units: Widths of each network's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels: a number (L2), ``l1(x)``, ``l2(x)``, ``l1_l2(a,b)``.
-        embedding_regularizer: Penalty of the embedding rows of a batch, written likewise.
 
     Reference:
         The baseline "STL" of Caruana. Multitask Learning. Machine Learning 28, 1997.
     """
 
+    defaults: ClassVar[CommonOptions] = {"tower_hidden_units": (256, 128, 64)}
+
     def __init__(
         self,
         features,
         tasks,
-        *,
-        embedding_dim: int = 16,
-        tower_hidden_units: Sequence[int] = (256, 128, 64),
-        hidden_activations: str | Sequence[str] = "relu",
-        net_dropout: float = 0.0,
-        batch_norm: bool = False,
-        net_regularizer: float | str = 0.0,
-        embedding_regularizer: float | str = 1e-6,
+        **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
         names = [task.name for task in tasks]
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
+        mlp = mlp_options(common)
         self.private_embeddings = [
-            FeatureEmbedding(features, embedding_dim, embedding_regularizer, name=f"{name}_embedding")
+            FeatureEmbedding(features, **embedding_options(common), name=f"{name}_embedding")
             for name in names
         ]
-        self.towers = Towers(names, tower_hidden_units, **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
 
     def embed(self, inputs):
         """Each task's own embedding of the inputs, by task."""

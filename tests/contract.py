@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ import tiny
 from fuxi_mtl import registry
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import WeightingOptions
+from fuxi_mtl.options.declaring import REQUIRED
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.weighting import make_weighting
 
@@ -96,8 +98,8 @@ def documents_itself_every_option_and_a_reference(cls):
     assert "Reference:" in document
     for name, parameter in registry.options(cls.__name__).items():
         assert f"    {name}: " in document, f"{name} is not documented"
-        assert parameter.annotation is not inspect.Parameter.empty, f"{name} has no type"
-        assert parameter.default is not inspect.Parameter.empty, f"{name} has no default"
+        assert parameter.type is not Any, f"{name} has no type"
+        assert parameter.default is not REQUIRED, f"{name} has no default"
 
 
 @check

@@ -17,7 +17,14 @@ from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.moments import check_moments
 from fuxi_mtl.config.pareto import check_pareto
 from fuxi_mtl.config.planning import plan
-from fuxi_mtl.config.routing import as_yaml, check_keys, options_of_members, route, sections_of
+from fuxi_mtl.config.routing import (
+    as_yaml,
+    check_keys,
+    model_options,
+    options_of_members,
+    route,
+    sections_of,
+)
 from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
@@ -241,7 +248,7 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     for expid in expids:
         settings = folder.settings(expid, overrides)
         translate(settings)
-        check_keys(settings)
+        model_options(settings, *check_keys(settings))
         _checked_sections(settings)
         options_of_members(settings)
 

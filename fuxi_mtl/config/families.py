@@ -16,8 +16,8 @@ def families_of(key: str) -> list[Family]:
 
 
 def families_with(key: str) -> list[Family]:
-    """The families of which a member has that option."""
-    return [family for family in Family.known if family.owners(key)]
+    """The families of which a member has that option as a key of the stanza."""
+    return [family for family in Family.known if not family.in_block and family.owners(key)]
 
 
 def check_members(settings: Settings, choices: Mapping[str, Any], taken: Mapping[str, str]) -> None:
@@ -129,11 +129,7 @@ def _value(settings: Settings, member: Member, option: Parameter) -> Any:
                 option.name, f"{member.name} needs the option {option.name!r} ({describe(option.type)})."
             )
         return list(option.default) if isinstance(option.default, tuple) else option.default
-    value = convert(entry, option.type, option.name, option.option.choices)
-    problem = option.option.problem(value)
-    if problem is not None:
-        raise settings.error(option.name, f"{option.name} is {value}; {problem}.")
-    return value
+    return convert(entry, option.type, option.name, option.option)
 
 
 def _refuse_foreign(settings: Settings, family: Family, option: str, chosen: Any) -> None:

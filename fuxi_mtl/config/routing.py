@@ -1,9 +1,8 @@
 """Each key to its one owner: a class of options, the dataset, or the model's signature."""
 
 import dataclasses
-import inspect
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import SECTIONS, Family
+from fuxi_mtl.options.signature import REQUIRED, Parameter
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.values import convert, describe, show
+from fuxi_mtl.options.values import convert, describe, plain, show
 
 _TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 
@@ -39,10 +39,10 @@ def route(settings: Settings) -> Routed:
         ConfigError: A key that nobody owns, a wrong value, an unknown model, or a missing option.
     """
     name, options = check_keys(settings)
-    return Routed(registry.model(name), _model_options(settings, name, options))
+    return Routed(registry.model(name), model_options(settings, name, options))
 
 
-def check_keys(settings: Settings) -> tuple[str, dict[str, inspect.Parameter]]:
+def check_keys(settings: Settings) -> tuple[str, Mapping[str, Parameter]]:
     """The model's name and options; it is enough that the registry knows the model's declaration.
 
     Raises:
@@ -136,7 +136,12 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
     known = {name: _TITLES[owner] for name, owner in owners().items()}
     known.update(
-        {key: f"{family.key} {name}" for family in Family.known for key, name in family.keys().items()}
+        {
+            key: f"{family.key} {name}"
+            for family in Family.known
+            if not family.in_block
+            for key, name in family.keys().items()
+        }
     )
     known.update(dict.fromkeys(options, model))
     guess = did_you_mean(key, known)
@@ -170,28 +175,32 @@ def _field(settings: Settings, section: type, field: dataclasses.Field, default:
     if field.name not in settings.entries:
         return default
     hint = typing.get_type_hints(section)[field.name]
-    return convert(settings.entries[field.name], hint, field.name, field.metadata["option"].choices)
+    return convert(settings.entries[field.name], hint, field.name, field.metadata["option"])
 
 
-def _model_options(settings: Settings, name: str, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
-    hints = _annotations(registry.model(name), options)
+def model_options(settings: Settings, name: str, options: Mapping[str, Parameter]) -> dict[str, Any]:
+    """A value for every option of the model, as YAML would give it.
+
+    Raises:
+        ConfigError: A wrong value, or a missing option.
+    """
     values = {}
-    for key, parameter in options.items():
+    for key, each in options.items():
         if key in settings.entries:
-            values[key] = convert(settings.entries[key], hints[key], key)
-        elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(settings.location, f"{name} needs the option {key!r} ({describe(hints[key])}).")
+            entry = settings.entries[key]
+            value = convert(entry, each.type, key, each.option)
+            # Blocks stay as they were written: the constructor completes them.
+            values[key] = plain(entry) if _holds_block(value) else value
+        elif each.default is REQUIRED:
+            raise ConfigError(settings.location, f"{name} needs the option {key!r} ({describe(each.type)}).")
         else:
-            values[key] = as_yaml(parameter.default)
+            values[key] = as_yaml(each.default)
     return values
 
 
-def _annotations(model: Any, options: dict[str, inspect.Parameter]) -> dict[str, Any]:
-    try:
-        hints = typing.get_type_hints(model.__init__)
-    except NameError:  # names that are imported for type checkers only
-        hints = {}
-    return {key: hints.get(key, Any) for key in options}
+def _holds_block(value: Any) -> bool:
+    members = value.values() if isinstance(value, dict) else [value]
+    return any(map(dataclasses.is_dataclass, members))
 
 
 def as_yaml(value: Any) -> Any:

@@ -21,7 +21,6 @@ from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.experts import Experts, Gate, Mixture, mix
 from fuxi_mtl.layers.folding import folded
 from fuxi_mtl.layers.generated import GeneratedMLP
-from fuxi_mtl.layers.generation import generation
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.pooling import BagPooling
 from fuxi_mtl.layers.regularizers import penalty, regularizer
@@ -54,7 +53,6 @@ __all__ = [
     "StarDense",
     "Towers",
     "folded",
-    "generation",
     "lookup_of",
     "make_bottom",
     "mix",

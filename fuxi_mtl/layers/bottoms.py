@@ -5,20 +5,30 @@ which variables are the last shared layer, on which gradient norms are taken. Mo
 (MMoE, PLE), and entire-space models put any of them under their funnel.
 """
 
-import inspect
 import itertools
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.layers.blocks import check_names, check_types
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
 from fuxi_mtl.layers.mlp import MLP
-from fuxi_mtl.layers.stabilizing import gate_stabilize as stabilize_of
+from fuxi_mtl.layers.stabilizing import enabled_stabilize, gate_penalty
+from fuxi_mtl.options.bottoms import BOTTOMS
+from fuxi_mtl.options.declaring import Option
+from fuxi_mtl.options.shared import (
+    BottomUnits,
+    ExpertUnits,
+    GateUnits,
+    NumExperts,
+    NumLevels,
+    NumSharedExperts,
+    NumSpecificExperts,
+    Stabilize,
+)
+from fuxi_mtl.options.values import convert, located
 
 _SHARED = ""  # key of the shared stream; no head is called so
 
@@ -76,7 +86,8 @@ class SharedBottom(Brick):
         self,
         names: Sequence[str],
         mlp: Mapping | None = None,
-        bottom_hidden_units: Sequence[int] = (256, 128),
+        *,
+        bottom_hidden_units: BottomUnits = (256, 128),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -114,7 +125,7 @@ class GatedExperts(Brick):
         num_experts: Number of experts.
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
-        gate_stabilize: A block of :class:`~fuxi_mtl.layers.stabilizing.GateStabilize`, or None.
+        gate_stabilize: A :class:`~fuxi_mtl.options.blocks.GateStabilize`, such a mapping, or None.
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.
@@ -130,16 +141,17 @@ class GatedExperts(Brick):
         self,
         names: Sequence[str],
         mlp: Mapping | None = None,
-        num_experts: int = 8,
-        expert_hidden_units: Sequence[int] = (256, 128),
-        gate_hidden_units: Sequence[int] = (),
-        gate_stabilize: Mapping | None = None,
+        *,
+        num_experts: NumExperts = 8,
+        expert_hidden_units: ExpertUnits = (256, 128),
+        gate_hidden_units: GateUnits = (),
+        gate_stabilize: Stabilize = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.names = tuple(names)
         mlp = _options(mlp, self.dtype_policy)
-        self.stabilize = stabilize_of(gate_stabilize)
+        self.stabilize = enabled_stabilize(gate_stabilize)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
         self.gates = [
             Gate(num_experts, gate_hidden_units, name=f"{name}_gate", stabilize=self.stabilize, **mlp)
@@ -160,7 +172,7 @@ class GatedExperts(Brick):
             training=training,
         )
         if training and self.stabilize is not None and self.stabilize.penalises:
-            self.add_loss(self.stabilize.penalty(gates))
+            self.add_loss(gate_penalty(self.stabilize, gates))
         return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))
 
     def compute_output_shape(self, input_shape):
@@ -277,11 +289,12 @@ class ExtractionLevels(Brick):
         self,
         names: Sequence[str],
         mlp: Mapping | None = None,
-        num_layers: int = 1,
-        num_shared_experts: int = 4,
-        num_specific_experts: int = 2,
-        expert_hidden_units: Sequence[int] = (256, 128),
-        gate_hidden_units: Sequence[int] = (),
+        *,
+        num_layers: NumLevels = 1,
+        num_shared_experts: NumSharedExperts = 4,
+        num_specific_experts: NumSpecificExperts = 2,
+        expert_hidden_units: ExpertUnits = (256, 128),
+        gate_hidden_units: GateUnits = (),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -343,36 +356,22 @@ class ExtractionLevels(Brick):
         return [variable for layer in layers for variable in layer.trainable_variables]
 
 
-BOTTOMS = {
-    "shared_embedding": SharedEmbedding,
-    "ShareBottom": SharedBottom,
-    "MMoE": GatedExperts,
-    "PLE": ExtractionLevels,
-}
-
-
 def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> keras.layers.Layer:
     """The bottom that an option such as ``bottom: {type: MMoE, num_experts: 4}`` describes.
 
     Args:
-        spec: A name of :data:`BOTTOMS`, or a block with that ``type`` and the bottom's options.
+        spec: A name of :data:`~fuxi_mtl.options.bottoms.BOTTOMS`, or a block with that ``type`` and the
+            bottom's options.
         names: The heads.
         mlp: Options of :class:`MLP`, common to all stacks.
 
     Raises:
         ValueError: Unknown type or option, or a value of another type.
     """
-    options = dict(spec) if isinstance(spec, Mapping) else {"type": spec}
-    kind = options.pop("type", None)
-    if not isinstance(kind, str) or kind not in BOTTOMS:
-        raise ValueError(f"bottom: type {kind!r} is unknown. Bottoms: {', '.join(BOTTOMS)}.")
-    constructor = BOTTOMS[kind].__init__
-    known = [
-        p.name for p in inspect.signature(constructor).parameters.values() if p.kind is not p.VAR_KEYWORD
-    ]
-    check_names(f"bottom {kind}", options, known[3:])
-    check_types(f"bottom {kind}", options, typing.get_type_hints(constructor))
-    return BOTTOMS[kind](names, mlp, **options)
+    given = convert(located(spec), str | dict, "bottom", Option("", choices=BOTTOMS))
+    options = given if isinstance(given, dict) else {"type": given}
+    member = BOTTOMS[options.pop("type")]
+    return member.make(options, names=names, mlp=mlp)
 
 
 def _options(mlp: Mapping | None, dtype: Any) -> dict[str, Any]:

@@ -8,9 +8,6 @@ import tensorflow as tf
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 
-FUSIONS = ("concat", "sum")
-NORMS = ("layernorm", "none")
-
 
 class InputComposer(keras.layers.Layer):
     """Each part ``Dropout(LayerNorm(W_i part_i + b_i))``, then all side by side or added up.
@@ -28,9 +25,6 @@ class InputComposer(keras.layers.Layer):
 
     Shapes:
         A list of ``(batch, width of part)`` to ``(batch, width)``.
-
-    Raises:
-        ValueError: Parts of different widths are to be added.
     """
 
     def __init__(
@@ -43,8 +37,6 @@ class InputComposer(keras.layers.Layer):
         adapter: dict,
     ):
         super().__init__()
-        if fusion == "sum" and part_proj_dim is None:
-            raise ValueError("mmoe.fusion sum adds parts of one width: give part_proj_dim, or use concat.")
         self.part_proj_dim, self.fusion, self.norm, self.dropout_rate = part_proj_dim, fusion, norm, dropout
         self.penalty = adapter.get("penalty")
         self.adapter = MLP(adapter_units, **adapter)

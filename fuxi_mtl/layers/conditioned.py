@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
-from fuxi_mtl.layers.blocks import check_choice
+from fuxi_mtl.layers.checks import check_choice
 from fuxi_mtl.layers.embedding import FeatureEmbedding
-from fuxi_mtl.layers.generation import Generation
+from fuxi_mtl.options.blocks import Generation
 
 
 class ConditionedEmbedding(keras.layers.Layer):

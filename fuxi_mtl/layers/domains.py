@@ -1,14 +1,12 @@
 """Rows of several domains: what a network has for each of them, and how much of it a row gets."""
 
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
-from fuxi_mtl.layers.blocks import check_names
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.layers.stacked import NormedStacks
 
@@ -100,20 +98,11 @@ class FusionScalars(keras.layers.Layer):
 
     Args:
         start: Where each starts, by name: the number itself, not the parameter.
-        key: The option they come from, for errors.
-        given: Other starts, by name.
-
-    Raises:
-        ValueError: An unknown name, or a start that is not between 0 and 1.
     """
 
-    def __init__(self, start: Mapping[str, float], key: str, given: Mapping[str, float] | None = None):
+    def __init__(self, start: Mapping[str, float]):
         super().__init__(dtype="float32")
-        check_names(key, given or {}, list(start))
-        self.start = {**start, **(given or {})}
-        for name, value in self.start.items():
-            if not (isinstance(value, numbers.Real) and 0 < value < 1):
-                raise ValueError(f"{key}.{name} is {value!r}; it lies between 0 and 1, neither included.")
+        self.start = dict(start)
         logits = [math.log(value / (1 - value)) for value in self.start.values()]
         self.logits = self.add_weight(
             shape=(len(logits),),

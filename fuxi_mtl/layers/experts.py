@@ -12,7 +12,7 @@ import tensorflow as tf
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
-from fuxi_mtl.layers.stabilizing import GateStabilize
+from fuxi_mtl.options.blocks import GateStabilize
 
 WIDTH_MULTIPLE = 32
 _RECORD: ContextVar["list[tuple[Gate, tf.Tensor]] | None"] = ContextVar("gates", default=None)

@@ -10,7 +10,6 @@ from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.tables import DEVIATION
 
-SCALES = ("mean", "sum")
 DEFAULT_WIDTH = 8  # of the vectors where all features are numbers
 
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.folding import ProductDense
-from fuxi_mtl.layers.generation import BASIC, LOW_RANK, OVER_PARAMETERIZED, Generation
 from fuxi_mtl.layers.mlp import MLP, Stack
 from fuxi_mtl.layers.regularizers import regularizer
+from fuxi_mtl.options.blocks.generation import BASIC, LOW_RANK, OVER_PARAMETERIZED, Generation
 
 _BIAS = "bias"
 

@@ -1,81 +1,20 @@
 """The blocks ``mmoe`` and ``heads``: composed inputs, gated experts, and towers of their own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.layers.blocks import check_choice, check_names, check_range, read_block
 from fuxi_mtl.layers.bottoms import GatedExperts
-from fuxi_mtl.layers.composer import FUSIONS, NORMS, InputComposer
+from fuxi_mtl.layers.checks import check_names
+from fuxi_mtl.layers.composer import InputComposer
 from fuxi_mtl.layers.deepfm import said
 from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.mlp import Towers
-
-AGGREGATES = ("none", "sum", "mean", "concat")
-_WITHOUT = {
-    "gate_type": "gate_hidden_dims says it: [] is a linear gate. Leave it out.",
-    "input": "the first part is always deep_h. Leave it out.",
-    "log_gates": "write log_health_metrics: True beside the model's options.",
-}
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """The block ``mmoe``.
-
-    Attributes:
-        num_experts: Number of experts.
-        expert_mlp_dims: Widths of each expert.
-        gate_hidden_dims: Widths of the hidden layers of each gate; none is a linear gate.
-        dropout: Share dropped of experts' units and of the composed parts; the model's unless said.
-        gate_stabilize: A block of :class:`~fuxi_mtl.layers.stabilizing.GateStabilize`, or None.
-        add_fm_vec: Whether the pairs of the factorization machine are a part.
-        add_emb: ``none``, or how the embeddings are a part: their ``sum`` or ``mean`` over features,
-            or ``concat``, all of them. Embeddings of different widths are summed by width.
-        part_proj_dim: Width to which each part is projected; None leaves them as they are.
-        fusion: How parts become one: ``concat`` or ``sum``.
-        adapter_mlp_dims: Widths of the hidden layers behind it; none is no adapter.
-        adapter_dropout: Share of their units dropped; that of `dropout` unless said.
-        norm: ``layernorm`` or ``none``.
-
-    Raises:
-        ValueError: A value that cannot be.
-    """
-
-    num_experts: int = 4
-    expert_mlp_dims: Sequence[int] = (128,)
-    gate_hidden_dims: Sequence[int] = ()
-    dropout: float | None = None
-    gate_stabilize: dict | None = None
-    add_fm_vec: bool = True
-    add_emb: str = "mean"
-    part_proj_dim: int | None = 128
-    fusion: str = "concat"
-    adapter_mlp_dims: Sequence[int] = (128,)
-    adapter_dropout: float | None = None
-    norm: str = "layernorm"
-
-    def __post_init__(self):
-        check_choice("mmoe.add_emb", self.add_emb, AGGREGATES)
-        check_choice("mmoe.fusion", self.fusion, FUSIONS)
-        check_choice("mmoe.norm", self.norm, NORMS)
-        if self.part_proj_dim is not None:
-            check_range("mmoe.part_proj_dim", self.part_proj_dim, 1)
-
-
-def mixture(block: Mapping | None, fm_enabled: bool) -> Mixture:
-    """What the option ``mmoe`` describes.
-
-    Raises:
-        ValueError: An unknown key, a value that cannot be, or pairs without a factorization machine.
-    """
-    options = read_block(Mixture, block, "mmoe", _WITHOUT)
-    if options.add_fm_vec and not fm_enabled:
-        raise ValueError("mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm_vec: False.")
-    return options
+from fuxi_mtl.options.blocks import Head, Mixture
+from fuxi_mtl.options.values import block
 
 
 class ComposedExperts(keras.layers.Layer):
@@ -110,10 +49,10 @@ class ComposedExperts(keras.layers.Layer):
         self.experts = GatedExperts(
             names,
             own,
-            options.num_experts,
-            options.expert_mlp_dims,
-            options.gate_hidden_dims,
-            options.gate_stabilize,
+            num_experts=options.num_experts,
+            expert_hidden_units=options.expert_mlp_dims,
+            gate_hidden_units=options.gate_hidden_dims,
+            gate_stabilize=options.gate_stabilize,
         )
         self._fields = embedding.fields
 
@@ -140,40 +79,23 @@ class ComposedExperts(keras.layers.Layer):
         return tf.concat([over(vectors, axis=1) for vectors in self._fields(x).values()], axis=1)
 
 
-@dataclass(frozen=True)
-class Head:
-    """An entry of ``heads``: the tower of one head, or of all of them under ``default``.
-
-    Attributes:
-        mlp_dims: Widths of the hidden layers.
-        dropout: Share of their units dropped; the model's unless said.
-        use_bn: Whether they are normalised; as the model unless said.
-        activation: Their activation; the model's unless said.
-    """
-
-    mlp_dims: Sequence[int] | None = None
-    dropout: float | None = None
-    use_bn: bool | None = None
-    activation: str | None = None
-
-
 _OF_MLP = {"mlp_dims": "units", "dropout": "dropout", "use_bn": "batch_norm", "activation": "activations"}
 
 
-def make_towers(block: Mapping | None, names: Sequence[str], mlp: Mapping[str, Any]) -> Towers:
+def make_towers(heads: Mapping | None, names: Sequence[str], mlp: Mapping[str, Any]) -> Towers:
     """The towers that the option ``heads`` describes: ``{default: {mlp_dims: [128]}, ctr: {...}}``.
 
     Args:
-        block: The option.
+        heads: The option.
         names: The heads.
         mlp: Options of :class:`MLP` unless the block says otherwise.
 
     Raises:
         ValueError: An unknown head or key, or a value of another type.
     """
-    given = {} if block is None else block
+    given = {} if heads is None else heads
     check_names("heads", given, ["default", *names])
-    read = {key: said(asdict(read_block(Head, each, f"heads.{key}"))) for key, each in given.items()}
+    read = {key: said(asdict(block(Head, each, f"heads.{key}"))) for key, each in given.items()}
     common = read.pop("default", {})
     own = {
         name: {_OF_MLP[key]: value for key, value in {**common, **read.get(name, {})}.items()}

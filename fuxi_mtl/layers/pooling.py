@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import POOLINGS
-from fuxi_mtl.layers.blocks import check_choice
 from fuxi_mtl.layers.brick import Brick
+from fuxi_mtl.layers.checks import check_choice
 
 
 def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None) -> tf.Tensor:

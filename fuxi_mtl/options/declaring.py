@@ -1,8 +1,11 @@
 """How one option is declared: its default, sentence, choices and bounds."""
 
+import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, overload
+
+REQUIRED = inspect.Parameter.empty  # stands for no default
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class Option:
         least: The smallest number allowed.
         above: Numbers must be larger than this.
         most: The largest number allowed.
+        below: Numbers must be smaller than this.
+        default: The default, where no field and no signature has it: in a group of options.
     """
 
     doc: str
@@ -22,6 +27,8 @@ class Option:
     least: float | None = None
     above: float | None = None
     most: float | None = None
+    below: float | None = None
+    default: Any = REQUIRED
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a number, such as ``the least is 1``; of a list, with its first such member."""
@@ -31,13 +38,34 @@ class Option:
             return self.problem(list(value.values()))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
-        if self.least is not None and not value >= self.least:
-            return f"the least is {self.least:g}"
-        if self.above is not None and not value > self.above:
-            return f"it must be above {self.above:g}"
-        if self.most is not None and not value <= self.most:
-            return f"the most is {self.most:g}"
-        return None
+        if (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        ):
+            return None
+        return self.range
+
+    @property
+    def range(self) -> str:
+        """The numbers allowed, in words."""
+        match (self.least, self.above, self.most, self.below):
+            case (None, None, most, None):
+                return f"the most is {most:g}"
+            case (None, None, None, below):
+                return f"it must be below {below:g}"
+            case (least, None, None, None):
+                return f"the least is {least:g}"
+            case (None, above, None, None):
+                return f"it must be above {above:g}"
+            case (least, None, most, None):
+                return f"it lies from {least:g} to {most:g}"
+            case (least, None, None, below):
+                return f"it lies from {least:g} to below {below:g}"
+            case (None, above, most, None):
+                return f"it lies above {above:g}, up to {most:g}"
+        return f"it lies between {self.above:g} and {self.below:g}, neither included"
 
 
 @overload
@@ -49,6 +77,8 @@ def option(
     least: float | None = ...,
     above: float | None = ...,
     most: float | None = ...,
+    below: float | None = ...,
+    default: Any = ...,
 ) -> Option: ...
 
 
@@ -62,6 +92,7 @@ def option(
     least: float | None = ...,
     above: float | None = ...,
     most: float | None = ...,
+    below: float | None = ...,
 ) -> Any: ...
 
 

@@ -100,6 +100,7 @@ class Family:
             ask for all of it, in this order to a function.
         also: What else than a name may be chosen, in words.
         has_options: Whether members may have options of their own.
+        in_block: Whether these stand in a block with the ``type``, not flat in the stanza.
     """
 
     known: "list[Family]" = []  # noqa: RUF012  (every family there is)
@@ -112,10 +113,11 @@ class Family:
         given: Iterable[str] = (),
         also: Iterable[str] = (),
         has_options: bool = True,
+        in_block: bool = False,
     ):
         self.what, self.key = what, key
         self.given, self.also = tuple(given), tuple(also)
-        self.has_options = has_options
+        self.has_options, self.in_block = has_options, in_block
         self._members = {name: Member(name, target) for name, target in rows.items()}
         Family.known.append(self)
 

@@ -5,21 +5,25 @@ What stands before the star is given by the program, what stands behind it may s
     class Uncertainty(Weighting):
         def __init__(self, objectives, *, uw_lr: Annotated[float, option("Step.", above=0)] = 0.025): ...
 
-The source says all of that, so that a stanza is checked and listed before TensorFlow is imported.
+The source says all of that, so that a stanza is checked and listed before TensorFlow is imported. What many
+classes share is taken flat as ``**common: Unpack[CommonOptions]``, a group of :mod:`fuxi_mtl.options.shared`;
+an attribute ``defaults`` has the defaults in which a class differs.
 """
 
 import ast
+import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fuxi_mtl.options.declaring import Option, option
+from typing_extensions import Unpack
 
-REQUIRED = inspect.Parameter.empty
+from fuxi_mtl.options.declaring import REQUIRED, Option, option
+
 _TYPES = {
     "Any": Any,
     "Literal": Literal,
@@ -27,6 +31,9 @@ _TYPES = {
     "Sequence": Sequence,
     **{each.__name__: each for each in (bool, dict, float, int, list, str, tuple)},
 }
+__all__ = ["REQUIRED", "Parameter", "Signature", "read_signature", "signature_of"]
+_LIGHT = ("collections.abc", "fuxi_mtl.options", "typing", "typing_extensions")  # imported to read types
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,20 @@ def signature_of(target: Callable) -> Signature:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError:  # names that are imported for type checkers only
         hints = {}
-    before, behind = [], {}
+    before: list[str] = []
+    behind: dict[str, Parameter] = {}
     for each in list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]:
         if each.kind is inspect.Parameter.KEYWORD_ONLY:
-            behind[each.name] = _parameter(each.name, hints.get(each.name, Any), each.default)
+            behind[each.name] = _parameter(each.name, hints.get(each.name, _shown(each)), each.default)
         elif each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             before.append(each.name)
-    return Signature((inspect.getdoc(target) or "").partition("\n")[0], tuple(before), behind)
+        elif each.kind is inspect.Parameter.VAR_KEYWORD:
+            behind |= _of_group(hints.get(each.name))
+    defaults: dict[str, Any] = {}
+    for base in reversed(target.__mro__ if inspect.isclass(target) else ()):
+        defaults |= vars(base).get("defaults", {})
+    summary = (inspect.getdoc(target) or "").partition("\n")[0]
+    return Signature(summary, tuple(before), _with_defaults(behind, defaults))
 
 
 @cache
@@ -83,42 +97,113 @@ def read_signature(file: Path, name: str) -> Signature:
 
     Args:
         file: The module.
-        name: The class, with a constructor of its own or one of a class of the same file, or the function.
+        name: The class, whose constructor and ``defaults`` may be those of a base, or the function.
 
     Raises:
         ValueError: There is none, or an annotation or a default is more than literals and plain types.
     """
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    found = {each.name: each for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef)}
-    if name not in found:
+    node = _module(file).get(name)
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
         raise ValueError(f"{file}: there is no class or function {name}.")
-    node = found[name]
     summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    is_class = isinstance(node, ast.ClassDef)
-    function = next(_constructors(node, found), None) if isinstance(node, ast.ClassDef) else node
-    if function is None:
+    constructor = _constructor(file, node) if isinstance(node, ast.ClassDef) else (file, node)
+    if constructor is None:
         return Signature(summary)
+    place, function = constructor
     arguments = function.args
     options = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     try:
-        behind = {each.arg: _read_parameter(each, default) for each, default in options}
-    except (KeyError, TypeError, ValueError) as error:
+        behind = {each.arg: _read_parameter(place, each, default) for each, default in options}
+        if arguments.kwarg is not None and arguments.kwarg.annotation is not None:
+            behind |= _of_group(_type(place, arguments.kwarg.annotation))
+        defaults = _defaults(file, node) if isinstance(node, ast.ClassDef) else {}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{file}: {name} has an option that only running it would tell ({error})."
         ) from error
-    return Signature(summary, tuple(each.arg for each in arguments.args[is_class:]), behind)
+    before = [each.arg for each in arguments.args][isinstance(node, ast.ClassDef) :]
+    return Signature(summary, tuple(before), _with_defaults(behind, defaults))
 
 
-def _constructors(node: ast.ClassDef, found: Mapping[str, Any]) -> Iterator[ast.FunctionDef]:
-    """The constructor of a class and those of its bases in the same file, nearest first."""
-    yield from (each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__")
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in found:
-            yield from _constructors(found[base.id], found)
+@cache
+def _module(file: Path) -> dict[str, ast.stmt]:
+    """What the names of a module's top level stand for: a definition, or the import that brings them."""
+    names: dict[str, ast.stmt] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names[node.name] = node
+        elif isinstance(node, ast.ImportFrom):
+            names |= {each.asname or each.name: node for each in node.names}
+    return names
 
 
-def _read_parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:
-    annotation = Any if argument.annotation is None else _type(argument.annotation)
+def _constructor(file: Path, node: ast.ClassDef) -> tuple[Path, ast.FunctionDef] | None:
+    """The constructor of a class or of the nearest base that has one, and the module it stands in."""
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            return file, each
+    found = (_constructor(*base) for base in _bases(file, node))
+    return next((each for each in found if each is not None), None)
+
+
+def _defaults(file: Path, node: ast.ClassDef) -> dict[str, Any]:
+    """The attribute ``defaults`` of a class over those of its bases."""
+    defaults: dict[str, Any] = {}
+    for base in reversed(_bases(file, node)):
+        defaults |= _defaults(*base)
+    for each in node.body:
+        targets = each.targets if isinstance(each, ast.Assign) else []
+        if isinstance(each, ast.AnnAssign):
+            targets = [each.target]
+        if isinstance(each, ast.Assign | ast.AnnAssign) and each.value is not None:
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            defaults |= ast.literal_eval(each.value) if "defaults" in names else {}
+    return defaults
+
+
+def _bases(file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:
+    """The bases of a class that are found in files of this library or beside it, each with its module."""
+    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return [found for found in (_class(file, name) for name in names) if found is not None]
+
+
+def _class(file: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
+    """The class of that name in a module, or where the module has it from."""
+    node = _module(file).get(name)
+    if isinstance(node, ast.ClassDef):
+        return file, node
+    if not isinstance(node, ast.ImportFrom):
+        return None
+    original = next(each.name for each in node.names if name in (each.asname, each.name))
+    folder = file.parents[node.level - 1] if node.level else _ROOT
+    place = folder.joinpath(*(node.module or "").split("."))
+    for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+        if candidate.is_file():
+            return _class(candidate, original)
+    return None
+
+
+def _shown(parameter: inspect.Parameter) -> Any:
+    """The annotation that a signature made by hand has, if it is more than a name."""
+    annotation = parameter.annotation
+    return Any if annotation is inspect.Parameter.empty or isinstance(annotation, str) else annotation
+
+
+def _of_group(annotation: Any) -> dict[str, Parameter]:
+    """The options of ``Unpack[SomeTypedDict]``; none of anything else."""
+    if typing.get_origin(annotation) is not Unpack:
+        return {}
+    (group,) = typing.get_args(annotation)
+    hints = typing.get_type_hints(group, include_extras=True)
+    return {name: _parameter(name, hint, REQUIRED) for name, hint in hints.items()}
+
+
+def _with_defaults(options: Mapping[str, Parameter], defaults: Mapping[str, Any]) -> dict[str, Parameter]:
+    return {name: replace(each, default=defaults.get(name, each.default)) for name, each in options.items()}
+
+
+def _read_parameter(file: Path, argument: ast.arg, default: ast.expr | None) -> Parameter:
+    annotation = Any if argument.annotation is None else _type(file, argument.annotation)
     return _parameter(argument.arg, annotation, REQUIRED if default is None else ast.literal_eval(default))
 
 
@@ -127,25 +212,37 @@ def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     if typing.get_origin(annotation) is Annotated:
         annotation, *notes = typing.get_args(annotation)
         declared = next((each for each in notes if isinstance(each, Option)), declared)
+    default = declared.default if default is REQUIRED else default
     return Parameter(name, annotation, default, declared)
 
 
-def _type(node: ast.expr) -> Any:
-    """The type that an annotation writes."""
+def _type(file: Path, node: ast.expr) -> Any:
+    """The type that an annotation of a module writes."""
     match node:
         case ast.Constant(value=value):
             return value
         case ast.Name(id=name):
-            return _TYPES[name]
+            return _named(file, name)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _type(left) | _type(right)
+            return _type(file, left) | _type(file, right)
         case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[annotated, note])):
-            return Annotated[_type(annotated), _option(note)]
+            return Annotated[_type(file, annotated), _option(note)]
         case ast.Subscript(value=of, slice=arguments):
-            return _type(of)[_type(arguments)]
+            return _type(file, of)[_type(file, arguments)]
         case ast.Tuple(elts=elements):
-            return tuple(map(_type, elements))
+            return tuple(_type(file, each) for each in elements)
     raise ValueError(ast.unparse(node))
+
+
+def _named(file: Path, name: str) -> Any:
+    """A plain type, or what the module imports under that name from where types are declared."""
+    node = _module(file).get(name)
+    if not isinstance(node, ast.ImportFrom) or not f"{node.module}.".startswith(
+        tuple(f"{each}." for each in _LIGHT)
+    ):
+        return _TYPES[name]
+    original = next(each.name for each in node.names if name in (each.asname, each.name))
+    return getattr(importlib.import_module(str(node.module)), original)
 
 
 def _option(node: ast.expr) -> Option:

@@ -7,10 +7,13 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A mistake in a configuration; the message begins with the location where it was written."""
+    """A mistake in a configuration; the message begins with the location where it was written.
+
+    What a program gives has none: then the message stands alone.
+    """
 
     def __init__(self, location: "SourceLocation | str", message: str):
-        super().__init__(f"{location}: {message}")
+        super().__init__(f"{location}: {message}" if str(location) else message)
 
 
 @dataclass(frozen=True)

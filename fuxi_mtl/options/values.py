@@ -10,18 +10,23 @@ import re
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options.source_location import Located
+from fuxi_mtl.options.declaring import Option
+from fuxi_mtl.options.family import Family
+from fuxi_mtl.options.source_location import Located, SourceLocation
 
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
 _SINGULAR = {str: "text", bool: "true or false", int: "a whole number", float: "a number", Any: "anything"}
 _PLURAL = {str: "texts", bool: "true or false", int: "whole numbers", float: "numbers", Any: "values"}
 _NONE = type(None)
+_FREE = Option("")
+NOWHERE = SourceLocation("")
+Block = TypeVar("Block")
 
 
-def convert(entry: Located, expected: Any, key: str, choices: Collection = ()) -> Any:
+def convert(entry: Located, expected: Any, key: str, declared: Option = _FREE) -> Any:
     """The plain value of `entry`, of the expected type.
 
     Args:
@@ -29,16 +34,16 @@ def convert(entry: Located, expected: Any, key: str, choices: Collection = ()) -
         expected: A type annotation: a scalar type, a union, a list or mapping of such, a `Literal`, or
             a dataclass of options.
         key: The key, for the error.
-        choices: Allowed values, or allowed elements of a list; none allows all.
+        declared: Choices and bounds, of the value or of the members of a list or mapping.
 
     Raises:
-        ConfigError: The value has another type, or is none of the choices.
+        ConfigError: The value has another type, is none of the choices, or is out of bounds.
     """
     alternatives = _alternatives(expected)
     if entry.value is None and (_NONE in alternatives or Any in alternatives):
         return None
     for alternative in _fitting(entry.value, alternatives):
-        return _as(entry, alternative, key, choices)
+        return _as(entry, alternative, key, declared)
     if alternatives == [_NONE]:
         raise entry.error(f"{key} is code, which is never run. Prepare the column in the data instead.")
     hint = f" Write [{show(entry.value)}]." if _wants_list_of(entry.value, alternatives) else ""
@@ -59,18 +64,43 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
     hints = typing.get_type_hints(options)
     name = entry.value.get("name")
     label = f"{key} ({name.value})" if name and isinstance(name.value, str) else key
+    foreign = getattr(options, "foreign", {})
     given = {}
     for each, value in entry.value.items():
+        if each in foreign:
+            raise value.error(f"{label}.{each}: {foreign[each]}")
         if each not in fields:
             raise value.error(
                 f"{label}: unknown key {each!r} (value {show(value)}).{did_you_mean(each, fields)} "
                 f"Keys: {', '.join(fields)}."
             )
         field = fields[each]
-        given[field.name] = convert(
-            value, hints[field.name], f"{label}.{each}", field.metadata["option"].choices
-        )
+        declared = field.metadata.get("option", _FREE)
+        given[field.name] = convert(value, hints[field.name], f"{label}.{each}", declared)
     return given
+
+
+def located(value: Any) -> Located:
+    """What a program gives, to be converted like what a file says; its errors have no location."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {spelled(field.name): getattr(value, field.name) for field in dataclasses.fields(value)}
+        return Located({key: located(each) for key, each in fields.items()}, NOWHERE)
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return Located({key: located(each) for key, each in value.items()}, NOWHERE)
+    if isinstance(value, (list, tuple)):
+        return Located([located(each) for each in value], NOWHERE)
+    return Located(value, NOWHERE)
+
+
+def block(kind: type[Block], given: Any, key: str) -> Block:
+    """A dataclass of options from a mapping, or from such a dataclass, checked; None is its defaults.
+
+    Raises:
+        ConfigError: An unknown key, or a wrong value.
+    """
+    return convert(located({} if given is None else given), kind, key)
 
 
 def spelled(field: str) -> str:
@@ -122,9 +152,12 @@ def _words(expected: Any) -> str:
 
 
 def _alternatives(expected: Any) -> list:
-    if typing.get_origin(expected) in (typing.Union, types.UnionType):
-        return list(typing.get_args(expected))
-    return [_NONE if expected is None else expected]
+    if typing.get_origin(expected) not in (typing.Union, types.UnionType):
+        return [_NONE if expected is None else expected]
+    members = list(typing.get_args(expected))
+    if any(map(dataclasses.is_dataclass, members)):  # a mapping is then how a program may write the block
+        return [each for each in members if each not in (dict, Mapping)]
+    return members
 
 
 def _fitting(value: Any, alternatives: list) -> list:
@@ -150,7 +183,7 @@ def _fits(value: Any, expected: Any) -> bool:
     if expected in (int, float):
         number = _number(value)
         return number is not None and (expected is float or number == math.floor(number))
-    return False
+    return not isinstance(expected, type) or isinstance(value, expected)
 
 
 def _number(value: Any) -> float | None:
@@ -168,24 +201,66 @@ def _is_exponent(value: Any) -> bool:
     return isinstance(value, str) and _EXPONENT.fullmatch(value) is not None
 
 
-def _as(entry: Located, expected: Any, key: str, choices: Collection) -> Any:
+def _as(entry: Located, expected: Any, key: str, declared: Option) -> Any:
     value = entry.value
     if expected is Any:
         return plain(entry)
     if isinstance(expected, type) and dataclasses.is_dataclass(expected):
-        return expected(**converted_fields(entry, expected, key))
+        return _block(entry, expected, key)
     if _is_list(expected):
         element = _element(expected)
         items = value if isinstance(value, list) else [entry]
-        return [convert(each, element, f"{key}[{i}]", choices) for i, each in enumerate(items)]
+        return [convert(each, element, f"{key}[{i}]", declared) for i, each in enumerate(items)]
     if _is_mapping(expected):
+        if isinstance(declared.choices, Family) and declared.choices.in_block:
+            return _member(entry, declared.choices, key)
         element = _element(expected)
-        return {name: convert(each, element, f"{key}.{name}", choices) for name, each in value.items()}
+        return {name: convert(each, element, f"{key}.{name}", declared) for name, each in value.items()}
     if typing.get_origin(expected) is Literal:
         return _chosen(entry, value, key, typing.get_args(expected))
+    if expected not in _SINGULAR:  # a class of the program's own
+        return plain(entry)
     if expected is float or (expected is int and not isinstance(value, int)):
         value = expected(float(value))
-    return _chosen(entry, value, key, choices) if choices else value
+    problem = declared.problem(value)
+    if problem is not None:
+        shown = f"{value:g}" if isinstance(value, float) else show(value)
+        raise entry.error(f"{key} is {shown}; {problem}.")
+    return _chosen(entry, value, key, declared.choices) if declared.choices else value
+
+
+def _block(entry: Located, kind: Any, key: str) -> Any:
+    given = converted_fields(entry, kind, key)
+    missing = [
+        each.name
+        for each in dataclasses.fields(kind)
+        if each.name not in given and each.default is each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise entry.error(f"{key} needs the key {spelled(missing[0])!r}.")
+    try:
+        return kind(**given)
+    except ValueError as error:  # what its fields cannot tell one by one
+        raise entry.error(f"{key}.{error}") from error
+
+
+def _member(entry: Located, family: Family, key: str) -> dict[str, Any]:
+    """A block that chooses a member of a family by its ``type``, beside the member's options."""
+    if "type" not in entry.value:
+        raise entry.error(f"{key} needs the key 'type'. Choices: {', '.join(family)}.")
+    kind = entry.value["type"]
+    name = _chosen(kind, kind.value, f"{key}.type", family)
+    options, given = family[name].options, {"type": name}
+    for each, value in entry.value.items():
+        if each != "type" and each not in options:
+            raise value.error(
+                f"{key}: unknown key {each!r} (value {show(value)}) of {name}.{did_you_mean(each, options)} "
+                f"Keys: {', '.join(['type', *options])}."
+            )
+        if each != "type":
+            declared = options[each]
+            given[each] = convert(value, declared.type, f"{key}.{each}", declared.option)
+    return given
 
 
 def _chosen(entry: Located, value: Any, key: str, choices: Collection) -> Any:

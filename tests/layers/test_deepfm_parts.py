@@ -9,12 +9,13 @@ import tiny
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.layers.composer import InputComposer
-from fuxi_mtl.layers.deepfm import backbone
 from fuxi_mtl.layers.factorization import FactorizationMachine, Linear
-from fuxi_mtl.layers.mixture import ComposedExperts, Mixture, make_towers, mixture
+from fuxi_mtl.layers.mixture import ComposedExperts, make_towers
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.objectives.priors import check_priors, prior_logits, weighted_rate
 from fuxi_mtl.options import ImbalanceOptions
+from fuxi_mtl.options.blocks import Backbone, Mixture
+from fuxi_mtl.options.values import block as read_block
 
 INPUTS = tiny.tensors(tiny.inputs(6))
 NUMBERS = [0, 1, 2]  # the columns of price and vector
@@ -153,7 +154,7 @@ def test_parts_are_dropped_in_training_only():
 
 def test_parts_of_different_widths_are_not_added():
     with pytest.raises(ValueError, match="mmoe.fusion sum adds parts of one width: give part_proj_dim"):
-        InputComposer(None, "sum", [], "none", 0.0, LINEAR)
+        read_block(Mixture, {"fusion": "sum", "part_proj_dim": None}, "mmoe")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_embeddings_of_no_feature_have_no_mean():
     [
         (
             {"deep_hidden_dim": [3]},
-            "backbone has no option 'deep_hidden_dim'. Did you mean 'deep_hidden_dims'",
+            "backbone: unknown key 'deep_hidden_dim' .value .3... Did you mean 'deep_hidden_dims'",
         ),
         ({"return_logit_parts": True}, "backbone.return_logit_parts: the model's logit_parts always gives"),
         ({"fm_scale": "men"}, "backbone.fm_scale is 'men'. Did you mean 'mean'. Choices: mean, sum."),
@@ -195,10 +196,13 @@ def test_embeddings_of_no_feature_have_no_mean():
         ({"out_dim": 8}, "backbone.out_dim is 8, but the deep part ends in 64"),
         ({"use_legacy_pseudo_deepfm": True, "fm_enabled": False}, "needs fm_enabled: True"),
         ({"use_legacy_pseudo_deepfm": True, "per_head_add": {}}, "per_head_add has no effect with"),
-        ({"per_head_add": {"cttr": {}}}, "backbone.per_head_add has no option 'cttr'. Did you mean 'ctr'"),
+        (
+            {"per_head_add": {"cttr": {}}},
+            "backbone.per_head_add names 'cttr', which is no head. Did you mean 'ctr'",
+        ),
         (
             {"per_head_add": {"ctr": {"wide": True}}},
-            "per_head_add.ctr has no option 'wide'. Did you mean 'use_wi",
+            "per_head_add.ctr: unknown key 'wide' .value true.. Did you mean 'use_wi",
         ),
         (
             {"fm_enabled": False, "per_head_add": {"ctr": {"use_fm": True}}},
@@ -208,13 +212,13 @@ def test_embeddings_of_no_feature_have_no_mean():
 )
 def test_a_wrong_backbone_says_what_is_right(block, message):
     with pytest.raises(ValueError, match=message):
-        backbone(block).added(["ctr", "cvr"])
+        read_block(Backbone, block, "backbone").added(["ctr", "cvr"])
 
 
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"experts": 3}, "mmoe has no option 'experts'"),
+        ({"experts": 3}, "mmoe: unknown key 'experts'"),
         ({"log_gates": True}, "mmoe.log_gates: write log_health_metrics: True"),
         ({"gate_type": "linear"}, "mmoe.gate_type: gate_hidden_dims says it"),
         ({"input": "deep_h"}, "mmoe.input: the first part is always deep_h"),
@@ -223,12 +227,11 @@ def test_a_wrong_backbone_says_what_is_right(block, message):
         ({"fusion": "add"}, "mmoe.fusion is 'add'. Choices: concat, sum."),
         ({"norm": "layer_norm"}, "mmoe.norm is 'layer_norm'. Did you mean 'layernorm'"),
         ({"part_proj_dim": 0}, "mmoe.part_proj_dim is 0; the least is 1"),
-        ({}, "mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm_vec: False."),
     ],
 )
 def test_a_wrong_mixture_says_what_is_right(block, message):
     with pytest.raises(ValueError, match=message):
-        mixture(block, fm_enabled=False)
+        read_block(Mixture, block, "mmoe")
 
 
 def test_each_head_may_have_a_tower_of_its_own():
@@ -241,7 +244,7 @@ def test_each_head_may_have_a_tower_of_its_own():
     assert [dense.units for dense in plain.stacks[0].hidden] == [128]
     with pytest.raises(ValueError, match="heads has no option 'cvrr'. Did you mean 'cvr'"):
         make_towers({"cvrr": {}}, ["ctr", "cvr"], {})
-    with pytest.raises(ValueError, match="heads.ctr has no option 'units'"):
+    with pytest.raises(ValueError, match="heads.ctr: unknown key 'units'"):
         make_towers({"ctr": {"units": [3]}}, ["ctr"], {})
 
 

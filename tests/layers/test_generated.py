@@ -7,10 +7,11 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
-from fuxi_mtl.layers import ConditionedEmbedding, FeatureEmbedding, GeneratedMLP, folded, generation
+from fuxi_mtl.layers import ConditionedEmbedding, FeatureEmbedding, GeneratedMLP, folded
 from fuxi_mtl.layers.folding import Foldable, ProductDense
 from fuxi_mtl.layers.generated import GeneratedDense
-from fuxi_mtl.layers.generation import MODES, Generation
+from fuxi_mtl.options.blocks.generation import MODES, Generation
+from fuxi_mtl.options.values import block as read_block
 
 N, M, K, P, D, H, B = 6, 5, 3, 4, 2, 7, 8  # inputs, outputs, rank, inner width, condition, hidden, rows
 RANDOM = np.random.default_rng(0)
@@ -316,7 +317,7 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
     ("block", "message"),
     [
         ({"mode": "lowrank"}, "apg.mode is 'lowrank'. Did you mean 'low_rank'. Choices: basic, low_rank, "),
-        ({"rank": 4}, "apg has no option 'rank'. Did you mean 'rank_k'"),
+        ({"rank": 4}, "apg: unknown key 'rank' .value 4.. Did you mean 'rank_k'"),
         ({"rank_k": 0}, "apg.rank_k is 0; the least is 1"),
         (
             {"overparam_p": 16},
@@ -354,7 +355,7 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
 )
 def test_a_block_that_cannot_be_is_refused(block, message):
     with pytest.raises(ValueError, match=message):
-        generation(block)
+        read_block(Generation, block, "apg")
 
 
 # ---- conditions ---------------------------------------------------------------------------------

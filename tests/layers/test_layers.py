@@ -460,7 +460,14 @@ def test_at_least_one_expert_is_needed():
     ("shared", "specific", "levels"), [(2, 1, 1), (2, 1, 3), (0, 2, 2), (2, 0, 2), (1, 1, 2)]
 )
 def test_ple_gates_see_own_and_shared_experts_and_the_shared_gate_sees_all(shared, specific, levels):
-    bottom = ExtractionLevels(["a", "b", "c"], {}, levels, shared, specific, [4])
+    bottom = ExtractionLevels(
+        ["a", "b", "c"],
+        {},
+        num_layers=levels,
+        num_shared_experts=shared,
+        num_specific_experts=specific,
+        expert_hidden_units=[4],
+    )
     streams = bottom(tf.ones((2, 5)))
     assert set(streams) == {"a", "b", "c"}
     assert streams["a"].shape == (2, 4)
@@ -489,20 +496,24 @@ def test_a_bottom_is_named_or_described():
     assert make_bottom("shared_embedding", ["a"], {})(x)["a"] is x
 
 
-@pytest.mark.parametrize("spec", ["mmoe", {"type": "Deep"}, {}, {"type": ["MMoE"]}, ["MMoE"], 4])
+@pytest.mark.parametrize("spec", ["mmo", {"type": "Deep"}, {}, {"type": ["MMoE"]}])
 def test_an_unknown_bottom_names_the_known_ones(spec):
-    with pytest.raises(
-        ValueError, match="bottom: type .* is unknown. Bottoms: shared_embedding, ShareBottom, MMoE, PLE."
-    ):
+    with pytest.raises(ValueError, match="bottom.* Choices: shared_embedding, ShareBottom, MMoE, PLE."):
+        make_bottom(spec, ["a"], {})
+
+
+@pytest.mark.parametrize("spec", [["MMoE"], 4])
+def test_a_bottom_is_a_name_or_a_block(spec):
+    with pytest.raises(ValueError, match="bottom expects text or a mapping of names to values, not"):
         make_bottom(spec, ["a"], {})
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_experts": "four"}, "bottom MMoE.num_experts expects a whole number, not 'four'"),
-        ({"expert_hidden_units": 64}, "bottom MMoE.expert_hidden_units expects a list of whole numbers, not"),
-        ({"gate_stabilize": 1.2}, "bottom MMoE.gate_stabilize expects a mapping or null, not 1.2"),
+        ({"num_experts": "four"}, "bottom.num_experts expects a whole number, not 'four'"),
+        ({"expert_hidden_units": 64}, "bottom.expert_hidden_units expects a list of whole numbers, not"),
+        ({"gate_stabilize": 1.2}, "bottom.gate_stabilize expects a mapping or null, not 1.2"),
     ],
 )
 def test_an_option_of_a_bottom_has_the_type_that_is_annotated(options, message):
@@ -523,8 +534,8 @@ def test_dropping_every_unit_is_refused():
 
 def test_an_unknown_option_of_a_bottom_gets_a_suggestion():
     with pytest.raises(
-        ValueError, match="bottom MMoE has no option 'num_expert'. Did you mean 'num_experts'"
+        ValueError, match="bottom: unknown key 'num_expert' .value 2. of MMoE. Did you mean 'num_experts'"
     ):
         make_bottom({"type": "MMoE", "num_expert": 2}, ["a"], {})
-    with pytest.raises(ValueError, match="bottom shared_embedding has no option 'x'. Options: none."):
+    with pytest.raises(ValueError, match="bottom: unknown key 'x' .* of shared_embedding. Keys: type."):
         make_bottom({"type": "shared_embedding", "x": 2}, ["a"], {})

@@ -11,8 +11,10 @@ import tiny
 
 from fuxi_mtl import ESMM, MMoE
 from fuxi_mtl.layers import Gate, GatedExperts, make_bottom
-from fuxi_mtl.layers.blocks import check_choice, check_range, read_block
-from fuxi_mtl.layers.stabilizing import GateStabilize, gate_stabilize
+from fuxi_mtl.layers.checks import check_choice, check_range
+from fuxi_mtl.layers.stabilizing import enabled_stabilize, gate_penalty
+from fuxi_mtl.options.blocks import GateStabilize
+from fuxi_mtl.options.values import block as read_block
 
 # One gate and two rows: each row prefers another expert, two experts are preferred by none.
 GATE = tf.constant([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]])
@@ -28,24 +30,24 @@ def built_gate(experts=4, **options):
 
 
 def test_s5_the_penalty_of_two_rows_by_hand():
-    assert float(GateStabilize().penalty([GATE])) == pytest.approx(-7.4770e-4, rel=1e-4)
+    assert float(gate_penalty(GateStabilize(), [GATE])) == pytest.approx(-7.4770e-4, rel=1e-4)
     only_entropy = GateStabilize(entropy_reg_weight=1.0, load_balance_kl_weight=0.0)
     only_balance = GateStabilize(entropy_reg_weight=0.0, load_balance_kl_weight=1.0)
-    assert float(only_entropy.penalty([GATE])) == pytest.approx(-ENTROPY, rel=1e-5)
-    assert float(only_balance.penalty([GATE])) == pytest.approx(DIVERGENCE, rel=1e-5)
+    assert float(gate_penalty(only_entropy, [GATE])) == pytest.approx(-ENTROPY, rel=1e-5)
+    assert float(gate_penalty(only_balance, [GATE])) == pytest.approx(DIVERGENCE, rel=1e-5)
 
 
 def test_the_penalty_is_a_mean_over_tasks():
     uniform = tf.fill((2, 4), 0.25)
     expected = 1e-3 * (DIVERGENCE + 0) / 2 - 1e-3 * (ENTROPY + np.log(4)) / 2
-    assert float(GateStabilize().penalty([GATE, uniform])) == pytest.approx(expected, rel=1e-4)
+    assert float(gate_penalty(GateStabilize(), [GATE, uniform])) == pytest.approx(expected, rel=1e-4)
 
 
 def test_uniform_gates_have_the_lowest_penalty():
     uniform = tf.fill((3, 4), 0.25)
-    assert float(GateStabilize().penalty([uniform])) == pytest.approx(-1e-3 * np.log(4), rel=1e-5)
+    assert float(gate_penalty(GateStabilize(), [uniform])) == pytest.approx(-1e-3 * np.log(4), rel=1e-5)
     one_hot = tf.one_hot([0, 0, 0], 4)
-    assert float(GateStabilize().penalty([one_hot])) == pytest.approx(1e-3 * np.log(4), rel=1e-5)
+    assert float(gate_penalty(GateStabilize(), [one_hot])) == pytest.approx(1e-3 * np.log(4), rel=1e-5)
 
 
 def test_minimising_the_penalty_spreads_a_gate():
@@ -53,7 +55,7 @@ def test_minimising_the_penalty_spreads_a_gate():
     logits = tf.Variable([[2.0, 0.0, -1.0]])
     for options in ({"load_balance_kl_weight": 0.0}, {"entropy_reg_weight": 0.0}):
         with tf.GradientTape() as tape:
-            penalty = GateStabilize(**options).penalty([tf.nn.softmax(logits)])
+            penalty = gate_penalty(GateStabilize(**options), [tf.nn.softmax(logits)])
         gradient = tape.gradient(penalty, logits).numpy()[0]
         assert gradient[0] > 0 > gradient[2]
 
@@ -117,7 +119,7 @@ def test_the_penalty_is_added_once_and_in_training_only():
         model(inputs, training=True)
     (found,) = model.losses
     shares = [gate(model.embed(inputs)) for gate in model.bottom.gates]
-    assert float(found) == pytest.approx(float(GateStabilize(**block).penalty(shares)), rel=1e-5)
+    assert float(found) == pytest.approx(float(gate_penalty(GateStabilize(**block), shares)), rel=1e-5)
 
 
 def test_every_mmoe_bottom_may_be_stabilised():
@@ -137,7 +139,7 @@ def test_shares_stay_float32_where_the_network_is_not():
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        bottom = GatedExperts(["a"], {}, 2, [3], gate_stabilize={})
+        bottom = GatedExperts(["a"], {}, num_experts=2, expert_hidden_units=[3], gate_stabilize={})
         bottom(tf.ones((4, 5)), training=True)
         assert bottom.losses[0].dtype == tf.float32
         assert bottom.gates[0](tf.ones((4, 5)), training=True).dtype == tf.float32
@@ -148,12 +150,12 @@ def test_shares_stay_float32_where_the_network_is_not():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"temprature": 2}, "gate_stabilize has no option 'temprature'. Did you mean 'temperature'"),
+        ({"temprature": 2}, "gate_stabilize: unknown key 'temprature' .value 2.. Did you mean 'temperature'"),
         ({"temperature": 0}, "gate_stabilize.temperature is 0; it must be above 0"),
         ({"eps": 0.0}, "gate_stabilize.eps is 0; it must be above 0"),
         ({"noise_std": -1}, "gate_stabilize.noise_std is -1; the least is 0"),
         ({"temperature": "warm"}, "gate_stabilize.temperature expects a number, not 'warm'"),
-        ({"temperature": True}, "gate_stabilize.temperature expects a number, not True"),
+        ({"temperature": True}, "gate_stabilize.temperature expects a number, not true"),
         ({"enabled": 1}, "gate_stabilize.enabled expects true or false, not 1"),
         ([1], r"gate_stabilize expects a mapping or null, not \[1\]"),
     ],
@@ -164,7 +166,7 @@ def test_a_wrong_block_says_what_is_right(block, message):
 
 
 def test_no_block_asks_for_nothing():
-    assert gate_stabilize(None) is None
+    assert enabled_stabilize(None) is None
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Example:
 def test_a_block_of_lists_and_nulls():
     assert read_block(Example, None, "example") == Example()
     assert read_block(Example, {"widths": [1, 2], "width": None}, "example") == Example([1, 2])
-    with pytest.raises(ValueError, match=r"example.widths expects a list of whole numbers, not \[1.5\]"):
+    with pytest.raises(ValueError, match=r"example.widths\[0\] expects a whole number, not 1.5"):
         read_block(Example, {"widths": [1.5]}, "example")
     with pytest.raises(ValueError, match="example.width expects a whole number or null, not 'wide'"):
         read_block(Example, {"width": "wide"}, "example")

@@ -368,7 +368,7 @@ def test_a_known_click_rate_is_where_the_running_one_starts():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"eps_clp": 0.1}, "ipw has no option 'eps_clp'. Did you mean 'eps_clip'?"),
+        ({"eps_clp": 0.1}, "ipw: unknown key 'eps_clp' .value 0.1.. Did you mean 'eps_clip'?"),
         ({"eps_clip": 0}, "ipw.eps_clip is 0; it lies from 1e-09 to 1"),
         ({"eps_clip": 1.5}, "ipw.eps_clip is 1.5"),
         ({"max_weight": -1}, "ipw.max_weight is -1"),

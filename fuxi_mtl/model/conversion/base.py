@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
-from fuxi_mtl.layers.blocks import check_choice, check_range
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.causal import Imputation, InversePropensity, chain_of, plan_chain
 from fuxi_mtl.objectives.losses import logit_and
+from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
 
 logger = logging.getLogger(__name__)
 
@@ -25,46 +26,26 @@ class ConversionModel(MultiTaskModel):
     Args:
         features: The inputs.
         tasks: A click, a conversion given that click, and both.
-        embedding_dim: Width of the embeddings.
-        bottom: What lies under the towers, see :func:`fuxi_mtl.layers.make_bottom`.
-        tower_hidden_units: Widths of each tower's hidden layers.
-        hidden_activations: Activation of hidden layers, one for all or one a layer.
-        net_dropout: Share of hidden units dropped in training.
-        batch_norm: Whether to normalise hidden layers.
-        net_regularizer: Penalty of the kernels.
-        embedding_regularizer: Penalty of the embedding rows of a batch.
     """
 
     learns_from: ClassVar[tuple[str, ...]]
     further: ClassVar[tuple[str, ...]] = ()
     ipw: InversePropensity  # set by a subclass that weighs
+    defaults: ClassVar[BottomOptions] = {"tower_hidden_units": (256, 128)}
 
     def __init__(
         self,
         features,
         tasks,
-        *,
-        embedding_dim: int,
-        bottom: str | dict,
-        tower_hidden_units: Sequence[int],
-        hidden_activations: str | Sequence[str],
-        net_dropout: float,
-        batch_norm: bool,
-        net_regularizer: float | str,
-        embedding_regularizer: float | str,
+        **common: Unpack[BottomOptions],
     ):
         super().__init__(features, tasks)
         self.chain = chain_of(tasks)
-        mlp: dict[str, Any] = {
-            "activations": hidden_activations,
-            "dropout": net_dropout,
-            "batch_norm": batch_norm,
-            "penalty": net_regularizer,
-        }
+        mlp = mlp_options(common)
         names = self.tower_names()
-        self.embedding = FeatureEmbedding(features, embedding_dim, embedding_regularizer)
-        self.bottom = make_bottom(bottom, names, mlp)
-        self.towers = Towers(names, tower_hidden_units, **mlp)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.bottom = make_bottom(common["bottom"], names, mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
 
     def tower_names(self) -> list[str]:
         """The heads that have a tower over the bottom."""
@@ -97,12 +78,7 @@ class ConversionModel(MultiTaskModel):
             )
 
     def imputation(self, kind: str, dr_grad: str = "joint") -> Imputation:
-        """The imputed error that the further head stands for.
-
-        Raises:
-            ValueError: An unknown kind or ``dr_grad``.
-        """
-        check_choice("dr_grad", dr_grad, ("joint", "stop", "alternate"))
+        """The imputed error that the further head stands for."""
         (head,) = self._named(self.tasks, self.further)
         return Imputation(head, kind, detached=dr_grad != "joint")
 
@@ -113,16 +89,6 @@ class ConversionModel(MultiTaskModel):
         keys = {id(variable) for variable in own}
         others = [variable for variable in self.trainable_variables if id(variable) not in keys]
         return [((head,), own), ([n for n in self.objective_names(self.tasks) if n != head], others)]
-
-    @staticmethod
-    def check_factors(**factors: float) -> None:
-        """No factor of a loss is negative.
-
-        Raises:
-            ValueError: One is.
-        """
-        for name, value in factors.items():
-            check_range(name, value, 0)
 
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):

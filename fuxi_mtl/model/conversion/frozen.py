@@ -1,16 +1,16 @@
 """Conversion models whose propensity is a network of its own, fitted beforehand and then left alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
+from typing_extensions import Unpack
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding, Towers
-from fuxi_mtl.layers.blocks import check_range
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.model.conversion.base import ConversionModel
 from fuxi_mtl.objectives.losses import logit_and
+from fuxi_mtl.options.shared import BottomOptions
 from fuxi_mtl.tasks import Task
 
 
@@ -43,11 +43,6 @@ class FrozenPropensityModel(ConversionModel):
     Args:
         features: The inputs.
         tasks: A click, a conversion given that click, and both.
-        propensity_hidden_units: Hidden layers of the propensity model; none is a logistic regression.
-        propensity_epochs: Passes over the training data that fit it.
-        propensity_learning_rate: Of its Adam.
-        embedding_dim: Width of the embeddings, its own included.
-        **network: See :class:`ConversionModel`.
     """
 
     def __init__(
@@ -58,14 +53,11 @@ class FrozenPropensityModel(ConversionModel):
         propensity_hidden_units: Sequence[int],
         propensity_epochs: int,
         propensity_learning_rate: float,
-        embedding_dim: int,
-        **network: Any,
+        **common: Unpack[BottomOptions],
     ):
-        super().__init__(features, tasks, embedding_dim=embedding_dim, **network)
-        check_range("propensity_epochs", propensity_epochs, 1)
-        check_range("propensity_learning_rate", propensity_learning_rate, 1e-9)
+        super().__init__(features, tasks, **common)
         self.fitting = (propensity_epochs, propensity_learning_rate)
-        self.sizes = (embedding_dim, tuple(propensity_hidden_units))
+        self.sizes = (common["embedding_dim"], tuple(propensity_hidden_units))
         self.propensity = PropensityModel(features, self.chain.click, *self.sizes)
 
     def tower_names(self):

@@ -1,7 +1,7 @@
 """Causal estimators of the conversion risk: propensity weights, and objectives made of them."""
 
 from fuxi_mtl.objectives.causal.chain import Chain, chain_of, plan_chain
-from fuxi_mtl.objectives.causal.propensity import InversePropensity, PropensityWeights
+from fuxi_mtl.objectives.causal.propensity import InversePropensity
 from fuxi_mtl.objectives.causal.risks import (
     Imputation,
     doubly_robust,
@@ -15,7 +15,6 @@ __all__ = [
     "Chain",
     "Imputation",
     "InversePropensity",
-    "PropensityWeights",
     "chain_of",
     "doubly_robust",
     "error_imputation",

@@ -1,83 +1,31 @@
 """Inverse propensity weights: what a clicked row counts, so that clicked rows speak for all exposures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.layers.blocks import check_choice, check_range, read_block
+from fuxi_mtl.options.blocks import PropensityWeights
+from fuxi_mtl.options.values import block
 
 WATCHED = ("ipw_clipped_share", "ipw_weight_min", "ipw_weight_mean", "ipw_weight_max")
 _LARGEST = tf.float32.max
-
-
-@dataclass(frozen=True)
-class PropensityWeights:
-    """The block ``ipw``.
-
-    A clicked row with click probability p weighs, in this order::
-
-        w = 1 / max(p, eps_clip)         clip the probability, not the weight
-        w within running percentiles     percentile: winsorise moves it there, trim gives it 0
-        w P(click)                       stabilised, with a running click rate
-        min(w, max_weight)
-
-    Attributes:
-        eps_clip: The least probability, above 0 up to 1. Above the click rate, most weights are the same.
-        max_weight: The largest weight; null for none.
-        self_normalised: Divide by the sum of the weights instead of the number of exposures (Hajek).
-        stabilised: Multiply by the click rate: for a risk of clicked rows, a factor that only matters
-            beside other losses.
-        percentile: What is done outside of the percentiles: ``none``, ``winsorise`` or ``trim``.
-        lower_percentile: From 0 to 100, of the weights of clicked rows.
-        upper_percentile: Likewise, above the other.
-        momentum: How slowly running numbers follow the batches, from 0 to below 1.
-        propensity_stop_gradient: False lets the risk train the propensity: it then falls by calling clicked
-            rows with a large error likely.
-
-    Raises:
-        ValueError: A number out of its range, or options that exclude each other.
-    """
-
-    eps_clip: float = 0.1
-    max_weight: float | None = None
-    self_normalised: bool = False
-    stabilised: bool = False
-    percentile: str = "none"
-    lower_percentile: float = 1.0
-    upper_percentile: float = 99.0
-    momentum: float = 0.99
-    propensity_stop_gradient: bool = True
-
-    def __post_init__(self):
-        check_range("ipw.eps_clip", self.eps_clip, 1e-9, 1)
-        if self.max_weight is not None:
-            check_range("ipw.max_weight", self.max_weight, 1e-9)
-        check_choice("ipw.percentile", self.percentile, ("none", "winsorise", "trim"))
-        check_range("ipw.lower_percentile", self.lower_percentile, 0, 100)
-        check_range("ipw.upper_percentile", self.upper_percentile, self.lower_percentile, 100)
-        check_range("ipw.momentum", self.momentum, 0, 0.999999)
-        if self.self_normalised and not self.propensity_stop_gradient:
-            raise ValueError(
-                "ipw.self_normalised weights are constants, which propensity_stop_gradient: false asks to "
-                "differentiate. Leave one of the two out."
-            )
 
 
 class InversePropensity(keras.layers.Layer):
     """Weights of rows from the logit of their click, with the running numbers that some options need.
 
     Args:
-        block: The block ``ipw``, see :class:`PropensityWeights`; None for its defaults.
+        ipw: The block ``ipw``, see :class:`~fuxi_mtl.options.blocks.PropensityWeights`; None for its
+            defaults.
 
     Shapes:
         Logits ``(batch,)`` to weights ``(batch,)``, float32.
     """
 
-    def __init__(self, block: Mapping | None = None):
+    def __init__(self, ipw: PropensityWeights | Mapping | None = None):
         super().__init__(dtype="float32")
-        self.options = read_block(PropensityWeights, block, "ipw")
+        self.options = block(PropensityWeights, ipw, "ipw")
         self.click_rate = self._state("click_rate", 1.0)  # unknown as yet: weights as they are
         self.lower = self._state("lower", 0.0)
         self.upper = self._state("upper", _LARGEST)

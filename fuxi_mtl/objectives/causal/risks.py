@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from fuxi_mtl.layers.blocks import check_choice
+from fuxi_mtl.layers.checks import check_choice
 from fuxi_mtl.objectives import Heads, Labels, Objective
 from fuxi_mtl.objectives.causal.chain import Chain
 from fuxi_mtl.objectives.causal.propensity import WATCHED, InversePropensity
