@@ -4,7 +4,6 @@ Every run goes the way of ``run_expid.py``. Two rows are of nobody's model: the 
 themselves, and inverse propensities by the true propensity.
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +67,7 @@ def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[
                 continue
             experiment = load_experiment(folders[strength] / "config", name).with_seed(seed)
             run = finished_run(experiment) or run_experiment(experiment)
-            values = json.loads((run.folder / "metrics.json").read_text())["test"]
+            values = run.read_json(run.metrics)["test"]
             scores.append({metric: values[metric] for metric in METRICS})
             print(f"selection {strength:g}, {name}, seed {seed}: {scores[-1]}", flush=True)
             content["cells"] = _cells(found)

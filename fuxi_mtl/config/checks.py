@@ -157,13 +157,15 @@ def check_metrics(
 def check_groups(
     settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task], dataset: DatasetOptions
 ) -> None:
-    """With gAUC there is a ``group_id``, which is a meta column: groups are raw values, not encoded ids."""
+    """A metric of groups has a ``group_id``, a meta column: groups are raw values, not encoded ids."""
     group, columns = evaluation.group_id, dataset.feature_cols
     meta = [str(feature.name) for feature in columns if feature.type == "meta"]
     if group is None:
-        if any("gAUC" in metrics_of(task, evaluation) for task in tasks):
+        measured = (find_metric(name) for task in tasks for name in metrics_of(task, evaluation))
+        if grouped := next((metric.name for metric in measured if "groups" in metric.inputs), None):
             raise settings.error(
-                "metrics", f"gAUC needs group_id, a meta column. Meta columns: {', '.join(meta) or 'none'}."
+                "metrics",
+                f"{grouped} needs group_id, a meta column. Meta columns: {', '.join(meta) or 'none'}.",
             )
     elif group not in meta:
         isa = "an encoded input" if any(f.name == group for f in columns) else "no column of feature_cols"

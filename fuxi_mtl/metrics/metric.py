@@ -64,6 +64,16 @@ class Observations:
         weight_rows = None if weight_rows is None else weight_rows.astype(np.float64)
         return cls(label_rows, scores, weight_rows, group_rows, threshold, gauc_weight)
 
+    @cached_property
+    def positives(self) -> int:
+        """Number of rows with label 1."""
+        return int((self.labels == 1).sum())
+
+    @cached_property
+    def nan_predictions(self) -> int:
+        """Number of predictions that are NaN."""
+        return int(np.isnan(self.predictions).sum())
+
     def take(self, rows: np.ndarray, groups: np.ndarray | None) -> "Observations":
         """Some rows, perhaps more than once, with the groups that they have now."""
         return replace(
@@ -93,6 +103,7 @@ class Metric:
         sums: Builds its :class:`Sums` from the same parameters as the value (predictions in float64). None
             has it computed on each resample of the rows, which takes longer.
         not_resampled: A sentence that says why resamples of the rows tell nothing of it; empty if they do.
+        no_skill: The value of predictions that know nothing, where it is the same on all rows.
         undefined: Says, from the same parameters, why it is NaN though the labels hold what it needs.
 
     Raises:
@@ -106,6 +117,7 @@ class Metric:
     needs: str = "row"
     sums: Callable[..., Sums] | None = None
     not_resampled: str = ""
+    no_skill: float | None = None
     undefined: Callable[..., str] | None = None
 
     def __post_init__(self):
@@ -155,7 +167,7 @@ class Metric:
         """
         if rows.weights is not None and self.no_weights:
             raise ValueError(self.no_weights)
-        if self._lacks_input(rows) or self._lacks_class(rows.labels) or np.isnan(rows.predictions).any():
+        if self._lacks_input(rows) or self._lacks_class(rows) or rows.nan_predictions:
             return Measured(NAN)
         given = _call(self.function, rows)
         if isinstance(given, GroupedAUC):
@@ -168,9 +180,8 @@ class Metric:
         """Why it is NaN on these rows; empty where it is not."""
         if reason := self.lacking_labels(rows):
             return reason
-        nans = int(np.isnan(rows.predictions).sum())
-        if nans:
-            return f"{nans} of {len(rows.predictions)} predictions are NaN"
+        if rows.nan_predictions:
+            return f"{rows.nan_predictions} of {len(rows.predictions)} predictions are NaN"
         if rows.threshold is not None and np.isnan(rows.threshold):
             return "no threshold could be chosen"
         if self.undefined is None or self._lacks_input(rows):
@@ -181,7 +192,7 @@ class Metric:
         """What the labels or groups lack for it, whatever is predicted; empty where nothing."""
         if "groups" in self.inputs and rows.groups is None:
             return "group_id names no column of groups"
-        if reason := self._lacks_class(rows.labels):
+        if reason := self._lacks_class(rows):
             return reason
         if self.needs == "both" and "groups" in self.inputs and rows.groups is not None:
             constant = np.zeros(len(rows.labels), np.float32)
@@ -189,16 +200,14 @@ class Metric:
                 return "no group has rows of both classes"
         return ""
 
-    def _lacks_class(self, labels: np.ndarray) -> str:
+    def _lacks_class(self, rows: Observations) -> str:
         """What the labels of all rows lack for it."""
-        if not len(labels):
+        count = len(rows.labels)
+        if not count:
             return "no row has a label"
-        if self.needs == "row":
-            return ""
-        ones = int((labels == 1).sum())
-        if not ones:
-            return f"all {len(labels)} labels are 0"
-        return f"all {len(labels)} labels are 1" if self.needs == "both" and ones == len(labels) else ""
+        if self.needs != "row" and not rows.positives:
+            return f"all {count} labels are 0"
+        return f"all {count} labels are 1" if self.needs == "both" and rows.positives == count else ""
 
     def resampled(self, rows: Observations) -> Sums | None:
         """Its sums on some rows, of which resamples are made fast; None if it has no such form.

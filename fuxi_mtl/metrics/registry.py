@@ -36,8 +36,8 @@ from fuxi_mtl.metrics.sums import Sums
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("AUC", auc, "max", needs="both", sums=auc_sums),
-        Metric("gAUC", gauc, "max", needs="both", sums=gauc_sums),
+        Metric("AUC", auc, "max", needs="both", sums=auc_sums, no_skill=0.5),
+        Metric("gAUC", gauc, "max", needs="both", sums=gauc_sums, no_skill=0.5),
         Metric("logloss", logloss, "min", sums=logloss_sums),
         Metric("KS", ks, "max", needs="both", sums=ks_sums),
         Metric("precision", precision, "max", sums=precision_sums, undefined=no_decision),
@@ -63,6 +63,7 @@ def register_metric(
     needs: str = "row",
     sums: Callable[..., Sums] | None = None,
     not_resampled: str = "",
+    no_skill: float | None = None,
 ) -> Callable[[_Function], _Function]:
     """Makes a function known as a metric: in ``metrics``, ``monitor``, ``metrics_by``, tables and intervals.
 
@@ -80,6 +81,7 @@ def register_metric(
         needs: What the labels must hold.
         sums: Builds its sums.
         not_resampled: Why it has no interval.
+        no_skill: The value of predictions that know nothing.
 
     Returns:
         A decorator that leaves the function as it is.
@@ -89,7 +91,7 @@ def register_metric(
     """
 
     def register(function: _Function) -> _Function:
-        add_metric(Metric(name, function, direction, kinds, needs, sums, not_resampled))
+        add_metric(Metric(name, function, direction, kinds, needs, sums, not_resampled, no_skill))
         return function
 
     return register

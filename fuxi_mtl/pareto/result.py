@@ -17,7 +17,6 @@ from fuxi_mtl.pareto.front import chosen, hypervolume, non_dominated
 from fuxi_mtl.pareto.preferences import Preference
 
 FILE = "pareto.json"
-_NO_SKILL = {"AUC": 0.5, "gAUC": 0.5}
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _reference(
     corner = {}
     for name, metric in metrics.items():
         worst = min((values[name] for values in means), key=metric.merit)
-        corner[name] = given.get(name, _NO_SKILL.get(metric.name, worst))
+        corner[name] = given.get(name, worst if metric.no_skill is None else metric.no_skill)
     return corner
 
 
