@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxi_mtl.dataset import Encoder, raw
+from fuxi_mtl.dataset import Encoder, load_dataset, raw
 from fuxi_mtl.dataset.errors import DataError
+from fuxi_mtl.tasks import parse_task
 
 
 @pytest.mark.parametrize(
@@ -37,15 +38,11 @@ CLICK = [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_files_with_and_without_a_gap_hold_the_same_ids(load, write, tmp_path, suffix):
+def test_files_with_and_without_a_gap_hold_the_same_ids(options, write, tmp_path, suffix):
+    write(f"part_1.{suffix}", {"item": [1, 2, 3, 3], "click": CLICK})
     write(f"part_2.{suffix}", {"item": [1.0, 2.0, None, 3.0], "click": CLICK})
-    dataset = load(
-        {"item": [1, 2, 3, 3], "click": CLICK},
-        [{"name": "item"}],
-        file=f"part_1.{suffix}",
-        data_format=suffix,
-        train_data=str(tmp_path / f"part_*.{suffix}"),
-    )
+    stanza = options(tmp_path / f"part_*.{suffix}", [{"name": "item"}], ["click"], data_format=suffix)
+    dataset = load_dataset(stanza, [parse_task("ctr", "click")], "gap", threads=1, progress=False)
     assert set(dataset.encoder.tokens["item"]) == {"1", "2", "3", ""}
     known = dict(zip(dataset.encoder.tokens["item"], range(1, 5), strict=True))
     assert dataset.train.ids[:, 0].tolist() == [known[t] for t in ("1", "2", "3", "3", "1", "2", "", "3")]
