@@ -91,6 +91,7 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
         advice="Training has the rows that valid_size and test_size leave; shares that do not add up to 1 "
         "would leave rows out. Use n_rows for fewer rows.",
         of=FORK,
+        computed=True,
     ),
     # Its fork: networks with generated weights
     "condition_mode": ForeignName(
@@ -203,7 +204,7 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
 # In a file with all of a DeepFM-MMoE experiment, by their paths. `convert` reads it.
 _WORKERS = "Batches are cut from memory-mapped arrays: there are no workers."
 NESTED_NAMES: dict[str, ForeignName] = {
-    "experiment.name": ForeignName(advice="The expid.", computed=True),
+    "experiment.name": ForeignName(advice="It is the expid.", computed=True),
     "use_esmm": ForeignName("tasks", "With a task ctcvr it is an entire-space model.", computed=True),
     "esmm.version": ForeignName(advice="pCTCVR is always pCTR pCVR, their v2.", same=("v2",)),
     "esmm.eps": ForeignName(advice="Losses are computed on logits: nothing is cut off.", same=(ANY,)),
