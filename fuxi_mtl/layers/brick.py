@@ -38,9 +38,9 @@ class Brick(keras.layers.Layer):
         signature = inspect.signature(type(self).__init__)
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()  # a later default must not change what was saved
-        config: dict[str, Any] = {}
+        hints, config = typing.get_type_hints(type(self).__init__), dict[str, Any]()
         for name, parameter in list(signature.parameters.items())[1:]:
-            value = _plain(bound.arguments[name])
+            value = _plain(_restored(bound.arguments[name], hints.get(name)))  # a block with its defaults
             config |= value if parameter.kind is inspect.Parameter.VAR_KEYWORD else {name: value}
         return {**config, **super().get_config()}
 

@@ -58,7 +58,7 @@ def test_a_mistake_in_the_data_is_one_message_and_leaves_no_run(tmp_path, mistak
     [
         ("Toy", "hidden_activations=dice", "ValueError: Toy: hidden_activations: 'dice' is unknown."),
         ("Toy", "embedding_regularizer=l3(1)", "ValueError: Toy: "),
-        ("ToyFunnel", "bottom={type: MoE}", "ValueError: ToyFunnel: bottom: type 'MoE' is unknown."),
+        ("ToyFunnel", "bottom={type: MoE}", "bottom.type is 'MoE'. Did you mean 'MMoE'? Choices: shared_"),
         ("ToyFunnel", "bottom={type: MMoE, num_expert: 2}", "Did you mean 'num_experts'?"),
     ],
 )

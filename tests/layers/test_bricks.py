@@ -33,14 +33,13 @@ from fuxi_mtl.layers import (
     SharedBottom,
     SharedEmbedding,
     Towers,
-    generation,
 )
 from fuxi_mtl.layers.generated import GeneratedDense
-from fuxi_mtl.layers.stabilizing import GateStabilize
+from fuxi_mtl.options.blocks import GateStabilize, Generation
 
 NAMES = ["ctr", "cvr"]
 STACK = {"activations": "tanh", "dropout": 0.2, "batch_norm": True, "penalty": "l1_l2(1e-3,1e-3)"}
-GENERATION = generation({"mode": "decomposed", "rank_k": 2, "hypernet_hidden_units": [3]})
+GENERATION = Generation(mode="decomposed", rank_k=2, hypernet_hidden_units=[3])
 POLICIES = ("float32", "mixed_bfloat16")
 
 
