@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from fuxi_mtl.layers import Gate as Gate
     from fuxi_mtl.layers import GatedExperts as GatedExperts
     from fuxi_mtl.layers import Towers as Towers
+    from fuxi_mtl.metrics import mean_of as mean_of
+    from fuxi_mtl.metrics import register_metric as register_metric
+    from fuxi_mtl.metrics import sums_of as sums_of
     from fuxi_mtl.model import MultiTaskModel as MultiTaskModel
     from fuxi_mtl.objectives import Objective as Objective
     from fuxi_mtl.optimizers import DenseEquivalentAdam as DenseEquivalentAdam
@@ -98,6 +101,7 @@ _MODULES = {
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
     "fuxi_mtl.layers": ("MLP", "Experts", "FeatureEmbedding", "Gate", "GatedExperts", "Towers"),
+    "fuxi_mtl.metrics": ("mean_of", "register_metric", "sums_of"),
     "fuxi_mtl.model": ("MultiTaskModel",),
     "fuxi_mtl.objectives": ("Objective",),
     "fuxi_mtl.optimizers": (

@@ -67,12 +67,17 @@ def register_metric(
 ) -> Callable[[_Function], _Function]:
     """Makes a function known as a metric: in ``metrics``, ``monitor``, ``metrics_by``, tables and intervals.
 
-    ::
+        >>> @register_metric("Brier", direction="min")
+        ... def brier(labels, predictions, weights=None):
+        ...     '''Mean squared distance between the probability and the label.'''
+        ...     return np.average((predictions - labels) ** 2, weights=weights)
+        >>> METRICS["Brier"].measure(Observations.of([1, 0], [0.5, 0.5])).value
+        0.25
+        >>> find_metric("Brier").doc
+        'Mean squared distance between the probability and the label.'
 
-        @register_metric("Brier", direction="min")
-        def brier(labels, predictions, weights=None):
-            \"\"\"Mean squared distance between the probability and the label.\"\"\"
-            return np.average((predictions - labels) ** 2, weights=weights)
+    Without sums, intervals come from fewer resamples; ``sums=lambda labels, predictions, weights=None:
+    mean_of((predictions - labels) ** 2, weights)`` gives this one its sums.
 
     Args:
         name: As it is written in YAML and in the results.

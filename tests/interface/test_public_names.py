@@ -18,6 +18,7 @@ NAMES = """
     fit evaluate predict export compare load_run experiment list_models model_options register
     Run Experiment Comparison
     MultiTaskModel Objective Weighting
+    register_metric mean_of sums_of
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights
     SplitOptimizer LazyAdam DenseEquivalentAdam RowAdagrad RowWiseAdagrad RowFtrl RowSGD
     FeatureEmbedding Experts Gate GatedExperts Towers MLP

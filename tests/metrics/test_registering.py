@@ -1,9 +1,12 @@
 """Metrics of one's own: what is refused, and what evaluation and the bootstrap make of them."""
 
+import doctest
+
 import numpy as np
 import pytest
 from synthetic_runs import write_run
 
+from fuxi_mtl import metrics
 from fuxi_mtl.comparison import compare
 from fuxi_mtl.comparison.bootstrap import Direct, replicates, resampling, statistic
 from fuxi_mtl.evaluation.evaluate import evaluate, metric_keys
@@ -146,3 +149,12 @@ def test_weighted_and_plain_metrics_are_not_compared(tmp_path):
     assert difference.reason == "sample weights count in one of the two only"
     assert "Sample weights count in the metrics of weighted." in table.notes
     assert table.best["ctr_AUC"] == frozenset()
+
+
+@pytest.mark.parametrize("documented", [metrics, metrics.register_metric])
+def test_the_examples_run(documented):
+    names = {**vars(metrics), "np": np}
+    finder = doctest.DocTestFinder(recurse=False)
+    (found,) = finder.find(documented, "example", module=False, globs=names)
+    assert found.examples
+    assert doctest.DocTestRunner().run(found).failed == 0
