@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ImbalanceOptions
+from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import Located
 from fuxi_mtl.options.values import show, spelled
 
@@ -24,14 +25,15 @@ _WITHOUT = {  # keys that other projects have in these blocks
 }
 
 
-def unfolded(entries: Mapping[str, Located]) -> dict[str, Located]:
+def unfolded(entries: Mapping[str, Located], mistakes: Mistakes) -> dict[str, Located]:
     """The entries with those of a block beside it. A ``loss`` that is a name, or a list of them, stays.
 
-    Raises:
-        ConfigError: A block has a key that does not belong there, or that stands beside it too.
+    Args:
+        entries: Those of a stanza.
+        mistakes: Gets keys that do not belong into their block, or stand beside it too.
     """
     flat = dict(entries)
-    for block, known in BLOCKS.items():
+    for block in BLOCKS:
         if (
             block not in entries
             or not isinstance(entries[block].value, dict)
@@ -39,14 +41,20 @@ def unfolded(entries: Mapping[str, Located]) -> dict[str, Located]:
         ):
             continue  # FuxiCTR's fork writes one loss as {name: ..., params: ...}
         for key, entry in flat.pop(block).value.items():
-            if key in _WITHOUT and key not in known:
-                raise entry.error(f"{block}.{key}: {_WITHOUT[key]}")
-            if key not in known:
-                raise entry.error(
-                    f"{block} has no key {key!r} (value {show(entry)}).{did_you_mean(key, known)} "
-                    f"Keys of {block}: {', '.join(known)}."
-                )
-            if key in flat:
-                raise entry.error(f"{key} is given twice: in {block}, and beside it in {flat[key].location}.")
-            flat[key] = entry
+            with mistakes.noted():
+                _check_key(block, key, entry, flat)
+                flat[key] = entry
     return flat
+
+
+def _check_key(block: str, key: str, entry: Located, flat: Mapping[str, Located]) -> None:
+    known = BLOCKS[block]
+    if key in _WITHOUT and key not in known:
+        raise entry.error(f"{block}.{key}: {_WITHOUT[key]}")
+    if key not in known:
+        raise entry.error(
+            f"{block} has no key {key!r} (value {show(entry)}).{did_you_mean(key, known)} "
+            f"Keys of {block}: {', '.join(known)}."
+        )
+    if key in flat:
+        raise entry.error(f"{key} is given twice: in {block}, and beside it in {flat[key].location}.")

@@ -1,7 +1,7 @@
 """What single keys cannot tell: settings that contradict each other, or need each other."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,98 +14,39 @@ from fuxi_mtl.options import (
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
-    LabelOptions,
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task
 
-_LEAST = {  # the smallest sensible value of each number
-    "batch_size": 1,
-    "data_block_size": 0,
-    "early_stop_patience": 1,
-    "epochs": 1,
-    "eval_batch_size": 1,
-    "eval_steps": 1,
-    "grad_diag_every": 1,
-    "grad_diag_min": 0,
-    "grad_diag_min_tasks": 2,
-    "grad_diag_target": 1,
-    "log_every": 1,
-    "max_gradient_norm": 0,
-    "max_train_steps": 1,
-    "max_valid_steps": 1,
-    "min_categr_count": 1,
-    "n_rows": 1,
-    "num_workers": 0,
-    "seed": 0,
-    "split_seed": 0,
-    "steps_per_execution": 1,
-    "test_size": 0,
-    "valid_size": 0,
-    "weight_decay": 0,
-}
-_ABOVE_ZERO = (
-    "learning_rate",
-    "bilevel_learning_rate",
-    "epsilon",
-    "embedding_epsilon",
-)
-
-
-def check_numbers(settings: Settings, *sections: Any) -> None:
-    """Numbers that no run can use, such as a batch of no rows."""
-    for section in sections:
-        for key, value in vars(section).items():
-            if value is None:
-                continue
-            if key in _LEAST and value < _LEAST[key]:
-                raise settings.error(key, f"{key} is {value}; the least is {_LEAST[key]}.")
-            if key in _ABOVE_ZERO and value <= 0:
-                raise settings.error(key, f"{key} is {value}; it must be above 0.")
+Mistake = tuple[str, str]  # a key and what is wrong with it
 
 
 def check_weighting(settings: Settings, weighting: WeightingOptions, objectives: Sequence[str]) -> None:
-    """Weights that are given are numbers from 0 up, one for each objective.
+    """There is a weight for each objective, where weights are given.
 
     Raises:
         ConfigError: With the names of the objectives.
     """
     if not isinstance(weighting.loss_weight, str):
-        _check_choice(settings, weighting.loss_weight, objectives)
-        _check_weights(settings, weighting.loss_weight)
+        settings.tell(_wrong_weights(weighting.loss_weight, objectives))
 
 
-def _check_choice(settings: Settings, choice: Any, objectives: Sequence[str]) -> None:
-    shown = ", ".join(objectives)
-    if isinstance(choice, list):
-        if len(choice) != len(objectives):
-            raise settings.error(
-                "loss_weight",
-                f"loss_weight has {len(choice)} entries for {len(objectives)} objectives: {shown}.",
-            )
-    else:
-        for name in objectives:
-            if name not in choice:
-                given = ", ".join(choice)
-                raise settings.error(
-                    "loss_weight",
-                    f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {shown}.",
-                )
-        for name in choice:
-            if name not in objectives:
-                raise settings.error(
-                    "loss_weight", f"loss_weight names {name!r}, which is no objective. Objectives: {shown}."
-                )
-
-
-def _check_weights(settings: Settings, choice: Any) -> None:
-    weights = choice if isinstance(choice, list) else list(choice.values())
-    for weight in weights:
-        if weight < 0:
-            raise settings.error("loss_weight", f"loss_weight has {weight}; a weight is a number from 0 up.")
+def _wrong_weights(weights: Any, objectives: Sequence[str]) -> Iterator[Mistake]:
+    key, shown = "loss_weight", ", ".join(objectives)
+    if isinstance(weights, list):
+        if len(weights) != len(objectives):
+            yield key, f"{key} has {len(weights)} entries for {len(objectives)} objectives: {shown}."
+        return
+    for name in objectives:
+        if name not in weights:
+            given = ", ".join(weights)
+            yield key, f"{key} has no entry for {name!r}. Given: {given}. Objectives: {shown}."
+    for name in weights:
+        if name not in objectives:
+            yield key, f"{key} names {name!r}, which is no objective. Objectives: {shown}."
 
 
 def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objectives: Sequence[str]) -> None:
@@ -127,18 +68,20 @@ def check_metrics(
     Raises:
         ConfigError: With the metrics that exist.
     """
-    try:
-        for name in evaluation.metrics:
+    mistakes = Mistakes()
+    for name in evaluation.metrics:
+        with mistakes.noted(), settings.at("metrics"):
             find_metric(name)
-    except ValueError as error:
-        raise settings.error("metrics", str(error)) from error
+    mistakes.tell()
     for task in tasks:
-        try:
-            metrics_of(task, evaluation)
-        except ValueError as error:
-            if task.metrics is None:
-                raise settings.error("metrics", str(error)) from error
-            raise ConfigError(settings.location_of("label_col", task.event[-1]), str(error)) from error
+        with mistakes.noted("metrics" if task.metrics is None else None):
+            try:
+                metrics_of(task, evaluation)
+            except ValueError as error:
+                if task.metrics is None:
+                    raise settings.error("metrics", str(error)) from error
+                raise ConfigError(settings.location_of("label_col", task.event[-1]), str(error)) from error
+    mistakes.tell()
     if not evaluation.eval_sample_weight:
         return
     if dataset.sample_weight is None:
@@ -217,55 +160,49 @@ def checked_mode(
     return mode
 
 
-def check_threshold(
-    settings: Settings, evaluation: EvaluationOptions, labels: Sequence[LabelOptions]
-) -> None:
-    """A number between 0 and 1, or one of two names, for the experiment and each label."""
-    use = "Use a number from 0 to 1, base_rate or best_f1."
-    if not _is_threshold(evaluation.threshold):
-        raise settings.error("threshold", f"threshold is {show(evaluation.threshold)}. {use}")
-    for label in labels:
-        if label.threshold is not None and not _is_threshold(label.threshold):
-            message = f"label_col ({label.name}): threshold is {show(label.threshold)}. {use}"
-            raise ConfigError(settings.location_of("label_col", label.name), message)
-
-
-def _is_threshold(value: float | str) -> bool:
-    return value in ("base_rate", "best_f1") if isinstance(value, str) else 0 <= value <= 1
-
-
 def check_split(settings: Settings, dataset: DatasetOptions) -> None:
     """There is training data, and validation data from a file or a split of it.
 
     Raises:
         ConfigError: Something is missing or said twice.
     """
+    mistakes = Mistakes()
+    for check in (_missing_data, _wrong_sizes, _wrong_split):
+        with mistakes.noted():
+            settings.tell(check(dataset))
+    mistakes.tell()
+
+
+def _missing_data(dataset: DatasetOptions) -> Iterator[Mistake]:
     if not dataset.train_data:
-        raise settings.error("train_data", "train_data is missing: the training file.")
-    by_column = dataset.split_type == "column"
+        yield "train_data", "train_data is missing: the training file."
+    if not (dataset.valid_data or dataset.valid_size or dataset.split_type == "column"):
+        yield (
+            "valid_data",
+            "there is no validation data: give valid_data, a file, or valid_size, a share of the rows.",
+        )
+
+
+def _wrong_sizes(dataset: DatasetOptions) -> Iterator[Mistake]:
     for part in ("valid", "test"):
         file, size = getattr(dataset, f"{part}_data"), getattr(dataset, f"{part}_size")
         if file and size:
-            raise settings.error(
+            yield (
                 f"{part}_size",
                 f"{part}_size {size:g} and {part}_data {file!r} exclude each other. Remove one.",
             )
         if size > 1 and size != math.floor(size):
-            raise settings.error(f"{part}_size", f"{part}_size is {size:g}: a share below 1, or whole rows.")
-    if not (dataset.valid_data or dataset.valid_size or by_column):
-        raise settings.error(
-            "valid_data",
-            "there is no validation data: give valid_data, a file, or valid_size, a share of the rows.",
-        )
+            yield f"{part}_size", f"{part}_size is {size:g}: a share below 1, or whole rows."
     shares = [size for size in (dataset.valid_size, dataset.test_size) if size < 1]
     if sum(shares) >= 1:
-        raise settings.error(
-            "valid_size", f"valid_size and test_size take {sum(shares):g} of the rows; none is left."
-        )
+        yield "valid_size", f"valid_size and test_size take {sum(shares):g} of the rows; none is left."
+
+
+def _wrong_split(dataset: DatasetOptions) -> Iterator[Mistake]:
     if dataset.split_type in ("time", "user", "column") and not dataset.split_col:
-        raise settings.error("split_type", f"split_type {dataset.split_type} needs split_col, its column.")
+        yield "split_type", f"split_type {dataset.split_type} needs split_col, its column."
     if dataset.split_col and dataset.split_type in ("random", "sequential"):
-        raise settings.error(
+        yield (
             "split_col",
             f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column.",
         )

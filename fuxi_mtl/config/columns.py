@@ -7,19 +7,11 @@ from typing import Any
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, ExperimentOptions, FeatureOptions
+from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import Located
 from fuxi_mtl.options.values import converted_fields
 
 _PRETRAINED = ("pretrain_dim", "pretrain_usage", "freeze_emb")
-_COUNTS = (
-    "min_categr_count",
-    "embedding_dim",
-    "pretrain_dim",
-    "num_buckets",
-    "num_remainder_buckets",
-    "max_len",
-    "vocab_size",
-)
 _WITH_IDS = ("categorical", "sequence")
 
 
@@ -39,10 +31,15 @@ def select_columns(
     features = {key: entry for key, entry in features.items() if entry[0].active}
     if experiment.use_features is not None:
         features = _used(settings, experiment.use_features, features)
+    mistakes = Mistakes()
     for feature, location in features.values():
-        _check_feature(feature, location)
-        _check_ids(feature, location, dataset)
-        _check_shared(feature, location, [each for each, _ in features.values()])
+        with mistakes.noted(("feature", location.location)):
+            _check_feature(feature, location)
+        with mistakes.noted(("ids", location.location)):
+            _check_ids(feature, location, dataset)
+        with mistakes.noted(("shared", location.location)):
+            _check_shared(feature, location, [each for each, _ in features.values()])
+    mistakes.tell()
     if not any(feature.type != "meta" for feature, _ in features.values()):
         raise settings.error("feature_cols", "feature_cols has no active input.")
     return replace(dataset, feature_cols=[feature for feature, _ in features.values()])
@@ -113,10 +110,6 @@ def _unknown(key: str, name: str, features: Iterable[tuple[str, bool]]) -> str:
 def _check_feature(feature: FeatureOptions, entry: Located) -> None:
     name = f"feature_cols ({feature.name})"
     default: dict[str, Any] = {each.name: each.default for each in fields(FeatureOptions)}
-    for key in _COUNTS:
-        value = getattr(feature, key)
-        if value is not None and value < 1:
-            raise entry.error(f"{name}: {key} is {value}; the least is 1.")
     if feature.pretrained_emb is None:
         for key in _PRETRAINED:
             if getattr(feature, key) != default[key]:

@@ -20,9 +20,9 @@ from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import (
     as_yaml,
     check_keys,
+    model_name,
     model_options,
     options_of_members,
-    route,
     sections_of,
 )
 from fuxi_mtl.config.schedule import checked_schedule
@@ -47,8 +47,9 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
 from fuxi_mtl.options.source_location import Located, SourceLocation, as_located
-from fuxi_mtl.options.values import show, spelled
+from fuxi_mtl.options.values import checked, show, spelled
 from fuxi_mtl.tasks import Task
 
 
@@ -96,9 +97,7 @@ class Experiment:
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed."""
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; the least is 0.")
-        return replace(self, training=replace(self.training, seed=seed))
+        return replace(self, training=checked(replace(self.training, seed=seed)))
 
     def resolved(self) -> dict[str, Any]:
         """One flat stanza of plain values with every key, those of the dataset included.
@@ -164,10 +163,12 @@ def load_experiment(
         changes: The same as plain Python values.
 
     Raises:
-        ConfigError: The first mistake, with its file, line and stanza.
+        ConfigError: All mistakes, each with its file, line and stanza.
     """
     folder = read_folder(config_dir)
-    return _experiment(folder.settings(expid, overrides, _located(changes, expid)), str(config_dir))
+    mistakes = Mistakes()
+    settings = folder.settings(expid, overrides, _located(changes, expid), mistakes)
+    return _experiment(settings, str(config_dir), mistakes)
 
 
 def load_experiments(
@@ -175,7 +176,15 @@ def load_experiments(
 ) -> list[Experiment]:
     """Reads several experiments; see :func:`load_experiment`."""
     folder = read_folder(config_dir)
-    return [_experiment(folder.settings(expid, overrides), str(config_dir)) for expid in expids]
+    mistakes = Mistakes()
+    experiments = []
+    for expid in dict.fromkeys(expids):
+        with mistakes.noted():
+            found = Mistakes()
+            settings = folder.settings(expid, overrides, mistakes=found)
+            experiments.append(_experiment(settings, str(config_dir), found))
+    mistakes.tell()
+    return experiments
 
 
 def make_experiment(expid: str, entries: Mapping[str, Any], source: str) -> Experiment:
@@ -187,7 +196,7 @@ def make_experiment(expid: str, entries: Mapping[str, Any], source: str) -> Expe
         source: What errors name in the place of a file, such as ``fit``.
 
     Raises:
-        ConfigError: The first mistake.
+        ConfigError: All mistakes.
     """
     return _experiment(stored_settings(expid, _located(entries, source), source), "")
 
@@ -200,18 +209,23 @@ def make_dataset(entries: Mapping[str, Any], source: str) -> tuple[DatasetOption
         source: What errors name in the place of a file.
 
     Raises:
-        ConfigError: The first mistake.
+        ConfigError: All mistakes.
     """
     settings = stored_settings("", _located(entries, source), source)
+    mistakes = Mistakes()
     for key, entry in settings.entries.items():
-        if key not in _KEYS_OF_DATA:
-            raise entry.error(
-                f"unknown key {key!r} (value {show(entry)}).{did_you_mean(key, _KEYS_OF_DATA)} "
-                f"Keys of dataset: {', '.join(_KEYS_OF_DATA)}."
-            )
-    parts = _checked_sections(settings)
-    own = options_of_members(settings)
-    return parts["dataset"], plan(settings, parts["options"], parts["dataset"].label_col, _AsWritten, own)
+        with mistakes.noted():
+            if key not in _KEYS_OF_DATA:
+                raise entry.error(
+                    f"unknown key {key!r} (value {show(entry)}).{did_you_mean(key, _KEYS_OF_DATA)} "
+                    f"Keys of dataset: {', '.join(_KEYS_OF_DATA)}."
+                )
+    parts, own = _sections(settings, mistakes)
+    tasks: tuple[Task, ...] = ()
+    with mistakes.noted():
+        tasks = plan(settings, parts["options"], parts["dataset"].label_col, _AsWritten, own)
+    mistakes.tell()
+    return parts["dataset"], tasks
 
 
 _KEYS_OF_DATA = (
@@ -242,15 +256,15 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     """Finds what can be wrong with experiments as far as that needs the declarations of models only.
 
     Raises:
-        ConfigError: The first mistake, as :func:`load_experiment` would tell it.
+        ConfigError: All of them, as :func:`load_experiment` would tell them.
     """
     folder = read_folder(config_dir)
+    mistakes = Mistakes()
     for expid in expids:
-        settings = folder.settings(expid, overrides)
-        translate(settings)
-        model_options(settings, *check_keys(settings))
-        _checked_sections(settings)
-        options_of_members(settings)
+        with mistakes.noted():
+            settings = folder.settings(expid, overrides, mistakes=mistakes)
+            _declared(settings, mistakes)
+    mistakes.tell()
 
 
 def load_resolved(
@@ -271,51 +285,97 @@ def load_resolved(
     return _experiment(settings, str(Path(file).parent))
 
 
-def _experiment(settings: Settings, config_dir: str) -> Experiment:
-    notes = translate(settings)
-    routed = route(settings)
-    parts = _checked_sections(settings)
-    own = options_of_members(settings)
-    tasks = plan(settings, parts["options"], parts["dataset"].label_col, routed.model, own)
-    supervised, objectives = routed.model.supervised_tasks(tasks), routed.model.objective_names(tasks)
-    parts["imbalance"] = checked_imbalance(settings, parts["imbalance"], tasks, supervised, objectives)
-    objectives = (*objectives, *((CVR_AUX,) if parts["imbalance"].lambda_cvr_aux else ()))
-    checks.check_weighting(settings, parts["weighting"], objectives)
-    kinds = dict.fromkeys(objectives, "binary") | {
-        task.name: task.kind for task in tasks if task.name in objectives
-    }
-    check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
-    checks.check_diagnostics(settings, parts["diagnostics"], objectives)
-    check_pareto(settings, parts["pareto"], objectives)
-    checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
-    checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
-    checks.check_threshold(settings, parts["evaluation"], parts["dataset"].label_col)
-    parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
-    training = checks.checked_monitor(settings, parts["training"], tasks)
-    training = checked_schedule(settings, parts["optimizer"], training)
-    mode = checks.checked_mode(settings, training, parts["evaluation"], tasks)
-    parts["training"] = replace(training, monitor_mode=mode)
-    parts["fusion"] = checked_fusion(settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"])
+def _experiment(settings: Settings, config_dir: str, mistakes: Mistakes | None = None) -> Experiment:
+    """What all keys say together, checked.
+
+    A block that notes mistakes ends at its first one; what it would have given stays unjudged, and so does
+    what would be made of that.
+    """
+    mistakes = mistakes or Mistakes()
+    parts, own, of_model, notes = _declared(settings, mistakes)
+    model: Any = UNJUDGED
+    tasks = supervised = objectives = UNJUDGED
+    with mistakes.noted():
+        model = registry.model(model_name(settings))
+    with mistakes.noted():
+        tasks = plan(settings, parts["options"], parts["dataset"].label_col, model, own)
+        supervised, objectives = model.supervised_tasks(tasks), model.objective_names(tasks)
+    of_losses, objectives = objectives, UNJUDGED
+    with mistakes.noted():
+        imbalance = checked_imbalance(settings, parts["imbalance"], tasks, supervised, of_losses)
+        objectives = (*of_losses, *((CVR_AUX,) if imbalance.lambda_cvr_aux else ()))
+        parts["imbalance"] = imbalance
+    with mistakes.noted():
+        checks.check_weighting(settings, parts["weighting"], objectives)
+    with mistakes.noted():
+        kinds = dict.fromkeys(objectives, "binary") | {
+            task.name: task.kind for task in tasks if task.name in objectives
+        }
+        check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
+    with mistakes.noted():
+        checks.check_diagnostics(settings, parts["diagnostics"], objectives)
+    with mistakes.noted():
+        check_pareto(settings, parts["pareto"], objectives)
+    measured = UNJUDGED
+    with mistakes.noted():
+        checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
+        checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
+        measured = parts["evaluation"]
+    with mistakes.noted():
+        parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
+    with mistakes.noted():
+        parts["training"] = checked_schedule(settings, parts["optimizer"], parts["training"])
+    with mistakes.noted():
+        training = checks.checked_monitor(settings, parts["training"], tasks)
+        mode = checks.checked_mode(settings, training, measured, tasks)
+        parts["training"] = replace(training, monitor_mode=mode)
+    with mistakes.noted():
+        parts["fusion"] = checked_fusion(
+            settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"]
+        )
+    mistakes.tell()
     return Experiment(
         expid=settings.expid,
         **parts,
         member_options=own,
-        model_options=routed.model_options,
+        model_options=of_model,
         tasks=tasks,
         config_dir=config_dir,
         notes=tuple(map(str, notes)),
     )
 
 
-def _checked_sections(settings: Settings) -> dict[str, Any]:
-    """The options by section, as far as they can be checked without the model."""
-    parts = sections_of(settings)
-    checks.check_numbers(settings, *parts.values())
-    dataset = select_columns(settings, parts["dataset"], parts["options"])
-    dataset = replace(dataset, valid_data=dataset.valid_data or None, test_data=dataset.test_data or None)
-    checks.check_split(settings, dataset)
-    check_moments(settings, parts["optimizer"])
-    return parts | {"dataset": dataset}
+def _declared(
+    settings: Settings, mistakes: Mistakes
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], tuple]:
+    """All that needs no model's class: the options by section, of members and of the model, and the notes."""
+    notes: tuple = ()
+    of_model = UNJUDGED
+    with mistakes.noted():
+        notes = translate(settings)
+    with mistakes.noted():
+        check_keys(settings)
+    with mistakes.noted():
+        of_model = model_options(settings, model_name(settings))
+    return *_sections(settings, mistakes), of_model, notes
+
+
+def _sections(settings: Settings, mistakes: Mistakes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options by section, and those of members, as far as they can be checked without the model."""
+    own = UNJUDGED
+    parts = sections_of(settings, mistakes)
+    with mistakes.noted():
+        own = options_of_members(settings)
+    with mistakes.noted():
+        check_moments(settings, parts["optimizer"])
+    with mistakes.noted():
+        checks.check_split(settings, parts["dataset"])
+    with mistakes.noted():
+        selected = select_columns(settings, parts["dataset"], parts["options"])
+        parts["dataset"] = replace(
+            selected, valid_data=selected.valid_data or None, test_data=selected.test_data or None
+        )
+    return parts, own
 
 
 def _as_spelled(entries: list[tuple[str, Any]]) -> dict[str, Any]:

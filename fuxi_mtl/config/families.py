@@ -6,6 +6,7 @@ from typing import Any
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import Family, Member, SurgeryOptions, WeightingOptions
+from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
 from fuxi_mtl.options.signature import REQUIRED, Parameter
 from fuxi_mtl.options.values import convert, describe, show
 
@@ -53,15 +54,20 @@ def member_options(settings: Settings, choices: Mapping[str, Any]) -> dict[str, 
         ConfigError: A wrong value, a missing option, or an option of a member that is not chosen.
     """
     values: dict[str, Any] = {}
+    mistakes = Mistakes()
     for key, value in choices.items():
         families = families_of(key)
         for member in _members(families, value):
             for option in member.options.values():
-                values[option.name] = _value(settings, member, option)
+                values[option.name] = UNJUDGED
+                with mistakes.noted():
+                    values[option.name] = _value(settings, member, option)
     for key in settings.entries:
         for family in families_with(key):
-            if key not in values:
-                _refuse_foreign(settings, family, key, choices[family.key])
+            with mistakes.noted():
+                if key not in values:
+                    _refuse_foreign(settings, family, key, choices[family.key])
+    mistakes.tell()
     return values
 
 
@@ -134,6 +140,8 @@ def _value(settings: Settings, member: Member, option: Parameter) -> Any:
 
 def _refuse_foreign(settings: Settings, family: Family, option: str, chosen: Any) -> None:
     """Raises for an option of a member that is not chosen, unless it was meant for another choice."""
+    if any(name not in family for name in _names(chosen)):
+        return  # a member that does not exist may have been meant to have it
     # Base speaks to all experiments, and --set may exchange the member above a stanza's options.
     layer = settings.layer(option)
     if layer <= Layer.BASE or layer < settings.layer(family.key):

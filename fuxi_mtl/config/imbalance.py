@@ -7,7 +7,6 @@ from itertools import pairwise
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import PLAIN_ERRORS, ImbalanceOptions, why_not_closed_form
-from fuxi_mtl.options.values import spelled
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -30,15 +29,14 @@ def checked_imbalance(
         objectives: Names of all that it minimises.
 
     Raises:
-        ConfigError: A number that no loss can use, a contradiction, or a task that cannot have the option.
+        ConfigError: A contradiction, or a task that cannot have the option.
     """
-    for key, message in _wrong_numbers(options):
-        raise settings.error(key, message)
+    settings.tell(_wrong_numbers(options))
     plain = ImbalanceOptions()
-    for key, message in _misplaced(options, tasks, [each.name for each in supervised if _is_binary(each)]):
-        if settings.layer(key) != Layer.BASE:
-            raise settings.error(key, message)
-        options = replace(options, **{key: getattr(plain, key)})
+    trained = [each.name for each in supervised if _is_binary(each)]
+    misplaced = list(_misplaced(options, tasks, trained))
+    settings.tell(each for each in misplaced if settings.layer(each[0]) != Layer.BASE)
+    options = replace(options, **{key: getattr(plain, key) for key, _ in misplaced})
     others = set(objectives) - {task.name for task in supervised}
     reason = why_not_closed_form(options, tasks, sorted(others))
     if options.calibration == "closed_form" and reason:
@@ -51,32 +49,12 @@ def checked_imbalance(
 
 
 def _wrong_numbers(options: ImbalanceOptions) -> Iterator[Mistake]:
-    for key in ("static_pos_weight", "pos_weight_clip"):
-        for task, value in (getattr(options, key) or {}).items():
-            if value <= 0:
-                yield key, f"{key} of {task} is {value:g}; it must be above 0."
-    for key in ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux"):
-        if getattr(options, key) < 0:
-            yield key, f"{key} is {getattr(options, key):g}; the least is 0."
-    yield from _wrong_sampling(options)
-    focal = options.aux_focal
-    for name in ("warmup_steps", "lambda_", "gamma"):
-        value = getattr(focal, name)
-        if value < 0:
-            yield "aux_focal", f"aux_focal.{spelled(name)} is {value:g}; the least is 0."
-    if not 0 <= focal.alpha <= 1:
-        yield "aux_focal", f"aux_focal.alpha is {focal.alpha:g}; it lies between 0 and 1."
+    how = options.negative_sampling
+    if how != "none" and options.neg_keep_prob_train == 1:
+        yield "negative_sampling", f"negative_sampling {how} leaves nothing out: neg_keep_prob_train is 1."
     if options.pos_weight_clip_schedule.enabled:
         for message in _wrong_schedule(options):
             yield "pos_weight_clip_schedule", f"pos_weight_clip_schedule: {message}"
-
-
-def _wrong_sampling(options: ImbalanceOptions) -> Iterator[Mistake]:
-    how, keep = options.negative_sampling, options.neg_keep_prob_train
-    if not 0 < keep <= 1:
-        yield "neg_keep_prob_train", f"neg_keep_prob_train is {keep:g}; it lies above 0 and up to 1."
-    if how != "none" and keep == 1:
-        yield "negative_sampling", f"negative_sampling {how} leaves nothing out: neg_keep_prob_train is 1."
 
 
 def _wrong_schedule(options: ImbalanceOptions) -> Iterator[str]:

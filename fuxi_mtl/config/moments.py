@@ -1,5 +1,7 @@
 """``betas`` and ``epsilon`` of an optimizer that has none, or that no optimizer can have."""
 
+from collections.abc import Iterator
+
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import OptimizerOptions
 
@@ -12,8 +14,12 @@ def check_moments(settings: Settings, options: OptimizerOptions) -> None:
     """Each number has an optimizer that takes it.
 
     Raises:
-        ConfigError: Not two numbers from 0 to below 1, or an optimizer without them.
+        ConfigError: Not two betas, or an optimizer without them.
     """
+    settings.tell(_mistakes(settings, options))
+
+
+def _mistakes(settings: Settings, options: OptimizerOptions) -> Iterator[tuple[str, str]]:
     rows = options.embedding_optimizer or _ROWS_OF.get(options.optimizer, "adam")
     for prefix, optimizer in (("", options.optimizer), ("embedding_", rows)):
         for name, owners in (("betas", _WITH_BETAS), ("epsilon", _WITH_EPSILON)):
@@ -21,13 +27,11 @@ def check_moments(settings: Settings, options: OptimizerOptions) -> None:
             value = getattr(options, key)
             if value is None:
                 continue
-            if name == "betas" and (len(value) != 2 or not all(0 <= each < 1 for each in value)):
-                raise settings.error(
-                    key, f"{key} is {value}; two numbers from 0 to below 1, as in [0.9, 0.999]."
-                )
+            if name == "betas" and len(value) != 2:
+                yield key, f"{key} is {value}; give two numbers, as in [0.9, 0.999]."
             # Base speaks to all experiments.
             if optimizer not in owners and settings.layer(key) > Layer.BASE:
-                raise settings.error(
+                yield (
                     key,
                     f"{key} has no effect on {prefix}optimizer {optimizer}. It is for {', '.join(owners)}.",
                 )

@@ -6,6 +6,7 @@ from typing import Any
 from fuxi_mtl.config.stanzas import Settings
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DEFAULT_ERROR, ERRORS, ExperimentOptions, LabelOptions
+from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
 from fuxi_mtl.options.source_location import ConfigError, SourceLocation
 from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task, event_of, parse_task
@@ -39,26 +40,31 @@ def plan(
     kinds = _per_task(settings, "task", experiment.task, list(expressions))
     losses = _per_task(settings, "loss", experiment.loss, list(expressions))
     tasks = []
+    mistakes = Mistakes()
     for (name, expression), kind, loss in zip(expressions.items(), kinds, losses, strict=True):
-        location = (
-            settings.entries["tasks"].value[name].location
-            if explicit
-            else settings.location_of("label_col", name)
-        )
-        task = _parsed(location, name, expression)
-        _check_labels(location, task, known)
-        label = known[task.event[0]] if len(task.event) == 1 else None
-        metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
-        settled = _kind(settings, name, _KINDS.get(kind or ""), label)
-        _check_loss(settings, name, settled, loss)
-        options = _loss_options(settled, loss, own)
-        attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
-        attributes["threshold"] = label.threshold if label is not None else None
-        tasks.append(_parsed(location, name, expression, **attributes))
-    try:
+        label = metrics = UNJUDGED
+        with mistakes.noted():
+            location = (
+                settings.entries["tasks"].value[name].location
+                if explicit
+                else settings.location_of("label_col", name)
+            )
+            task = _parsed(location, name, expression)
+            _check_labels(location, task, known)
+            label = known[task.event[0]] if len(task.event) == 1 else None
+            metrics = tuple(label.metrics) if label is not None and label.metrics is not None else None
+        with mistakes.noted(None if isinstance(experiment.task, list) else "task"):
+            settled = UNJUDGED
+            settled = _kind(settings, name, _KINDS.get(kind or ""), label)
+        with mistakes.noted(None if isinstance(experiment.loss, list) else "loss"):
+            _check_loss(settings, name, settled, loss)
+            options = _loss_options(settled, loss, own)
+            attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
+            attributes["threshold"] = label.threshold if label is not None else None
+            tasks.append(_parsed(location, name, expression, **attributes))
+    mistakes.tell()
+    with settings.at("tasks" if explicit else "model"):
         planned = tuple(model.plan_tasks(tuple(tasks), explicit))
-    except ValueError as error:
-        raise settings.error("tasks" if explicit else "model", str(error)) from error
     _check_own_losses(settings, planned, model)
     if experiment.num_tasks not in (None, count, len(planned)):
         raise settings.error(

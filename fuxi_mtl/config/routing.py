@@ -2,8 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from fuxi_mtl import registry
@@ -11,7 +10,8 @@ from fuxi_mtl.config.families import check_members, families_with, member_option
 from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import SECTIONS, Family
+from fuxi_mtl.options import SECTIONS, DatasetOptions, Family
+from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
 from fuxi_mtl.options.signature import REQUIRED, Parameter
 from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.options.values import convert, describe, plain, show
@@ -19,53 +19,38 @@ from fuxi_mtl.options.values import convert, describe, plain, show
 _TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 
 
-@dataclass(frozen=True)
-class Routed:
-    """What belongs to the model.
-
-    Attributes:
-        model: The model's class.
-        model_options: A value for every option of the model, defaults included.
-    """
-
-    model: Any
-    model_options: dict[str, Any]
-
-
-def route(settings: Settings) -> Routed:
-    """The model and its options; every other key has an owner, see :func:`sections_of`.
+def check_keys(settings: Settings) -> None:
+    """Every key has an owner; it is enough that the registry knows the model's declaration.
 
     Raises:
-        ConfigError: A key that nobody owns, a wrong value, an unknown model, or a missing option.
+        ConfigError: An unknown model or member of a family, or keys that nobody owns.
     """
-    name, options = check_keys(settings)
-    return Routed(registry.model(name), model_options(settings, name, options))
-
-
-def check_keys(settings: Settings) -> tuple[str, Mapping[str, Parameter]]:
-    """The model's name and options; it is enough that the registry knows the model's declaration.
-
-    Raises:
-        ConfigError: An unknown model or member of a family, or a key that nobody owns.
-    """
-    name = _model_name(settings)
-    options = registry.options(name)
-    _check_owners(settings, name, options)
+    mistakes = Mistakes()
+    name, options = "", dict[str, Parameter]()
+    with mistakes.noted():
+        name = model_name(settings)
+        options = dict(registry.options(name))
+        _check_owners(settings, name, options)
     known = {key: _TITLES[owner] for key, owner in owners().items()}
-    check_members(settings, choices(settings), {**known, **dict.fromkeys(options, name)})
+    with mistakes.noted():
+        check_members(settings, choices(settings), {**known, **dict.fromkeys(options, name)})
+    sure = not mistakes.found
     for key in settings.entries:
-        if not _is_owned(key, options):
-            _refuse(settings, key, name, options)
-    return name, options
+        # What is no misspelling may be an option of the model or member that is not known.
+        if not _is_owned(key, options) and (sure or did_you_mean(key, known)):
+            with mistakes.noted():
+                _refuse(settings, key, name, options)
+    mistakes.tell()
 
 
-def sections_of(settings: Settings) -> dict[str, Any]:
+def sections_of(settings: Settings, mistakes: Mistakes) -> dict[str, Any]:
     """An instance of each class of options, by its name in an experiment.
 
-    Raises:
-        ConfigError: A wrong value.
+    Args:
+        settings: All keys.
+        mistakes: Gets wrong values; what has one, and the keys of an unknown dataset, cannot be judged.
     """
-    return {name: _section(settings, owner) for name, owner in SECTIONS.items()}
+    return {name: _section(settings, owner, mistakes) for name, owner in SECTIONS.items()}
 
 
 def choices(settings: Settings) -> dict[str, Any]:
@@ -96,14 +81,17 @@ def owners() -> dict[str, type]:
     return {field.name: owner for owner in SECTIONS.values() for field in dataclasses.fields(owner)}
 
 
-def _model_name(settings: Settings) -> str:
+def model_name(settings: Settings) -> str:
+    """The model that the stanza names.
+
+    Raises:
+        ConfigError: There is none, or the registry does not know it.
+    """
     if "model" not in settings.entries:
         raise settings.error("model", f"model is missing. Models: {', '.join(registry.names())}.")
     name = convert(settings.entries["model"], str, "model")
-    try:
+    with settings.at("model"):
         registry.check_name(name)
-    except ValueError as error:
-        raise settings.error("model", str(error)) from error
     return name
 
 
@@ -166,9 +154,16 @@ def _refuse_manual_weights(settings: Settings) -> None:
     raise settings.error("manual_weights", f"write loss_weight: {given} for fixed weights.")
 
 
-def _section(settings: Settings, section: type) -> Any:
-    fields = [field for field in dataclasses.fields(section) if field.name in settings.entries]
-    return section(**{field.name: _field(settings, section, field) for field in fields})
+def _section(settings: Settings, section: type, mistakes: Mistakes) -> Any:
+    if section is DatasetOptions and not settings.has_dataset:
+        return UNJUDGED
+    values = {}
+    for field in dataclasses.fields(section):
+        if field.name in settings.entries:
+            values[field.name] = UNJUDGED
+            with mistakes.noted():
+                values[field.name] = _field(settings, section, field)
+    return section(**values)
 
 
 def _field(settings: Settings, section: type, field: dataclasses.Field, default: Any = None) -> Any:
@@ -178,23 +173,27 @@ def _field(settings: Settings, section: type, field: dataclasses.Field, default:
     return convert(settings.entries[field.name], hint, field.name, field.metadata["option"])
 
 
-def model_options(settings: Settings, name: str, options: Mapping[str, Parameter]) -> dict[str, Any]:
+def model_options(settings: Settings, name: str) -> dict[str, Any]:
     """A value for every option of the model, as YAML would give it.
 
     Raises:
-        ConfigError: A wrong value, or a missing option.
+        ConfigError: All wrong values and missing options.
     """
     values = {}
-    for key, each in options.items():
-        if key in settings.entries:
-            entry = settings.entries[key]
-            value = convert(entry, each.type, key, each.option)
-            # Blocks stay as they were written: the constructor completes them.
-            values[key] = plain(entry) if _holds_block(value) else value
-        elif each.default is REQUIRED:
-            raise ConfigError(settings.location, f"{name} needs the option {key!r} ({describe(each.type)}).")
-        else:
-            values[key] = as_yaml(each.default)
+    mistakes = Mistakes()
+    for key, each in registry.options(name).items():
+        with mistakes.noted():
+            if key in settings.entries:
+                entry = settings.entries[key]
+                value = convert(entry, each.type, key, each.option)
+                # Blocks stay as they were written: the constructor completes them.
+                values[key] = plain(entry) if _holds_block(value) else value
+            elif each.default is REQUIRED:
+                kind = describe(each.type)
+                raise ConfigError(settings.location, f"{name} needs the option {key!r} ({kind}).")
+            else:
+                values[key] = as_yaml(each.default)
+    mistakes.tell()
     return values
 
 

@@ -19,8 +19,7 @@ def checked_schedule(
     plan = optimizer.lr_scheduler
     if plan is None or not plan.enabled:
         return training
-    for message in _mistakes(plan):
-        raise settings.error("lr_scheduler", f"lr_scheduler{message}")
+    settings.tell(("lr_scheduler", f"lr_scheduler{message}") for message in _mistakes(plan))
     if training.reduce_lr_on_plateau and settings.layer("reduce_lr_on_plateau") > Layer.BASE:
         raise settings.error(
             "reduce_lr_on_plateau",
@@ -31,17 +30,11 @@ def checked_schedule(
 
 
 def _mistakes(plan: LearningRateOptions) -> Iterator[str]:
-    if plan.warmup_steps < 0:
-        yield f".warmup_steps is {plan.warmup_steps}; the least is 0."
     if plan.total_steps is not None and plan.total_steps <= plan.warmup_steps:
         yield f".total_steps is {plan.total_steps}; it must be above warmup_steps, {plan.warmup_steps}."
-    if not 0 <= plan.min_lr_ratio <= 1:
-        yield f".min_lr_ratio is {plan.min_lr_ratio:g}; it lies from 0 to 1."
-    if not 0 < plan.step_gamma <= 1:
-        yield f".step_gamma is {plan.step_gamma:g}; it must be above 0 and at most 1."
     if plan.type == "step" and not plan.step_milestones:
         yield " of type step needs step_milestones, such as [2000, 4000]."
     if plan.type == "cosine" and plan.step_milestones:
         yield ".step_milestones has no effect with type cosine. Use type: step, or leave it out."
-    if any(second <= first for first, second in pairwise([-1, *plan.step_milestones])):
-        yield f".step_milestones are {plan.step_milestones}; they rise, from 0 up."
+    if any(second <= first for first, second in pairwise(plan.step_milestones)):
+        yield f".step_milestones are {plan.step_milestones}; they rise."

@@ -1,6 +1,7 @@
 """The stanzas of a config folder, and how Base, an experiment, its dataset and ``--set`` merge."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
@@ -10,8 +11,9 @@ from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation
-from fuxi_mtl.options.values import plain, show
+from fuxi_mtl.options.values import convert, plain, show
 
 BASE = "Base"
 _DATASET_KEYS = {each.name for each in fields(DatasetOptions)}
@@ -38,6 +40,7 @@ class Settings:
         expid: The experiment.
         location: The head of its stanza, for errors about what is missing.
         dataset_location: The head of the dataset's stanza, likewise.
+        has_dataset: False if there is no such dataset, so that nothing can be said of its keys.
         entries: The keys.
         layers: Where each key was given.
     """
@@ -45,12 +48,27 @@ class Settings:
     expid: str
     location: SourceLocation
     dataset_location: SourceLocation
+    has_dataset: bool = True
     entries: dict[str, Located] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
 
-    def add(self, entries: Mapping[str, Located], layer: Layer) -> None:
-        """Puts a layer on top; the keys of a block stand for themselves."""
-        entries = unfolded(entries)
+    def add(self, entries: Mapping[str, Located], layer: Layer, mistakes: Mistakes | None = None) -> None:
+        """Puts a layer on top; the keys of a block stand for themselves.
+
+        Args:
+            entries: The layer.
+            layer: Which it is.
+            mistakes: Gets keys that do not belong into their block; without it they are raised.
+
+        Raises:
+            ConfigError: Such a key.
+        """
+        found = Mistakes()
+        entries = unfolded(entries, found)
+        if mistakes is None:
+            found.tell()
+        else:
+            mistakes.found += found.found
         self.entries.update(entries)
         self.layers.update(dict.fromkeys(entries, layer))
 
@@ -63,6 +81,28 @@ class Settings:
         if key in self.entries:
             return ConfigError(self.entries[key].location, message)
         return ConfigError(self.dataset_location if key in _DATASET_KEYS else self.location, message)
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[None]:
+        """Makes an error of a mechanism one at the line of `key`."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise self.error(key, str(error)) from error
+
+    def tell(self, mistakes: Iterable[tuple[str, str]]) -> None:
+        """Raises for what is wrong, given as keys and messages.
+
+        Raises:
+            ConfigError: All of it.
+        """
+        found = Mistakes()
+        with found.noted():
+            for key, message in mistakes:
+                found.add(self.error(key, message))
+        found.tell()
 
     def location_of(self, key: str, name: str) -> SourceLocation:
         """The location of the entry called `name` in the list `key`, such as a label of ``label_col``."""
@@ -88,7 +128,11 @@ class Folder:
     datasets: dict[str, Located]
 
     def settings(
-        self, expid: str, overrides: Sequence[str] = (), values: Mapping[str, Located] = MappingProxyType({})
+        self,
+        expid: str,
+        overrides: Sequence[str] = (),
+        values: Mapping[str, Located] = MappingProxyType({}),
+        mistakes: Mistakes | None = None,
     ) -> Settings:
         """Merges Base, the stanza, the dataset's keys and the overrides, in this order.
 
@@ -96,9 +140,11 @@ class Folder:
             expid: The stanza.
             overrides: ``key=value``, as the command line has them.
             values: Overrides that are values already.
+            mistakes: Gets what leaves the rest to be judged: an unknown dataset, one that disagrees with the
+                stanza, keys that do not belong into their block. Without it they are raised.
 
         Raises:
-            ConfigError: Unknown expid or dataset, or a stanza and its dataset disagree.
+            ConfigError: Unknown expid, or no single Base.
         """
         if expid not in self.experiments:
             raise ConfigError(
@@ -108,12 +154,24 @@ class Folder:
             )
         stanza = self.experiments[expid]
         settings = Settings(expid, stanza.location, stanza.location)
-        settings.add(self._base_of(stanza), Layer.BASE)
-        settings.add(stanza.value, Layer.STANZA)
-        changes = [parse_override(text) for text in overrides]
+        found = Mistakes()
+        settings.add(self._base_of(stanza), Layer.BASE, found)
+        settings.add(stanza.value, Layer.STANZA, found)
+        changes = []
+        for text in overrides:
+            with found.noted():
+                changes.append(parse_override(text))
         changes += [([key], entry) for key, entry in values.items()]
-        _add_dataset(settings, self._dataset_of(settings, changes))
-        _apply(settings, changes)
+        settings.has_dataset = False
+        with found.noted():
+            dataset = self._dataset_of(settings, changes)
+            settings.has_dataset = True
+            _add_dataset(settings, dataset, found)
+        _apply(settings, changes, found)
+        if mistakes is None:
+            found.tell()
+        else:
+            mistakes.found += found.found
         return settings
 
     def _base_of(self, stanza: Located) -> dict[str, Located]:
@@ -135,12 +193,13 @@ class Folder:
             raise settings.error(
                 "dataset_id", f"dataset_id is missing. Datasets: {', '.join(self.datasets) or 'none'}."
             )
-        if not isinstance(name.value, str) or name.value not in self.datasets:
+        dataset_id = convert(name, str, "dataset_id")
+        if dataset_id not in self.datasets:
             raise name.error(
-                f"no dataset is called {show(name.value)}.{did_you_mean(str(name.value), self.datasets)} "
+                f"no dataset is called {dataset_id!r}.{did_you_mean(dataset_id, self.datasets)} "
                 f"Datasets: {', '.join(self.datasets) or 'none'}."
             )
-        return self.datasets[name.value]
+        return self.datasets[dataset_id]
 
 
 def read_folder(config_dir: str | Path) -> Folder:
@@ -197,23 +256,25 @@ def _add_once(known: dict[str, Located], stanzas: Mapping[str, Located], what: s
         known[name] = stanza
 
 
-def _add_dataset(settings: Settings, stanza: Located) -> None:
+def _add_dataset(settings: Settings, stanza: Located, mistakes: Mistakes) -> None:
     """The dataset's keys go on top. What the experiment itself says may not be lost by that."""
     for key, entry in stanza.value.items():
         own = settings.entries.get(key)
         if own is not None and settings.layer(key) == Layer.STANZA and plain(own) != plain(entry):
-            raise own.error(
-                f"{key} is {show(own)} here and {show(entry)} in {entry.location}, which would win. "
-                "Remove one of them, or use --set."
+            mistakes.add(
+                own.error(
+                    f"{key} is {show(own)} here and {show(entry)} in {entry.location}, which would win. "
+                    "Remove one of them, or use --set."
+                )
             )
-    settings.add(stanza.value, Layer.DATASET)
+    settings.add(stanza.value, Layer.DATASET, mistakes)
     settings.dataset_location = stanza.location
 
 
-def _apply(settings: Settings, changes: Iterable[Change]) -> None:
+def _apply(settings: Settings, changes: Iterable[Change], mistakes: Mistakes) -> None:
     for path, entry in changes:
         first, *rest = path[1:] if path[0] in BLOCKS and len(path) > 1 else path
-        settings.add({first: _changed(settings.entries.get(first), rest, entry)}, Layer.SET)
+        settings.add({first: _changed(settings.entries.get(first), rest, entry)}, Layer.SET, mistakes)
 
 
 def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Located:

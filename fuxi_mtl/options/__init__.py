@@ -6,7 +6,7 @@ line of :data:`SECTIONS` and a field of ``Experiment``.
 """
 
 from fuxi_mtl.options.data import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions, LabelOptions
-from fuxi_mtl.options.declaring import Option, option
+from fuxi_mtl.options.declaring import MOST_OF_SEEDS, Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
 from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
@@ -25,6 +25,7 @@ from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
 from fuxi_mtl.options.surgery import SURGERIES, SurgeryOptions
 from fuxi_mtl.options.training import TrainingOptions
+from fuxi_mtl.options.values import checked
 from fuxi_mtl.options.weighting import WEIGHTINGS, WeightingOptions
 
 # By the name of their field in an experiment, in the order in which a run's config.yaml has them.
@@ -46,6 +47,7 @@ __all__ = [
     "CVR_AUX",
     "DEFAULT_ERROR",
     "ERRORS",
+    "MOST_OF_SEEDS",
     "PLAIN_ERRORS",
     "POOLING_OF_ENCODER",
     "RULES",
@@ -77,6 +79,7 @@ __all__ = [
     "SurgeryOptions",
     "TrainingOptions",
     "WeightingOptions",
+    "checked",
     "option",
     "why_not_closed_form",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
 
 # FuxiCTR's names for the pooling of a sequence.
 POOLING_OF_ENCODER = {
@@ -17,10 +17,12 @@ POOLING_OF_ENCODER = {
 class FeatureOptions:
     """One entry of ``feature_cols``."""
 
-    name: str | list[str] = option("", "Column, or columns with the same options.")
+    name: str | list[str] = option(
+        "", "The column, or several columns with the same options.", example="[user_id, item_id]"
+    )
     type: str = option(
         "categorical",
-        "What the column is.",
+        "What the column holds: ids, lists of ids, a number, a vector, or values to carry along.",
         ("categorical", "sequence", "numeric", "embedding", "meta"),
     )
     active: bool = option(True, "False leaves the column out.")
@@ -29,54 +31,82 @@ class FeatureOptions:
         "How the raw column is read; text keeps 1.0 and 1 apart, which are one id otherwise.",
         ("str", "int", "float", "list", "text"),
     )
-    source: str = option("", "Free text that groups features, such as user or item.")
-    fill_na: Any = option(None, "Value of a missing entry before encoding.")
-    min_categr_count: int | None = option(None, "Rarer tokens are OOV; overrides the dataset's.")
-    embedding_dim: int | None = option(None, "Width of this feature's embedding; overrides the model's.")
+    source: str = option("", "Free text that groups features, such as user or item; nothing is done with it.")
+    fill_na: Any = option(None, "Value that stands in for a missing entry before encoding.")
+    min_categr_count: int | None = option(
+        None, "Tokens seen less often in training share one id; the dataset's unless said.", least=1
+    )
+    embedding_dim: int | None = option(
+        None, "Width of this feature's embedding; the model's unless said.", least=1
+    )
     feature_encoder: str | None = option(
         None,
-        "FuxiCTR's name of the pooling of a sequence.",
+        "FuxiCTR's name of the pooling of a sequence; here it is pooling.",
         tuple(POOLING_OF_ENCODER),
     )
-    pooling: str | None = option(None, "Pooling of a sequence; mean unless said.", ("mean", "sum", "max"))
-    weights: str | None = option(None, "Column with the weights of a bag, split like the bag.")
-    share_embedding: str | None = option(None, "Feature whose vocabulary and table this one uses.")
-    pretrained_emb: str | None = option(None, "npz or h5 file with 'key' and 'value': pretrained rows.")
-    pretrain_dim: int | None = option(None, "Width of the pretrained rows; must equal the embedding's.")
-    pretrain_usage: str = option("init", "How pretrained rows are used.", ("init",))
-    freeze_emb: bool = option(False, "Keep pretrained rows as they are.")
-    normalizer: str | None = option(None, "Scaling of a number.", ("StandardScaler", "MinMaxScaler"))
-    category_processor: str | None = option(
-        None, "Ids without a vocabulary.", ("quantile_bucket", "hash_bucket")
+    pooling: str | None = option(
+        None, "How a sequence becomes one vector; mean unless said.", ("mean", "sum", "max")
     )
-    num_buckets: int | None = option(None, "Buckets of the category_processor.")
+    weights: str | None = option(None, "Column with a weight for each id of a sequence, split like it.")
+    share_embedding: str | None = option(None, "Feature whose vocabulary and table this one uses.")
+    pretrained_emb: str | None = option(
+        None, "npz or h5 file with rows to start from: the arrays 'key' and 'value'."
+    )
+    pretrain_dim: int | None = option(
+        None, "Width of the pretrained rows; must equal the embedding's.", least=1
+    )
+    pretrain_usage: str = option("init", "How pretrained rows are used: as first values.", ("init",))
+    freeze_emb: bool = option(False, "Never change the pretrained rows.")
+    normalizer: str | None = option(
+        None,
+        "Scaling of a number by the training rows: to mean 0 and deviation 1, or to 0 up to 1.",
+        ("StandardScaler", "MinMaxScaler"),
+    )
+    category_processor: str | None = option(
+        None,
+        "Ids without a vocabulary: which quantile of the training rows a number lies in, or a hash.",
+        ("quantile_bucket", "hash_bucket"),
+    )
+    num_buckets: int | None = option(None, "Number of ids that the category_processor gives.", least=1)
     compositional: str | None = option(
         None,
         "Vectors of ids composed of two rows, for more ids than memory has rows.",
         ("quotient_remainder",),
     )
     num_remainder_buckets: int | None = option(
-        None, "Rows for the remainders of compositional ids; the root of their number unless said."
+        None,
+        "Rows for the remainders of compositional ids; the square root of the number of ids unless said.",
+        least=1,
     )
     splitter: str | None = option(None, "Separator inside a sequence; '^' unless said.")
-    max_len: int | None = option(None, "Longest sequence kept; the training data's longest unless said.")
+    max_len: int | None = option(
+        None, "Longest sequence kept; the longest of the training data unless said.", least=1
+    )
     padding: str = option("post", "Which end of a long sequence is cut and filled.", ("post", "pre"))
-    remap: bool = option(True, "False: the column already holds ids below vocab_size.")
-    vocab_size: int | None = option(None, "Number of ids where the column already holds ids.")
-    preprocess: None = option(None, "Code in YAML: not supported, always an error.")
+    remap: bool = option(True, "False: the column holds ids already, and vocab_size says how many.")
+    vocab_size: int | None = option(None, "Number of ids where the column holds them already.", least=1)
+    preprocess: None = option(None, "Code in YAML, which is never run: always an error.")
 
 
 @dataclass(frozen=True)
 class LabelOptions:
     """One entry of ``label_col``."""
 
-    name: str = option("", "Label column.")
+    name: str = option("", "The column of the label.")
     dtype: str = option("float", "Type of the column.", ("float", "int"))
-    kind: str | None = option(None, "What the task predicts.", ("binary", "regression"))
-    given: str | None = option(None, "Event without which this label is not defined, such as click.")
-    metrics: list[str] | None = option(None, "Metrics of this task; those of the stanza unless said.")
+    kind: str | None = option(
+        None, "Whether it is 0 or 1, or any number; binary unless said.", ("binary", "regression")
+    )
+    given: str | None = option(None, "Event without which this label is not defined.", example="click")
+    metrics: list[str] | None = option(
+        None, "Metrics of the task on this label; those of the stanza unless said.", example="[MAE, RMSE]"
+    )
     threshold: float | str | None = option(
-        None, "Threshold of F1, precision, recall and accuracy of this task; that of the stanza unless said."
+        None,
+        "Threshold of F1, precision, recall and accuracy of this task; that of the stanza unless said.",
+        ("base_rate", "best_f1"),
+        least=0,
+        most=1,
     )
     mask_value: float = option(-1.0, "Value that means missing, beside NaN.")
 
@@ -88,25 +118,37 @@ class DatasetOptions:
     data_root: str = option("./data/", "Folder under which encoded data are kept.")
     data_format: str = option("csv", "Format of the files.", ("csv", "parquet", "npz", "h5"))
     train_data: str = option(
-        "", "Training file, a folder of such files, or a pattern such as part_*.parquet."
+        "",
+        "Training file, a folder of such files, or a pattern.",
+        example="./data/tiny/part_*.parquet",
     )
-    valid_data: str | None = option(None, "Validation file; without it, see valid_size.")
-    test_data: str | None = option(None, "Test file; without it, see test_size.")
-    feature_cols: list[FeatureOptions] = option([], "The inputs.")
-    label_col: list[LabelOptions] = option([], "The labels.")
-    sample_weight: str | None = option(None, "Column with each row's weight in the loss.")
-    min_categr_count: int = option(1, "Tokens seen less often in training are OOV.")
+    valid_data: str | None = option(
+        None, "Validation file, folder or pattern; without it, valid_size cuts rows off train_data."
+    )
+    test_data: str | None = option(
+        None, "Test file, folder or pattern; without it, test_size cuts rows off train_data."
+    )
+    feature_cols: list[FeatureOptions] = option(
+        [], "The columns that the model reads, and those that are carried along.", example="[{name: user_id}]"
+    )
+    label_col: list[LabelOptions] = option(
+        [], "The columns to predict.", example="[{name: click}, {name: conversion, given: click}]"
+    )
+    sample_weight: str | None = option(None, "Column with the weight of each row in the loss.")
+    min_categr_count: int = option(1, "Tokens seen less often in training share one id.", least=1)
     split_type: str = option(
         "random",
-        "How one file is divided.",
+        "How rows are cut off train_data: at random, from its end, the latest, whole users, or by a column.",
         ("random", "sequential", "time", "user", "column"),
     )
     split_col: str | None = option(
         None, "Time column, user column, or column whose values are train, valid (or val) and test."
     )
-    split_seed: int = option(2026, "Seed of a random split or a split by user.")
-    valid_size: float = option(0.0, "Share (below 1) or number of rows for validation.")
-    test_size: float = option(0.0, "Share (below 1) or number of rows for testing.")
+    split_seed: int = option(2026, "Seed of a random split or a split by user.", least=0, most=MOST_OF_SEEDS)
+    valid_size: float = option(
+        0.0, "Rows for validation: a share if it is below 1, else their number.", least=0
+    )
+    test_size: float = option(0.0, "Rows for testing: a share if it is below 1, else their number.", least=0)
     sep: str = option(",", "Separator of csv files.")
     quote_char: str | None = option(
         '"', "What csv fields are quoted with, at their beginning; null: a quote is text."
@@ -115,11 +157,13 @@ class DatasetOptions:
     bad_rows: str = option(
         "raise", "What to do with csv rows of more or fewer fields than the header.", ("raise", "skip")
     )
-    n_rows: int | None = option(None, "Read at most this many rows of train_data, valid_data and test_data.")
-    data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.")
-    rebuild_dataset: bool = option(True, "False: the columns already hold ids, and vocab_size says how many.")
+    n_rows: int | None = option(
+        None, "Read at most this many rows of train_data, valid_data and test_data each.", least=1
+    )
+    data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.", least=0)
+    rebuild_dataset: bool = option(True, "False: the columns hold ids already, and vocab_size says how many.")
     inconsistent: str = option(
         "raise",
-        "What to do with rows such as a conversion without its click.",
+        "What to do with rows such as a conversion without its click: stop, drop them, or make the label 0.",
         ("raise", "drop", "zero"),
     )

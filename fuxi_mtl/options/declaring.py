@@ -1,7 +1,7 @@
 """How one option is declared: its default, sentence, choices and bounds."""
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import MISSING, dataclass, field
 from typing import Any, overload
 
@@ -19,6 +19,7 @@ class Option:
         above: Numbers must be larger than this.
         most: The largest number allowed.
         below: Numbers must be smaller than this.
+        example: A value as a stanza has it, where the type alone does not show how one looks.
         default: The default, where no field and no signature has it: in a group of options.
     """
 
@@ -28,14 +29,23 @@ class Option:
     above: float | None = None
     most: float | None = None
     below: float | None = None
+    example: str = ""
     default: Any = REQUIRED
 
+    @property
+    def bounds(self) -> str:
+        """The numbers allowed, such as ``from 0 to below 1`` or ``above 0``; empty if all are."""
+        low = f"from {_number(self.least)}" if self.least is not None else ""
+        low = f"above {_number(self.above)}" if self.above is not None else low
+        high = f"to {_number(self.most)}" if self.most is not None else ""
+        high = f"below {_number(self.below)}" if self.below is not None else high
+        if not (low and high):
+            return low or high
+        link = {"from": {"to": "", "below": "to "}, "above": {"to": "and up ", "below": "and "}}
+        return f"{low} {link[low.split()[0]][high.split()[0]]}{high}"
+
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a number, such as ``the least is 1``; of a list, with its first such member."""
-        if isinstance(value, (list, tuple)):
-            return next(filter(None, map(self.problem, value)), None)
-        if isinstance(value, Mapping):
-            return self.problem(list(value.values()))
+        """What is wrong with a number, such as ``the least is 1``; None if it is allowed or no number."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         if (
@@ -45,27 +55,21 @@ class Option:
             and (self.below is None or value < self.below)
         ):
             return None
-        return self.range
-
-    @property
-    def range(self) -> str:
-        """The numbers allowed, in words."""
         match (self.least, self.above, self.most, self.below):
-            case (None, None, most, None):
-                return f"the most is {most:g}"
-            case (None, None, None, below):
-                return f"it must be below {below:g}"
             case (least, None, None, None):
-                return f"the least is {least:g}"
-            case (None, above, None, None):
-                return f"it must be above {above:g}"
-            case (least, None, most, None):
-                return f"it lies from {least:g} to {most:g}"
-            case (least, None, None, below):
-                return f"it lies from {least:g} to below {below:g}"
-            case (None, above, most, None):
-                return f"it lies above {above:g}, up to {most:g}"
-        return f"it lies between {self.above:g} and {self.below:g}, neither included"
+                return f"the least is {_number(least)}"
+            case (None, None, most, None):
+                return f"the most is {_number(most)}"
+            case (None, _, None, None) | (None, None, None, _):
+                return f"it must be {self.bounds}"
+        return f"it lies {self.bounds}"
+
+
+def _number(bound: float | None) -> str:
+    return f"{bound:g}" if bound is None or bound != int(bound) else f"{int(bound)}"
+
+
+MOST_OF_SEEDS = 2**32 - 1  # numpy's and Keras's
 
 
 @overload
@@ -78,6 +82,7 @@ def option(
     above: float | None = ...,
     most: float | None = ...,
     below: float | None = ...,
+    example: str = ...,
     default: Any = ...,
 ) -> Option: ...
 
@@ -93,10 +98,11 @@ def option(
     above: float | None = ...,
     most: float | None = ...,
     below: float | None = ...,
+    example: str = ...,
 ) -> Any: ...
 
 
-def option(default: Any, doc: Any = MISSING, /, choices: Collection = (), **bounds: Any) -> Any:
+def option(default: Any, doc: Any = MISSING, /, choices: Collection = (), **more: Any) -> Any:
     """Declares one option: ``option(default, doc)`` is a field of a dataclass of options.
 
     In a model's signature ``option(doc)`` stands in the annotation, since the default is the parameter's::
@@ -105,8 +111,8 @@ def option(default: Any, doc: Any = MISSING, /, choices: Collection = (), **boun
         num_experts: Annotated[int, option("Experts.", least=1)] = 8
     """
     if doc is MISSING:
-        return Option(default, choices, **bounds)
-    metadata = {"option": Option(doc, choices, **bounds)}
+        return Option(default, choices, **more)
+    metadata = {"option": Option(doc, choices, **more)}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

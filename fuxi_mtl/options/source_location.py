@@ -10,10 +10,16 @@ class ConfigError(ValueError):
     """A mistake in a configuration; the message begins with the location where it was written.
 
     What a program gives has none: then the message stands alone.
+
+    Attributes:
+        location: Where it was written.
+        mistakes: The mistake itself, or all of them where several are told at once.
     """
 
     def __init__(self, location: "SourceLocation | str", message: str):
         super().__init__(f"{location}: {message}" if str(location) else message)
+        self.location = location
+        self.mistakes: tuple[ConfigError, ...] = (self,)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import math
 import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.declaring import Option
 from fuxi_mtl.options.family import Family
+from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import Located, SourceLocation
 
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
@@ -24,6 +25,7 @@ _NONE = type(None)
 _FREE = Option("")
 NOWHERE = SourceLocation("")
 Block = TypeVar("Block")
+Options = TypeVar("Options")
 
 
 def convert(entry: Located, expected: Any, key: str, declared: Option = _FREE) -> Any:
@@ -37,13 +39,15 @@ def convert(entry: Located, expected: Any, key: str, declared: Option = _FREE) -
         declared: Choices and bounds, of the value or of the members of a list or mapping.
 
     Raises:
-        ConfigError: The value has another type, is none of the choices, or is out of bounds.
+        ConfigError: The value has another type, is none of the choices, or is out of bounds; or all that is
+            wrong with the members of a list, a mapping or a block.
     """
     alternatives = _alternatives(expected)
     if entry.value is None and (_NONE in alternatives or Any in alternatives):
         return None
     for alternative in _fitting(entry.value, alternatives):
-        return _as(entry, alternative, key, declared)
+        others = [each for each in alternatives if each not in (alternative, _NONE)]
+        return _as(entry, alternative, key, declared, others)
     if alternatives == [_NONE]:
         raise entry.error(f"{key} is code, which is never run. Prepare the column in the data instead.")
     hint = f" Write [{show(entry.value)}]." if _wants_list_of(entry.value, alternatives) else ""
@@ -58,7 +62,7 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
     """The fields of a dataclass that a mapping gives: one entry of ``feature_cols``, for example.
 
     Raises:
-        ConfigError: An unknown key, or a wrong value.
+        ConfigError: All unknown keys and wrong values.
     """
     fields = {spelled(field.name): field for field in dataclasses.fields(options)}
     hints = typing.get_type_hints(options)
@@ -66,18 +70,34 @@ def converted_fields(entry: Located, options: Any, key: str) -> dict[str, Any]:
     label = f"{key} ({name.value})" if name and isinstance(name.value, str) else key
     foreign = getattr(options, "foreign", {})
     given = {}
+    mistakes = Mistakes()
     for each, value in entry.value.items():
-        if each in foreign:
-            raise value.error(f"{label}.{each}: {foreign[each]}")
-        if each not in fields:
-            raise value.error(
-                f"{label}: unknown key {each!r} (value {show(value)}).{did_you_mean(each, fields)} "
-                f"Keys: {', '.join(fields)}."
-            )
-        field = fields[each]
-        declared = field.metadata.get("option", _FREE)
-        given[field.name] = convert(value, hints[field.name], f"{label}.{each}", declared)
+        with mistakes.noted():
+            if each in foreign:
+                raise value.error(f"{label}.{each}: {foreign[each]}")
+            if each not in fields:
+                raise value.error(
+                    f"{label}: unknown key {each!r} (value {show(value)}).{did_you_mean(each, fields)} "
+                    f"Keys: {', '.join(fields)}."
+                )
+            field = fields[each]
+            path = f"{label}.{each}" if label else each
+            declared = field.metadata.get("option", _FREE)
+            given[field.name] = convert(value, hints[field.name], path, declared)
+    mistakes.tell()
     return given
+
+
+def checked(options: Options) -> Options:
+    """The same options with every value checked and converted as if it stood in a stanza.
+
+    Args:
+        options: An instance of a dataclass of options that a program has made.
+
+    Raises:
+        ConfigError: All that is wrong with them, without a location.
+    """
+    return type(options)(**converted_fields(located(options), type(options), ""))
 
 
 def located(value: Any) -> Located:
@@ -201,7 +221,7 @@ def _is_exponent(value: Any) -> bool:
     return isinstance(value, str) and _EXPONENT.fullmatch(value) is not None
 
 
-def _as(entry: Located, expected: Any, key: str, declared: Option) -> Any:
+def _as(entry: Located, expected: Any, key: str, declared: Option, others: Sequence) -> Any:
     value = entry.value
     if expected is Any:
         return plain(entry)
@@ -209,15 +229,17 @@ def _as(entry: Located, expected: Any, key: str, declared: Option) -> Any:
         return _block(entry, expected, key)
     if _is_list(expected):
         element = _element(expected)
-        items = value if isinstance(value, list) else [entry]
-        return [convert(each, element, f"{key}[{i}]", declared) for i, each in enumerate(items)]
+        items = enumerate(value if isinstance(value, list) else [entry])
+        members = {i: (each, f"{key}[{i}]") for i, each in items}
+        return list(_members(members, element, declared).values())
     if _is_mapping(expected):
         if isinstance(declared.choices, Family) and declared.choices.in_block:
             return _member(entry, declared.choices, key)
         element = _element(expected)
-        return {name: convert(each, element, f"{key}.{name}", declared) for name, each in value.items()}
+        members = {name: (each, f"{key}.{name}") for name, each in value.items()}
+        return _members(members, element, declared)
     if typing.get_origin(expected) is Literal:
-        return _chosen(entry, value, key, typing.get_args(expected))
+        return _chosen(entry, value, key, Option("", typing.get_args(expected)), others)
     if expected not in _SINGULAR:  # a class of the program's own
         return plain(entry)
     if expected is float or (expected is int and not isinstance(value, int)):
@@ -226,7 +248,20 @@ def _as(entry: Located, expected: Any, key: str, declared: Option) -> Any:
     if problem is not None:
         shown = f"{value:g}" if isinstance(value, float) else show(value)
         raise entry.error(f"{key} is {shown}; {problem}.")
-    return _chosen(entry, value, key, declared.choices) if declared.choices else value
+    if not any(type(each) is type(value) for each in declared.choices):
+        return value
+    return _chosen(entry, value, key, declared, others)
+
+
+def _members(entries: Mapping[Any, tuple[Located, str]], element: Any, declared: Option) -> dict:
+    """The members of a list or mapping by index or name, from each with its path."""
+    converted = {}
+    mistakes = Mistakes()
+    for name, (entry, path) in entries.items():
+        with mistakes.noted():
+            converted[name] = convert(entry, element, path, declared)
+    mistakes.tell()
+    return converted
 
 
 def _block(entry: Located, kind: Any, key: str) -> Any:
@@ -249,29 +284,38 @@ def _member(entry: Located, family: Family, key: str) -> dict[str, Any]:
     if "type" not in entry.value:
         raise entry.error(f"{key} needs the key 'type'. Choices: {', '.join(family)}.")
     kind = entry.value["type"]
-    name = _chosen(kind, kind.value, f"{key}.type", family)
+    name = _chosen(kind, kind.value, f"{key}.type", Option("", family))
     options, given = family[name].options, {"type": name}
+    mistakes = Mistakes()
     for each, value in entry.value.items():
-        if each != "type" and each not in options:
-            raise value.error(
-                f"{key}: unknown key {each!r} (value {show(value)}) of {name}.{did_you_mean(each, options)} "
-                f"Keys: {', '.join(['type', *options])}."
-            )
-        if each != "type":
-            declared = options[each]
-            given[each] = convert(value, declared.type, f"{key}.{each}", declared.option)
+        with mistakes.noted():
+            if each != "type" and each not in options:
+                raise value.error(
+                    f"{key}: unknown key {each!r} (value {show(value)}) of {name}."
+                    f"{did_you_mean(each, options)} Keys: {', '.join(['type', *options])}."
+                )
+            if each != "type":
+                declared = options[each]
+                given[each] = convert(value, declared.type, f"{key}.{each}", declared.option)
+    mistakes.tell()
     return given
 
 
-def _chosen(entry: Located, value: Any, key: str, choices: Collection) -> Any:
-    """One of the choices. FuxiCTR also takes Adam for adam, and layers.MaskedAveragePooling()."""
+def _chosen(entry: Located, value: Any, key: str, declared: Option, others: Sequence = ()) -> Any:
+    """One of the choices; an error tells the other types that would do, too.
+
+    FuxiCTR also takes Adam for adam, and layers.MaskedAveragePooling().
+    """
     name = value.lower().removeprefix("layers.").removesuffix("()") if isinstance(value, str) else value
-    for choice in choices:
+    for choice in declared.choices:
         if name == (choice.lower() if isinstance(choice, str) else choice):
             return choice
-    raise entry.error(
-        f"{key} is {show(value)}.{did_you_mean(value, choices)} Choices: {', '.join(map(str, choices))}."
-    )
+    choices = ", ".join(map(str, declared.choices))
+    for each in others:
+        bounds = f" {declared.bounds}" if each in (int, float) and declared.bounds else ""
+        choices += f", or {describe(each)}{bounds}"
+    near = did_you_mean(value, declared.choices)
+    raise entry.error(f"{key} is {show(value)}.{near} Choices: {choices}.")
 
 
 def _is_list(expected: Any) -> bool:

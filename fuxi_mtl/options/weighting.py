@@ -27,5 +27,8 @@ class WeightingOptions:
     """How the losses are weighted."""
 
     loss_weight: str | list[float] | dict[str, float] = option(
-        "EQ", "A weighting by name, weights in the order of the objectives, or weights by name."
+        "EQ",
+        "A weighting by name, weights in the order of the objectives, or weights by name.",
+        least=0,
+        example="{ctr: 1, cvr: 0.5}",
     )

@@ -53,14 +53,12 @@ def preferences_of(options: ParetoOptions, objectives: Sequence[str]) -> list[di
     ``total``.
 
     Raises:
-        ValueError: Fewer than two objectives, a number or a total that does not work, a preference that names
+        ValueError: Fewer than two objectives, a number that does not work, a preference that names
             no objective, or the same one twice.
     """
     if len(objectives) < 2:
         only = ", ".join(objectives) or "none"
         raise ValueError(f"a trade-off needs two objectives, but there is only {only}.")
-    if not 0 < options.total <= 1:
-        raise ValueError(f"total is {options.total:g}; bounds add up to a number above 0 and up to 1.")
     given = options.vectors
     if isinstance(given, list):
         return _given(given, options.by, objectives)

@@ -1,12 +1,11 @@
 """What can be set about simulated data, how it is read, and what is refused before anything is drawn."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fuxi_mtl.hints import among
-from fuxi_mtl.options import option
+from fuxi_mtl.options import MOST_OF_SEEDS, checked, option
 
 POSITIONS = 10  # exposures of a request
 LEAST_ROWS = 10 * POSITIONS
@@ -16,16 +15,18 @@ LEAST_ROWS = 10 * POSITIONS
 class FunnelSettings:
     """Settings of the click funnel; the equations are those of :mod:`fuxi_mtl.simulation.funnel`."""
 
-    rows: int = option(200_000, "Exposures in all, in order of time.")
-    valid_share: float = option(0.1, "Share of the rows for validation.")
-    test_share: float = option(0.2, "Share of the rows for testing, the latest ones.")
-    users: int = option(5_000, "Users; at least 50.")
-    items: int = option(1_000, "Items; at least 20.")
-    click_rate: float = option(0.1, "Clicks per exposure.")
-    cart_rate: float = option(0.2, "Carts per click.")
-    conversion_rate: float = option(0.1, "Conversions per click, as a log would show them.")
-    click_signal: float = option(1.0, "Standard deviation of the click's logit that features explain.")
-    conversion_signal: float = option(1.0, "The same of the conversion's logit.")
+    rows: int = option(200_000, "Exposures in all, in order of time.", least=LEAST_ROWS)
+    valid_share: float = option(0.1, "Share of the rows for validation.", least=0, below=1)
+    test_share: float = option(0.2, "Share of the rows for testing, the latest ones.", least=0, below=1)
+    users: int = option(5_000, "Number of users.", least=50)
+    items: int = option(1_000, "Number of items.", least=20)
+    click_rate: float = option(0.1, "Clicks per exposure.", above=0, below=1)
+    cart_rate: float = option(0.2, "Carts per click.", above=0, below=1)
+    conversion_rate: float = option(0.1, "Conversions per click, as a log would show them.", above=0, below=1)
+    click_signal: float = option(
+        1.0, "Standard deviation of the click's logit that features explain.", least=0
+    )
+    conversion_signal: float = option(1.0, "The same of the conversion's logit.", least=0)
     cart_effect: float = option(2.0, "What a cart adds to the logit of a conversion.")
     selection: float = option(
         0.0, "What one standard deviation of the conversion's score adds to the click's logit."
@@ -33,25 +34,29 @@ class FunnelSettings:
     confounding: float = option(
         0.0, "Weight of a hidden N(0, 1) factor of each exposure in both logits; negative: opposite signs."
     )
-    task_correlation: float = option(0.0, "Correlation of the scores of click and conversion, -1 to 1.")
-    noise: float = option(0.0, "Share of decisions made at random, at the base rate; below 1.")
+    task_correlation: float = option(
+        0.0, "Correlation of the scores of click and conversion.", least=-1, most=1
+    )
+    noise: float = option(
+        0.0, "Share of decisions that are made at random, at the base rate.", least=0, below=1
+    )
     drift: float = option(0.0, "Angle, in radians, by which tastes have turned at the last row.")
-    seed: int = option(2026, "Seed of everything random.")
+    seed: int = option(2026, "Seed of everything random.", least=0, most=MOST_OF_SEEDS)
 
 
 @dataclass(frozen=True)
 class RegressionSettings:
     """Settings of the two regressions; see :mod:`fuxi_mtl.simulation.regression`."""
 
-    rows: int = option(100_000, "Rows in all.")
-    valid_share: float = option(0.1, "Share of the rows for validation.")
-    test_share: float = option(0.2, "Share of the rows for testing.")
-    dimensions: int = option(100, "Numbers in a row; at least 2.")
-    task_correlation: float = option(0.5, "Cosine of the two tasks' weight vectors, -1 to 1.")
-    scale: float = option(1.0, "Length of the weight vectors.")
-    sinusoids: int = option(4, "Sinusoids in each label.")
-    noise: float = option(0.1, "Standard deviation of the labels' noise.")
-    seed: int = option(2026, "Seed of everything random.")
+    rows: int = option(100_000, "Rows in all.", least=LEAST_ROWS)
+    valid_share: float = option(0.1, "Share of the rows for validation.", least=0, below=1)
+    test_share: float = option(0.2, "Share of the rows for testing.", least=0, below=1)
+    dimensions: int = option(100, "Numbers in a row.", least=2)
+    task_correlation: float = option(0.5, "Cosine of the two tasks' weight vectors.", least=-1, most=1)
+    scale: float = option(1.0, "Length of the weight vectors.", least=0)
+    sinusoids: int = option(4, "Sinusoids in each label.", least=0)
+    noise: float = option(0.1, "Standard deviation of the labels' noise.", least=0)
+    seed: int = option(2026, "Seed of everything random.", least=0, most=MOST_OF_SEEDS)
 
 
 Settings = FunnelSettings | RegressionSettings
@@ -72,8 +77,6 @@ PRESETS: dict[str, dict[str, float]] = {
         "task_correlation": 0.3,
     },
 }
-_OPEN_SHARES = ("click_rate", "cart_rate", "conversion_rate")
-_LEAST = {"rows": LEAST_ROWS, "users": 50, "items": 20, "dimensions": 2, "sinusoids": 0, "seed": 0}
 
 
 def make_settings(
@@ -95,9 +98,7 @@ def make_settings(
     for name in given or {}:
         if name not in known:
             raise ValueError(f"unknown setting {name!r} of the generator {generator!r}.{among(name, known)}")
-    settings = kind(**{**PRESETS[preset], **(given or {})})  # type: ignore[arg-type]
-    check(settings)
-    return settings
+    return checked_settings(kind(**{**PRESETS[preset], **(given or {})}))  # type: ignore[arg-type]
 
 
 def read_settings(generator: str, preset: str, assignments: Sequence[str]) -> Settings:
@@ -128,34 +129,17 @@ def _number(name: str, text: str, *, whole: bool) -> float:
     return int(number) if whole else number
 
 
-def check(settings: Settings) -> None:
-    """Refuses values that make no data.
+def checked_settings(settings: Settings) -> Settings:
+    """The same settings, if data can be made of them.
 
     Raises:
-        ValueError: With the setting, its value and its range.
+        ValueError: With each setting that is out of its range, or shares that leave nothing to train on.
     """
-    values = dataclasses.asdict(settings)
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}: it must be a finite number.")
-        if value < _LEAST.get(name, -math.inf):
-            raise ValueError(f"{name} is {value}: it must be at least {_LEAST[name]}.")
-        if name in _OPEN_SHARES and not 0 < value < 1:
-            raise ValueError(f"{name} is {value:g}: it must lie between 0 and 1.")
-    if not -1 <= settings.task_correlation <= 1:
-        raise ValueError(f"task_correlation is {settings.task_correlation:g}: it must lie in [-1, 1].")
-    most = 1 if isinstance(settings, FunnelSettings) else math.inf
-    if not 0 <= settings.noise < most:
-        raise ValueError(f"noise is {settings.noise:g}: it must lie in [0, {most:g}).")
-    for name in ("click_signal", "conversion_signal", "scale"):
-        if values.get(name, 0) < 0:
-            raise ValueError(f"{name} is {values[name]:g}: it must not be negative.")
+    settings = checked(settings)
     shares = (settings.valid_share, settings.test_share)
-    if min(shares) < 0 or sum(shares) >= 1:
-        raise ValueError(
-            f"valid_share {shares[0]:g} and test_share {shares[1]:g} must not be negative and must leave "
-            "rows to train on."
-        )
+    if sum(shares) >= 1:
+        raise ValueError(f"valid_share {shares[0]:g} and test_share {shares[1]:g} leave no rows to train on.")
+    return settings
 
 
 def split_rows(settings: Settings) -> dict[str, tuple[int, int]]:

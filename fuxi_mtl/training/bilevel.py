@@ -23,12 +23,10 @@ def rows_of_both(
     """The rows that train the network, and those that train its bilevel variables, if it has any.
 
     Raises:
-        ValueError: The model needs validation rows, and there are none; a share that cannot be; or an
+        ValueError: The model needs validation rows, and there are none; a share that leaves none; or an
             optimizer of tables that would leave stale rows to look up.
     """
     share, name = experiment.optimizer.bilevel_share, type(model).__name__
-    if not 0 <= share < 1:
-        raise ValueError(f"bilevel_share is {share:g}; it lies from 0 to below 1.")
     if not model.bilevel_variables():
         if share:
             raise ValueError(f"bilevel_share is {share:g}, but {name} learns nothing on validation batches.")

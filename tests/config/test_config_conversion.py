@@ -51,12 +51,11 @@ def test_what_base_asks_for_is_left_out_where_no_task_can_have_it(write):
         ),
         (
             PAIRED + "conversion_checks: [ieb, psm]",
-            "conversion_checks: no check is called 'psm'. Use true, or of ieb, pip, balance, effect.",
+            "conversion_checks[1] is 'psm'. Choices: ieb, pip, balance, effect.",
         ),
         (
             PAIRED + "conversion_checks: [balanc]",
-            "conversion_checks: no check is called 'balanc'. Did you mean 'balance'? "
-            "Use true, or of ieb, pip, balance, effect.",
+            "conversion_checks[0] is 'balanc'. Did you mean 'balance'? Choices: ieb, pip, balance, effect.",
         ),
         (
             "conversion_settings: {matches: []}",
@@ -64,11 +63,11 @@ def test_what_base_asks_for_is_left_out_where_no_task_can_have_it(write):
         ),
         (
             "conversion_settings: {matches: [0, 3]}",
-            "conversion_settings.matches is [0, 3]; give numbers of rows from 1 up.",
+            "conversion_settings.matches[0] is 0; the least is 1.",
         ),
         (
             "conversion_settings: {caliper: -1}",
-            "conversion_settings.caliper is -1; the least is 0, and null leaves it out.",
+            "conversion_settings.caliper is -1; the least is 0.",
         ),
         ("conversion_settings: {resamples: -1}", "conversion_settings.resamples is -1; the least is 0."),
         (

@@ -343,7 +343,7 @@ class TestSeeds:
         assert replace(other, training=experiment.training) == experiment
 
     def test_a_negative_seed_is_refused(self, write):
-        with pytest.raises(ValueError, match=r"^seed is -1; the least is 0\.$"):
+        with pytest.raises(ValueError, match=r"^seed is -1; it lies from 0 to 4294967295\.$"):
             load(write()).with_seed(-1)
 
 

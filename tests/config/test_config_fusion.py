@@ -56,8 +56,8 @@ def test_what_base_says_to_other_tasks_is_left_out(load):
 
 
 MISTAKES = {
-    "{weights: cma}": "weights is 'cma'. Did you mean 'cem'? Use equal, cem, optuna, online, or weights by",
-    "{weights: {ctr: -1}}": "weights is {'ctr': -1.0}; give numbers from 0 up, at least one above 0.",
+    "{weights: cma}": "weights is 'cma'. Did you mean 'cem'? Choices: equal, cem, optuna, online, or",
+    "{weights: {ctr: -1}}": "weights.ctr is -1; the least is 0.",
     "{weights: {ctr: 0}}": "weights is {'ctr': 0.0}; give numbers from 0 up",
     "{label: {}}": "label is {}; give numbers from 0 up",
     "{objective: {ctr_gAUC: 0}}": "objective is {'ctr_gAUC': 0.0}; at least one weight is not 0.",
@@ -65,11 +65,11 @@ MISTAKES = {
     "{rank_constant: -1}": "rank_constant is -1; the least is 0.",
     "{alpha: 0}": "alpha is 0; it must be above 0.",
     "{search: {elites: 65}}": "search.elites is 65; there are 64 samples.",
-    "{search: {smoothing: 1.5}}": "search.smoothing is 1.5; the most is 1.",
+    "{search: {smoothing: 1.5}}": "search.smoothing is 1.5; it lies above 0 and up to 1.",
     "{search: {least_deviation: [1]}}": "search.least_deviation is [1.0]; give two numbers from 0 up.",
     "{search: {rounds: 0}}": "search.rounds is 0; the least is 1.",
-    "{ltr: {held_out: 1}}": "ltr.held_out is 1; it must be below 1.",
-    "{ltr: {hidden_units: [0]}}": "ltr.hidden_units is [0]; the least is 1.",
+    "{ltr: {held_out: 1}}": "ltr.held_out is 1; it lies above 0 and below 1.",
+    "{ltr: {hidden_units: [0]}}": "ltr.hidden_units[0] is 0; the least is 1.",
     "{ltr: {learning_rate: 0}}": "ltr.learning_rate is 0; it must be above 0.",
     "{ltr: {list_size: 1}}": "ltr.list_size is 1; the least is 2.",
     "{ltr: {features: [usr]}}": "ltr.features: 'usr' is no input. Did you mean 'user'? Inputs: ",

@@ -123,12 +123,12 @@ def test_what_base_says_for_other_tasks_is_left_out(load):
 
 ONE_OF = "Tasks with one: ctr, ctcvr."
 MISTAKES = [
-    ("static_pos_weight: {ctr: 0}", "static_pos_weight of ctr is 0; it must be above 0."),
-    ("pos_weight_clip: {ctr: -1}", "pos_weight_clip of ctr is -1; it must be above 0."),
+    ("static_pos_weight: {ctr: 0}", "static_pos_weight.ctr is 0; it must be above 0."),
+    ("pos_weight_clip: {ctr: -1}", "pos_weight_clip.ctr is -1; it must be above 0."),
     ("lambda_ctcvr: -0.5", "lambda_ctcvr is -0.5; the least is 0."),
     ("aux_focal: {gamma: -1}", "aux_focal.gamma is -1; the least is 0."),
     ("aux_focal: {lambda: -1}", "aux_focal.lambda is -1; the least is 0."),
-    ("aux_focal: {alpha: 1.5}", "aux_focal.alpha is 1.5; it lies between 0 and 1."),
+    ("aux_focal: {alpha: 1.5}", "aux_focal.alpha is 1.5; it lies from 0 to 1."),
     (
         "aux_focal: {enabled: true, lamda: 0.1}",
         "aux_focal: unknown key 'lamda' (value 0.1). Did you mean 'lambda'? Keys: enabled, warmup_steps, "
@@ -176,7 +176,7 @@ MISTAKES = [
     ),
     (
         "pos_weight_clip_schedule: {enabled: true, milestones: [0], values: [-3]}",
-        "pos_weight_clip_schedule: a clip is -3; it must be above 0.",
+        "pos_weight_clip_schedule.values[0] is -3; it must be above 0.",
     ),
     (
         "pos_weight_clip_schedule: {enabled: true, type: linear, end_step: 9, start_value: 4}",
@@ -204,7 +204,7 @@ MISTAKES = [
     ),
     (
         "negative_sampling: reweighted\nneg_keep_prob_train: 0.5\nmodel: ShareBottom\ntasks: {a: click}\n"
-        "task: regression",
+        "task: regression\nmetrics: [MAE]\nmonitor: MAE",
         "negative_sampling needs a binary task; there is none.",
     ),
     (

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fuxi_mtl import options
-from fuxi_mtl.config import ConfigError, load_experiment
+from fuxi_mtl.config import ConfigError, load_experiment, load_experiments
 from fuxi_mtl.metrics import METRICS
 
 MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
@@ -75,3 +75,68 @@ def test_a_long_value_is_cut_in_the_message(write):
 @pytest.mark.parametrize("owner", OWNERS.values())
 def test_every_option_says_what_it_is_for(owner):
     assert all(field.metadata["option"].doc.endswith((".", "?")) for field in fields(owner))
+
+
+def told(folder, *expids, overrides=()):
+    with pytest.raises(ConfigError) as caught:
+        load_experiments(folder, expids or ["MMoE_test"], overrides)
+    return str(caught.value).splitlines()
+
+
+def test_all_mistakes_of_a_stanza_are_told_at_once_by_line(write):
+    stanza = """\
+batchsize: 64
+epochs: ten
+optimizer: adamm
+num_experts: two
+net_dropout: high
+fusion: {wieghts: cem, search: {rounds: 0}}
+loss_weight: {click: 1}
+metrics: [AUCC, logloss]
+lr_scheduler: {type: step}
+surgery_normalize: 3
+"""
+    lines = told(write(stanza, "test_size: 2.5\nsplit_col: day"), overrides=["verbos=1"])
+    assert lines[0] == "14 mistakes:"
+    assert [line.partition(": ")[0] for line in lines[1:]] == [
+        "  --set verbos=1",
+        "  config/dataset_config.yaml, line 4 (tiny)",
+        "  config/dataset_config.yaml, line 5 (tiny)",
+        *(f"  config/model_config.yaml, line {line} (MMoE_test)" for line in (6, 7, 8, 9, 10, 11, 11)),
+        *(f"  config/model_config.yaml, line {line} (MMoE_test)" for line in (12, 13, 14, 15)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stanza", "dataset", "only"),
+    [
+        ("dataset_id: tinny\nbatch_size: 8", "", "no dataset is called 'tinny'"),
+        ("model: MMoEE\nnum_experts: 8\nmonitor: AUC", "", "no model is called 'MMoEE'"),
+        ("loss_weight: GNN\ngradnorm_alpha: 1.5", "", "no weighting is called 'GNN'"),
+        ("metrics: [AUCC]\nmonitor: AUCC", "", "unknown metric 'AUCC'"),
+        ("tasks: {ctr: clik}\nmonitor: ctr_AUC", "", "task 'ctr' names 'clik'"),
+        ("lambda_cvr_aux: -1\nloss_weight: [1, 1, 1]", "", "lambda_cvr_aux is -1"),
+        ("loss: mse", "", "loss 'mse' does not fit task 'click'"),
+        ("", "rebuild_dataset: false", "vocab_size must say how many"),
+        ("", "valid_size: many", "valid_size expects a number"),
+        ("epochs: ten\nmonitor: click_AUC", "", "epochs expects a whole number"),
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_told(write, stanza, dataset, only):
+    base = "MMoE_test:\n" + ("" if "model:" in stanza else "  model: MMoE\n")
+    base += "" if "dataset_id:" in stanza else "  dataset_id: tiny\n"
+    lines = told(write(stanza, dataset, model_config=base))
+    assert len(lines) == 1
+    assert only in lines[0]
+
+
+def test_mistakes_of_several_experiments_are_told_at_once_and_those_of_base_once(write):
+    text = (
+        "Base: {epochs: ten}\n"
+        "One: {model: MMoE, dataset_id: tiny, num_expert: 2}\n"
+        "Two: {model: Chain, dataset_id: tiny, batch_size: 0}\n"
+    )
+    lines = told(write(model_config=text), "One", "Two", "Three")
+    assert lines[0] == "4 mistakes:"
+    assert "no expid is called 'Three'" in lines[1]
+    assert [line.partition(", line ")[2][:1] for line in lines[2:]] == ["1", "2", "3"]

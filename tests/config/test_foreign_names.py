@@ -9,7 +9,7 @@ import yaml
 from fuxi_mtl import registry
 from fuxi_mtl.config import ConfigError
 from fuxi_mtl.config.foreign_names import FEATURE_NAMES, FOREIGN_NAMES, FOREIGN_VALUES
-from fuxi_mtl.config.routing import check_keys, owners
+from fuxi_mtl.config.routing import check_keys, model_name, owners
 from fuxi_mtl.config.stanzas import Layer, read_folder
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.options import FeatureOptions
@@ -174,7 +174,7 @@ def test_keys_of_a_dataset_are_taken_under_our_names(settings, dataset, expected
 @pytest.mark.parametrize(("theirs", "ours"), FOREIGN_VALUES["model"].items())
 def test_a_model_is_known_under_others_spelling(settings, theirs, ours):
     found, notes = settings(theirs)
-    assert check_keys(found)[0] == ours
+    assert model_name(found) == ours
     assert f"model {theirs} is {ours} here." in str(notes[0])
 
 

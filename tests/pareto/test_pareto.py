@@ -82,7 +82,6 @@ def test_a_preference_is_keys_of_a_stanza_and_a_name():
     ("options", "message"),
     [
         ({"vectors": 1}, "vectors is 1; a search needs at least 2"),
-        ({"total": 0.0}, "total is 0; bounds add up to a number above 0 and up to 1"),
         ({"vectors": [{"ctr": 1, "cvr": 1}]}, "vectors has 1 preferences; a search needs at least 2"),
         ({"vectors": [{"ctr": 1}, {"cvr": 1}]}, "{'ctr': 1} has no weight for 'cvr'. Objectives: ctr, cvr"),
         ({"vectors": [{"buy": 1}]}, "a preference names 'buy', which is no objective. Objectives: ctr, cvr"),

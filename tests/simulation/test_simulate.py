@@ -127,7 +127,7 @@ def test_a_config_folder_with_one_file_is_left_alone(command, tmp_path):
 
 def test_a_mistake_is_told_before_anything_is_written(command, tmp_path):
     status, _, err = command("--output", "data/sim", "--set", "click_rate=2")
-    assert (status, err) == (1, "ValueError: click_rate is 2: it must lie between 0 and 1.\n")
+    assert (status, err) == (1, "ConfigError: click_rate is 2; it lies above 0 and below 1.\n")
     assert not (tmp_path / "data").exists()
 
 

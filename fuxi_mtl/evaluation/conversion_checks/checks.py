@@ -18,8 +18,9 @@ from fuxi_mtl.evaluation.conversion_checks.matching import Matches, match
 from fuxi_mtl.evaluation.conversion_checks.pairs import Pair
 from fuxi_mtl.evaluation.conversion_checks.risk_ratio import causal_risk_ratio
 from fuxi_mtl.options import ConversionOptions
+from fuxi_mtl.options.evaluation import CONVERSION_CHECKS
 
-CHECKS = ("ieb", "pip", "balance", "effect")
+CHECKS = CONVERSION_CHECKS
 WEIGHTINGS = ("before", "weighted", "matched")
 _BINS = 30
 _LEAST = 1e-7  # of a probability whose logit is taken
