@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
+from fuxi_mtl.model.step_strategies import Step, StepStrategy, replicas, strategies_of
 from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.optimizers import split_of, with_rows
@@ -57,6 +57,7 @@ class MultiTaskModel(keras.Model):
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
         self.surgery: Surgery | None = None
+        self.strategies: tuple[StepStrategy, ...] = ()
         self.means = StepMeans()
 
     # ---- what a subclass says -------------------------------------------------------------------
@@ -198,11 +199,11 @@ class MultiTaskModel(keras.Model):
         self.imbalance = imbalance or Imbalance()
         objectives = self.training_objectives()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
+        self.surgery, self.bilevel_optimizer = surgery, bilevel_optimizer
+        self.strategies = strategies_of(self)
+        watched = [name for strategy in self.strategies for name in strategy.watched]
+        self.means = StepMeans(objectives, self.weighting.needs_norms, watched)
         expected = tuple(objective.name for objective in objectives)
-        self.surgery = surgery
-        self.means = StepMeans(objectives, self.weighting.needs_norms, surgery.watched if surgery else ())
-        if surgery is not None:
-            surgery.check(self)
         if self.weighting.names != expected:
             raise ValueError(
                 f"the weighting is for {', '.join(self.weighting.names)}, "
@@ -211,7 +212,6 @@ class MultiTaskModel(keras.Model):
         optimizer = with_rows(keras.optimizers.get(optimizer))
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
-        self.bilevel_optimizer = bilevel_optimizer
         if bilevel_optimizer is not None:
             bilevel_optimizer.build(self.bilevel_variables())
 
@@ -314,98 +314,62 @@ class MultiTaskModel(keras.Model):
     def train_step(self, data):
         """One step on one batch: ``(inputs, labels)`` or ``(inputs, labels, sample_weight)``.
 
-        With a bilevel optimizer, on two: one of training and one of validation rows.
+        A strategy may ask for more: with a bilevel optimizer, the data are a pair of such batches.
         """
-        data, validation = data if self.bilevel_optimizer is not None else (data, None)
+        kept = {}
+        for strategy in self.strategies:
+            data, kept[strategy] = strategy.take(data)
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives, turns = self.training_objectives(), self.alternating_steps()
-        several = self.weighting.needs_norms or bool(turns) or self.surgery is not None
-        with tf.GradientTape(persistent=several) as tape:
+        objectives = self.training_objectives()
+        with tf.GradientTape(persistent=any(each.asks_again for each in self.strategies)) as tape:
             x, heads = self(inputs, training=True, representation=True)
-            losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
+            losses, rows = self.losses_of(objectives, heads, labels, sample_weight)
             penalties = [tf.add_n(self.losses)] if self.losses else []
         scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
-        backward = Backward(tape, losses, penalties, scale / self._replicas())
-        last = [variable.value for variable in self.shared_variables()]
-        norms = backward.norms(last or x) if self.weighting.needs_norms else None
-        weights = self._reweight(objectives, losses, rows, norms)
-        watched: dict[str, tf.Tensor] = {}
-        if self.surgery is not None:
-            places = {"representation": x, "last_layer": last}
-            gradients, watched = self.surgery.gradients(
-                backward, rows, weights, self.trainable_variables, places, self.step
-            )
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        elif turns:
-            moves = [partial(self._move, backward, weights, *turn) for turn in turns]
-            tf.switch_case(tf.cast(self.step % len(turns), tf.int32), moves)
-        else:
-            self._move(backward, weights, tuple(losses), self.trainable_variables)
-        if validation is not None:
-            self._move_bilevel(self.bilevel_optimizer, objectives, weights, *validation)
-        total = tf.add_n([weights[name] * losses[name] for name in losses] + penalties)
+        backward = Backward(tape, losses, penalties, scale / replicas())
+        last_layer = [variable.value for variable in self.shared_variables()]
+        step = Step(objectives, x, losses, rows, backward, last_layer)
+        for strategy in self.strategies:
+            strategy.before_weighting(step)
+        step.weights = self._reweight(step)
+        for strategy, own in kept.items():
+            strategy.move(step, own)
+        total = tf.add_n([step.weights[name] * losses[name] for name in losses] + penalties)
         for objective in objectives:
-            watched |= objective.seen(heads, labels, sample_weight)
-        return self.means.update(total, losses, rows, weights, norms, watched)
+            step.watched |= objective.seen(heads, labels, sample_weight)
+        return self.means.update(total, losses, rows, step.weights, step.norms, step.watched)
 
     def test_step(self, data):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, heads = self.training_objectives(), self(inputs, training=False)
-        losses, rows = self._objective_losses(objectives, heads, labels, sample_weight)
+        losses, rows = self.losses_of(objectives, heads, labels, sample_weight)
         weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])
         return self.means.update(total, losses, rows, weights, None, {})
 
-    # ---- parts of the step ----------------------------------------------------------------------
-
-    def _move(self, backward, weights, names, variables) -> None:
-        """Moves variables against the weighted gradient of some objectives and of all penalties."""
-        values = [variable.value for variable in variables]
-        gradients = backward.weighted({name: weights[name] for name in names}, values)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    def _move_bilevel(self, optimizer, objectives, weights, inputs, labels, sample_weight) -> None:
-        """Moves the bilevel variables against the weighted losses of validation rows, as predicted."""
-        variables = self.bilevel_variables()
-        values = [variable.value for variable in variables]
-        scale = self.optimizer.scale_loss(tf.constant(1.0))
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            losses, _ = self._objective_losses(
-                objectives, self(inputs, training=False), labels, sample_weight
-            )
-        gradients = tape.gradient(
-            list(losses.values()), values, output_gradients=[scale * weights[name] for name in losses]
-        )
-        # Where float16 overflows, there is nothing to learn from.
-        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / (scale * self._replicas()) for g in gradients]
-        optimizer.apply_gradients(zip(finite, variables, strict=True))
-
-    def _objective_losses(self, objectives, heads, labels, sample_weight):
-        """Each objective's loss, and the weight of the rows behind it over all replicas."""
+    def losses_of(self, objectives, heads, labels, sample_weight):
+        """The loss of each objective on a batch, and the weight of the rows behind it over all replicas."""
         losses, rows = {}, {}
         for objective in objectives:
             loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
-        return (losses, rows) if self._replicas() == 1 else over_replicas(losses, rows)
+        return (losses, rows) if replicas() == 1 else over_replicas(losses, rows)
 
-    def _reweight(self, objectives, losses, rows, norms) -> dict[str, tf.Tensor]:
+    def _reweight(self, step: Step) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""
-        seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
-        if self._replicas() > 1:
+        seen = {name: tf.where(step.rows[name] > 0, loss, np.nan) for name, loss in step.losses.items()}
+        norms = step.norms
+        if replicas() > 1:
             context = tf.distribute.get_replica_context()
             seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
         self.weighting.update(seen, norms)
-        return self._scaled(objectives)
+        return self._scaled(step.objectives)
 
     def _scaled(self, objectives) -> dict[str, tf.Tensor]:
         """The weighting's weights times the objectives' own factors."""
         weights = self.weighting.weights()
         return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
-
-    def _replicas(self) -> int:
-        return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _batches(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:

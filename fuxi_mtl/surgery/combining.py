@@ -61,20 +61,9 @@ class Surgery(tf.Module):
         start = [1 / len(self.names)] * len(self.names)
         self.found = tf.Variable(start, trainable=False, name="found") if lagged else None
 
-    def check(self, model: Any) -> None:
-        """Sees whether a model's step leaves room for surgery.
-
-        Raises:
-            ValueError: The model minimises in turns, or there are several devices.
-        """
+    def forget_network(self) -> None:
+        """Finds out anew what objectives share: the next gradients may be those of another network."""
         self._shared = None
-        if model.alternating_steps():
-            raise ValueError(
-                f"{type(model).__name__} minimises its objectives in turns, so there are no gradients to "
-                "combine. Use surgery: none."
-            )
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise ValueError("surgery works on one device. Give one --gpu, or use surgery: none.")
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -1,0 +1,236 @@
+"""Strategies of a training step: gradient norms, surgery, alternating, plain and bilevel.
+
+A step runs forward once, asks the weighting for the weights of the losses, and moves variables. What is more
+than that is a strategy of its own; :data:`STRATEGIES` lists them in the order in which they act, and
+:func:`strategies_of` chooses those that a compiled model asks for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.objectives import Objective
+from fuxi_mtl.surgery.backward import Backward
+
+
+@dataclass
+class Step:
+    """What is known of one step on one batch, from the forward pass on.
+
+    Attributes:
+        objectives: What is trained on.
+        representation: What :meth:`MultiTaskModel.embed` gave.
+        losses: The loss of each objective.
+        rows: The weight of the rows behind each loss.
+        backward: The way back through the forward pass.
+        last_layer: Values of the last shared layer; none means the representation.
+        norms: The gradient norm of each loss, if a strategy takes them.
+        weights: What each loss is multiplied with, once the weighting has heard of the losses.
+        watched: What strategies put into the log, by name.
+    """
+
+    objectives: Sequence[Objective]
+    representation: Any
+    losses: Mapping[str, tf.Tensor]
+    rows: Mapping[str, tf.Tensor]
+    backward: Backward
+    last_layer: Sequence[tf.Tensor]
+    norms: dict[str, tf.Tensor] | None = None
+    weights: dict[str, tf.Tensor] = field(default_factory=dict)
+    watched: dict[str, tf.Tensor] = field(default_factory=dict)
+
+
+class StepStrategy:
+    """One part of a training step, for one compiled model.
+
+    Args:
+        model: The model, with its optimizers, weighting and surgery.
+    """
+
+    moves: ClassVar[bool] = False
+    """Whether it moves the trainable variables; of those that do, the first that is wanted counts."""
+    asks_again: ClassVar[bool] = False
+    """Whether it goes back through the forward pass beside the one gradient of the weighted sum."""
+    excludes: ClassVar[Mapping[type["StepStrategy"], str]] = {}
+    """Strategies that it cannot be combined with, each with the reason for a ``{model}``."""
+    on_several_devices: ClassVar[str] = ""
+    """Why it cannot run there; empty if it can."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    @classmethod
+    def is_wanted(cls, model: Any) -> bool:
+        """Whether a model, as it is compiled, asks for this strategy."""
+        raise NotImplementedError(f"{cls.__name__} must say which models want it.")
+
+    @property
+    def watched(self) -> Sequence[str]:
+        """Names of what it puts into the log."""
+        return ()
+
+    def take(self, data: Any) -> tuple[Any, Any]:
+        """What the forward pass gets of a step's data, and what this strategy keeps for itself."""
+        return data, None
+
+    def before_weighting(self, step: Step) -> None:
+        """Adds to a step what the weighting wants to know."""
+
+    def move(self, step: Step, own: Any) -> None:
+        """Moves variables, by a step with its weights and by what :meth:`take` kept."""
+
+
+class GradientNorms(StepStrategy):
+    """``||grad L_k||`` on the last shared layer, for a weighting that balances them."""
+
+    asks_again = True
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If the weighting says so."""
+        return model.weighting.needs_norms
+
+    def before_weighting(self, step):
+        """Takes the norms."""
+        step.norms = step.backward.norms(step.last_layer or step.representation)
+
+
+class PlainStep(StepStrategy):
+    """All trainable variables against the gradient of the weighted sum."""
+
+    moves = True
+
+    @classmethod
+    def is_wanted(cls, model):  # noqa: ARG003
+        """Always: it is what is left to do."""
+        return True
+
+    def move(self, step, own):
+        """One step of the optimizer."""
+        self._descend(step, tuple(step.losses), self.model.trainable_variables)
+
+    def _descend(self, step: Step, names: Sequence[str], variables: Sequence[keras.Variable]) -> None:
+        """Moves variables against the weighted gradient of some objectives and of all penalties."""
+        values = [variable.value for variable in variables]
+        gradients = step.backward.weighted({name: step.weights[name] for name in names}, values)
+        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+class AlternatingStep(PlainStep):
+    """In turns: step t moves the variables of turn ``t mod n`` against the objectives of that turn."""
+
+    asks_again = True
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If the model names its turns."""
+        return bool(model.alternating_steps())
+
+    def move(self, step, own):
+        """One turn."""
+        turns = [partial(self._descend, step, *turn) for turn in self.model.alternating_steps()]
+        tf.switch_case(tf.cast(self.model.step % len(turns), tf.int32), turns)
+
+
+class SurgeryStep(StepStrategy):
+    """Shared variables along a combination of the objectives' gradients, the others as in a plain step."""
+
+    moves = True
+    asks_again = True
+    excludes: ClassVar[Mapping[type[StepStrategy], str]] = {
+        AlternatingStep: "{model} minimises its objectives in turns, so there are no gradients to combine. "
+        "Use surgery: none."
+    }
+    on_several_devices = "surgery works on one device. Give one --gpu, or use surgery: none."
+
+    def __init__(self, model):
+        super().__init__(model)
+        model.surgery.forget_network()
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If it is compiled with a surgery."""
+        return model.surgery is not None
+
+    @property
+    def watched(self):
+        """The coefficients."""
+        return self.model.surgery.watched
+
+    def move(self, step, own):
+        """One step of the optimizer."""
+        variables = self.model.trainable_variables
+        places = {"representation": step.representation, "last_layer": step.last_layer}
+        gradients, coefficients = self.model.surgery.gradients(
+            step.backward, step.rows, step.weights, variables, places, self.model.step
+        )
+        step.watched |= coefficients
+        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+class BilevelStep(StepStrategy):
+    """After each move, the bilevel variables against the weighted losses of a batch of validation rows.
+
+    A step's data are a pair of batches: one of training rows, one of validation rows.
+    """
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If it is compiled with an optimizer of these variables."""
+        return model.bilevel_optimizer is not None
+
+    def take(self, data):
+        """The batch of training rows, and that of validation rows."""
+        training, validation = data
+        return training, validation
+
+    def move(self, step, own):
+        """One step of their optimizer, on validation rows as they are predicted."""
+        model, (inputs, labels, sample_weight) = self.model, own
+        variables = model.bilevel_variables()
+        values = [variable.value for variable in variables]
+        scale = model.optimizer.scale_loss(tf.constant(1.0))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            heads = model(inputs, training=False)
+            losses, _ = model.losses_of(step.objectives, heads, labels, sample_weight)
+        factors = [scale * step.weights[name] for name in losses]
+        gradients = tape.gradient(list(losses.values()), values, output_gradients=factors)
+        # Where float16 overflows, there is nothing to learn from.
+        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / (scale * replicas()) for g in gradients]
+        model.bilevel_optimizer.apply_gradients(zip(finite, variables, strict=True))
+
+
+STRATEGIES: tuple[type[StepStrategy], ...] = (
+    GradientNorms,
+    SurgeryStep,
+    AlternatingStep,
+    PlainStep,
+    BilevelStep,
+)
+
+
+def strategies_of(model: Any) -> tuple[StepStrategy, ...]:
+    """The strategies of a compiled model's step, in the order in which they act.
+
+    Raises:
+        ValueError: Two that are wanted exclude each other, or one cannot run on several devices.
+    """
+    wanted = [kind for kind in STRATEGIES if kind.is_wanted(model)]
+    for kind in wanted:
+        for other, reason in kind.excludes.items():
+            if other in wanted:
+                raise ValueError(reason.format(model=type(model).__name__))
+        if kind.on_several_devices and replicas() > 1:
+            raise ValueError(kind.on_several_devices)
+    mover = next(kind for kind in wanted if kind.moves)
+    return tuple(kind(model) for kind in wanted if kind is mover or not kind.moves)
+
+
+def replicas() -> int:
+    """On how many devices a step runs at once."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
