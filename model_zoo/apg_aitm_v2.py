@@ -79,6 +79,9 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         transfer_hidden_units: Annotated[
             Sequence[int], option("Widths of the hidden layers of the transfer's gate.", least=1)
         ] = (64,),
+        generated_towers: Annotated[
+            bool, option("False: the towers are plain, one set of weights for all rows.")
+        ] = True,
         detach_prev_rep: Annotated[
             bool, option("False lets a loss through h_{t-1} into the experts and gate of the task before.")
         ] = True,
@@ -112,8 +115,9 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
             self.transfer = GatedTransfer(width, transfer_hidden_units, **(mlp | {"batch_norm": False}))
         elif len(names) > 1:
             self.transfer = AttendedTransfer(width, penalty=common["net_regularizer"])
-        self.stacks = stacks(common["tower_hidden_units"], [f"{name}_tower" for name in names])
-        self.towers = [Towers([name], (), penalty=common["net_regularizer"]) for name in names]
+        towers = common["tower_hidden_units"]
+        self.stacks = stacks(towers, [f"{name}_tower" for name in names]) if generated_towers else []
+        self.towers = [Towers([name], () if generated_towers else towers, **mlp) for name in names]
         self.stop_h = tf.stop_gradient if detach_prev_rep else tf.identity
         self.stop_logit = tf.stop_gradient if detach_prev_logit else tf.identity
 
@@ -123,15 +127,17 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         shared = [expert([x, *conditions], training=training) for expert in self.shared]
         heads: dict[str, tf.Tensor] = {}
         before = None
-        for gate, specific, stack, tower in zip(
-            self.gates, self.specific, self.stacks, self.towers, strict=True
-        ):
+        for place, tower in enumerate(self.towers):
+            gate, specific = self.gates[place], self.specific[place]
             own = [expert([x, *conditions], training=training) for expert in specific]
             (h,) = mix([gate(x, training=training)], tf.stack([*own, *shared], axis=1))
             if self.transfer is not None and before is not None:
                 step, logit = before
                 h = self.transfer([self.stop_h(step), h, self.stop_logit(logit)], training=training)
-            heads |= tower(stack([h, *conditions], training=training), training=training)
+            hidden = {tower.names[0]: h}
+            if self.stacks:
+                hidden = {tower.names[0]: self.stacks[place]([h, *conditions], training=training)}
+            heads |= tower(hidden, training=training)
             before = h, heads[tower.names[0]]
         return heads
 

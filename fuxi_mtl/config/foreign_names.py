@@ -144,10 +144,7 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
         same=(True,),
     ),
     "tower_type": ForeignName(
-        advice="The towers of APG_AITM_V2 are generated. Write apg.",
-        of=FORK,
-        models=("APG_AITM_V2",),
-        same=("apg",),
+        "generated_towers", "Write True or False.", FORK, values={"apg": True, "dnn": False}
     ),
     # Its fork: several domains
     "expert_num": ForeignName("num_experts", of=FORK),

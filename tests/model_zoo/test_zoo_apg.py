@@ -259,6 +259,21 @@ def test_a_task_takes_over_what_the_task_before_has_extracted(transfer):
     assert_heads(model, expected)
 
 
+def test_its_towers_may_be_plain():
+    model = cascade(generated_towers=False)
+    expected, h, z = {}, None, None
+    for place, name in enumerate(("click", "buy", "cart")):
+        c = extracted(model, place)
+        h = gated(model.transfer, h, c, z) if place else c
+        (tower,), (head,) = model.towers[place].stacks, model.towers[place].outputs
+        hidden = h
+        for dense in tower.hidden:
+            hidden = np.tanh(linear(dense, hidden))
+        expected[name] = z = linear(head, hidden)[:, 0]
+    assert_heads(model, expected)
+    assert model.stacks == []
+
+
 def experts_of(model, place):
     return ids(*model.specific[place], model.gates[place])
 
