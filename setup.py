@@ -51,7 +51,7 @@ setup(
     # Not under the folder's own name, which FuxiCTR's wheel and every clone of it has, too.
     packages=[*find_packages(include=["fuxi_mtl", "fuxi_mtl.*"]), "fuxi_mtl_zoo"],
     package_dir={"fuxi_mtl_zoo": "model_zoo"},
-    package_data={"fuxi_mtl_zoo": ["guides/*.md"]},
+    package_data={"fuxi_mtl": ["py.typed"], "fuxi_mtl_zoo": ["guides/*.md", "py.typed"]},
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require={

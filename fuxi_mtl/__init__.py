@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.fitting import fit as fit
     from fuxi_mtl.interface.models import list_models as list_models
     from fuxi_mtl.interface.models import model_options as model_options
+    from fuxi_mtl.interface.registering import register_error as register_error
+    from fuxi_mtl.interface.registering import register_surgery as register_surgery
+    from fuxi_mtl.interface.registering import register_weighting as register_weighting
     from fuxi_mtl.interface.run import Run as Run
     from fuxi_mtl.interface.run import evaluate as evaluate
     from fuxi_mtl.interface.run import export as export
@@ -66,12 +69,18 @@ if TYPE_CHECKING:
     from fuxi_mtl.layers import FeatureEmbedding as FeatureEmbedding
     from fuxi_mtl.layers import Gate as Gate
     from fuxi_mtl.layers import GatedExperts as GatedExperts
+    from fuxi_mtl.layers import Mixture as Mixture
     from fuxi_mtl.layers import Towers as Towers
     from fuxi_mtl.metrics import mean_of as mean_of
     from fuxi_mtl.metrics import register_metric as register_metric
     from fuxi_mtl.metrics import sums_of as sums_of
     from fuxi_mtl.model import MultiTaskModel as MultiTaskModel
+    from fuxi_mtl.objectives import AbsoluteError as AbsoluteError
+    from fuxi_mtl.objectives import FocalLoss as FocalLoss
+    from fuxi_mtl.objectives import HuberError as HuberError
     from fuxi_mtl.objectives import Objective as Objective
+    from fuxi_mtl.objectives import SquaredError as SquaredError
+    from fuxi_mtl.objectives import WeightedCrossEntropy as WeightedCrossEntropy
     from fuxi_mtl.optimizers import DenseEquivalentAdam as DenseEquivalentAdam
     from fuxi_mtl.optimizers import LazyAdam as LazyAdam
     from fuxi_mtl.optimizers import RowAdagrad as RowAdagrad
@@ -80,6 +89,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.optimizers import RowWiseAdagrad as RowWiseAdagrad
     from fuxi_mtl.optimizers import SplitOptimizer as SplitOptimizer
     from fuxi_mtl.registry import register as register
+    from fuxi_mtl.surgery import SurgeryMethod as SurgeryMethod
     from fuxi_mtl.tasks import Task as Task
     from fuxi_mtl.weighting import DynamicAverage as DynamicAverage
     from fuxi_mtl.weighting import Equal as Equal
@@ -99,11 +109,19 @@ _MODULES = {
     "fuxi_mtl.interface.data": ("Dataset",),
     "fuxi_mtl.interface.fitting": ("Experiment", "experiment", "fit"),
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
+    "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
-    "fuxi_mtl.layers": ("MLP", "Experts", "FeatureEmbedding", "Gate", "GatedExperts", "Towers"),
+    "fuxi_mtl.layers": ("MLP", "Experts", "FeatureEmbedding", "Gate", "GatedExperts", "Mixture", "Towers"),
     "fuxi_mtl.metrics": ("mean_of", "register_metric", "sums_of"),
     "fuxi_mtl.model": ("MultiTaskModel",),
-    "fuxi_mtl.objectives": ("Objective",),
+    "fuxi_mtl.objectives": (
+        "AbsoluteError",
+        "FocalLoss",
+        "HuberError",
+        "Objective",
+        "SquaredError",
+        "WeightedCrossEntropy",
+    ),
     "fuxi_mtl.optimizers": (
         "DenseEquivalentAdam",
         "LazyAdam",
@@ -114,6 +132,7 @@ _MODULES = {
         "SplitOptimizer",
     ),
     "fuxi_mtl.registry": ("register",),
+    "fuxi_mtl.surgery": ("SurgeryMethod",),
     "fuxi_mtl.tasks": ("Task",),
     "fuxi_mtl.weighting": (
         "DynamicAverage",

@@ -37,6 +37,7 @@ from fuxi_mtl.options import (
     DiagnosticsOptions,
     EvaluationOptions,
     ExperimentOptions,
+    Family,
     FeatureOptions,
     FusionSection,
     ImbalanceOptions,
@@ -123,9 +124,13 @@ class Experiment:
         defaults: dict[str, Any] = {}
         for section in SECTIONS.values():
             defaults |= as_yaml(asdict(section(), dict_factory=_as_spelled))
-        defaults |= {
-            key: as_yaml(parameter.default) for key, parameter in registry.options(self.options.model).items()
-        }
+        found: dict[str, list[Any]] = {}
+        members = [each.options for family in Family.known for each in family.members]
+        for options in (*members, registry.options(self.options.model)):
+            for key, parameter in options.items():
+                found.setdefault(key, []).append(as_yaml(parameter.default))
+        # Where members of a family have one key and several defaults, nothing is.
+        defaults |= {key: given[0] for key, given in found.items() if all(x == given[0] for x in given)}
         dataset = self.resolved_dataset()
         own = {key: value for key, value in self.resolved().items() if key not in dataset}
         changed = [

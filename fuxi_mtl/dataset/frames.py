@@ -5,7 +5,6 @@ be, it is refused with its column and what to do; everything else gives the toke
 """
 
 import hashlib
-import logging
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Number, Rule, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.hints import did_you_mean
-
-logger = logging.getLogger(__name__)
 
 _NO_TEXT = (pl.Datetime, pl.Time, pl.Duration, pl.Binary, pl.Object, pl.Struct)
 
@@ -259,29 +256,21 @@ def _typed(key: str, entries: pl.Series, rule: Rule) -> pl.Series:
             f"mean, such as frame[{entries.name!r}].dt.strftime('%Y-%m-%d') of pandas."
         )
     if inner.is_float() and isinstance(rule, (Vocabulary, HashBuckets)) and rule.dtype != "int":
-        return _whole(where, entries, inner)
+        _check_whole(where, entries, rule.dtype)
     return entries
 
 
-def _whole(where: str, entries: pl.Series, inner: Any) -> pl.Series:
-    """Whole numbers that pandas holds as fractional ones, because some are missing, as integers again."""
-    members = entries.explode() if entries.dtype != inner else entries
-    values = members.cast(pl.Float64).fill_nan(None).drop_nulls()
-    fractional = (values != values.round()) | (values.abs() > raw.MAX_EXACT_FLOAT)
-    if fractional.any():
+def _check_whole(where: str, entries: pl.Series, dtype: str) -> None:
+    """Whole numbers are the integers that pandas makes them of where one is missing; others have no text."""
+    members = entries.explode() if entries.dtype.is_nested() else entries
+    values = members.fill_nan(None).drop_nulls()
+    bad = values if dtype == "text" else values.filter(~raw.written_whole(values))
+    if len(bad):
         raise DataError(
-            f"{where} is a category of texts and holds fractional numbers, such as "
-            f"{values.filter(fractional)[0]}: their text is open. Give texts, as in "
-            f"frame[{entries.name!r}].astype(str), or make the feature numeric; with category_processor: "
-            "quantile_bucket a number becomes a category."
+            f"{where} is a category of texts and holds fractional numbers, such as {bad[0]}: their text is "
+            f"open. Give texts, as in frame[{entries.name!r}].astype(str), or make the feature numeric; with "
+            "category_processor: quantile_bucket a number becomes a category."
         )
-    logger.info("%s: whole numbers of type %s are read as integers.", where, inner)
-    if entries.dtype == inner:
-        return entries.fill_nan(None).cast(pl.Int64)
-    target = pl.List(pl.Int64)
-    lists = entries.arr.to_list() if isinstance(entries.dtype, pl.Array) else entries
-    whole = lists.to_frame().select(pl.all().list.eval(pl.element().fill_nan(None)).cast(target))
-    return whole.to_series()
 
 
 def rows_of(key: str, rows: Any, rules: Mapping[str, Rule], columns: Collection[str]) -> pl.DataFrame:

@@ -176,7 +176,10 @@ class Run:
                 raise ValueError(f"{file} is there already: name another folder.")
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, text)
-        return "".join(f"# {name}\n{text}" for name, text in written.items())
+        text = "".join(f"# {name}\n{text}" for name, text in written.items())
+        if not Path(experiment.dataset.train_data).suffix:
+            text += "# Rows in memory have no file: name one.\n"
+        return text
 
     def __repr__(self) -> str:
         split = "test" if "test" in self.metrics else "valid"

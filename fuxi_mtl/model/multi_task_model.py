@@ -134,7 +134,7 @@ class MultiTaskModel(keras.Model):
         heads = self.heads(x, training=training)
         return (x, heads) if representation else heads
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Creates every variable, from the feature map alone."""
         if self.built:
             return
@@ -225,7 +225,7 @@ class MultiTaskModel(keras.Model):
         self.apply_deferred_updates()
         return super().evaluate(*args, **kwargs)
 
-    def predict(self, x, batch_size=None, **kwargs):
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Probabilities (values of a regression) by task.
 
         Args:
@@ -256,7 +256,7 @@ class MultiTaskModel(keras.Model):
         finally:
             self.steps_per_execution = several
 
-    def logits(self, x, batch_size: int = ROWS_PER_STEP):
+    def logits(self, x: Any, batch_size: int = ROWS_PER_STEP) -> Any:
         """The raw heads by task: logits, and the values of regressions as they are; not calibrated.
 
         Args:
@@ -277,7 +277,7 @@ class MultiTaskModel(keras.Model):
         }
         return heads if reader is None else reader.like(x, heads)
 
-    def _encoded(self, x) -> tuple[Any, RowReader | None]:
+    def _encoded(self, x: Any) -> tuple[Any, RowReader | None]:
         """Raw rows encoded, with what read them; encoded rows as they came, and None."""
         reader = self.features.reader
         if isinstance(x, Mapping) and {"ids", "numeric"} <= set(x):

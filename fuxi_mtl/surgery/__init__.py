@@ -4,10 +4,10 @@ from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery
 from fuxi_mtl.surgery.methods import (
     ConflictAverse,
-    Method,
     MinNorm,
     ParetoEfficient,
     ProjectedConflicts,
+    SurgeryMethod,
 )
 from fuxi_mtl.surgery.solvers import (
     conflict_averse_coefficients,
@@ -20,11 +20,11 @@ __all__ = [
     "MODES",
     "Backward",
     "ConflictAverse",
-    "Method",
     "MinNorm",
     "ParetoEfficient",
     "ProjectedConflicts",
     "Surgery",
+    "SurgeryMethod",
     "conflict_averse_coefficients",
     "make_surgery",
     "min_norm_weights",

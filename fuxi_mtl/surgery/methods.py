@@ -11,13 +11,13 @@ from fuxi_mtl.surgery import solvers
 Array = np.ndarray
 
 
-class Method:
+class SurgeryMethod:
     """Base class of a method: a call gives coefficients. It keeps nothing from step to step.
 
     A subclass of a user's own is a surgery once it is registered::
 
         @SURGERIES.register
-        class MySurgery(Method):
+        class MySurgery(SurgeryMethod):
             def __call__(self, gram, names, step): ...
 
     Attributes:
@@ -47,7 +47,7 @@ class Method:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(gram, names, step).")
 
 
-class MinNorm(Method):
+class MinNorm(SurgeryMethod):
     """MGDA, the convex combination of least norm (Sener and Koltun, NeurIPS 2018)."""
 
     least_norm = True
@@ -57,7 +57,7 @@ class MinNorm(Method):
         return solvers.min_norm_weights(gram)
 
 
-class ParetoEfficient(Method):
+class ParetoEfficient(SurgeryMethod):
     """PE-LTR, the combination of least norm above bounds (Lin et al., RecSys 2019).
 
     Args:
@@ -116,7 +116,7 @@ def _bounds(given: Mapping[str, float], names: Sequence[str]) -> dict[str, float
     return {name: float(given.get(name, 0.0)) for name in names}
 
 
-class ProjectedConflicts(Method):
+class ProjectedConflicts(SurgeryMethod):
     """PCGrad, gradients without what points against another (Yu et al., NeurIPS 2020)."""
 
     def __call__(self, gram: Array, names: Sequence[str], step: int) -> Array:
@@ -124,7 +124,7 @@ class ProjectedConflicts(Method):
         return solvers.projected_coefficients(gram, np.random.default_rng([self.seed, step]))
 
 
-class ConflictAverse(Method):
+class ConflictAverse(SurgeryMethod):
     """CAGrad, the most help for the worst helped within reach of the mean (Liu et al., NeurIPS 2021).
 
     Args:

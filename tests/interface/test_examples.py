@@ -2,7 +2,9 @@
 
 import doctest
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from interface_world import ROOT, small_model
 
 import fuxi_mtl as fm
@@ -15,7 +17,10 @@ def test_the_example_of_a_public_name_runs(name, data, fitted, frame, tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(ROOT / "config")
     (found,) = doctest.DocTestFinder(recurse=False).find(
-        getattr(fm, name), name, module=False, globs={"fm": fm, "data": data, "run": fitted, "frame": frame}
+        getattr(fm, name),
+        name,
+        module=False,
+        globs={"fm": fm, "np": np, "tf": tf, "data": data, "run": fitted, "frame": frame},
     )
     assert found.examples, f"{name} has no example"
     found.globs["model"] = small_model(data)

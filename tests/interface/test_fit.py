@@ -1,5 +1,6 @@
 """Training, measuring and comparing from a program: the same as by a stanza, and without a trace."""
 
+import dataclasses
 import json
 import logging
 import random
@@ -273,6 +274,21 @@ def test_a_model_of_other_data_or_of_nobody_is_refused(data):
 
     with pytest.raises(ValueError, match="Nobodys is not registered. Write @fm.register above its class"):
         fm.fit(Nobodys(data.features, data.tasks), data)
+
+
+def test_a_model_on_bare_features_takes_encoded_rows_only(data, frame):
+    bare = fm.MMoE(dataclasses.replace(data.features, reader=None), data.tasks, num_experts=2)
+    with pytest.raises(ValueError, match="MMoE was made on features that do not know their data"):
+        bare.predict(frame)
+    with pytest.raises(ValueError, match="made on features that do not know their data"):
+        bare.logits({"price": [1.0]})
+    ids, numeric = data.features.reader.encode(frame)
+    assert set(bare.predict({"ids": ids, "numeric": numeric}, verbose=0)) == {"ctr", "cvr"}
+
+
+def test_an_error_is_registered_for_a_kind_of_task():
+    with pytest.raises(ValueError, match="register_error: kind is 'count'. Kinds: binary, regression"):
+        fm.register_error(lambda z, y: z, kind="count")
 
 
 def test_plain_labels_are_planned_by_the_model(frame):

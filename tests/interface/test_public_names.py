@@ -21,7 +21,9 @@ NAMES = """
     register_metric mean_of sums_of
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights
     SplitOptimizer LazyAdam DenseEquivalentAdam RowAdagrad RowWiseAdagrad RowFtrl RowSGD
-    FeatureEmbedding Experts Gate GatedExperts Towers MLP
+    FeatureEmbedding Experts Gate GatedExperts Mixture Towers MLP
+    WeightedCrossEntropy FocalLoss SquaredError AbsoluteError HuberError
+    register_weighting register_surgery register_error SurgeryMethod
     __version__
 """.split()
 

@@ -10,8 +10,8 @@ from fuxi_mtl import ESMM, MMoE
 from fuxi_mtl.options import SURGERIES, SurgeryOptions
 from fuxi_mtl.surgery import (
     MODES,
-    Method,
     Surgery,
+    SurgeryMethod,
     conflict_averse_coefficients,
     make_surgery,
     min_norm_weights,
@@ -410,8 +410,8 @@ def test_keys_of_all_methods_that_cannot_be_are_refused(options, message):
 
 
 def test_a_method_must_say_what_it_does():
-    with pytest.raises(NotImplementedError, match=r"Method must define __call__\(gram, names, step\)."):
-        Method(("a", "b"))(np.eye(2), ("a", "b"), 0)
+    with pytest.raises(NotImplementedError, match=r"SurgeryMethod must define __call__\(gram, names, step"):
+        SurgeryMethod(("a", "b"))(np.eye(2), ("a", "b"), 0)
 
 
 def test_surgery_needs_two_objectives_that_take_part():
