@@ -20,7 +20,7 @@ from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
 from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
-from fuxi_mtl.dataset.splitting import NAMES, assign_rows
+from fuxi_mtl.dataset.splitting import NAMES, assign_rows, split_warnings
 from fuxi_mtl.dataset.writing import SplitFiles
 from fuxi_mtl.options import DatasetOptions
 
@@ -68,7 +68,8 @@ def build(
     """
     warnings: list[str] = []
     assigned = assign_rows(recipe.sources["train"], recipe.options)
-    labels = replace(recipe.labels, changed={})
+    warnings += split_warnings(assigned, recipe.options)
+    labels = replace(recipe.labels, changed={}, masked={})
     coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
     encoder = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
     encoder.save(folder)

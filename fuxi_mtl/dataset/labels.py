@@ -12,6 +12,8 @@ from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.options import LabelOptions
 from fuxi_mtl.tasks import Task, required_events
 
+MASK_VALUE = -1.0  # what is missing in a label of 0 and 1, as FuxiCTR's users write it
+
 
 @dataclass
 class LabelReader:
@@ -23,6 +25,7 @@ class LabelReader:
         required: The events without which an event cannot happen.
         inconsistent: What to do with a row whose event lacks its required event.
         changed: Rows dropped or zeroed so far, by what was wrong.
+        masked: Entries so far that were not missing but hold the mask_value, by label.
     """
 
     labels: tuple[LabelOptions, ...]
@@ -30,6 +33,7 @@ class LabelReader:
     required: Mapping[str, tuple[str, ...]]
     inconsistent: str
     changed: dict[str, int] = field(default_factory=dict)
+    masked: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, labels: Iterable[LabelOptions], tasks: Iterable[Task], inconsistent: str) -> "LabelReader":
@@ -62,20 +66,36 @@ class LabelReader:
         return events, self._consistent(events, block)
 
     def warnings(self) -> list[str]:
-        """What was dropped or zeroed."""
+        """What was dropped, zeroed or masked."""
         action = "left out" if self.inconsistent == "drop" else "set to 0"
-        return [f"{what} in {count} rows: {action}." for what, count in self.changed.items()]
+        told = [f"{what} in {count} rows: {action}." for what, count in self.changed.items()]
+        marks = {label.name: self._mask_value(label) for label in self.labels}
+        told += [
+            f"label {name!r}: {count} entries are {marks[name]:g}, which means missing (mask_value)."
+            for name, count in self.masked.items()
+            if count
+        ]
+        return told
+
+    def _mask_value(self, label: LabelOptions) -> float | None:
+        if label.mask_value is None and label.name in self.binary:
+            return MASK_VALUE
+        return label.mask_value
 
     def _column(self, label: LabelOptions, entries: pl.Series) -> np.ndarray:
-        values = raw.doubles(entries)
-        values[values == label.mask_value] = np.nan
+        values, mask = raw.doubles(entries), self._mask_value(label)
+        if mask is not None:
+            masked = values == mask
+            self.masked[label.name] = self.masked.get(label.name, 0) + int(masked.sum())
+            values[masked] = np.nan
         good = np.isnan(values) | np.isfinite(values)
         if label.name in self.binary:
             good = np.isnan(values) | (values == 0) | (values == 1)
         if not good.all():
             index = int(np.argmin(good))
-            missing = f"0, 1 or missing (empty, or {label.mask_value:g})"
-            wanted = missing if label.name in self.binary else "a finite number"
+            wanted = "a finite number"
+            if label.name in self.binary:
+                wanted = f"0, 1 or missing (empty, or {mask:g}); kind: regression takes any number"
             raise BadEntryError(label.name, index, entries[index], wanted)
         return values.astype(np.float32)
 

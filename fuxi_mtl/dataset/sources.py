@@ -1,10 +1,13 @@
 """The files of a dataset: found, and checked for their columns, before anything is read."""
 
 import glob
+import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -14,6 +17,8 @@ from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
+
+logger = logging.getLogger(__name__)
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "\\x01", " ": "space"}
 
@@ -81,7 +86,7 @@ class Source:
         for file in self.files:
             # What is to be said of a file is found once, whoever reads it first.
             in_file, notes = 0, None if file in self._notes else CsvNotes()
-            for whole in reading.blocks(file, self.data_format, self.csv, columns, self.block_rows, notes):
+            for whole in self._file_blocks(file, columns, notes):
                 frame = whole if self.n_rows is None else whole.head(self.n_rows - start)
                 rows = np.arange(in_file, in_file + frame.height)
                 if frame.height:
@@ -92,6 +97,22 @@ class Source:
                     return
             if notes is not None:
                 self._notes[file] = notes
+
+    def _file_blocks(
+        self, file: Path, columns: Sequence[str], notes: CsvNotes | None
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of one file; a column that it lacks may be part of its path: ``day=1/a.parquet``."""
+        in_path = _partitions(file)
+        if not in_path.keys() & set(columns):
+            yield from reading.blocks(file, self.data_format, self.csv, columns, self.block_rows, notes)
+            return
+        found = reading.column_names(file, self.data_format, self.csv)
+        own = [name for name in columns if name in found]
+        for frame in reading.blocks(
+            file, self.data_format, self.csv, own or found[:1], self.block_rows, notes
+        ):
+            added = {name: pl.lit(in_path[name]) for name in columns if name not in found}
+            yield frame.with_columns(**added).select(columns)
 
     def notes(self) -> list[str]:
         """What the user should know of the files that were read to their end."""
@@ -112,9 +133,14 @@ class Source:
             if file.stat().st_size == 0:
                 raise DataError(f"{self.key}: {file} is empty.")
             found = reading.column_names(file, self.data_format, self.csv)
-            for name in columns:
-                if name not in found:
-                    raise DataError(self._no_column(file, name, found))
+            known = {*found, *_partitions(file)}
+            wanted = list(columns)
+            for name in wanted:
+                if name not in known:
+                    headless = (
+                        "" if known & set(wanted) else " None that is needed is there: has it a header?"
+                    )
+                    raise DataError(self._no_column(file, name, found) + headless)
 
     def _no_column(self, file: Path, name: str, found: Sequence[str]) -> str:
         if self.data_format == "csv" and len(found) == 1:
@@ -215,16 +241,34 @@ def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        parts = sorted(file for file in path.glob(f"*.{data_format}") if file.is_file())
+        parts = sorted((file for file in path.glob(f"*.{data_format}") if file.is_file()), key=_natural)
         if not parts:
             raise DataError(
                 f"{key}: the folder {pattern} has no file *.{data_format}. Set data_format, or name the "
                 f"files, as in {path / 'part-*'}."
             )
-        return tuple(parts)
-    names = sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = tuple(Path(name) for name in names if Path(name).is_file())
+        return _told(key, parts)
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    files = sorted({Path(name) for name in names if Path(name).is_file()}, key=_natural)
     if files:
-        return files
+        return _told(key, files)
     near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
     raise DataError(f"{key}: {pattern} is no file, seen from {Path.cwd()}.{near}")
+
+
+def _partitions(file: Path) -> dict[str, str]:
+    """Columns in the folders of a path, as Hive writes them: ``day=2020-01-31/part.parquet``."""
+    pairs = (part.split("=", 1) for part in file.parent.parts if re.match(r"[A-Za-z_]\w*=", part))
+    return {name: unquote(value) for name, value in pairs}
+
+
+def _natural(path: Path) -> list:
+    """Sorts part_2 before part_10; numbers come before texts."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _told(key: str, files: Sequence[Path]) -> tuple[Path, ...]:
+    if len(files) > 1:
+        logger.info("%s: %d files, %s to %s.", key, len(files), files[0], files[-1])
+    return tuple(files)

@@ -1,7 +1,5 @@
 """Which split each row of the training file goes to."""
 
-from contextlib import suppress
-
 import numpy as np
 import polars as pl
 
@@ -9,6 +7,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.dataset.times import ranks
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
@@ -79,6 +78,12 @@ def check_split(options: DatasetOptions) -> None:
 def _sizes(options: DatasetOptions, rows: int) -> dict[int, int]:
     """Rows for validation and testing, given as shares below 1 or as numbers of rows."""
     given = {VALID: options.valid_size, TEST: options.test_size}
+    for split, size in given.items():
+        if size and not round(size * rows if size < 1 else size):
+            raise DataError(
+                f"{NAMES[split]}_size {size:g} of {rows} rows is no row: give a larger share, or a number "
+                "of rows."
+            )
     sizes = {split: round(size * rows) if size < 1 else int(size) for split, size in given.items()}
     if sum(sizes.values()) >= rows:
         raise DataError(
@@ -89,13 +94,29 @@ def _sizes(options: DatasetOptions, rows: int) -> dict[int, int]:
 
 
 def _column(source: Source | FrameSource, name: str) -> pl.Series:
-    parts = [block.frame[name] for block in source.blocks([name])]
-    return pl.concat(parts) if parts else pl.Series(name, [], pl.String)
+    parts: list[pl.Series] = []
+    types: dict[pl.DataType, str] = {}
+    for block in source.blocks([name]):
+        parts.append(block.frame[name])
+        types.setdefault(parts[-1].dtype, block.file)
+    if not parts:
+        return pl.Series(name, [], pl.String)
+    if len(types) > 1 and not all(dtype.is_numeric() for dtype in types):
+        told = " and ".join(f"{dtype} in {file}" for dtype, file in types.items())
+        raise DataError(f"split_col {name!r} is {told}: make it one type in all files.")
+    return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed")[name]
 
 
 def _order(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray:
     if options.split_type == "time":
-        return _time_order(_column(source, str(options.split_col)))
+        name = str(options.split_col)
+        try:
+            return _time_order(_column(source, name))
+        except BadEntryError as error:
+            for block in source.blocks([name]):
+                if error.index < block.start + block.frame.height:
+                    raise error.located(block.file, int(block.rows[error.index - block.start])) from None
+            raise
     rows = source.count_rows()
     if options.split_type == "random":
         return np.random.default_rng(options.split_seed).permutation(rows)
@@ -104,13 +125,7 @@ def _order(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray:
 
 def _time_order(times: pl.Series) -> np.ndarray:
     """Earliest first; rows of one time keep the order of the file."""
-    missing = raw.is_missing(times)
-    if missing.any():
-        raise DataError(f"split_col {times.name!r}: the time is missing in row {np.argmax(missing) + 1}.")
-    # Dates as text stay text: ISO dates sort by time.
-    with suppress(BadEntryError):
-        times = pl.Series(raw.doubles(times)) if times.dtype == pl.String else times
-    return np.argsort(times.rank("dense").to_numpy(), kind="stable")
+    return np.argsort(ranks(times), kind="stable")
 
 
 def _from_the_end(order: np.ndarray, sizes: dict[int, int]) -> np.ndarray:
@@ -123,15 +138,37 @@ def _from_the_end(order: np.ndarray, sizes: dict[int, int]) -> np.ndarray:
 
 
 def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
-    """Whole users in a seeded order, until a split has its rows or a few more."""
-    codes = users.cast(pl.String).fill_null(raw.MISSING).rank("dense").to_numpy() - 1
+    """Whole users in a seeded order, until a split has its rows or a few more.
+
+    A row without a user is a user of its own. A user of more rows than a split is to have stays in training,
+    unless no split could be made without.
+    """
+    codes = users.cast(pl.String).fill_null(raw.MISSING).rank("dense").to_numpy().astype(np.int64) - 1
+    missing = raw.is_missing(users)
+    codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
+    codes = np.unique(codes, return_inverse=True)[1]
     counts = np.bincount(codes)
     order = np.random.default_rng(seed).permutation(len(counts))
+    fitting = order[counts[order] <= min(filter(None, sizes.values()))]
+    if counts[fitting].sum() > sizes[TEST] + sizes[VALID]:
+        order = fitting
     first = np.cumsum(counts[order]) - counts[order]  # Where the user's rows begin, users in this order.
     split_of_user = np.full(len(counts), TRAIN, np.uint8)
     split_of_user[order[first < sizes[TEST] + sizes[VALID]]] = VALID
     split_of_user[order[first < sizes[TEST]]] = TEST
     return split_of_user[codes]
+
+
+def split_warnings(assigned: np.ndarray | None, options: DatasetOptions) -> list[str]:
+    """Which splits miss the size that was asked for by a fifth or more, or are empty."""
+    if assigned is None or options.split_type == "column":
+        return []
+    found = np.bincount(assigned, minlength=len(NAMES))
+    return [
+        f"split_type {options.split_type}: {NAMES[split]} has {found[split]} rows, {size} were asked for."
+        for split, size in _sizes(options, len(assigned)).items()
+        if abs(found[split] - size) >= max(1, 0.2 * size)
+    ]
 
 
 def _by_column(source: Source | FrameSource, name: str) -> np.ndarray:

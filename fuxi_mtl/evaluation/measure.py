@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import Split, evaluation_batches
+from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate
 from fuxi_mtl.evaluation.memory import enough_memory
 from fuxi_mtl.model import MultiTaskModel
@@ -59,5 +60,7 @@ def groups(split: Split, name: str | None) -> np.ndarray | None:
     """The group of each row for gAUC, as numbers, from the meta column ``group_id``; None without one."""
     if name is None:
         return None
-    # A dense rank numbers the groups; a missing one stays missing (NaN) and belongs to none.
-    return split.meta([name])[name].rank("dense").cast(pl.Float64).to_numpy()
+    entries = split.meta([name])[name]
+    # A dense rank numbers the groups; a missing one (null, NaN, empty text) belongs to none.
+    entries = entries.set(pl.Series(is_missing(entries)), None)
+    return entries.rank("dense").cast(pl.Float64).to_numpy()

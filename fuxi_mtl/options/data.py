@@ -108,7 +108,9 @@ class LabelOptions:
         least=0,
         most=1,
     )
-    mask_value: float = option(-1.0, "Value that means missing, beside NaN.")
+    mask_value: float | None = option(
+        None, "Value that means missing, beside NaN; -1 unless said, and for a regression none."
+    )
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_numbers_as_text_are_times_too(load):
 
 def test_a_missing_time_is_named_with_its_row(load):
     given = columns(t=["1"] * 50 + [""] * 50)
-    with pytest.raises(DataError, match="split_col 't': the time is missing in row 51"):
+    with pytest.raises(DataError, match="train.csv, column 't', row 51: .* it is missing"):
         load(given, FEATURES, split_type="time", split_col="t", test_size=3)
 
 
