@@ -117,8 +117,8 @@ class GeneratedDense(Brick):
         over parameterization.
 
     >>> import tensorflow as tf
-    >>> from fuxi_mtl.layers import generation
-    >>> apg = generation({"mode": "decomposed", "rank_k": 2})
+    >>> from fuxi_mtl.options.blocks import Generation
+    >>> apg = Generation(mode="decomposed", rank_k=2)
     >>> x, condition = tf.ones((2, 8)), tf.ones((2, 3))
     >>> tuple(GeneratedDense(4, apg)([x, condition]).shape)
     (2, 4)
@@ -224,8 +224,8 @@ class GeneratedMLP(Stack):
         are the same for all layers; without one, each layer reads its own input.
 
     >>> import tensorflow as tf
-    >>> from fuxi_mtl.layers import generation
-    >>> apg = generation({"mode": "decomposed", "rank_k": 2})
+    >>> from fuxi_mtl.options.blocks import Generation
+    >>> apg = Generation(mode="decomposed", rank_k=2)
     >>> x, condition = tf.ones((2, 8)), tf.ones((2, 3))
     >>> tuple(GeneratedMLP([8, 4], apg)([x, condition]).shape)
     (2, 4)
