@@ -155,6 +155,16 @@ def replicates(statistics: Mapping[str, Sums | Direct], drawn: Resampling) -> di
     }
 
 
+def interval(values: np.ndarray, level: float) -> tuple[float, float] | None:
+    """The percentile interval of resampled values; None where a tenth of them or more is undefined."""
+    defined = values[~np.isnan(values)]
+    if len(defined) < 0.9 * len(values):
+        return None
+    tail = 50 * (1 - level)
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return float(low), float(high)
+
+
 def _products(statistics: Mapping[str, Sums], drawn: Resampling) -> dict[str, np.ndarray]:
     units = drawn.surplus.shape[1]
     parts = [_by_unit(s.columns, drawn.unit_of_row, units) for s in statistics.values()]

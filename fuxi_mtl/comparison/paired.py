@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.comparison.bootstrap import MOST_DIRECT, Direct, Resampling, replicates, resampling, statistic
+from fuxi_mtl.comparison.bootstrap import (
+    MOST_DIRECT,
+    Direct,
+    Resampling,
+    interval,
+    replicates,
+    resampling,
+    statistic,
+)
 from fuxi_mtl.comparison.runs import StoredRun
 from fuxi_mtl.comparison.table import Difference
 from fuxi_mtl.metrics import METRICS, TRUTH_METRICS, Sums, TruthMetric
@@ -129,12 +137,10 @@ class Paired:
         if reasons:
             return Difference(value, seeds=seeds, reason=reasons[0])
         drawn = np.mean([new.values[column] - old.values[column] for new, old in pairs], axis=0)
-        count, drawn = len(drawn), drawn[~np.isnan(drawn)]
-        if len(drawn) < 0.9 * count:
+        ends = interval(drawn, self._level)
+        if ends is None:
             return Difference(value, seeds=seeds, reason="too few labels of one class to resample")
-        tail = 50 * (1 - self._level)
-        low, high = np.percentile(drawn, [tail, 100 - tail])
-        return Difference(value, float(low), float(high), seeds)
+        return Difference(value, *ends, seeds)
 
     def _measure(self, run: StoredRun) -> _Measured:
         """Resamples every column of one run.

@@ -11,10 +11,10 @@ from fuxi_mtl.options import (
     FusionOptions,
     FusionSection,
 )
+from fuxi_mtl.options.fusion import MEASURES
 from fuxi_mtl.tasks import Task
 
 KEY = "fusion"
-_MEASURES = ("gAUC", "NDCG", "AUC")
 
 
 def checked_fusion(
@@ -113,7 +113,7 @@ def _wrong_scores(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator
 
 def _wrong_objective(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator[str]:
     binary = [name for name, task in tasks.items() if task.kind == "binary"]
-    known = [f"{name}_{each}" for name in binary for each in _MEASURES] + ["label_NDCG"]
+    known = [f"{name}_{each}" for name in binary for each in MEASURES] + ["label_NDCG"]
     if not binary:
         yield "objective: a fusion is measured on binary tasks, and there are none."
     for key in options.objective or {}:

@@ -11,11 +11,11 @@ from fuxi_mtl.comparison.bootstrap import Direct, statistic
 from fuxi_mtl.fusion.gains import Gains, graded_label
 from fuxi_mtl.metrics import METRICS, Sums, sums_of
 from fuxi_mtl.options import FusionOptions
+from fuxi_mtl.options.fusion import MEASURES
 from fuxi_mtl.runs import StoredScores
 from fuxi_mtl.tasks import Task
 
 LABEL = "label"  # the graded label, as the name of a target
-MEASURES = ("gAUC", "NDCG", "AUC")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fuxi_mtl.comparison import Cell, Difference, Row, Table
-from fuxi_mtl.comparison.bootstrap import replicates, resampling
+from fuxi_mtl.comparison.bootstrap import interval, replicates, resampling
 from fuxi_mtl.comparison.table import Transfer
 from fuxi_mtl.fusion.objective import FusionObjective
 
@@ -104,8 +104,7 @@ def _best(values: Mapping[str, Mapping[str, float]], column: str) -> frozenset[s
 
 
 def _difference(value: float, samples: np.ndarray, seed: int) -> Difference:
-    known = samples[~np.isnan(samples)]
-    if np.isnan(value) or len(known) < 0.9 * len(samples):
+    ends = None if np.isnan(value) else interval(samples, _LEVEL)
+    if ends is None:
         return Difference(value, seeds=(seed,), reason="not defined on enough resamples")
-    low, high = np.percentile(known, [50 * (1 - _LEVEL), 100 - 50 * (1 - _LEVEL)])
-    return Difference(value, float(low), float(high), (seed,))
+    return Difference(value, *ends, (seed,))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from fuxi_mtl.metrics.ranking import GroupedAUC, gauc
 from fuxi_mtl.metrics.rows import NAN, observed
 from fuxi_mtl.metrics.sums import Sums
+from fuxi_mtl.tasks import KINDS
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 INPUTS = {
@@ -127,6 +128,11 @@ class Metric:
             raise ValueError(
                 f"metric {self.name!r} has direction {self.direction!r}. It can be: max, min, or the number "
                 "that is best."
+            )
+        if not isinstance(self.kinds, tuple) or not set(self.kinds) <= set(KINDS) or not self.kinds:
+            raise ValueError(
+                f"metric {self.name!r} measures tasks of the kinds {self.kinds!r}. It can be a tuple of: "
+                f"{', '.join(KINDS)}."
             )
         if self.needs not in NEEDS:
             raise ValueError(f"metric {self.name!r} needs {self.needs!r}. It can be: {', '.join(NEEDS)}.")

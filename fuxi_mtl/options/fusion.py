@@ -7,6 +7,7 @@ from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
 METHODS = ("product", "sum", "rank", "ltr")
 TRANSFORMS = ("log", "sqrt", "identity", "power", "logit")
 WEIGHTS = ("equal", "cem", "optuna", "online")
+MEASURES = ("gAUC", "NDCG", "AUC")
 
 
 @dataclass(frozen=True)

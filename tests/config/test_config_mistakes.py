@@ -25,7 +25,8 @@ OWNERS = {
 def spelled_out(says: str) -> str:
     """Fills in the keys, so that a new option does not touch the table."""
     names = {owner: [field.name for field in fields(each)] for owner, each in OWNERS.items()}
-    for owner, keys in {**names, "metric": list(METRICS)}.items():
+    binary = [name for name, metric in METRICS.items() if "binary" in metric.kinds]
+    for owner, keys in {**names, "metric": list(METRICS), "binary metric": binary}.items():
         says = says.replace(f"<{owner}>", ", ".join(keys))
     return says
 

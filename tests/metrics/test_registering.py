@@ -37,6 +37,8 @@ def _as_before():
     [
         ({"name": "my metric"}, "metric name 'my metric' is not a name: use letters, digits and underscores"),
         ({"direction": "up"}, "metric 'spread' has direction 'up'. It can be: max, min, or the number"),
+        ({"kinds": "binary"}, "measures tasks of the kinds 'binary'. It can be a tuple of: binary, regr"),
+        ({"kinds": ("count",)}, "metric 'spread' measures tasks of the kinds .'count',.. It can be"),
         ({"needs": "clicks"}, "metric 'spread' needs 'clicks'. It can be: row, positive, both"),
         ({"function": lambda labels: 0}, r"metric 'spread': a function takes \(labels, predictions\), then"),
         (
