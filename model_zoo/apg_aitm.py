@@ -5,7 +5,7 @@ from typing import ClassVar
 import keras
 from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, InformationTransfer, Towers
+from fuxi_mtl.layers import GeneratedMLP, InformationTransfer, Towers
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
@@ -21,6 +21,8 @@ from fuxi_mtl.options.shared import (
 )
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._conditioned import ConditionedEmbedding
 
 
 @register

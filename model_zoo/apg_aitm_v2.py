@@ -8,7 +8,6 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import (
     AttendedTransfer,
-    ConditionedEmbedding,
     Gate,
     GatedTransfer,
     GeneratedMLP,
@@ -29,6 +28,8 @@ from fuxi_mtl.options.shared import (
 )
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._conditioned import ConditionedEmbedding
 
 
 @register

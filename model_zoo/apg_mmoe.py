@@ -5,7 +5,7 @@ from typing import ClassVar
 import tensorflow as tf
 from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, Gate, GeneratedMLP, Towers, mix
+from fuxi_mtl.layers import Gate, GeneratedMLP, Towers, mix
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options.blocks import Generation
 from fuxi_mtl.options.shared import (
@@ -19,6 +19,8 @@ from fuxi_mtl.options.shared import (
 )
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._conditioned import ConditionedEmbedding
 
 
 @register

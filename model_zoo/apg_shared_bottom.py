@@ -2,12 +2,14 @@
 
 from typing_extensions import Unpack
 
-from fuxi_mtl.layers import ConditionedEmbedding, GeneratedMLP, Towers
+from fuxi_mtl.layers import GeneratedMLP, Towers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options.blocks import Generation
 from fuxi_mtl.options.shared import Apg, BottomUnits, CommonOptions, embedding_options, mlp_options
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._conditioned import ConditionedEmbedding
 
 
 @register

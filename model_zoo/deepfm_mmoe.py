@@ -7,8 +7,6 @@ import tensorflow as tf
 from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding
-from fuxi_mtl.layers.deepfm import DeepFM
-from fuxi_mtl.layers.mixture import ComposedExperts, make_towers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of
 from fuxi_mtl.objectives.priors import check_priors, logit, prior_logits
@@ -17,6 +15,9 @@ from fuxi_mtl.options.blocks import Backbone, Head, Mixture
 from fuxi_mtl.options.shared import TowerlessOptions, embedding_options, mlp_options
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._composed_experts import ComposedExperts, make_towers
+from ._deepfm import DeepFM
 
 
 @register

@@ -36,8 +36,7 @@ class DRJL(FrozenPropensityModel):
         Wang et al. Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random. ICML 2019.
     """
 
-    learns_from: ClassVar = ("{cvr}_imputation", "{cvr}_dr")
-    further: ClassVar = ("{cvr}_imputation",)
+    imputes: ClassVar = True
 
     def __init__(
         self,
@@ -84,3 +83,8 @@ class DRJL(FrozenPropensityModel):
         ]
         own, others = ([v for layer in layers for v in layer.trainable_variables] for layers in models)
         return [((imputation,), own), ((risk,), others)]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.imputation, chain.dr

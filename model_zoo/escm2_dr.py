@@ -42,8 +42,7 @@ class ESCM2_DR(ConversionModel):  # noqa: N801 (the method's own name)
         Estimation. SIGIR 2022.
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_dr", "{cvr}_imputation", "{ctcvr}")
-    further: ClassVar = ("{cvr}_imputation",)
+    imputes: ClassVar = True
 
     defaults: ClassVar[BottomOptions] = {"bottom": "MMoE"}
 
@@ -78,3 +77,8 @@ class ESCM2_DR(ConversionModel):  # noqa: N801 (the method's own name)
     def alternating_steps(self):
         """See the base class."""
         return self.imputation_first() if self.alternates else []
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.dr, chain.imputation, chain.joint.name

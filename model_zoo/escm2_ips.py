@@ -39,8 +39,6 @@ class ESCM2_IPS(ConversionModel):  # noqa: N801 (the method's own name)
         Estimation. SIGIR 2022.
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_ips", "{ctcvr}")
-
     defaults: ClassVar[BottomOptions] = {"bottom": "MMoE"}
 
     def __init__(
@@ -65,3 +63,8 @@ class ESCM2_IPS(ConversionModel):  # noqa: N801 (the method's own name)
             inverse_propensity(self.chain, self.ipw, self.lambda_c),
             replace(supervised(self.chain.joint), scale=self.lambda_g),
         ]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.ips, chain.joint.name

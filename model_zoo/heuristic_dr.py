@@ -1,6 +1,6 @@
 """Heuristic DR: doubly robust, with an error that is guessed instead of learnt."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from typing_extensions import Unpack
 
@@ -38,8 +38,6 @@ class HeuristicDR(ConversionModel):
         Multi-task Learning. WWW 2020 (its baseline).
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_dr")
-
     def __init__(
         self,
         features,
@@ -61,3 +59,8 @@ class HeuristicDR(ConversionModel):
         """See the base class."""
         risk = doubly_robust(self.chain, self.ipw, heuristic_error(self.chain, self.eta), self.lambda_c)
         return [supervised(self.chain.click), risk]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.dr

@@ -8,17 +8,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import Unpack
 
-from fuxi_mtl.layers import (
-    MLP,
-    DomainShares,
-    DomainTowers,
-    FeatureEmbedding,
-    FusionScalars,
-    NormedExperts,
-    StarDense,
-    mixed,
-    own_and_others,
-)
+from fuxi_mtl.layers import MLP, DomainShares, DomainTowers, FeatureEmbedding, StarDense
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import option
@@ -26,6 +16,8 @@ from fuxi_mtl.options.blocks import FusionStart
 from fuxi_mtl.options.shared import UnnormedOptions, embedding_options, mlp_options
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
+
+from ._m3oe import FusionScalars, NormedExperts, mixed, own_and_others
 
 
 @register

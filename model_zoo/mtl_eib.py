@@ -38,8 +38,7 @@ class MTL_EIB(ConversionModel):  # noqa: N801 (the method's own name)
         Multi-task Learning. WWW 2020 (its baseline).
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_eib", "{cvr}_imputation")
-    further: ClassVar = ("{cvr}_imputation",)
+    imputes: ClassVar = True
 
     def __init__(
         self,
@@ -61,3 +60,8 @@ class MTL_EIB(ConversionModel):  # noqa: N801 (the method's own name)
             error_imputation(self.chain, self.imputed.in_risk(self.chain), self.lambda_c),
             imputation_loss(self.chain, None, self.imputed, self.lambda_c),
         ]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.eib, chain.imputation

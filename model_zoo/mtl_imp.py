@@ -1,7 +1,5 @@
 """MTL-IMP: exposures without a click are taken as conversions that did not happen."""
 
-from typing import ClassVar
-
 from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.registry import register
 
@@ -29,9 +27,12 @@ class MTL_IMP(ConversionModel):  # noqa: N801 (the method's own name)
         Multi-task Learning. WWW 2020 (its baseline).
     """
 
-    learns_from: ClassVar = ("{ctr}", "{ctcvr}")
-
     def heads(self, x, training=False):
         """See the base class; cvr and ctcvr are one."""
         heads = super().heads(x, training=training)
         return heads | {self.chain.joint.name: heads[self.chain.conversion.name]}
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.joint.name

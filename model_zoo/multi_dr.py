@@ -40,8 +40,7 @@ class MultiDR(ConversionModel):
         Multi-task Learning. WWW 2020, section 4.3.
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_dr", "{cvr}_imputation")
-    further: ClassVar = ("{cvr}_imputation",)
+    imputes: ClassVar = True
 
     def __init__(
         self,
@@ -71,3 +70,8 @@ class MultiDR(ConversionModel):
     def alternating_steps(self):
         """See the base class."""
         return self.imputation_first() if self.alternates else []
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.dr, chain.imputation

@@ -1,7 +1,5 @@
 """Multi-IPW: inverse propensity scoring, with the click head as the propensity."""
 
-from typing import ClassVar
-
 from typing_extensions import Unpack
 
 from fuxi_mtl.model.conversion import ConversionModel
@@ -34,8 +32,6 @@ class MultiIPW(ConversionModel):
         Multi-task Learning. WWW 2020, section 4.2.
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}_ips")
-
     def __init__(
         self,
         features,
@@ -52,3 +48,8 @@ class MultiIPW(ConversionModel):
     def objectives(self):
         """See the base class."""
         return [supervised(self.chain.click), inverse_propensity(self.chain, self.ipw, self.lambda_c)]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.ips

@@ -1,7 +1,5 @@
 """Naive CVR: the conversion rate of clicked rows, beside the click."""
 
-from typing import ClassVar
-
 from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.registry import register
 
@@ -28,4 +26,7 @@ class NaiveCVR(ConversionModel):
         Multi-task Learning. WWW 2020 (its baseline).
     """
 
-    learns_from: ClassVar = ("{ctr}", "{cvr}")
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return chain.click.name, chain.conversion.name

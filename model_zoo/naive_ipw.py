@@ -1,7 +1,5 @@
 """Inverse propensity scoring with a propensity model of its own."""
 
-from typing import ClassVar
-
 from typing_extensions import Unpack
 
 from fuxi_mtl.model.conversion import FrozenPropensityModel
@@ -32,8 +30,6 @@ class NaiveIPW(FrozenPropensityModel):
         equation 3.
     """
 
-    learns_from: ClassVar = ("{cvr}_ips",)
-
     def __init__(
         self,
         features,
@@ -48,3 +44,8 @@ class NaiveIPW(FrozenPropensityModel):
     def objectives(self):
         """See the base class."""
         return [inverse_propensity(self.chain, self.ipw)]
+
+    @classmethod
+    def learns_from(cls, chain):
+        """See the base class."""
+        return (chain.ips,)

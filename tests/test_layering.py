@@ -90,6 +90,13 @@ def test_a_paper_uses_bricks_and_base_classes_and_nothing_else(path):
     assert all(LEVEL[other] <= LEVEL["model"] for other in _imported_rooms(path))
 
 
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
+def test_a_paper_imports_no_other_paper(path):
+    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    beside = [node.module or "" for node in imports if node.level]
+    assert all(name.startswith("_") for name in beside)  # bodies and bricks
+
+
 # Reading a stanza, looking at runs and asking for help must not wait for TensorFlow.
 LIGHT = [
     "tasks.py",

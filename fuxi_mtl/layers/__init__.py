@@ -8,15 +8,7 @@ from fuxi_mtl.layers.bottoms import (
     make_bottom,
 )
 from fuxi_mtl.layers.brick import Brick
-from fuxi_mtl.layers.conditioned import ConditionedEmbedding
-from fuxi_mtl.layers.domains import (
-    DomainShares,
-    DomainTowers,
-    FusionScalars,
-    StarDense,
-    mixed,
-    own_and_others,
-)
+from fuxi_mtl.layers.domains import DomainShares, DomainTowers, StarDense
 from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.experts import Experts, Gate, Mixture, mix
 from fuxi_mtl.layers.folding import folded
@@ -24,7 +16,6 @@ from fuxi_mtl.layers.generated import GeneratedMLP
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.pooling import BagPooling
 from fuxi_mtl.layers.regularizers import penalty, regularizer
-from fuxi_mtl.layers.stacked import NormedExperts
 from fuxi_mtl.layers.tables import Lookup, lookup_of
 from fuxi_mtl.layers.transfer import AttendedTransfer, GatedTransfer, InformationTransfer
 
@@ -33,13 +24,11 @@ __all__ = [
     "AttendedTransfer",
     "BagPooling",
     "Brick",
-    "ConditionedEmbedding",
     "DomainShares",
     "DomainTowers",
     "Experts",
     "ExtractionLevels",
     "FeatureEmbedding",
-    "FusionScalars",
     "Gate",
     "GatedExperts",
     "GatedTransfer",
@@ -47,7 +36,6 @@ __all__ = [
     "InformationTransfer",
     "Lookup",
     "Mixture",
-    "NormedExperts",
     "SharedBottom",
     "SharedEmbedding",
     "StarDense",
@@ -56,8 +44,6 @@ __all__ = [
     "lookup_of",
     "make_bottom",
     "mix",
-    "mixed",
-    "own_and_others",
     "penalty",
     "regularizer",
 ]

@@ -87,26 +87,3 @@ class NormedStacks(keras.layers.Layer):
         x = tf.cast((x - mean) * (tf.math.rsqrt(variance + EPSILON) * gain) + offset, self.compute_dtype)
         x = self.activations[layer](x)
         return x if self.dropout is None else self.dropout(x, training=training)
-
-
-class NormedExperts(NormedStacks):
-    """Experts over one input.
-
-    Args:
-        count: Number of experts.
-        units: Width of each layer.
-        **options: Those of :class:`NormedStacks`.
-
-    Shapes:
-        ``(batch, width)`` to ``(batch, experts, units[-1])``.
-    """
-
-    def __init__(self, count: int, units: Sequence[int], **options):
-        super().__init__((count,), units, **options)
-
-    def call(self, x, training=False):
-        """All experts' outputs."""
-        for layer, (kernel, bias, *norm) in enumerate(self.parameters()):
-            equation = "beu,euv->bev" if layer else "bu,euv->bev"
-            x = self.after(layer, tf.einsum(equation, x, kernel) + bias, norm, training)
-        return x

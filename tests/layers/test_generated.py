@@ -1,13 +1,11 @@
-"""Generated layers (APG): their equations in numpy, what they cost, folding, and their conditions."""
+"""Generated layers (APG): their equations in numpy, what they cost, and folding."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny
 
-from fuxi_mtl.features import Feature, FeatureMap, assign_columns
-from fuxi_mtl.layers import ConditionedEmbedding, FeatureEmbedding, GeneratedMLP, folded
+from fuxi_mtl.layers import GeneratedMLP, folded
 from fuxi_mtl.layers.folding import Foldable, ProductDense
 from fuxi_mtl.layers.generated import GeneratedDense
 from fuxi_mtl.options.blocks.generation import MODES, Generation
@@ -306,10 +304,6 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
         GeneratedDense(M, made)
     with pytest.raises(ValueError, match="apg.rank_k is 16, which is more than the inputs of a layer, 6."):
         GeneratedDense(20, made).build([(None, N)])
-    with pytest.raises(
-        ValueError, match="apg.rank_k is 18, which is more than the numbers that the network sees, 17"
-    ):
-        ConditionedEmbedding(tiny.FEATURES, 4, None, Generation(rank_k=18))
     GeneratedDense(M, Generation(mode="basic", rank_k=16)).build([(None, N)])
 
 
@@ -356,90 +350,3 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
 def test_a_block_that_cannot_be_is_refused(block, message):
     with pytest.raises(ValueError, match=message):
         read_block(Generation, block, "apg")
-
-
-# ---- conditions ---------------------------------------------------------------------------------
-
-
-def conditioned(names, **changes):
-    keras.utils.set_random_seed(5)
-    return ConditionedEmbedding(tiny.FEATURES, 4, 1e-6, options(condition_features=names, **changes))
-
-
-BATCH = tiny.tensors(tiny.inputs(6))
-WIDTHS = {"user": 4, "item": 3, "history": 3, "tags": 4, "price": 1, "vector": 2}
-
-
-def alone(name, embedding):
-    """The columns of a feature, found by changing what it reads."""
-    first, last = embedding.column_ranges[name]
-    return embedding(BATCH).numpy()[:, first:last]
-
-
-def test_an_embedding_says_where_its_features_are():
-    embedding = FeatureEmbedding(tiny.FEATURES, 4)
-    assert list(embedding.column_ranges) == embedding.order
-    assert {name: last - first for name, (first, last) in embedding.column_ranges.items()} == WIDTHS
-    changed = {
-        **BATCH,
-        "ids": tf.concat([BATCH["ids"][:, :1], BATCH["ids"][:, 1:2] % 8 + 1, BATCH["ids"][:, 2:]], 1),
-    }
-    first, last = embedding.column_ranges["item"]
-    moved = (embedding(BATCH).numpy() != embedding(changed).numpy()).any(axis=0)
-    assert list(np.flatnonzero(moved)) == list(range(first, last))
-
-
-def test_an_embedding_of_some_features_has_their_rows_only():
-    some = FeatureEmbedding(tiny.FEATURES, 4, names=["tags", "price"])
-    assert some(BATCH).shape == (6, 5)
-    assert some.order == ["tags", "price"]
-    assert [tuple(v.shape) for v in some.weights] == [(tiny.FEATURES["tags"].vocab_size, 4)]
-
-
-@pytest.mark.parametrize("names", [["user"], ["price", "user"], ["history", "vector"]])
-def test_conditions_are_the_columns_of_their_features_in_the_order_of_the_stanza(names):
-    embedding = conditioned(names)
-    x, z = embedding.split(embedding(BATCH))
-    np.testing.assert_array_equal(x, embedding.shared(BATCH))
-    np.testing.assert_array_equal(z, np.concatenate([alone(n, embedding.shared) for n in names], axis=1))
-
-
-def test_conditions_that_are_averaged_stay_apart():
-    embedding = conditioned(["price", "user"], condition_mix="mean")
-    assert [part.shape[1] for part in embedding.split(embedding(BATCH))] == [sum(WIDTHS.values()), 1, 4]
-
-
-def test_a_condition_may_be_kept_from_the_network():
-    embedding = conditioned(["user", "tags"], condition_participate_bottom=False)
-    x, z = embedding.split(embedding(BATCH))
-    rest = [name for name in embedding.shared.order if name not in ("user", "tags")]
-    np.testing.assert_array_equal(x, np.concatenate([alone(n, embedding.shared) for n in rest], axis=1))
-    assert z.shape == (6, 8)
-
-
-def test_a_condition_may_have_embeddings_of_its_own():
-    embedding = conditioned(["user"], new_condition_emb=True)
-    x, z = embedding.split(embedding(BATCH))
-    np.testing.assert_array_equal(x, embedding.shared(BATCH))
-    np.testing.assert_array_equal(z, embedding.own(BATCH))
-    assert np.abs(z - alone("user", embedding.shared)).max() > 1e-3
-
-
-def test_self_wise_conditions_are_no_columns():
-    embedding = ConditionedEmbedding(tiny.FEATURES, 4, None, options())
-    assert len(embedding.split(embedding(BATCH))) == 1
-
-
-def test_a_condition_that_is_no_feature_is_named_with_those_that_are():
-    message = (
-        "condition_features is 'usr'. Did you mean 'user'. Choices: user, item, history, tags, price, vec"
-    )
-    with pytest.raises(ValueError, match=message):
-        conditioned(["item", "usr"])
-
-
-def test_a_network_that_would_see_nothing_is_refused():
-    one = FeatureMap("one", assign_columns([Feature("tab", "categorical", vocab_size=4)]))
-    made = options(condition_features=["tab"], condition_participate_bottom=False)
-    with pytest.raises(ValueError, match="False leaves the network nothing to see: tab are all features"):
-        ConditionedEmbedding(one, 4, None, made)

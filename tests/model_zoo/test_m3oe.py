@@ -12,10 +12,13 @@ from equations import softmax
 from fuxi_mtl import M3oE
 from fuxi_mtl.dataset import Split
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
-from fuxi_mtl.layers import NormedExperts
+from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside
+
+import_zoo()
+from fuxi_mtl_zoo._m3oe import NormedExperts  # noqa: E402
 
 TASKS = tiny.PLAIN["two"]
 DOMAINS = 7  # ids 1 to 7 of the feature item

@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives.causal import Imputation, InversePropensity, chain_of, plan_chain
+from fuxi_mtl.objectives.causal import Chain, Imputation, InversePropensity, chain_of, plan_chain
 from fuxi_mtl.objectives.losses import logit_and
 from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
 
@@ -19,17 +19,16 @@ logger = logging.getLogger(__name__)
 class ConversionModel(MultiTaskModel):
     """Towers for the click and the conversion over any bottom; their product is the third head.
 
-    A subclass says what it learns from: :attr:`learns_from` before there is a network, and
-    :meth:`objectives` of these names. Heads that are no task, such as an imputed error, belong to
-    :attr:`further`: objectives see them, predictions do not.
+    A subclass says what it learns from: :meth:`learns_from` before there is a network, and
+    :meth:`objectives` of these names. With :attr:`imputes` there is a further head, the imputed error:
+    objectives see it, predictions do not.
 
     Args:
         features: The inputs.
         tasks: A click, a conversion given that click, and both.
     """
 
-    learns_from: ClassVar[tuple[str, ...]]
-    further: ClassVar[tuple[str, ...]] = ()
+    imputes: ClassVar[bool] = False
     ipw: InversePropensity  # set by a subclass that weighs
     defaults: ClassVar[BottomOptions] = {"tower_hidden_units": (256, 128)}
 
@@ -49,7 +48,11 @@ class ConversionModel(MultiTaskModel):
 
     def tower_names(self) -> list[str]:
         """The heads that have a tower over the bottom."""
-        return [self.chain.click.name, self.chain.conversion.name, *self._named(self.tasks, self.further)]
+        return [self.chain.click.name, self.chain.conversion.name, *self.imputed_heads()]
+
+    def imputed_heads(self) -> list[str]:
+        """The head that is no task, if there is one."""
+        return [self.chain.imputation] if self.imputes else []
 
     def heads(self, x, training=False):
         """See the base class."""
@@ -79,16 +82,20 @@ class ConversionModel(MultiTaskModel):
 
     def imputation(self, kind: str, dr_grad: str = "joint") -> Imputation:
         """The imputed error that the further head stands for."""
-        (head,) = self._named(self.tasks, self.further)
-        return Imputation(head, kind, detached=dr_grad != "joint")
+        return Imputation(self.chain.imputation, kind, detached=dr_grad != "joint")
 
     def imputation_first(self) -> list:
         """Turns: the imputation loss moves what is the imputation's own, then the rest moves the rest."""
-        (head,) = self._named(self.tasks, self.further)
+        head = self.chain.imputation
         own = [*self.bottom.own_variables(head), *self.towers.own_variables(head)]
         keys = {id(variable) for variable in own}
         others = [variable for variable in self.trainable_variables if id(variable) not in keys]
         return [((head,), own), ([n for n in self.objective_names(self.tasks) if n != head], others)]
+
+    @classmethod
+    def learns_from(cls, chain: Chain) -> Sequence[str]:
+        """Names of the objectives, in order."""
+        raise NotImplementedError(f"{cls.__name__} must define learns_from(chain).")
 
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
@@ -98,15 +105,9 @@ class ConversionModel(MultiTaskModel):
     @classmethod
     def objective_names(cls, tasks):
         """See the base class."""
-        return cls._named(tasks, cls.learns_from)
+        return tuple(cls.learns_from(chain_of(tasks)))
 
     @classmethod
     def supervised_tasks(cls, tasks):
         """The tasks among what is learnt from."""
         return tuple(task for task in tasks if task.name in cls.objective_names(tasks))
-
-    @classmethod
-    def _named(cls, tasks, patterns: Sequence[str]) -> tuple[str, ...]:
-        chain = chain_of(tasks)
-        names = {"ctr": chain.click.name, "cvr": chain.conversion.name, "ctcvr": chain.joint.name}
-        return tuple(pattern.format(**names) for pattern in patterns)

@@ -62,7 +62,7 @@ class FrozenPropensityModel(ConversionModel):
 
     def tower_names(self):
         """No tower for the click."""
-        return [self.chain.conversion.name, *self._named(self.tasks, self.further)]
+        return [self.chain.conversion.name, *self.imputed_heads()]
 
     def build(self, input_shape=None):
         """Creates every variable; those of the propensity are not to be trained."""

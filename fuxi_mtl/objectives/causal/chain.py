@@ -21,6 +21,26 @@ class Chain:
     conversion: Task
     joint: Task
 
+    @property
+    def ips(self) -> str:
+        """Name of the inverse-propensity-scored risk."""
+        return f"{self.conversion.name}_ips"
+
+    @property
+    def dr(self) -> str:
+        """Name of the doubly robust risk."""
+        return f"{self.conversion.name}_dr"
+
+    @property
+    def eib(self) -> str:
+        """Name of the error-imputation-based risk."""
+        return f"{self.conversion.name}_eib"
+
+    @property
+    def imputation(self) -> str:
+        """Name of the head with the imputed error, and of its own loss."""
+        return f"{self.conversion.name}_imputation"
+
 
 def chain_of(tasks: Sequence[Task]) -> Chain:
     """The parts of three tasks.

@@ -89,7 +89,7 @@ def inverse_propensity(chain: Chain, ipw: InversePropensity, scale: float = 1.0)
         scale: Constant factor.
     """
     return Objective(
-        name=f"{chain.conversion.name}_ips",
+        name=chain.ips,
         scale=scale,
         watch=_watch(chain, ipw),
         watched=WATCHED,
@@ -113,7 +113,7 @@ def doubly_robust(chain: Chain, ipw: InversePropensity, imputed: Error, scale: f
 
     correction = Objective(name="correction", **_weighted(chain, ipw, difference))
     return _Corrected(
-        name=f"{chain.conversion.name}_dr",
+        name=chain.dr,
         error=imputed,
         given=_known(chain),
         kind="fixed",
@@ -132,7 +132,7 @@ def error_imputation(chain: Chain, imputed: Error, scale: float = 1.0) -> Object
         clicked = labels[chain.click.name] > 0
         return tf.where(clicked, observed(heads, labels), imputed(heads, labels))
 
-    return Objective(f"{chain.conversion.name}_eib", error, _known(chain), kind="fixed", scale=scale)
+    return Objective(chain.eib, error, _known(chain), kind="fixed", scale=scale)
 
 
 def imputation_loss(
@@ -151,7 +151,7 @@ def imputation_loss(
     def error(heads: Heads, labels: Labels) -> tf.Tensor:
         return tf.square(imputed(heads, labels) - tf.stop_gradient(observed(heads, labels)))
 
-    name = f"{chain.conversion.name}_imputation"
+    name = chain.imputation
     return Objective(name, kind="fixed", scale=scale, **_weighted(chain, ipw, error, detached=True))
 
 

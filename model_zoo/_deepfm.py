@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers.embedding import FeatureEmbedding
-from fuxi_mtl.layers.factorization import FactorizationMachine, Linear
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.options.blocks import Backbone
+
+from ._factorization import FactorizationMachine, Linear
 
 
 class DeepFM(keras.layers.Layer):

@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.bottoms import GatedExperts
 from fuxi_mtl.layers.checks import check_names
-from fuxi_mtl.layers.composer import InputComposer
-from fuxi_mtl.layers.deepfm import said
 from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.mlp import Towers
 from fuxi_mtl.options.blocks import Head, Mixture
 from fuxi_mtl.options.values import block
+
+from ._composer import InputComposer
+from ._deepfm import said
 
 
 class ComposedExperts(keras.layers.Layer):

@@ -8,14 +8,17 @@ import tiny
 
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.layers import FeatureEmbedding, Towers
-from fuxi_mtl.layers.composer import InputComposer
-from fuxi_mtl.layers.factorization import FactorizationMachine, Linear
-from fuxi_mtl.layers.mixture import ComposedExperts, make_towers
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.objectives.priors import check_priors, prior_logits, weighted_rate
 from fuxi_mtl.options import ImbalanceOptions
 from fuxi_mtl.options.blocks import Backbone, Mixture
 from fuxi_mtl.options.values import block as read_block
+from fuxi_mtl.registry import import_zoo
+
+import_zoo()
+from fuxi_mtl_zoo._composed_experts import ComposedExperts, make_towers  # noqa: E402
+from fuxi_mtl_zoo._composer import InputComposer  # noqa: E402
+from fuxi_mtl_zoo._factorization import FactorizationMachine, Linear  # noqa: E402
 
 INPUTS = tiny.tensors(tiny.inputs(6))
 NUMBERS = [0, 1, 2]  # the columns of price and vector
