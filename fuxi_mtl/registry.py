@@ -91,6 +91,11 @@ def summary(name: str) -> str:
     return _signature(name).summary
 
 
+def reference(name: str) -> str:
+    """The papers that a model's docstring names; empty if none."""
+    return _signature(name).reference
+
+
 def _signature(name: str) -> Signature:
     if name not in _MODELS and name in _DECLARED:
         return _DECLARED[name]

@@ -86,9 +86,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from fuxi_mtl.cli.listing import listing
+    from fuxi_mtl.cli.listing import listed
 
-    print(listing(options.config))
+    print(listed(options.what, options.config, options.format).rstrip("\n"))
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -194,9 +194,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function, doc: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=doc, description=doc)
-        sub.set_defaults(command=function)
+    def command(name: str, function, doc: str, example: str) -> argparse.ArgumentParser:
+        sub = _add_command(commands, name, function, doc, example)
         sub.add_argument(
             "--config", default="./config/", help="folder with the stanzas (default: %(default)s)"
         )
@@ -209,22 +208,48 @@ def _parser() -> argparse.ArgumentParser:
         )
         return sub
 
-    run = command("run", _run, "Train, measure and export experiments; several give a table.")
+    run = command(
+        "run",
+        _run,
+        "Train, measure and export experiments; several give a table.",
+        "run --expid ShareBottom_test MMoE_test --set epochs=2 batch_size=256",
+    )
     run.add_argument("--expid", nargs="+", required=True, help="experiments")
     run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
     run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
     _add_set(run)
 
-    pareto = command("pareto", _pareto, "Train under several preferences, and choose on the front.")
+    pareto = command(
+        "pareto",
+        _pareto,
+        "Train under several preferences, and choose on the front.",
+        "pareto --expid MMoE_test --set pareto.vectors=5",
+    )
     pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
     pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
     _add_set(pareto)
 
-    command("list", _list, "Show models with their options, weightings, metrics, datasets and experiments.")
+    show = command(
+        "list",
+        _list,
+        "Show models, weightings, metrics, datasets and experiments; or all options, one of them, a model.",
+        "list options early_stop_patience",
+    )
+    show.add_argument(
+        "what", nargs="*", help="nothing for an overview; options, options KEY, metrics, or a model's name"
+    )
+    show.add_argument(
+        "--format", default="terminal", choices=["terminal", "markdown"], help="markdown: of options only"
+    )
 
-    compare = command("compare", _compare, "Compare stored runs in a table.")
+    compare = command(
+        "compare",
+        _compare,
+        "Compare stored runs in a table.",
+        "compare ShareBottom_test MMoE_test --baseline ShareBottom_test --format html --output runs.html",
+    )
     compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
     compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
     compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
@@ -235,23 +260,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--output", help="file to write; the terminal unless said")
 
-    predict = command("predict", _predict, "Write a trained model's probabilities beside the rows of a file.")
+    predict = command(
+        "predict",
+        _predict,
+        "Write a trained model's probabilities beside the rows of a file.",
+        "predict --expid MMoE_test --input new.csv --output scored.csv --keep user_id item_id",
+    )
     _add_run(predict)
     predict.add_argument("--input", required=True, help="csv, parquet, npz or h5 file with the inputs")
     predict.add_argument("--output", required=True, help="csv or parquet file to write")
     predict.add_argument("--sep", help="separator of a csv file; a comma unless said")
     predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
 
-    export = command("export", _export, "Write a trained model as a SavedModel that takes raw features.")
+    export = command(
+        "export",
+        _export,
+        "Write a trained model as a SavedModel that takes raw features.",
+        "export --expid MMoE_test --output served/mmoe",
+    )
     _add_run(export)
     export.add_argument("--output", required=True, help="folder to write")
 
-    calibrate = command("calibrate", _calibrate, "Calibrate the probabilities of a trained model.")
+    calibrate = command(
+        "calibrate",
+        _calibrate,
+        "Calibrate the probabilities of a trained model.",
+        "calibrate --expid MMoE_test --method isotonic",
+    )
     _add_run(calibrate)
     methods = ["none", "closed_form", "platt", "isotonic"]
     calibrate.add_argument("--method", required=True, choices=methods, help="how")
 
-    fuse = command("fuse", _fuse, "Join a trained model's scores into one, and report it on test rows.")
+    fuse = command(
+        "fuse",
+        _fuse,
+        "Join a trained model's scores into one, and report it on test rows.",
+        'fuse --expid MMoE_test --set "fusion={method: product, weights: equal}" --compare',
+    )
     _add_run(fuse)
     fuse.add_argument("--compare", action="store_true", help="also make and report the other methods")
     fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
@@ -261,11 +306,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_command(commands, name: str, function, doc: str, example: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(
+        name,
+        help=doc,
+        description=doc,
+        epilog=f"example:\n  python -m fuxi_mtl {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(command=function)
+    return sub
+
+
 def _add_convert(command) -> None:
     sub = command(
         "convert",
         _convert,
         "Write stanzas of FuxiCTR, of its fork or of a DeepFM-MMoE file as ours, with comments.",
+        "convert --config old/ --output new/",
     )
     sub.add_argument("--output", required=True, help="folder to write the stanzas into")
     sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -274,8 +332,8 @@ def _add_convert(command) -> None:
 
 def _add_simulate(commands) -> None:
     doc = "Write data whose truth is known, and stanzas to train on them."
-    simulate = commands.add_parser("simulate", help=doc, description=doc)
-    simulate.set_defaults(command=_simulate)
+    example = "simulate --output data/sim --config config_sim --set rows=100000 selection=1"
+    simulate = _add_command(commands, "simulate", _simulate, doc, example)
     simulate.add_argument("--output", required=True, help="folder to write")
     simulate.add_argument("--generator", default="funnel", help="funnel (default) or regression")
     simulate.add_argument("--preset", default="default", help="default or ali_ccp")

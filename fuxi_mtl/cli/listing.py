@@ -1,9 +1,43 @@
 """What there is to choose from, as text."""
 
+from collections.abc import Sequence
+
 from fuxi_mtl import registry
+from fuxi_mtl.cli import reference
 from fuxi_mtl.config import available
+from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.options import Family
+
+
+def listed(what: Sequence[str], config_dir: str, style: str = "terminal") -> str:
+    """What the command ``list`` prints.
+
+    Args:
+        what: Nothing for an overview; ``options``, ``options KEY``, ``metrics``, or a model.
+        config_dir: Folder with stanzas.
+        style: ``terminal``, or ``markdown`` for the page of all options.
+
+    Raises:
+        ValueError: There is no such thing, or no such page of it.
+    """
+    name, *rest = what or ["everything"]
+    if style == "markdown" and (name, rest) != ("options", []):
+        raise ValueError("--format markdown is for `list options`, the page of all options.")
+    if not what:
+        return listing(config_dir)
+    if name == "options" and len(rest) <= 1:
+        if rest:
+            return reference.one_option(rest[0])
+        return reference.markdown() if style == "markdown" else reference.all_options()
+    if rest:
+        raise ValueError(f"list {' '.join(what)}: only options takes a second word, the key.")
+    if name == "metrics":
+        return reference.all_metrics()
+    known = ["options", "metrics", *registry.names()]
+    if name not in registry.names():
+        raise ValueError(f"there is no list of {name!r}.{among(name, known)}")
+    return reference.one_model(name)
 
 
 def listing(config_dir: str) -> str:

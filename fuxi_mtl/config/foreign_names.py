@@ -331,9 +331,11 @@ FOREIGN_VALUES: dict[str, dict[str, str]] = {
 
 
 def foreign_name_of(ours: str) -> str:
-    """What others call a key of ours; empty where they call it the same, or do not have it."""
+    """What FuxiCTR or its fork calls a key of ours; empty where it is called the same, or they lack it."""
     names = {**FOREIGN_NAMES, **FEATURE_NAMES}
-    return next((name for name, each in names.items() if each.ours == ours), "")
+    return next(
+        (name for name, each in names.items() if each.ours == ours and each.of in (FUXICTR, FORK)), ""
+    )
 
 
 def _among(value: Any, known: Any) -> bool:

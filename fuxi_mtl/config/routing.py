@@ -2,19 +2,20 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from types import UnionType
 from typing import Any
 
 from fuxi_mtl import registry
 from fuxi_mtl.config.families import check_members, families_with, member_options
 from fuxi_mtl.config.foreign_names import FOREIGN_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.hints import did_you_mean
+from fuxi_mtl.hints import did_you_mean, nearest
 from fuxi_mtl.options import SECTIONS, DatasetOptions, Family
 from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
 from fuxi_mtl.options.signature import REQUIRED, Parameter
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.values import convert, describe, plain, show
+from fuxi_mtl.options.values import convert, describe, plain, show, spelled
 
 _TITLES = {owner: "experiment" if name == "options" else name for name, owner in SECTIONS.items()}
 
@@ -110,7 +111,7 @@ def _is_owned(key: str, options: Iterable[str]) -> bool:
     return key in owners() or key in options or bool(families_with(key))
 
 
-def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) -> None:
+def _refuse(settings: Settings, key: str, model: str, options: Mapping[str, Parameter]) -> None:
     """Raises for a key without an owner, unless Base means it for other models."""
     takers = [name for name in registry.names() if key in registry.options(name)]
     if takers and settings.layer(key) == Layer.BASE:
@@ -133,6 +134,10 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     )
     known.update(dict.fromkeys(options, model))
     guess = did_you_mean(key, known)
+    if not takers:
+        inside = _in_blocks(key, options, with_near=not guess)
+        if inside:
+            raise settings.error(key, f"{what} {inside}")
     near = next((owner for name, owner in known.items() if f"{name!r}" in guess), None)
     shown = [near] if near else [model] if takers else [model, *_TITLES.values()]
     groups = [
@@ -140,6 +145,52 @@ def _refuse(settings: Settings, key: str, model: str, options: Iterable[str]) ->
     ]
     # One group fits the line; the long list reads better as lines.
     raise settings.error(key, what + guess + (" " if len(groups) == 1 else "\n  ") + "\n  ".join(groups))
+
+
+def _in_blocks(key: str, options: Mapping[str, Parameter], with_near: bool) -> str:
+    """That a key belongs into a block of the model or of stanzas; empty if no block has it.
+
+    Args:
+        key: As it was written.
+        options: Those of the model.
+        with_near: Whether a key of a block that is near to it will do.
+    """
+    types = {name: each.type for name, each in options.items()}
+    for section in SECTIONS.values():
+        types |= typing.get_type_hints(section)
+    blocks = list(_blocks(types))
+    holding = [path for path, keys in blocks if key in keys]
+    if holding:
+        return f"It belongs into {' or '.join(holding)}: write {_nested(f'{holding[0]}.{key}')}."
+    near = {each: path for path, keys in reversed(blocks) for each in keys}
+    meant = nearest(key, near) if with_near else None
+    return (
+        f"Did you mean {meant!r} in {near[meant]}? Write {_nested(f'{near[meant]}.{meant}')}."
+        if meant
+        else ""
+    )
+
+
+def _blocks(types: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The keys of each block among options, and of blocks inside, by path."""
+    for name, annotation in types.items():
+        is_union = typing.get_origin(annotation) in (typing.Union, UnionType)
+        for each in typing.get_args(annotation) if is_union else (annotation,):
+            if dataclasses.is_dataclass(each):
+                inside = {spelled(key): hint for key, hint in typing.get_type_hints(each).items()}
+                keys = [spelled(field.name) for field in dataclasses.fields(each)]
+                yield f"{path}{name}", keys
+                yield from _blocks({key: inside[key] for key in keys}, f"{path}{name}.")
+
+
+def _nested(path: str) -> str:
+    """A path as it is written: ``gate_stabilize: {temperature: ...}``."""
+    first, *rest = path.split(".")
+    return f"{first}: {_nested_value(rest)}"
+
+
+def _nested_value(path: list[str]) -> str:
+    return f"{{{path[0]}: {_nested_value(path[1:])}}}" if path else "..."
 
 
 def _refuse_manual_weights(settings: Settings) -> None:

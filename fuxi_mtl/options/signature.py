@@ -58,14 +58,24 @@ class Signature:
     """What can be known of a class or function without calling it.
 
     Attributes:
-        summary: First line of its docstring.
+        doc: Its docstring.
         given: Names of the parameters before the star.
         options: The parameters behind it, by name.
     """
 
-    summary: str = ""
+    doc: str = ""
     given: tuple[str, ...] = ()
     options: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def reference(self) -> str:
+        """What its docstring says under ``Reference:``, in one line; empty if nothing."""
+        return " ".join(self.doc.partition("Reference:\n")[2].partition("\n\n")[0].split())
 
 
 def signature_of(target: Callable) -> Signature:
@@ -87,8 +97,7 @@ def signature_of(target: Callable) -> Signature:
     defaults: dict[str, Any] = {}
     for base in reversed(target.__mro__ if inspect.isclass(target) else ()):
         defaults |= vars(base).get("defaults", {})
-    summary = (inspect.getdoc(target) or "").partition("\n")[0]
-    return Signature(summary, tuple(before), _with_defaults(behind, defaults))
+    return Signature(inspect.getdoc(target) or "", tuple(before), _with_defaults(behind, defaults))
 
 
 @cache
@@ -105,10 +114,10 @@ def read_signature(file: Path, name: str) -> Signature:
     node = _module(file).get(name)
     if not isinstance(node, ast.ClassDef | ast.FunctionDef):
         raise ValueError(f"{file}: there is no class or function {name}.")
-    summary = (ast.get_docstring(node) or "").partition("\n")[0]
+    doc = ast.get_docstring(node) or ""
     constructor = _constructor(file, node) if isinstance(node, ast.ClassDef) else (file, node)
     if constructor is None:
-        return Signature(summary)
+        return Signature(doc)
     place, function = constructor
     arguments = function.args
     options = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
@@ -122,7 +131,7 @@ def read_signature(file: Path, name: str) -> Signature:
             f"{file}: {name} has an option that only running it would tell ({error})."
         ) from error
     before = [each.arg for each in arguments.args][isinstance(node, ast.ClassDef) :]
-    return Signature(summary, tuple(before), _with_defaults(behind, defaults))
+    return Signature(doc, tuple(before), _with_defaults(behind, defaults))
 
 
 @cache
