@@ -21,6 +21,7 @@ from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
 from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
 from fuxi_mtl.dataset.splitting import NAMES, assign_rows, split_warnings
+from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.dataset.writing import SplitFiles
 from fuxi_mtl.options import DatasetOptions
 
@@ -72,8 +73,13 @@ def build(
     labels = replace(recipe.labels, changed={}, masked={})
     coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
     encoder = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
+    rows, unknown = _encode(recipe, labels, encoder, coded, folder, each, advance)
+    expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
+    encoder = replace(encoder, unknown=expected)
     encoder.save(folder)
-    rows = _encode(recipe, labels, encoder, coded, folder, each, advance)
+    for name, found in unknown.items():
+        found.log(f"{recipe.dataset_id}, {name}")
+        warnings += found.warnings(name, expected if name == "test" and "valid" in unknown else {})
     for name, source in recipe.sources.items():
         if name not in rows:
             raise DataError(f"{source.name} has no row for {name}.")
@@ -159,12 +165,13 @@ def _encode(
     folder: Path,
     each: Callable,
     advance: Callable[[str, int], None],
-) -> dict[str, int]:
-    """Writes all splits and returns their numbers of rows."""
+) -> tuple[dict[str, int], dict[str, UnknownIds]]:
+    """Writes all splits and returns their numbers of rows, and the unknown ids of all but training."""
     features, options = encoder.feature_map, recipe.options
     widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
     parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"))
     files: dict[str, SplitFiles] = {}
+    unknown = {name: UnknownIds(encoder) for name in NAMES[1:]}
     with ExitStack() as stack:
         for part, known in parts:
             if part.split not in files:
@@ -174,10 +181,16 @@ def _encode(
                 files[part.split] = stack.enter_context(opened)
             with part.block.errors():
                 ids, numeric = encoder.encode(part.block.frame, each, known)
+                if part.split in unknown:
+                    frame = part.block.frame
+                    unknown[part.split].observe(
+                        frame.drop(name for name in known if name in frame.columns), ids
+                    )
                 files[part.split].append(
                     part.block.frame, ids=ids, numeric=numeric, events=part.events, weights=part.weights
                 )
-    return {name: files[name].rows for name in NAMES if name in files}
+    rows = {name: files[name].rows for name in NAMES if name in files}
+    return rows, {name: found for name, found in unknown.items() if name in rows}
 
 
 def _check(folder: Path, encoder: Encoder, labels: LabelReader, names: Sequence[str]) -> list[str]:

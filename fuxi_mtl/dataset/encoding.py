@@ -59,11 +59,14 @@ class Encoder:
         feature_map: What the encoded columns mean.
         columns: One entry a feature, in the same order.
         tokens: The vocabulary of each owner, most frequent first; token i has id i + 1.
+        unknown: Share of validation entries (test entries if there are none) that no vocabulary knows, by
+            feature: what to expect of new rows.
     """
 
     feature_map: FeatureMap
     columns: tuple[Column, ...]
     tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unknown: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def raw_columns(self) -> tuple[str, ...]:
@@ -160,7 +163,9 @@ class Encoder:
         write_json(folder / "feature_map.json", self.feature_map.to_json())
         write_json(folder / "feature_vocab.json", vocabularies, indent=None)
         columns = {column.name: column.to_json() for column in self.columns}
-        write_json(folder / "encoders.json", {"format": FORMAT, "columns": columns})
+        write_json(
+            folder / "encoders.json", {"format": FORMAT, "columns": columns, "unknown": dict(self.unknown)}
+        )
         own = Path(self.feature_map.folder)
         for feature in self.feature_map.features:
             if feature.pretrained and own.resolve() != folder.resolve():
@@ -174,10 +179,12 @@ class Encoder:
             return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
 
         feature_map = FeatureMap.from_json(read("feature_map.json"), str(folder))
-        columns = tuple(Column.from_json(*each) for each in _columns(read("encoders.json"), folder).items())
+        content = read("encoders.json")
+        columns = tuple(Column.from_json(*each) for each in _columns(content, folder).items())
+        unknown = content["unknown"] if content.get("format") == FORMAT else {}
         # The first entry is padding and the last is OOV.
         tokens = {owner: tuple(entries)[1:-1] for owner, entries in read("feature_vocab.json").items()}
-        return cls(feature_map, columns, tokens)
+        return cls(feature_map, columns, tokens, unknown)
 
 
 def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:

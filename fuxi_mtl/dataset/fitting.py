@@ -14,7 +14,7 @@ from fuxi_mtl.dataset.coding import SeenTexts
 from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
 from fuxi_mtl.dataset.errors import BadEntryError
 from fuxi_mtl.dataset.inputs import Input
-from fuxi_mtl.dataset.pretrained import write_pretrained
+from fuxi_mtl.dataset.pretrained import read_pretrained, write_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import Moments, Sample, TokenCounts, frequent_tokens
@@ -105,6 +105,11 @@ def fit(
         for each_input in inputs
         if _owns(each_input)
     }
+    vectors = {each.name: read_pretrained(each) for each in inputs if each.options.pretrained_emb}
+    trained = {name: len(tokens[name]) for name in vectors}
+    for each_input in inputs:
+        if each_input.name in vectors and each_input.options.pretrained_keys == "all":
+            tokens[each_input.name] += vectors[each_input.name].unseen(tokens[each_input.name])
     columns = tuple(Column(o.input.name, _rule(o), _bag(o)) for o in observers)
     sizes = {column.name: _vocab_size(column.rule, tokens) for column in columns}
     features = [
@@ -112,7 +117,10 @@ def fit(
         for o, column in zip(observers, columns, strict=True)
     ]
     features = [
-        write_pretrained(f, o.input, tokens, folder) for f, o in zip(features, observers, strict=True)
+        write_pretrained(f, vectors[f.name], tokens[f.name], trained[f.name], folder)
+        if f.name in vectors
+        else f
+        for f in features
     ]
     return Encoder(FeatureMap(dataset_id, assign_columns(features), labels, str(folder)), columns, tokens)
 

@@ -1,62 +1,125 @@
 """Pretrained embedding rows, matched to the vocabulary."""
 
-from dataclasses import replace
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
+from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.dataset.writing import ArrayFile
 from fuxi_mtl.features import PAD, Feature
 
+logger = logging.getLogger(__name__)
+
 SEED, DEVIATION = 2026, 0.01
 
 
-def write_pretrained(
-    feature: Feature, given: Input, tokens: dict[str, tuple[str, ...]], folder: Path
-) -> Feature:
-    """Writes the feature's first rows as .npy, if it has any, and returns the feature with their file.
+@dataclass(frozen=True)
+class Vectors:
+    """Pretrained rows of one feature.
 
-    Tokens without a vector get small seeded random values, padding gets zeros.
+    Attributes:
+        file: Where they come from.
+        tokens: The token of each row, as the feature's rule writes it.
+        rows: ``(keys, width)`` float32.
+    """
+
+    file: Path
+    tokens: pl.Series
+    rows: np.ndarray
+
+    def unseen(self, known: Sequence[str]) -> tuple[str, ...]:
+        """The tokens that are not among the known ones, in the order of the file."""
+        new = self.tokens.filter(~self.tokens.is_in(list(known)) & (self.tokens != raw.MISSING))
+        return tuple(new.unique(maintain_order=True).to_list())
+
+
+def read_pretrained(given: Input) -> Vectors:
+    """The pretrained rows of a feature that has some.
 
     Raises:
         DataError: The file cannot be used for this feature.
     """
     options, rule = given.options, given.rule
-    if not options.pretrained_emb:
-        return feature
-    if not isinstance(rule, Vocabulary) or rule.owner != feature.name:
+    if not isinstance(rule, Vocabulary) or rule.owner != given.name:
         raise DataError(
-            f"feature {feature.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids "
+            f"feature {given.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids "
             "or another feature's table."
         )
-    keys, values = _read(feature.name, Path(options.pretrained_emb))
+    file = Path(str(options.pretrained_emb))
+    keys, values = _read(given.name, file)
     if values.ndim != 2 or len(keys) != len(values):
         raise DataError(
-            f"feature {feature.name!r}: {options.pretrained_emb} has {len(keys)} keys and values of shape "
+            f"feature {given.name!r}: {file} has {len(keys)} keys and values of shape "
             f"{values.shape}; one row for each key is needed."
         )
     for name in ("pretrain_dim", "embedding_dim"):
         said = getattr(options, name)
         if said is not None and said != values.shape[1]:
             raise DataError(
-                f"feature {feature.name!r}: {name} is {said}, but the rows in {options.pretrained_emb} have "
+                f"feature {given.name!r}: {name} is {said}, but the rows in {file} have "
                 f"{values.shape[1]} numbers."
             )
-    shape = (feature.vocab_size, values.shape[1])
-    rows = np.random.default_rng(SEED).normal(0, DEVIATION, shape).astype(np.float32)
-    ids = rule.apply(keys, pl.Enum(tokens[feature.name]))
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"feature {given.name!r}: {file} has {bad.sum()} rows with NaN or infinite numbers, first for "
+            f"the key {keys[int(np.argmax(bad))]!r}. Leave such keys out."
+        )
+    return Vectors(file, rule.tokens(keys), values)
+
+
+def write_pretrained(
+    feature: Feature, vectors: Vectors, tokens: Sequence[str], trained: int, folder: Path
+) -> Feature:
+    """Writes the feature's first rows as .npy, and returns the feature with their file.
+
+    Tokens without a vector get small seeded random values, padding gets zeros.
+
+    Args:
+        feature: Owns the rows.
+        vectors: Its vectors.
+        tokens: Its vocabulary; the first ``trained`` of them are those of the training rows.
+        trained: How many these are.
+        folder: Where the file goes.
+
+    Raises:
+        DataError: No token of the training rows has a vector.
+    """
+    width = vectors.rows.shape[1]
+    rows = np.random.default_rng(SEED).normal(0, DEVIATION, (feature.vocab_size, width)).astype(np.float32)
+    ids = Vocabulary(feature.name).ids(vectors.tokens, pl.Enum(tokens))
     known = ids < feature.vocab_size - 1
-    rows[ids[known]] = values[known]
+    matched = len(np.unique(ids[known & (ids <= trained)]))
+    if not matched:
+        raise DataError(
+            f"feature {feature.name!r}: no key of {vectors.file} is one of its {trained} tokens. Keys: "
+            f"{', '.join(map(repr, vectors.tokens[:3]))}; tokens: {', '.join(map(repr, tokens[:3]))}."
+        )
+    logger.info(
+        "feature %s: matched %d of %d tokens of the training rows, of %d keys in %s; %d more keys have ids.",
+        feature.name,
+        matched,
+        trained,
+        len(vectors.rows),
+        vectors.file,
+        len(tokens) - trained,
+    )
+    rows[ids[known]] = vectors.rows[known]
     rows[PAD] = 0
-    name = f"{feature.name}.pretrained.npy"
-    file = ArrayFile(folder / name, np.float32, rows.shape[1])
+    # Any name of a column makes a name of a file.
+    name = f"{quote(feature.name, safe='')[:200]}.pretrained.npy"
+    file = ArrayFile(folder / name, np.float32, width)
     file.append(rows)
     file.close()
-    return replace(feature, pretrained=name, embedding_dim=values.shape[1])
+    return replace(feature, pretrained=name, embedding_dim=width)
 
 
 def _read(feature: str, path: Path) -> tuple[pl.Series, np.ndarray]:

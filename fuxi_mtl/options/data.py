@@ -56,6 +56,11 @@ class FeatureOptions:
         None, "Width of the pretrained rows; must equal the embedding's.", least=1
     )
     pretrain_usage: str = option("init", "How pretrained rows are used: as first values.", ("init",))
+    pretrained_keys: str = option(
+        "all",
+        "all: every key of the file gets an id, seen in training or not; train: only those seen.",
+        ("all", "train"),
+    )
     freeze_emb: bool = option(False, "Never change the pretrained rows.")
     normalizer: str | None = option(
         None,

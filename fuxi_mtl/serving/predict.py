@@ -15,6 +15,7 @@ from fuxi_mtl.dataset import DataError, Encoder
 from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
+from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
@@ -80,7 +81,8 @@ def predict_file(
             found.append(fusion(*tf.nest.map_structure(tf.convert_to_tensor, (inputs, scores))).numpy())
         return found
 
-    frames = _scored(score, columns, encoder, source, keep)
+    unknown = UnknownIds(encoder)
+    frames = _scored(score, columns, encoder, source, keep, unknown)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -90,6 +92,9 @@ def predict_file(
         raise DataError(f"output: cannot write {output} ({error.strerror or error}).") from error
     finally:
         partial.unlink(missing_ok=True)
+    unknown.log("input")
+    for warning in unknown.warnings("the input", encoder.unknown):
+        logger.warning("%s", warning)
     for note in source.notes():
         logger.warning("input: %s", note)
     logger.info("Wrote %d rows to %s.", rows, output)
@@ -102,6 +107,7 @@ def _scored(
     encoder: Encoder,
     source: Source,
     keep: Sequence[str],
+    unknown: UnknownIds,
 ) -> Iterator[pl.DataFrame]:
     """The frames to write; one without rows if the file has none."""
     some = False
@@ -109,6 +115,7 @@ def _scored(
         some = True
         with block.errors():
             ids, numeric = encoder.encode(block.frame)
+            unknown.observe(block.frame, ids)
         kept = [block.frame[name] for name in keep]
         scores = zip(columns.items(), score(ids, numeric), strict=True)
         yield pl.DataFrame([*kept, *(pl.Series(name, x, dtype) for (name, dtype), x in scores)])

@@ -69,13 +69,49 @@ def test_pretrained_rows_lie_at_their_ids(load, tmp_path, suffix):
     dataset = load({"x": ["a", "b", "a"], **CLICKS}, [feature])
     encoded = dataset.feature_map["x"]
     rows = np.load(dataset.folder / encoded.pretrained)
-    assert rows.shape == (4, 2)
+    assert rows.shape == (5, 2)
     assert rows.dtype == np.float32
     assert rows[0].tolist() == [0, 0]
     assert rows[2].tolist() == [1, 2]
-    assert np.all(rows[[1, 3]] != 0)
-    assert np.abs(rows[[1, 3]]).max() < 0.1
+    assert rows[3].tolist() == [3, 4]  # a key that no training row has
+    assert np.all(rows[[1, 4]] != 0)
+    assert np.abs(rows[[1, 4]]).max() < 0.1
     assert (encoded.embedding_dim, encoded.trainable) == (2, False)
+
+
+def test_keys_without_a_training_row_can_be_left_out(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["b", "zz"], [[1, 2], [3, 4]])
+    feature = {"name": "x", "pretrained_emb": str(path), "pretrained_keys": "train"}
+    dataset = load({"x": ["a", "b", "a"], **CLICKS}, [feature])
+    assert np.load(dataset.folder / dataset.feature_map["x"].pretrained).shape == (4, 2)
+
+
+def test_a_cold_item_of_the_file_has_its_vector_however_rare_it_is(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["a", "cold", "rare"], [[1, 2], [3, 4], [5, 6]])
+    feature = {"name": "x", "pretrained_emb": str(path), "min_categr_count": 2}
+    dataset = load({"x": ["a", "rare", "a"], **CLICKS}, [feature])
+    rows = np.load(dataset.folder / dataset.feature_map["x"].pretrained)
+    ids = dataset.encoder.encode(pl.DataFrame({"x": ["a", "cold", "rare", "never"]}))[0][:, 0]
+    assert rows[ids[:3]].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert ids[3] == len(rows) - 1
+
+
+def test_keys_that_match_nothing_and_vectors_of_nan_are_refused(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["item_a"], [[1, 2]])
+    with pytest.raises(
+        DataError, match=r"no key of .*rows.npz is one of its 2 tokens. Keys: 'item_a'; tokens: "
+    ):
+        load({"x": ["a", "b", "a"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
+    path = save_vectors(tmp_path / "nan.npz", ["a", "b"], [[1, 2], [np.nan, 4]])
+    with pytest.raises(DataError, match=r"1 rows with NaN or infinite numbers, first for the key 'b'"):
+        load({"x": ["a", "b", "a"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
+
+
+def test_any_name_of_a_column_makes_a_file(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["a"], [[1, 2]])
+    name = "item/../../id"
+    dataset = load({name: ["a", "b", "a"], **CLICKS}, [{"name": name, "pretrained_emb": str(path)}])
+    assert (dataset.folder / dataset.feature_map[name].pretrained).parent == dataset.folder
 
 
 def test_pretrained_rows_of_integer_keys(load, tmp_path):

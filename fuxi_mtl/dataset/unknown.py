@@ -1,0 +1,86 @@
+"""How many entries no vocabulary knows: by feature, in training, validation, test and predictions."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from fuxi_mtl.dataset.encoding import Encoder
+from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.features import PAD
+
+logger = logging.getLogger(__name__)
+
+_FAR = 0.5  # A share of unknown ids this far above validation's is a warning.
+_SHOWN = 3
+
+
+@dataclass
+class UnknownIds:
+    """Counts the ids of features with a vocabulary, block by block.
+
+    Args:
+        encoder: Encoded the blocks.
+    """
+
+    encoder: Encoder
+    _entries: dict[str, int] = field(default_factory=dict)
+    _unknown: dict[str, int] = field(default_factory=dict)
+    _examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def observe(self, frame: pl.DataFrame, ids: np.ndarray) -> None:
+        """Takes in a block.
+
+        Args:
+            frame: The raw rows, for examples; columns may be missing.
+            ids: Their ids, ``(rows, id columns)``.
+        """
+        for feature, column in zip(self.encoder.feature_map.features, self.encoder.columns, strict=True):
+            if not isinstance(column.rule, Vocabulary):
+                continue
+            own = ids[:, feature.columns]
+            name = feature.name
+            self._entries[name] = self._entries.get(name, 0) + int(np.count_nonzero(own != PAD))
+            unknown = own == feature.vocab_size - 1
+            count = int(np.count_nonzero(unknown))
+            self._unknown[name] = self._unknown.get(name, 0) + count
+            if count and name not in self._examples and column.name in frame.columns:
+                rows = np.flatnonzero(unknown.any(axis=1))[:_SHOWN]
+                self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
+
+    def shares(self) -> dict[str, float]:
+        """The share of unknown entries by feature; padding does not count."""
+        return {name: self._unknown[name] / count for name, count in self._entries.items() if count}
+
+    def log(self, split: str) -> None:
+        """Says the shares above zero, in one line."""
+        shares = sorted(self.shares().items(), key=lambda each: -each[1])
+        told = ", ".join(f"{name} {share:.2%}" for name, share in shares if share)
+        if told:
+            logger.info("%s: unknown ids: %s.", split, told)
+
+    def warnings(self, split: str, expected: Mapping[str, float]) -> Iterator[str]:
+        """Features that are not known at all, or far less than in validation.
+
+        Args:
+            split: What the rows are called.
+            expected: Shares of validation rows; empty if these are they.
+        """
+        for name, share in self.shares().items():
+            usual = expected.get(name)
+            if share < 1 and (usual is None or share - usual < _FAR):
+                continue
+            if share == 1 and usual == 1:
+                continue  # said of validation already
+            owner = self.encoder.feature_map.owner(self.encoder.feature_map[name]).name
+            tokens = self.encoder.tokens[owner]
+            if not tokens:
+                continue  # a vocabulary without a token is said where it is made
+            known = ", ".join(map(repr, tokens[:_SHOWN]))
+            usually = "" if usual is None else f" ({usual:.1%} in validation)"
+            yield (
+                f"feature {name!r}: {share:.0%} of its entries in {split} are unknown{usually}, such as "
+                f"{', '.join(self._examples.get(name, []))}; training knows {known}. Are they written alike?"
+            )
