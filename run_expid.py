@@ -1,4 +1,4 @@
-"""The front door: trains, measures, exports and compares experiments.
+"""The command line: trains, measures, exports and compares experiments.
 
     python run_expid.py --expid MMoE_with_GN --gpu 0
     python run_expid.py --expid ShareBottom_default MMoE_default --seed 1 2 3 --set epochs=2

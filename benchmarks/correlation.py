@@ -59,7 +59,7 @@ def measure_correlation(seeds: Sequence[int], cache: Path, results: Path) -> dic
     import_zoo()
     from fuxi_mtl.comparison import read_run
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.workflow.resume import logged_run
+    from fuxi_mtl.workflow.resume import run_or_resume
 
     configs, dense = {}, {}
     for cosine in COSINES:
@@ -69,7 +69,7 @@ def measure_correlation(seeds: Sequence[int], cache: Path, results: Path) -> dic
     for seed in seeds:
         for (cosine, name), losses in found.items():
             experiment = load_experiment(configs[cosine], name).with_seed(seed)
-            run = read_run(logged_run(experiment, resume=True).folder)
+            run = read_run(run_or_resume(experiment, resume=True).folder)
             losses.append(statistics.fmean(run.metrics["test"][f"y{task}_RMSE"] ** 2 for task in (1, 2)))
             print(f"correlation {cosine:g}, {name}, seed {seed}: {losses[-1]:.4f}", flush=True)
             content["cells"] = _cells(found, dense)

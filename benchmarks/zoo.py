@@ -37,14 +37,14 @@ def measure_zoo(
     Raises:
         ValueError: An unknown data set or row.
     """
-    from fuxi_mtl.workflow.resume import logged_run
+    from fuxi_mtl.workflow.resume import run_or_resume
 
     chosen = experiments(data, rows, cache)
     for seed in seeds:
         for name, of_data in chosen.items():
             for row, experiment in of_data.items():
                 print(f"zoo: {name}, {row}, seed {seed}", flush=True)
-                logged_run(experiment.with_seed(seed), resume=True)
+                run_or_resume(experiment.with_seed(seed), resume=True)
             store(name, cache, results)
 
 

@@ -1,4 +1,4 @@
-"""What the columns of an encoded batch mean: the contract between data and network.
+"""Columns of an encoded batch: the contract between data and network.
 
 A batch is a dict of three arrays, row i of each being exposure i:
 

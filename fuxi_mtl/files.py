@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writing of files that are either whole or not there."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that is not there."""
+"""Guesses at the name that was meant, among those that there are."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which models exist and what options they take.
+"""The registry of models and of their options.
 
 A model class registers itself under its own name; its signature is the only list of its options::
 

@@ -1,4 +1,4 @@
-"""The folder that a run leaves, and how others find it.
+"""The folder of a run: its place, its files and its scores.
 
 ``{model_root}/{dataset_id}/{expid}/seed_{seed}/`` holds::
 

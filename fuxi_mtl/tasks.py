@@ -1,4 +1,4 @@
-"""What a head predicts, written as on a whiteboard: ``cvr: conversion | click``.
+"""Tasks as expressions on events: ``cvr: conversion | click``.
 
 A task is an event, perhaps under a condition::
 

@@ -1,4 +1,4 @@
-"""From several representations of a row to the one that experts and gates see."""
+"""Composition of several representations of a row into the one that experts and gates see."""
 
 from collections.abc import Sequence
 

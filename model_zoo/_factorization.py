@@ -1,4 +1,4 @@
-"""What a factorization machine adds to a network: the weights of single features, and of pairs."""
+"""Factorization machines: the weights of single features, and of pairs."""
 
 from dataclasses import replace
 

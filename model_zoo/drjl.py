@@ -1,4 +1,4 @@
-"""Doubly robust joint learning: conversion and imputation take turns, under a frozen propensity."""
+"""DRJL: alternating steps of conversion and imputation, under a frozen propensity."""
 
 from typing import ClassVar
 

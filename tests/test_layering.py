@@ -10,17 +10,17 @@ ROOT = Path(__file__).parent.parent
 
 # The table of CONTRIBUTING: a row imports itself, if it is one folder, and what stands in lower rows.
 TABLE = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-LAYERS = [re.findall(r"`(\w+)`", rooms) for _, rooms in TABLE]
+LAYERS = [re.findall(r"`(\w+)`", names) for _, names in TABLE]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
-def _room(path: Path) -> str:
+def _module(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return parts[1] if parts[0] == "fuxi_mtl" else parts[0]
 
 
-def _imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def _imported_modules(path: Path) -> set[str]:
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -32,10 +32,10 @@ def _imported_rooms(path: Path) -> set[str]:
         for name in names:
             first, _, rest = name.partition(".")
             if first == "model_zoo":
-                rooms.add("model_zoo")
+                modules.add("model_zoo")
             elif first == "fuxi_mtl" and rest:
-                rooms.add(rest.split(".")[0])
-    return {room for room in rooms if room in LEVEL}
+                modules.add(rest.split(".")[0])
+    return {module for module in modules if module in LEVEL}
 
 
 FILES = sorted([*ROOT.glob("fuxi_mtl/**/*.py"), *ROOT.glob("model_zoo/*.py"), ROOT / "run_expid.py"])
@@ -43,26 +43,26 @@ FILES = sorted([*ROOT.glob("fuxi_mtl/**/*.py"), *ROOT.glob("model_zoo/*.py"), RO
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_imports_only_what_lies_below_it(path):
-    room = _room(path)
-    if path.name == "__init__.py" and room == "__init__":
+    module = _module(path)
+    if path.name == "__init__.py" and module == "__init__":
         return
-    assert room in LEVEL, f"{room} has no row in CONTRIBUTING's table"
-    for other in _imported_rooms(path) - {room}:
-        assert LEVEL[other] < LEVEL[room], f"{path.relative_to(ROOT)} imports {other}, which is not below"
+    assert module in LEVEL, f"{module} has no row in CONTRIBUTING's table"
+    for other in _imported_modules(path) - {module}:
+        assert LEVEL[other] < LEVEL[module], f"{path.relative_to(ROOT)} imports {other}, which is not below"
 
 
-def test_only_the_front_doors_import_the_zoo():
-    importers = {_room(path) for path in FILES if "model_zoo" in _imported_rooms(path)}
+def test_only_the_command_line_imports_the_zoo():
+    importers = {_module(path) for path in FILES if "model_zoo" in _imported_modules(path)}
     assert importers <= {"cli", "run_expid", "model_zoo"}
 
 
 def test_model_and_dataset_do_not_know_each_other():
-    rooms = {room: set() for room in ("model", "dataset")}
+    modules = {module: set() for module in ("model", "dataset")}
     for path in FILES:
-        if _room(path) in rooms:
-            rooms[_room(path)] |= _imported_rooms(path)
-    assert "dataset" not in rooms["model"]
-    assert "model" not in rooms["dataset"]
+        if _module(path) in modules:
+            modules[_module(path)] |= _imported_modules(path)
+    assert "dataset" not in modules["model"]
+    assert "model" not in modules["dataset"]
 
 
 def _code_lines(path: Path) -> int:
@@ -79,15 +79,15 @@ def _code_lines(path: Path) -> int:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_short_enough_to_be_read(path):
-    assert _code_lines(path) <= (150 if _room(path) == "model_zoo" else 400)
+    assert _code_lines(path) <= (150 if _module(path) == "model_zoo" else 400)
 
 
-PAPERS = [path for path in FILES if _room(path) == "model_zoo" and path.name != "__init__.py"]
+PAPERS = [path for path in FILES if _module(path) == "model_zoo" and path.name != "__init__.py"]
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
 def test_a_paper_uses_bricks_and_base_classes_and_nothing_else(path):
-    assert all(LEVEL[other] <= LEVEL["model"] for other in _imported_rooms(path))
+    assert all(LEVEL[other] <= LEVEL["model"] for other in _imported_modules(path))
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
@@ -149,7 +149,7 @@ def test_a_light_module_does_not_load_tensorflow(name):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_evaluated_pickled_or_printed(path):
-    banned = {"eval", "exec"} if _room(path) in ("cli", "run_expid") else {"eval", "exec", "print"}
+    banned = {"eval", "exec"} if _module(path) in ("cli", "run_expid") else {"eval", "exec", "print"}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in banned, f"line {node.lineno} calls {node.func.id}"

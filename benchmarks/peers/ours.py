@@ -1,4 +1,4 @@
-"""fuxi_mtl by its own front rooms: a stanza, the encoded dataset, `make_model`, `train` and `predict`.
+"""fuxi_mtl by its own modules: a stanza, the encoded dataset, `make_model`, `train` and `predict`.
 
 What `run_expid.py` does, with a callback on top that reads the clock.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from fuxi_mtl.cli.startup import quiet_start
 
-with quiet_start():  # as the front door starts Keras
+with quiet_start():  # as the command line starts Keras
     import keras
     import numpy as np
     import yaml

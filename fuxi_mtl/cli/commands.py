@@ -74,11 +74,11 @@ def _run(options: argparse.Namespace) -> None:
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
     from fuxi_mtl.workflow.experiment import try_model
-    from fuxi_mtl.workflow.resume import logged_run
+    from fuxi_mtl.workflow.resume import run_or_resume
 
     for experiment in planned:
         try_model(experiment)
-    runs = [logged_run(experiment, options.gpu, options.resume) for experiment in seeded]
+    runs = [run_or_resume(experiment, options.gpu, options.resume) for experiment in seeded]
     if len(runs) > 1:
         from fuxi_mtl.comparison import compare
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, as text."""
+"""Models, options, weightings, metrics, datasets and experiments to choose from, as text."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
-"""How the command line starts TensorFlow and Keras: quietly, and without what it does not need.
+"""A quiet start of TensorFlow and Keras, without what the command line does not need.
 
-Only the front doors use this. A program that imports the library keeps its own pandas and its own log.
+Only the command line uses this. A program that imports the library keeps its own pandas and its own log.
 """
 
 import os

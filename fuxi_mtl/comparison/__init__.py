@@ -1,4 +1,4 @@
-"""Compares finished runs: mean and spread over seeds, paired intervals, negative transfer, cost.
+"""Comparison of finished runs: mean and spread over seeds, paired intervals, negative transfer, cost.
 
     tables = compare(stored_runs("./checkpoints/", ["MMoE_test", "PLE_test"]))
 

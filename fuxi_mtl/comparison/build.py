@@ -1,4 +1,4 @@
-"""Builds the tables of a comparison from stored runs."""
+"""Tables of a comparison, built from stored runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

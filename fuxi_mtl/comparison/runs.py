@@ -1,4 +1,4 @@
-"""Reads the folders that runs leave behind: ``{model_root}/{dataset_id}/{expid}/seed_{seed}``."""
+"""Stored runs, read from the folders ``{model_root}/{dataset_id}/{expid}/seed_{seed}``."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What a comparison says: one table a dataset, a row an experiment."""
+"""Tables of a comparison as data: one table a dataset, a row an experiment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

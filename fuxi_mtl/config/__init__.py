@@ -1,4 +1,4 @@
-"""From a config folder and an expid to a checked experiment, before any data is read.
+"""Stanzas of a config folder as checked experiments, before any data is read.
 
 A folder holds ``model_config.yaml`` and ``dataset_config.yaml`` (or folders of these names). The keys of
 an experiment are merged from four layers, the later ones stronger:

@@ -1,4 +1,4 @@
-"""What single keys cannot tell: settings that contradict each other, or need each other."""
+"""Checks of settings that contradict each other, or need each other."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The columns of a dataset: name lists spelled out, ``feature_specs`` and ``use_features`` applied."""
+"""Columns of a dataset: name lists spelled out, ``feature_specs`` and ``use_features`` applied."""
 
 from collections.abc import Iterable
 from dataclasses import fields, replace

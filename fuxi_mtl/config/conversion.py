@@ -1,4 +1,4 @@
-"""Whether the checks of conversion models fit the tasks."""
+"""Checks of ``conversion_checks`` against the tasks."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One experiment, read and checked: what the front door takes apart."""
+"""One experiment, read from its stanza and checked."""
 
 import json
 from collections.abc import Mapping, Sequence

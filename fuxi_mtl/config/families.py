@@ -1,4 +1,4 @@
-"""What a stanza chooses from the families, and the own options of what it chooses."""
+"""Members of the families that a stanza chooses, and their own options."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Whether the block ``fusion`` fits the tasks, the groups and the inputs."""
+"""Checks of the block ``fusion`` against tasks, groups and inputs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

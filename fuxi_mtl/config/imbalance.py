@@ -1,4 +1,4 @@
-"""Options about rare positives that contradict each other, or name a task that cannot have them."""
+"""Checks of options about rare positives, against each other and against the tasks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""``betas`` and ``epsilon`` of an optimizer that has none, or that no optimizer can have."""
+"""Checks of ``betas`` and ``epsilon`` against the optimizers that are chosen."""
 
 from collections.abc import Iterator
 

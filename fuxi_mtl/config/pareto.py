@@ -1,4 +1,4 @@
-"""What a stanza says about a search among preferences, checked as far as names and numbers go."""
+"""Checks of the block ``pareto``, as far as names and numbers go."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""From labels and ``tasks`` to the tasks of the model."""
+"""The tasks of an experiment, from its labels and ``tasks``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

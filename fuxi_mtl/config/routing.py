@@ -1,4 +1,4 @@
-"""Each key to its one owner: a class of options, the dataset, or the model's signature."""
+"""Owners of keys: a class of options, the dataset, or the model's signature."""
 
 import dataclasses
 import typing

@@ -1,4 +1,4 @@
-"""A plan of the learning rate that cannot be followed, or that another option would spoil."""
+"""Checks of ``lr_scheduler``, alone and beside ``reduce_lr_on_plateau``."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""From files of raw rows to encoded splits and batches.
+"""Encoded splits and batches, made from files of raw rows.
 
 :func:`load_dataset` reads, checks, fits, encodes and caches; :func:`training_batches` and
 :func:`evaluation_batches` feed the network; :class:`Encoder` does the same to rows that come later.

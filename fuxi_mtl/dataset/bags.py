@@ -1,4 +1,4 @@
-"""How the members of a sequence, or of a dense vector, are laid out in columns."""
+"""Layout of sequences and of dense vectors in columns."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Encodes a dataset that is not in the cache: fits on the training rows, then encodes all rows."""
+"""Encoding of a dataset that is not in the cache: fitted on the training rows, applied to all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What labels should look like before anybody trains on them."""
+"""Checks of labels before anybody trains on them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""From raw rows to ids and numbers, by rules that were fitted on the training split.
+"""Encoding of raw rows as ids and numbers, by rules that were fitted on the training split.
 
 Nothing is pickled: ``encoders.json`` holds the rules, ``feature_vocab.json`` the tokens and their ids,
 ``feature_map.json`` what the encoded columns mean.

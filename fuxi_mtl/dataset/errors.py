@@ -1,4 +1,4 @@
-"""What can be wrong with data, said with the file, the column, the row and the value."""
+"""Errors of data, with the file, the column, the row and the value."""
 
 from collections.abc import Iterable
 

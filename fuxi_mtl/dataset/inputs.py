@@ -1,4 +1,4 @@
-"""Which rule each entry of ``feature_cols`` asks for."""
+"""Rules of the inputs, as the entries of ``feature_cols`` ask for them."""
 
 import math
 from collections.abc import Callable

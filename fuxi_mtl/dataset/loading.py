@@ -1,4 +1,4 @@
-"""From a stanza of dataset_config to an encoded dataset."""
+"""The encoded dataset of a stanza of ``dataset_config``, from the cache or built."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""How one entry becomes an id or a number: small frozen rules that are fitted once and kept as JSON.
+"""Rules from an entry to an id or a number: small and frozen, fitted once and kept as JSON.
 
 The exporter rebuilds each rule inside a TensorFlow graph, so each says exactly what it computes.
 """

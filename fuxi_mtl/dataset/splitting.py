@@ -1,4 +1,4 @@
-"""Which split each row of the training file goes to."""
+"""Division of the training file into splits, row by row."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""What one pass over the training rows has to remember, in bounded memory."""
+"""Statistics of one pass over the training rows, in bounded memory."""
 
 from dataclasses import dataclass, field
 

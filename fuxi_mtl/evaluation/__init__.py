@@ -1,1 +1,1 @@
-"""What a model is worth: metrics of a split, monitors, calibration, checks of conversion models."""
+"""Metrics of a split, monitors, calibration, and checks of conversion models."""

@@ -1,4 +1,4 @@
-"""Measures every task on the rows where it is defined, and says which number training watches.
+"""Metrics of every task on the rows where it is defined, and the value that training watches.
 
 Values are keyed ``{task}_{metric}``; the bare ``{metric}`` is the mean over the tasks that have it.
 """

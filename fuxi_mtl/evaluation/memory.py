@@ -1,4 +1,4 @@
-"""Too little memory, told with the key that decides how much is needed."""
+"""Errors of too little memory, with the key that decides how much is needed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The one number that early stopping and the best checkpoint watch: ``monitor`` and ``monitor_mode``."""
+"""The value that early stopping and the best checkpoint watch: ``monitor`` and ``monitor_mode``."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping

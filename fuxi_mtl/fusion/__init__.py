@@ -1,4 +1,4 @@
-"""One score out of several: formulas, the search of their weights, learning to rank, and what they are worth.
+"""One score out of several: formulas, the search of their weights, learning to rank, and their worth.
 
 Everything but :mod:`fuxi_mtl.fusion.graph` and the learning to rank is numpy.
 """

@@ -1,4 +1,4 @@
-"""Learns personal weights on validation requests."""
+"""Learning of personal weights on validation requests."""
 
 import logging
 from typing import Any

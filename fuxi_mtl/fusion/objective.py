@@ -1,4 +1,4 @@
-"""What a fusion is searched for and reported on: a weighted sum of AUC, gAUC and NDCG of targets."""
+"""Objectives of a fusion: weighted sums of AUC, gAUC and NDCG of targets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a model and data, or from a stanza, to finished runs."""
+"""Training from a model and data, or from a stanza, to finished runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

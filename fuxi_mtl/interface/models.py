@@ -1,4 +1,4 @@
-"""The models that there are, and their options."""
+"""Lists of models and of their options."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Work that leaves no trace in the program that asked for it."""
+"""Sessions that leave no trace in the program around them."""
 
 import logging
 import random

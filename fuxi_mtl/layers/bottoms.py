@@ -1,4 +1,4 @@
-"""What lies between the embeddings and the towers: one representation for each head.
+"""Bottoms between the embeddings and the towers: one representation for each head.
 
 Every bottom takes ``(batch, width)`` and gives a dict of ``(batch, units)`` by head. It also says
 which variables are the last shared layer, on which gradient norms are taken. Models name their bottom

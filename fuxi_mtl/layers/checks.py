@@ -1,4 +1,4 @@
-"""What a layer checks of its arguments: names, choices and ranges."""
+"""Checks of the arguments of layers: names, choices and ranges."""
 
 from collections.abc import Iterable, Sequence
 

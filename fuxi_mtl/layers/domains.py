@@ -1,4 +1,4 @@
-"""Rows of several domains: what a network has for each of them, and how much of it a row gets."""
+"""Layers with a part for each domain of the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 

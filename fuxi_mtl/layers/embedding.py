@@ -1,4 +1,4 @@
-"""From ids and numbers to one dense vector a row."""
+"""Embedding of ids and numbers as one dense vector a row."""
 
 import functools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From the vectors of a bag to one vector."""
+"""Pooling of the vectors of a bag."""
 
 import keras
 import tensorflow as tf

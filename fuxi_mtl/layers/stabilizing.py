@@ -1,4 +1,4 @@
-"""What stabilised gates add to the loss: they shall not settle too early, and not forget experts."""
+"""Gate temperature, noise, entropy and load-balance regularisation."""
 
 from collections.abc import Mapping, Sequence
 

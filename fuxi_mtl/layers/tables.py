@@ -1,4 +1,4 @@
-"""The rows of all features of one width in one variable."""
+"""Embedding tables: the rows of all features of one width in one variable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Adaptive information transfer: a step weighs what the step before tells it against what it sees itself."""
+"""Adaptive information transfer between the steps of a chain (AITM)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a metric is: its value, direction, needs, and how it is resampled."""
+"""The description of a metric: its value, direction, needs, and how it is resampled."""
 
 import inspect
 import re

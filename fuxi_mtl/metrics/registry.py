@@ -1,4 +1,4 @@
-"""The metrics by the names that people write in YAML, and how one adds to them."""
+"""Metrics by the names that people write in YAML, and the registration of one's own."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

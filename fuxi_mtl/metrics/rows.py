@@ -1,4 +1,4 @@
-"""The rows a metric sees: those with a label and a weight, checked once."""
+"""Rows of a metric: those with a label and a weight, checked once."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -221,7 +221,7 @@ class MultiTaskModel(keras.Model):
             split_of(self.optimizer).rows.apply_deferred_updates()
 
     def evaluate(self, *args, **kwargs):
-        """See `keras.Model.evaluate`; all rows are settled first."""
+        """See `keras.Model.evaluate`; rows make their deferred moves first."""
         self.apply_deferred_updates()
         return super().evaluate(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""What a model object was made of, so that it can be made again under another seed and precision."""
+"""Recipes of model objects, by which they are made again under another seed and precision."""
 
 import inspect
 import random

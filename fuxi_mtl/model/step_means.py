@@ -1,4 +1,4 @@
-"""Means over the training steps between two evaluations: what the log says about training."""
+"""Means of losses, weights and norms over the training steps between two evaluations."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""From heads and labels to named scalar losses: what a model learns from, as data."""
+"""Objectives: named scalar losses of heads and labels, as data."""
 
 from fuxi_mtl.objectives.objective import (
     CALIBRATOR,

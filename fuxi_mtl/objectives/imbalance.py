@@ -1,4 +1,4 @@
-"""What is done about rare positives, between a model's objectives and the step.
+"""Weighted positives, focal terms and auxiliary losses for rare positives.
 
 The objectives of binary tasks are rewritten, whichever model has them: neither the model, nor the weighting,
 nor the trainer knows. Options that are not used leave an objective as it is.

@@ -1,4 +1,4 @@
-"""From heads and labels to named scalar losses.
+"""Objectives as data: a name, a loss of heads and labels, and what is watched.
 
 An objective is not a task: ESMM has three heads and two objectives. A model hands its objectives up
 to the base class as data; weightings count objectives and never ask which model they serve.

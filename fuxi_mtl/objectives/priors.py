@@ -1,4 +1,4 @@
-"""Base rates: where the bias of a head starts, so that training need not find it first."""
+"""Base rates as the start of output biases."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How variables move: tables by the rows of the batch, everything else by Keras."""
+"""Optimizers: of tables by the rows of the batch, of everything else by Keras."""
 
 from fuxi_mtl.optimizers.catching_up import DeferredUpdates, DenseEquivalentAdam
 from fuxi_mtl.optimizers.factory import make_optimizer

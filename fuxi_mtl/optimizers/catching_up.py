@@ -36,7 +36,7 @@ class DenseEquivalentAdam(LazyAdam):
     sees to it. It works on one device.
 
     Args:
-        steps: After how many steps all rows are settled, unless they were before: the length of c.
+        steps: After how many steps all rows catch up, unless they did before: the length of c.
         **options: Those of :class:`LazyAdam`.
 
     Raises:
@@ -79,7 +79,7 @@ class DenseEquivalentAdam(LazyAdam):
         if self.built:
             return
         super().build(var_list)
-        # Steps count from the last time that all rows were settled, in which float32 is exact.
+        # Steps count from the last time that all rows caught up, in which float32 is exact.
         self._now = self.add_variable((), "zeros", name="now")
         self._coasts = self.add_variable((self.steps,), "zeros", name="coasts")
         self._lasts = [
@@ -112,7 +112,7 @@ class DenseEquivalentAdam(LazyAdam):
         travelled = rate * tf.pow(self.ratio, tf.cast(now - since, tf.float32))
         self._coasts.value.scatter_add(tf.IndexedSlices(travelled, since))
         self._now.assign_add(1.0)
-        tf.cond(now + 1 >= self.steps, self._settle, lambda: False)
+        tf.cond(now + 1 >= self.steps, self._catch_up_all, lambda: False)
 
     def before_lookup(self, variable: keras.Variable, rows: tf.Tensor) -> None:
         """Makes the moves that some rows have missed.
@@ -125,9 +125,9 @@ class DenseEquivalentAdam(LazyAdam):
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that any row has missed; free if there was no step since the last time."""
-        tf.cond(self._now.value > 0, self._settle, lambda: False)
+        tf.cond(self._now.value > 0, self._catch_up_all, lambda: False)
 
-    def _settle(self) -> bool:
+    def _catch_up_all(self) -> bool:
         for variable, last in zip(self._trainable_variables, self._lasts, strict=True):
             count = variable.shape[0]
 

@@ -1,4 +1,4 @@
-"""From the keys of a stanza to an optimizer."""
+"""The optimizer of a stanza."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Optimizers that touch only the table rows of the batch.
+"""Optimizers that touch only the table rows of a batch.
 
 The gradient of an embedding table is a `tf.IndexedSlices`: one row a lookup, the same id as often as
 it was looked up. Keras optimizers square such rows before they are summed, which is wrong, and decay

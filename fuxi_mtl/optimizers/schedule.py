@@ -1,4 +1,4 @@
-"""A learning rate that warms up, and then falls by a plan."""
+"""Learning rates that warm up, and then fall by a plan."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""One optimizer for the tables, another for everything else, behind one face."""
+"""A pair of optimizers behind one face: one for the tables, another for everything else."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A stanza of dataset_config: files, inputs and labels."""
+"""Options of a dataset: files, inputs and labels."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""How one option is declared: its default, sentence, choices and bounds."""
+"""Declarations of single options: default, sentence, choices and bounds."""
 
 import inspect
 from collections.abc import Collection

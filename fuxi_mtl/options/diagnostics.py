@@ -1,4 +1,4 @@
-"""What is measured of a training."""
+"""Options of the diagnostics of training."""
 
 from dataclasses import dataclass
 

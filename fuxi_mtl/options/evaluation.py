@@ -1,4 +1,4 @@
-"""What is measured of a model."""
+"""Options of metrics, groups, thresholds and checks."""
 
 from dataclasses import dataclass
 

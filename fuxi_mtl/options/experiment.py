@@ -1,4 +1,4 @@
-"""What an experiment is about."""
+"""Options of an experiment itself: its data, model and tasks."""
 
 from dataclasses import dataclass
 

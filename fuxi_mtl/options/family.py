@@ -1,4 +1,4 @@
-"""Families: tables of what a stanza may choose from, such as weightings or errors.
+"""Families: tables of the classes that a stanza may choose from, such as weightings or errors.
 
 A member is a class or a function. Its docstring is its sentence, and the parameters behind the star of its
 signature are its own options, which may stand in the stanza that chooses it. A row names it by where it

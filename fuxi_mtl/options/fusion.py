@@ -1,4 +1,4 @@
-"""Every YAML key about one score out of several: the block ``fusion``."""
+"""Options of one score out of several: the block ``fusion``."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Every YAML key about rare positives: weighted positives, a focal term, auxiliary losses, sampling."""
+"""Options about rare positives: weighted positives, a focal term, auxiliary losses, sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a stanza may say about a search among preferences."""
+"""Options of a search among preferences."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where a value was written, so that an error can point at it."""
+"""Source locations of values, so that errors can point at them."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass

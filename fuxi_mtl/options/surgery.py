@@ -1,4 +1,4 @@
-"""What a stanza may say about gradient surgery."""
+"""Options of gradient surgery."""
 
 from dataclasses import dataclass
 

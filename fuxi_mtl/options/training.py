@@ -1,4 +1,4 @@
-"""How long to train, and when to stop."""
+"""Options of training: batches, epochs, seed, monitor and early stopping."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Values converted by the type of the option they go to.
+"""Conversion of values by the type of the option they go to.
 
 ``1e-3`` is text to YAML 1.1; it becomes a number where a number is wanted and stays text elsewhere.
 A whole number may stand for a fractional one, never the other way round, and true is not 1.

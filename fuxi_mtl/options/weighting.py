@@ -1,4 +1,4 @@
-"""What each loss weighs."""
+"""Options of loss weighting."""
 
 from dataclasses import dataclass
 

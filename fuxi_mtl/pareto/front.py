@@ -1,4 +1,4 @@
-"""The points that no other beats, the volume that they reach, and the choice of one. Larger is better."""
+"""Non-dominated points, their hypervolume, and the choice of one. Larger is better."""
 
 import numpy as np
 

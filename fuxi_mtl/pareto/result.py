@@ -1,4 +1,4 @@
-"""What a search found: ``pareto.json``, and how it is made of runs."""
+"""The result of a search, made of runs and kept as ``pareto.json``."""
 
 import json
 import math

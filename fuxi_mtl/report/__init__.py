@@ -1,4 +1,4 @@
-"""Shows a comparison: on the terminal, as markdown, csv, json or a self-contained web page.
+"""Comparisons shown on the terminal, as markdown, csv, json or a self-contained web page.
 
 print(render(compare(stored_runs("./checkpoints/")), "markdown"))
 """

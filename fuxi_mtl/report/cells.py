@@ -1,4 +1,4 @@
-"""How numbers of a comparison are written, in every format."""
+"""Numbers of a comparison as text, the same in every format."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What runs measured of their training: gradient conflict and gate health, as lines and as plots."""
+"""Gradient conflict and gate health of runs, as lines and as plots."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

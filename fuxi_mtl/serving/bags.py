@@ -1,4 +1,4 @@
-"""The members of sequences and their weights, laid out in columns, inside a graph."""
+"""Layout of sequences and of their weights in columns, inside a graph."""
 
 from typing import TypeAlias
 

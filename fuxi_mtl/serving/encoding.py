@@ -1,4 +1,4 @@
-"""From raw rows to ids and numbers by fitted rules, inside a graph."""
+"""Encoding of raw rows as ids and numbers by fitted rules, inside a graph."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""From logits to probabilities: given the hidden factor, averaged over it, with intercepts that meet rates.
+"""Decision probabilities: given the hidden factor, averaged over it, with intercepts that meet rates.
 
 The names are those of :mod:`fuxi_mtl.simulation.funnel`, which has the equations.
 """

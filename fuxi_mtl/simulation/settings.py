@@ -1,4 +1,4 @@
-"""What can be set about simulated data, how it is read, and what is refused before anything is drawn."""
+"""Settings of simulated data, read and checked before anything is drawn."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

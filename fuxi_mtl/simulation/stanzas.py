@@ -1,4 +1,4 @@
-"""The stanzas with which simulated data are trained on at once.
+"""Stanzas that train on simulated data at once.
 
 Truth and outcomes are columns of the kind ``meta``: carried along for evaluation, never an input.
 """

@@ -1,4 +1,4 @@
-"""What came out: rates and means of each split, summed block by block."""
+"""Summaries of simulated data: rates and means of each split, summed block by block."""
 
 from collections import defaultdict
 

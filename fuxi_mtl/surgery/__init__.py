@@ -1,4 +1,4 @@
-"""Gradient surgery: which way the shared variables go when objectives disagree."""
+"""Gradient surgery: the direction of shared variables where objectives disagree."""
 
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery

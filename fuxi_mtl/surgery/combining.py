@@ -1,4 +1,4 @@
-"""From the gradients of single objectives to one gradient for each variable.
+"""Combination of the objectives' gradients into one gradient for each variable.
 
 A weighting decides how much each loss counts; surgery comes after it and turns what is shared another way::
 

@@ -1,4 +1,4 @@
-"""Directions as coefficients: what each method makes of the angles between the objectives' gradients.
+"""Solvers of surgery: coefficients from the inner products of the objectives' gradients.
 
 Every method here moves the shared variables along a combination of the gradients, ``d = sum_k a_k g_k``, and
 finds the coefficients from their inner products alone, the Gram matrix ``M = G G^T``, ``M_jk = g_j . g_k``.

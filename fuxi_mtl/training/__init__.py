@@ -1,1 +1,1 @@
-"""From a model and a dataset to trained weights: steps, callbacks, checkpoints, diagnostics."""
+"""Training: steps, callbacks, checkpoints, diagnostics."""

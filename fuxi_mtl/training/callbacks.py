@@ -1,4 +1,4 @@
-"""What happens at each evaluation: measure, log, keep the best, and tell Keras's own callbacks."""
+"""Callbacks of training: evaluation, the last interval, step log and progress bar."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Which devices and which precision a run uses."""
+"""Devices and precision of a run."""
 
 import logging
 from collections.abc import Sequence

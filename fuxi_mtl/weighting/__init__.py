@@ -1,4 +1,4 @@
-"""How much each loss counts: small objects that see numbers and never the network.
+"""Loss weightings: small objects that see numbers and never the network.
 
 Each is told the losses of a step (and, if it asks for them, the gradient norms), and gives weights::
 

@@ -1,4 +1,4 @@
-"""What every weighting is, and the two that learn nothing: equal and manual weights."""
+"""The base class of weightings, and the two that learn nothing: equal and manual weights."""
 
 import math
 from collections.abc import Mapping

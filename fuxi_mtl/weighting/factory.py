@@ -1,4 +1,4 @@
-"""From the options of a stanza to a weighting."""
+"""The weighting of a stanza."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,1 +1,1 @@
-"""What one does with a run: train it, calibrate it, fuse its scores, search among several."""
+"""Applications of the mechanisms to a run: training, calibration, fusion, a search among several."""

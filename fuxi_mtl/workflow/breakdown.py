@@ -1,4 +1,4 @@
-"""The metrics of a split once more, for the rows of each value of a column."""
+"""Metrics of a split for the rows of each value of a column."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Calibrates a trained model as its experiment says."""
+"""Calibration of a trained model as its experiment says."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""One experiment, from its stanza to a finished run; and back from a run to its model."""
+"""Training of an experiment to a finished run, and the way back from a run to its model."""
 
 import json
 import logging

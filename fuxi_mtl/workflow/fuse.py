@@ -1,4 +1,4 @@
-"""Joins the scores of a finished run into one, and says what that is worth."""
+"""Fusion of the scores of a finished run, and its report."""
 
 import json
 import logging

@@ -16,7 +16,7 @@ from fuxi_mtl.pareto import FILE, Front, make_front, preferences_of, stanza_of, 
 from fuxi_mtl.pareto.preferences import name_of
 from fuxi_mtl.report import render
 from fuxi_mtl.workflow.experiment import try_model
-from fuxi_mtl.workflow.resume import logged_run
+from fuxi_mtl.workflow.resume import run_or_resume
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def search(
     runs: list[StoredRun] = []
     for experiment in varied:
         for seed in dict.fromkeys(seeds) or [experiment.training.seed]:
-            runs.append(read_run(logged_run(experiment.with_seed(seed), gpus, resume=True).folder))
+            runs.append(read_run(run_or_resume(experiment.with_seed(seed), gpus, resume=True).folder))
             traded_metrics(options, runs[0])  # What cannot be traded off is known after one run.
     front = make_front(expid, options, named, runs)
     folder = Path(base.options.model_root) / base.options.dataset_id / expid

@@ -1,4 +1,4 @@
-"""Runs as the command line makes them: each with a log of its own, or kept if there is nothing to do."""
+"""Resumption of runs: each is trained with a log of its own, or kept if there is nothing to do."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from fuxi_mtl.workflow.log_file import log_file
 logger = logging.getLogger(__name__)
 
 
-def logged_run(experiment: Experiment, gpus: Sequence[int] = (-1,), resume: bool = False) -> Run:
+def run_or_resume(experiment: Experiment, gpus: Sequence[int] = (-1,), resume: bool = False) -> Run:
     """Trains one experiment with one seed, with its log beside the run.
 
     Args:

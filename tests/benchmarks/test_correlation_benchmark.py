@@ -33,7 +33,7 @@ def measured(small, monkeypatch, tmp_path):
         errors = {"y1_RMSE": scale * experiment.training.seed, "y2_RMSE": scale * 3.0}
         return types.SimpleNamespace(metrics={"test": errors})
 
-    monkeypatch.setattr("fuxi_mtl.workflow.resume.logged_run", run)
+    monkeypatch.setattr("fuxi_mtl.workflow.resume.run_or_resume", run)
     monkeypatch.setattr("fuxi_mtl.comparison.read_run", read)
     return correlation.measure_correlation([1, 2], tmp_path, tmp_path), tmp_path
 

@@ -90,13 +90,6 @@ def test_an_old_checkpoint_fills_optimizers_weighting_and_surgery(expid):
         assert model.surgery.found.numpy().sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_old_runs_are_finished_runs(old):
-    done = call("run", "--expid", *EXPIDS, "--resume")
-    assert done.status == 0
-    for expid in EXPIDS:
-        assert f"{run_of(expid).folder} is finished: it stays as it is." in done.out
-
-
 def test_old_runs_are_compared(old):
     done = call("compare", "--model_root", "runs", "--format", "json")
     assert (done.status, done.err) == (0, "")

@@ -1,4 +1,4 @@
-"""What a model may say about its own training: turns, things to watch, factors, a word beforehand."""
+"""What a model may say of its training: alternating steps, things to watch, factors, a word beforehand."""
 
 from dataclasses import replace
 
@@ -118,7 +118,7 @@ def test_a_manual_weight_may_be_given_to_a_fixed_objective():
     assert float(weighting.weights()["risk"]) == pytest.approx(0.1)
 
 
-# ---- turns --------------------------------------------------------------------------------------
+# ---- alternating steps --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("eager", [True, False])

@@ -165,7 +165,7 @@ def test_naive_ipw_under_a_constant_propensity_is_a_multiple_of_the_clicked_mean
     assert float(loss) == pytest.approx(errors.mean() * CLICK.mean() / 0.75, rel=1e-5)
 
 
-# ---- turns --------------------------------------------------------------------------------------
+# ---- alternating steps --------------------------------------------------------------------------
 
 
 def moved(model):

@@ -45,7 +45,7 @@ def dense_adam(steps, rates, epsilon=1e-7, beta_1=0.9, beta_2=0.999):
 
 
 def by_rows(optimizer, steps, rates=None):
-    """The same by rows: what a lookup finds before each step, and the settled table."""
+    """The same by rows: what a lookup finds before each step, and the table after its deferred moves."""
     variable, seen = table(), []
     optimizer.build([variable])
 
@@ -207,17 +207,17 @@ def test_a_model_trains_and_predicts_as_under_dense_adam(scaled):
         model.fit(data(range(12)), verbose=0, shuffle=False).history["loss"] for model in (caught, dense)
     ]
     np.testing.assert_allclose(*histories, rtol=1e-4)
-    unsettled = [v.numpy() for v in caught.trainable_variables]
+    behind = [v.numpy() for v in caught.trainable_variables]
     inputs = tiny.inputs(20)
     found, expected = (model.predict(inputs, verbose=0) for model in (caught, dense))
     for name in expected:
         # Some gradients are small enough for epsilon.
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-4)
-    moved = [(v.numpy() != old).any() for v, old in zip(caught.trainable_variables, unsettled, strict=True)]
+    moved = [(v.numpy() != old).any() for v, old in zip(caught.trainable_variables, behind, strict=True)]
     assert moved == ["table" in v.path for v in caught.trainable_variables]
 
 
-def test_evaluation_and_storing_settle_and_training_goes_on_from_a_checkpoint(tmp_path):
+def test_evaluation_and_storing_catch_up_and_training_goes_on_from_a_checkpoint(tmp_path):
     model = make(True)
     model.fit(data(range(6)), verbose=0, shuffle=False)
     rows = model.optimizer.rows

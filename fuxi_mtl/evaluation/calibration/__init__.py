@@ -1,4 +1,4 @@
-"""From the probabilities that a loss made to those that happen."""
+"""Calibration: from the probabilities that a loss made to those that happen."""
 
 from fuxi_mtl.evaluation.calibration.fitting import METHODS, closed_form, fitted
 from fuxi_mtl.evaluation.calibration.maps import Calibration, Isotonic, Platt, Resampled, Unweighted

@@ -1,4 +1,4 @@
-"""Which map each head gets: from the loss itself, or from the labels of the validation rows."""
+"""Fitting of a calibration map for each head, from the loss itself or from validation labels."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Whether two groups of rows look alike, one covariate at a time."""
+"""Balance of covariates between two groups of rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The check of inherent estimation bias: is pCVR too high over all exposures?"""
+"""The check of inherent estimation bias: the level of pCVR over all exposures."""
 
 from dataclasses import dataclass
 

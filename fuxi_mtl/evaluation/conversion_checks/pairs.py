@@ -1,4 +1,4 @@
-"""Which heads are pCTR and pCVR: found by what tasks say, not by what they are called."""
+"""Pairs of pCTR and pCVR among the tasks, found by events and not by names."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The check of potential independence: does pCVR depend on the click beyond the propensity?"""
+"""The check of potential independence: dependence of pCVR on the click beyond the propensity."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What conversion models have in common: three tasks, one network, and a choice of objectives."""
+"""The base of conversion models: three tasks, one network, and a choice of objectives."""
 
 import logging
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class ConversionModel(MultiTaskModel):
         return Imputation(self.chain.imputation, kind, detached=dr_grad != "joint")
 
     def imputation_first(self) -> list:
-        """Turns: the imputation loss moves what is the imputation's own, then the rest moves the rest."""
+        """Alternating steps: the imputation loss moves what is the imputation's own, the rest the rest."""
         head = self.chain.imputation
         own = [*self.bottom.own_variables(head), *self.towers.own_variables(head)]
         keys = {id(variable) for variable in own}

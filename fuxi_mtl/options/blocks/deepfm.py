@@ -114,7 +114,7 @@ class Mixture:
         least=0,
         below=1,
     )
-    gate_stabilize: GateStabilize | None = option(None, "Gates that do not settle too early; null is off.")
+    gate_stabilize: GateStabilize | None = option(None, "Regularisation of the gates; null is off.")
     add_fm_vec: bool = option(True, "Whether the pairs of the factorization machine are a part.")
     add_emb: Literal["none", "sum", "mean", "concat"] = option(
         "mean",

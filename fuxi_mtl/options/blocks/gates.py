@@ -1,4 +1,4 @@
-"""The block ``gate_stabilize``: gates that do not settle too early, and do not forget experts."""
+"""The block ``gate_stabilize``: temperature, noise, entropy and load balance of gates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The block ``apg``: which weights are generated, and from what."""
+"""The block ``apg``: the weights that are generated, and their condition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The block ``ipw``: how clicked rows are weighted by the inverse of their click probability."""
+"""The block ``ipw``: weights of clicked rows by the inverse of their click probability."""
 
 from dataclasses import dataclass
 from typing import Literal

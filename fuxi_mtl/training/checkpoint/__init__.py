@@ -1,4 +1,4 @@
-"""Saves and restores a model with everything that training it changes, each thing under its name.
+"""Checkpoints of a model and of everything that training changes, each thing under its name.
 
 A checkpoint is one HDF5 file, which h5py and every HDF5 viewer read::
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a model, by name."""
+"""Names of everything that a checkpoint holds of a model."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

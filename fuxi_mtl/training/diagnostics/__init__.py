@@ -1,4 +1,4 @@
-"""What training does to a model, seen from beside: nothing here changes a single bit of it."""
+"""Diagnostics of training, which do not change a single bit of it."""
 
 from fuxi_mtl.training.diagnostics.callback import Diagnostics
 from fuxi_mtl.training.diagnostics.conflict import PARTS, GradientConflict, compared, summary

@@ -1,4 +1,4 @@
-"""Measures at some steps of a training, and says what it found."""
+"""Measurements at some steps of a training, and their lines in the log."""
 
 import logging
 import time

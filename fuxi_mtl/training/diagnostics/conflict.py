@@ -1,4 +1,4 @@
-"""Whether objectives pull shared parameters the same way: cosines and norms, and what they add up to."""
+"""Gradient conflict of objectives on shared parameters: cosines, norms, and their summaries."""
 
 import itertools
 from collections.abc import Sequence

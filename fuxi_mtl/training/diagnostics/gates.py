@@ -1,4 +1,4 @@
-"""How gates use their experts: whether any is left out, and whether tasks choose differently."""
+"""Gate health: use of the experts, dead ones among them, and differences between tasks."""
 
 import itertools
 from collections.abc import Mapping, Sequence
