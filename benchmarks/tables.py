@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS, Cell
 from benchmarks.machine import has_fast_bfloat16
 from benchmarks.workload import Workload
+from fuxi_mtl.options import SURGERIES, SURGERY_MODES, WEIGHTINGS
 
 REFERENCE = Workload().vocabulary
 SMALL, LARGE = 10_000, 10_000_000
@@ -20,9 +21,6 @@ AXES: dict[str, tuple[int, ...]] = {
     "fields": (12, 23, 46, 92),
     "rows": (250_000, 500_000, 1_000_000, 2_000_000),
 }
-WEIGHTINGS = ("EQ", "UW", "GN", "DWA", "RLW", "GLS", "NISE")
-SURGERIES = ("mgda", "pe_ltr", "pcgrad", "cagrad")
-SURGERY_MODES = ("representation", "last_layer", "full")
 METRIC_ROWS, METRIC_GROUPS = 10_000_000, 500_000
 
 
@@ -109,7 +107,8 @@ def weighting(settings: Settings) -> Table:
 def surgery(settings: Settings) -> Table:
     """What gradient surgery costs beside a plain step, by where it compares gradients."""
     workload = settings.workload()
-    ways = [{"surgery": method, "mode": mode} for method in SURGERIES for mode in SURGERY_MODES]
+    methods = [method for method in SURGERIES if method != "none"]
+    ways = [{"surgery": method, "mode": mode} for method in methods for mode in SURGERY_MODES]
     cells = []
     for name in settings.chosen(OURS[:1]):
         for at in ({"surgery": "none", "mode": ""}, *ways):

@@ -16,7 +16,6 @@ import numpy as np
 
 PAD = 0
 FEATURE_TYPES = ("categorical", "sequence", "numeric", "embedding")
-POOLINGS = ("mean", "sum", "max")
 
 
 @dataclass(frozen=True)

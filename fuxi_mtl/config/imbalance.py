@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import PLAIN_ERRORS, ImbalanceOptions, why_not_closed_form
+from fuxi_mtl.options import ImbalanceOptions, has_default_error, why_not_closed_form
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -115,7 +115,7 @@ def _misplaced_without_labels(
         yield "lambda_cvr_aux", "lambda_cvr_aux: the task cvr has a loss of its own already; use loss_weight."
 
     for task in binary:
-        if task.loss not in PLAIN_ERRORS:
+        if not has_default_error(task):
             for key in _weighing(options, task.name):
                 yield key, f"{key} is for a cross-entropy, but the loss of {task.name!r} is {task.loss}."
 

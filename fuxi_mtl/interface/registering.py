@@ -14,7 +14,7 @@ def register_weighting(weighting: _Class) -> _Class:
     """Class decorator: ``loss_weight`` may name the weighting, and its keywords are keys of a stanza.
 
     Args:
-        weighting: A subclass of :class:`Weighting`. Of ``objectives``, ``steps_per_epoch`` and ``seed`` it
+        weighting: A subclass of :class:`Weighting`. Of ``objectives``, ``epoch_steps`` and ``seed`` it
             is given what its constructor asks for.
 
     Raises:

@@ -1,6 +1,6 @@
 """Checks of the arguments of layers: names, choices and ranges."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fuxi_mtl.hints import did_you_mean
 
@@ -17,7 +17,7 @@ def check_names(where: str, given: Iterable[str], known: Sequence[str]) -> None:
             raise ValueError(f"{where} has no option {key!r}.{near} Options: {', '.join(known) or 'none'}.")
 
 
-def check_choice(where: str, value: str, choices: Sequence[str]) -> None:
+def check_choice(where: str, value: str, choices: Collection[str]) -> None:
     """A text is one of some.
 
     Raises:

@@ -3,37 +3,58 @@
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.features import POOLINGS
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_choice
+from fuxi_mtl.options import POOLINGS
 
 
 def pool(vectors: tf.Tensor, present: tf.Tensor, pooling: str, weights: tf.Tensor | None = None) -> tf.Tensor:
     """One vector for each bag, over the members that are present; an empty bag gives zeros.
 
-    ``mean`` is ``sum(w e) / sum(w)``, ``sum`` is ``sum(w e)``, ``max`` is taken of ``w e`` in each
-    dimension.
-
     Args:
         vectors: ``(..., length, width)``.
         present: ``(..., length)`` booleans.
-        pooling: ``mean``, ``sum`` or ``max``.
+        pooling: A name of :data:`fuxi_mtl.options.POOLINGS`.
         weights: ``(..., length)`` weights, or None for ones.
 
     Returns:
         ``(..., width)``.
+
+    Raises:
+        ValueError: An unknown pooling.
     """
     weight = tf.cast(present, vectors.dtype)
     if weights is not None:
         weight *= tf.cast(weights, vectors.dtype)
-    weighted = vectors * weight[..., None]
-    if pooling == "sum":
-        return tf.reduce_sum(weighted, axis=-2)
-    if pooling == "mean":
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(weighted, axis=-2), tf.reduce_sum(weight, axis=-1, keepdims=True)
-        )
-    lowest = tf.where(present[..., None], weighted, vectors.dtype.min)
+    return POOLINGS[pooling].load()(vectors, weight, present)
+
+
+def mean(vectors: tf.Tensor, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:  # noqa: ARG001
+    """Weighted mean of the members, ``sum(w e) / sum(w)``.
+
+    Args:
+        vectors: ``(..., length, width)``.
+        weights: ``(..., length)``, 0 for absent members.
+        present: ``(..., length)`` booleans.
+    """
+    total_weight = tf.reduce_sum(weights, axis=-1, keepdims=True)
+    return tf.math.divide_no_nan(tf.reduce_sum(vectors * weights[..., None], axis=-2), total_weight)
+
+
+def total(vectors: tf.Tensor, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:  # noqa: ARG001
+    """Weighted sum of the members, ``sum(w e)``.
+
+    See :func:`mean`.
+    """
+    return tf.reduce_sum(vectors * weights[..., None], axis=-2)
+
+
+def largest(vectors: tf.Tensor, weights: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Largest ``w e`` of the members in each dimension.
+
+    See :func:`mean`.
+    """
+    lowest = tf.where(present[..., None], vectors * weights[..., None], vectors.dtype.min)
     return tf.where(tf.reduce_any(present, axis=-1)[..., None], tf.reduce_max(lowest, axis=-2), 0.0)
 
 
@@ -42,7 +63,7 @@ class BagPooling(Brick):
     """:func:`pool` as a layer; which members are present is Keras's mask, such as ``mask_zero=True`` makes.
 
     Args:
-        pooling: ``mean``, ``sum`` or ``max``.
+        pooling: A name of :data:`fuxi_mtl.options.POOLINGS`.
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:

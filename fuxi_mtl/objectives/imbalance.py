@@ -13,7 +13,13 @@ import tensorflow as tf
 
 from fuxi_mtl.objectives import Heads, Labels, Objective, supervised, without_nan
 from fuxi_mtl.objectives.losses import bce_with_logits, focal_with_logits
-from fuxi_mtl.options import CVR_AUX, AuxFocalOptions, ClipScheduleOptions, ImbalanceOptions
+from fuxi_mtl.options import (
+    CVR_AUX,
+    AuxFocalOptions,
+    ClipScheduleOptions,
+    ImbalanceOptions,
+    has_default_error,
+)
 from fuxi_mtl.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -96,6 +102,8 @@ class Imbalance:
         factor = {"ctr": options.lambda_ctr, "ctcvr": options.lambda_ctcvr}.get(task.name, 1.0)
         if factor != 1:
             objective = replace(objective, scale=factor * objective.scale)
+        if not has_default_error(task):  # there is no cross-entropy to change
+            return objective
         focal = options.aux_focal if task.name == options.aux_focal.target_head else AuxFocalOptions()
         weighted = options.pos_weight_dynamic or task.name in (options.static_pos_weight or {})
         if not (weighted or focal.enabled):

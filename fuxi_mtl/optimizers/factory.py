@@ -5,32 +5,11 @@ from collections.abc import Sequence
 
 import keras
 
-from fuxi_mtl.optimizers.catching_up import DenseEquivalentAdam
-from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowSGD, RowWiseAdagrad
 from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
 from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart
-from fuxi_mtl.options import OptimizerOptions
+from fuxi_mtl.options import OPTIMIZERS, ROW_OPTIMIZERS, OptimizerOptions
 
 logger = logging.getLogger(__name__)
-
-DENSE_OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "sgd": keras.optimizers.SGD,
-    "adagrad": keras.optimizers.Adagrad,
-    "rmsprop": keras.optimizers.RMSprop,
-    "ftrl": keras.optimizers.Ftrl,
-    "nadam": keras.optimizers.Nadam,
-    "lion": keras.optimizers.Lion,
-}
-ROW_OPTIMIZERS = {
-    "adam": LazyAdam,
-    "dense_equivalent_adam": DenseEquivalentAdam,
-    "adagrad": RowAdagrad,
-    "rowwise_adagrad": RowWiseAdagrad,
-    "sgd": RowSGD,
-    "ftrl": RowFtrl,
-}
 
 
 def make_optimizer(options: OptimizerOptions, total_steps: int = 1) -> SplitOptimizer:
@@ -46,11 +25,11 @@ def make_optimizer(options: OptimizerOptions, total_steps: int = 1) -> SplitOpti
         return WarmUpThenDecay(rate, plan, total_steps) if plan is not None and follows else rate
 
     decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
-    dense = DENSE_OPTIMIZERS[options.optimizer](
+    dense = OPTIMIZERS[options.optimizer].load()(
         learning_rate=planned(options.learning_rate), **decay, **_moments(options.betas, options.epsilon)
     )
     named = options.embedding_optimizer
-    make_rows = ROW_OPTIMIZERS[named] if named else row_counterpart(dense)
+    make_rows = ROW_OPTIMIZERS[named].load() if named else row_counterpart(dense)
     if not named and options.optimizer in ("rmsprop", "nadam", "lion"):
         logger.info(
             "optimizer: %s has no rule for rows; lazy Adam moves the tables (embedding_optimizer: adam).",

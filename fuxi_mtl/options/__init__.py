@@ -5,25 +5,25 @@ A key belongs to exactly one class here, or to the signature of the model that t
 line of :data:`SECTIONS` and a field of ``Experiment``.
 """
 
-from fuxi_mtl.options.data import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions, LabelOptions
+from fuxi_mtl.options.data import POOLING_OF_ENCODER, POOLINGS, DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
-from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
+from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS, has_default_error
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
 from fuxi_mtl.options.family import Family, Member, Names
 from fuxi_mtl.options.fusion import FusionOptions, FusionSection, LtrOptions, SearchOptions
 from fuxi_mtl.options.imbalance import (
+    CALIBRATIONS,
     CVR_AUX,
-    PLAIN_ERRORS,
     AuxFocalOptions,
     ClipScheduleOptions,
     ImbalanceOptions,
     why_not_closed_form,
 )
-from fuxi_mtl.options.optimizer import LearningRateOptions, OptimizerOptions
+from fuxi_mtl.options.optimizer import OPTIMIZERS, ROW_OPTIMIZERS, LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
-from fuxi_mtl.options.surgery import SURGERIES, SurgeryOptions
+from fuxi_mtl.options.surgery import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.options.training import TrainingOptions
 from fuxi_mtl.options.values import checked
 from fuxi_mtl.options.weighting import WEIGHTINGS, WeightingOptions
@@ -44,15 +44,19 @@ SECTIONS: dict[str, type] = {
 }
 
 __all__ = [
+    "CALIBRATIONS",
     "CVR_AUX",
     "DEFAULT_ERROR",
     "ERRORS",
     "MOST_OF_SEEDS",
-    "PLAIN_ERRORS",
+    "OPTIMIZERS",
+    "POOLINGS",
     "POOLING_OF_ENCODER",
+    "ROW_OPTIMIZERS",
     "RULES",
     "SECTIONS",
     "SURGERIES",
+    "SURGERY_MODES",
     "WEIGHTINGS",
     "AuxFocalOptions",
     "ClipScheduleOptions",
@@ -80,6 +84,7 @@ __all__ = [
     "TrainingOptions",
     "WeightingOptions",
     "checked",
+    "has_default_error",
     "option",
     "why_not_closed_form",
 ]

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
+from fuxi_mtl.options.family import Family
 
+POOLINGS = Family(
+    "pooling",
+    "pooling",
+    {
+        "mean": "fuxi_mtl.layers.pooling:mean",
+        "sum": "fuxi_mtl.layers.pooling:total",
+        "max": "fuxi_mtl.layers.pooling:largest",
+    },
+    given=("vectors", "weights", "present"),
+    has_options=False,
+)
 # FuxiCTR's names for the pooling of a sequence.
 POOLING_OF_ENCODER = {
     "MaskedAveragePooling": "mean",
@@ -44,9 +56,7 @@ class FeatureOptions:
         "FuxiCTR's name of the pooling of a sequence; here it is pooling.",
         tuple(POOLING_OF_ENCODER),
     )
-    pooling: str | None = option(
-        None, "How a sequence becomes one vector; mean unless said.", ("mean", "sum", "max")
-    )
+    pooling: str | None = option(None, "How a sequence becomes one vector; mean unless said.", POOLINGS)
     weights: str | None = option(None, "Column with a weight for each id of a sequence, split like it.")
     share_embedding: str | None = option(None, "Feature whose vocabulary and table this one uses.")
     pretrained_emb: str | None = option(

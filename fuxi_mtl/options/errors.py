@@ -1,6 +1,7 @@
 """The errors of tasks, by the kind of the task."""
 
 from fuxi_mtl.options.family import Family
+from fuxi_mtl.tasks import Task
 
 _LOSSES = "fuxi_mtl.objectives.losses"
 ERRORS = {
@@ -24,3 +25,8 @@ ERRORS = {
     ),
 }
 DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
+
+
+def has_default_error(task: Task) -> bool:
+    """Whether a task is trained on the error of its kind: the cross-entropy, or the squared error."""
+    return task.loss in (None, DEFAULT_ERROR[task.kind])

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options.signature import Parameter, Signature, read_signature, signature_of
+from fuxi_mtl.options.signature import Parameter, Signature, read_doc, read_signature, signature_of
 
 Target = TypeVar("Target", bound=Callable)
+OWN = " One of your own comes with --models and its file."
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -33,21 +34,26 @@ class Member:
     Attributes:
         name: As a stanza has it.
         target: The class or function, or ``module:name`` of one of this package; None for nothing, which
-            is a choice, too.
+            is a choice, too. What lies in another package has neither sentence nor options here.
+        has_options: Whether what stands behind the star of its signature are keys of a stanza.
     """
 
     name: str
     target: Any
+    has_options: bool = True
 
     @cached_property
     def signature(self) -> Signature:
         """Its sentence and its options, read from the source where it is not imported yet."""
         if self.target is None:
-            return Signature("Nothing.")
+            return Signature("None of them.")
         if not isinstance(self.target, str):
             return signature_of(self.target)
-        file = _PACKAGE.joinpath(*self.module.split(".")[1:]).with_suffix(".py")
-        return read_signature(file, self.target.partition(":")[2])
+        name, (package, *folders) = self.target.partition(":")[2], self.module.split(".")
+        if package != _PACKAGE.name:
+            return Signature(f"{package.capitalize()}'s {name}.")
+        file = _PACKAGE.joinpath(*folders).with_suffix(".py")
+        return read_signature(file, name) if self.has_options else Signature(read_doc(file, name))
 
     @property
     def module(self) -> str:
@@ -64,7 +70,7 @@ class Member:
     @property
     def options(self) -> Mapping[str, Parameter]:
         """Its own options by their keys."""
-        return self.signature.options
+        return self.signature.options if self.has_options else {}
 
     def load(self) -> Any:
         """The class or function."""
@@ -97,9 +103,9 @@ class Family:
         key: The key of a stanza that chooses one.
         rows: ``module:name`` by the name in a stanza.
         given: What a member is given before the star of its signature: by name to a class, which need not
-            ask for all of it, in this order to a function.
+            ask for all of it, in this order to a function. None: something that this module does not check.
         also: What else than a name may be chosen, in words.
-        has_options: Whether members may have options of their own.
+        has_options: Whether what stands behind the star of its members' signatures are keys of a stanza.
         in_block: Whether these stand in a block with the ``type``, not flat in the stanza.
     """
 
@@ -110,15 +116,15 @@ class Family:
         what: str,
         key: str,
         rows: Mapping[str, str | None],
-        given: Iterable[str] = (),
+        given: Iterable[str] | None = None,
         also: Iterable[str] = (),
         has_options: bool = True,
         in_block: bool = False,
     ):
         self.what, self.key = what, key
-        self.given, self.also = tuple(given), tuple(also)
+        self.given, self.also = None if given is None else tuple(given), tuple(also)
         self.has_options, self.in_block = has_options, in_block
-        self._members = {name: Member(name, target) for name, target in rows.items()}
+        self._members = {name: Member(name, target, has_options) for name, target in rows.items()}
         Family.known.append(self)
 
     def __iter__(self) -> Iterator[str]:
@@ -161,10 +167,8 @@ class Family:
     def unknown(self, name: Any) -> str:
         """That there is no such member, with the nearest name and all names."""
         choices = ", ".join((*self, *self.also))
-        return (
-            f"no {self.what} is called {name!r}.{did_you_mean(name, self)} Use {choices}; "
-            f"a {self.what} of your own comes with --models and its file."
-        )
+        guess = did_you_mean(name, self)
+        return f"no {self.what} is called {name!r}.{guess} Use {choices}.{'' if guess else OWN}"
 
     def register(self, target: Target) -> Target:
         """Class or function decorator: makes it known under its own name.
@@ -178,25 +182,23 @@ class Family:
             raise ValueError(
                 f"two {self.plural} are called {name}: {known.module} and {target.__module__}. Rename one."
             )
-        signature = signature_of(target)
-        if not self._fits(target, signature):
+        member = Member(name, target, self.has_options)
+        if self.given is not None and not self._fits(member, self.given):
+            given = f"{name}({', '.join(member.signature.given)})"
             what = "asks by name for some of" if inspect.isclass(target) else "is called with"
             raise ValueError(
-                f"{name}({', '.join(signature.given)}): a {self.what} {what} {', '.join(self.given)}. "
-                "Its options stand behind a star."
+                f"{given}: a {self.what} {what} {', '.join(self.given)}. Its options stand behind a star."
             )
-        if signature.options and not self.has_options:
-            option = next(iter(signature.options))
-            raise ValueError(f"{name} has the option {option!r}; a {self.what} has none.")
-        self._members[name] = Member(name, target)
+        self._members[name] = member
         return target
 
-    def _fits(self, target: Callable, signature: Signature) -> bool:
+    @staticmethod
+    def _fits(member: Member, given: tuple[str, ...]) -> bool:
         """Whether what is given is what the target asks for."""
-        if inspect.isclass(target):
-            return set(signature.given) <= set(self.given)
+        if inspect.isclass(member.target):
+            return set(member.signature.given) <= set(given)
         try:
-            inspect.signature(target).bind(*self.given, **dict.fromkeys(signature.options))
+            inspect.signature(member.target).bind(*given, **dict.fromkeys(member.options))
         except TypeError:
             return False
         return True

@@ -4,9 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.errors import has_default_error
+from fuxi_mtl.options.family import Family
 from fuxi_mtl.tasks import Task, root_of
 
-PLAIN_ERRORS = (None, "binary_crossentropy")  # the losses of a task that weights of positives fit
+_MAPS = "fuxi_mtl.evaluation.calibration.maps"
+CALIBRATIONS = Family(
+    "calibration",
+    "calibration",
+    {
+        "none": None,
+        "closed_form": f"{_MAPS}:Unweighted",
+        "platt": f"{_MAPS}:Platt",
+        "isotonic": f"{_MAPS}:Isotonic",
+    },
+    has_options=False,
+)
 CVR_AUX = "cvr_aux"  # the objective that lambda_cvr_aux adds
 
 
@@ -79,7 +92,7 @@ class ImbalanceOptions:
     calibration: str = option(
         "none",
         "How predictions are calibrated: undo weights in closed form, or fit the validation rows.",
-        ("none", "closed_form", "platt", "isotonic"),
+        CALIBRATIONS,
     )
     lambda_ctr: float = option(1.0, "Factor of the loss of ctr.", least=0)
     lambda_ctcvr: float = option(1.0, "Factor of the loss of ctcvr.", least=0)
@@ -102,7 +115,7 @@ def why_not_closed_form(
         others: Names of the objectives that are no loss of a task on its labels.
     """
     focal = options.aux_focal
-    replaced = [task.loss for task in tasks if task.kind == "binary" and task.loss not in PLAIN_ERRORS]
+    replaced = [task.loss for task in tasks if task.kind == "binary" and not has_default_error(task)]
     if replaced:
         return f"loss {replaced[0]} has no weight that could be undone"
     changed = bool(options.static_pos_weight) or (focal.enabled and focal.lambda_ > 0)

@@ -3,6 +3,36 @@
 from dataclasses import dataclass
 
 from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.family import Family
+
+OPTIMIZERS = Family(
+    "optimizer",
+    "optimizer",
+    {
+        "adam": "keras.optimizers:Adam",
+        "adamw": "keras.optimizers:AdamW",
+        "sgd": "keras.optimizers:SGD",
+        "adagrad": "keras.optimizers:Adagrad",
+        "rmsprop": "keras.optimizers:RMSprop",
+        "ftrl": "keras.optimizers:Ftrl",
+        "nadam": "keras.optimizers:Nadam",
+        "lion": "keras.optimizers:Lion",
+    },
+    has_options=False,
+)
+ROW_OPTIMIZERS = Family(
+    "row optimizer",
+    "embedding_optimizer",
+    {
+        "adam": "fuxi_mtl.optimizers.rows:LazyAdam",
+        "dense_equivalent_adam": "fuxi_mtl.optimizers.catching_up:DenseEquivalentAdam",
+        "adagrad": "fuxi_mtl.optimizers.rows:RowAdagrad",
+        "rowwise_adagrad": "fuxi_mtl.optimizers.rows:RowWiseAdagrad",
+        "sgd": "fuxi_mtl.optimizers.rows:RowSGD",
+        "ftrl": "fuxi_mtl.optimizers.rows:RowFtrl",
+    },
+    has_options=False,
+)
 
 
 @dataclass(frozen=True)
@@ -37,14 +67,14 @@ class OptimizerOptions:
     optimizer: str = option(
         "adam",
         "The Keras optimizer of the network.",
-        ("adam", "adamw", "sgd", "adagrad", "rmsprop", "ftrl", "nadam", "lion"),
+        OPTIMIZERS,
     )
     learning_rate: float = option(1e-3, "Learning rate at the start.", above=0)
     embedding_optimizer: str | None = option(
         None,
         "What moves the rows of tables; that of optimizer unless said, lazy Adam for what has no rows. "
         "dense_equivalent_adam: rows make the moves of dense Adam that they missed when next looked up.",
-        ("adam", "dense_equivalent_adam", "adagrad", "rowwise_adagrad", "sgd", "ftrl"),
+        ROW_OPTIMIZERS,
     )
     embedding_learning_rate: float | None = option(
         None, "Learning rate of the tables; learning_rate unless said.", above=0

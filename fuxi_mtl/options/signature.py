@@ -111,10 +111,7 @@ def read_signature(file: Path, name: str) -> Signature:
     Raises:
         ValueError: There is none, or an annotation or a default is more than literals and plain types.
     """
-    node = _module(file).get(name)
-    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
-        raise ValueError(f"{file}: there is no class or function {name}.")
-    doc = ast.get_docstring(node) or ""
+    node, doc = _definition(file, name), read_doc(file, name)
     constructor = _constructor(file, node) if isinstance(node, ast.ClassDef) else (file, node)
     if constructor is None:
         return Signature(doc)
@@ -132,6 +129,22 @@ def read_signature(file: Path, name: str) -> Signature:
         ) from error
     before = [each.arg for each in arguments.args][isinstance(node, ast.ClassDef) :]
     return Signature(doc, tuple(before), _with_defaults(behind, defaults))
+
+
+def read_doc(file: Path, name: str) -> str:
+    """The docstring of a class or function, from the source.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    return ast.get_docstring(_definition(file, name)) or ""
+
+
+def _definition(file: Path, name: str) -> ast.ClassDef | ast.FunctionDef:
+    node = _module(file).get(name)
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+        raise ValueError(f"{file}: there is no class or function {name}.")
+    return node
 
 
 @cache

@@ -17,6 +17,7 @@ SURGERIES = Family(
     },
     given=("names", "seed"),
 )
+SURGERY_MODES = ("representation", "last_layer", "full")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SurgeryOptions:
     surgery_mode: str = option(
         "representation",
         "Where gradients are compared: embeddings' output, last shared layer, or all that is shared.",
-        ("representation", "last_layer", "full"),
+        SURGERY_MODES,
     )
     surgery_normalize: bool = option(
         False, "Compare gradients of length one; least norm favours the shortest, that of the rarest event."

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.declaring import Option
-from fuxi_mtl.options.family import Family
+from fuxi_mtl.options.family import OWN, Family, Names
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import Located, SourceLocation
 
@@ -315,7 +315,8 @@ def _chosen(entry: Located, value: Any, key: str, declared: Option, others: Sequ
         bounds = f" {declared.bounds}" if each in (int, float) and declared.bounds else ""
         choices += f", or {describe(each)}{bounds}"
     near = did_you_mean(value, declared.choices)
-    raise entry.error(f"{key} is {show(value)}.{near} Choices: {choices}.")
+    own = OWN if isinstance(declared.choices, Family | Names) and not near else ""
+    raise entry.error(f"{key} is {show(value)}.{near} Choices: {choices}.{own}")
 
 
 def _is_list(expected: Any) -> bool:

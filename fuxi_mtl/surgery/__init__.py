@@ -1,7 +1,7 @@
 """Gradient surgery: the direction of shared variables where objectives disagree."""
 
 from fuxi_mtl.surgery.backward import Backward
-from fuxi_mtl.surgery.combining import MODES, Surgery, make_surgery
+from fuxi_mtl.surgery.combining import Surgery, make_surgery
 from fuxi_mtl.surgery.methods import (
     ConflictAverse,
     MinNorm,
@@ -17,7 +17,6 @@ from fuxi_mtl.surgery.solvers import (
 )
 
 __all__ = [
-    "MODES",
     "Backward",
     "ConflictAverse",
     "MinNorm",

@@ -17,10 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.options import SURGERIES, SurgeryOptions
+from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
 
-MODES = ("representation", "last_layer", "full")
 Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]
 
 
@@ -52,8 +51,8 @@ class Surgery(tf.Module):
         lagged: bool = False,
     ):
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"surgery_mode is {mode!r}. Modes: {', '.join(MODES)}.")
+        if mode not in SURGERY_MODES:
+            raise ValueError(f"surgery_mode is {mode!r}. Modes: {', '.join(SURGERY_MODES)}.")
         self.names = tuple(names)
         self.mode = mode
         self._solve, self._normalize = solve, normalize

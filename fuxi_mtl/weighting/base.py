@@ -12,6 +12,20 @@ Numbers = Mapping[str, "tf.Tensor | float"]
 class Weighting(tf.Module):
     """Base class: weights that start at one and stay there.
 
+    A subclass of a user's own is a ``loss_weight`` once it is registered; what stands behind the star of its
+    constructor are its own keys in a stanza::
+
+        @WEIGHTINGS.register
+        class MyWeighting(Weighting):
+            '''One sentence for `list`.'''
+
+            def __init__(self, objectives, *, my_power: Annotated[float, option("Power.", above=0)] = 2.0):
+                super().__init__(objectives)
+                ...
+
+    It may ask for ``epoch_steps`` and ``seed`` behind the objectives. A ``tf.Variable`` that it holds lies in
+    the checkpoint.
+
     Args:
         objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
 

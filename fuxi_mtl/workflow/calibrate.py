@@ -12,7 +12,7 @@ from fuxi_mtl.evaluation.calibration import Calibration, closed_form, fitted
 from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
-from fuxi_mtl.options import why_not_closed_form
+from fuxi_mtl.options import CALIBRATIONS, why_not_closed_form
 from fuxi_mtl.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,10 @@ def with_method(experiment: Experiment, method: str) -> Experiment:
     """The experiment with another way to calibrate.
 
     Raises:
-        ValueError: The optimum of its loss has no closed form.
+        ValueError: There is no such way, or the optimum of its loss has no closed form.
     """
+    if method not in CALIBRATIONS:
+        raise ValueError(CALIBRATIONS.unknown(method))
     model: Any = registry.model(experiment.options.model)
     tasks = experiment.tasks
     others = set(model.objective_names(tasks)) - {task.name for task in model.supervised_tasks(tasks)}

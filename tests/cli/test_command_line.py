@@ -13,6 +13,7 @@ import pytest
 from command_line import REPOSITORY, Trained, call, in_process
 
 from fuxi_mtl import registry
+from fuxi_mtl.options import Family
 
 SEEDS = (1, 2)
 
@@ -143,12 +144,10 @@ def test_list_shows_all_that_there_is_to_choose_from(place):
     done = call("list")
     assert (done.status, done.err) == (0, "")
     titles = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
+    assert "Weightings (loss_weight)" in titles
     assert titles == [
         "Models",
-        "Binary errors (loss)",
-        "Regression errors (loss)",
-        "Surgeries (surgery)",
-        "Weightings (loss_weight)",
+        *(f"{family.plural.capitalize()} ({family.key})" for family in Family.known),
         "Metrics",
         "Datasets in ./config/",
         "Experiments in ./config/",

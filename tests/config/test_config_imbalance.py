@@ -209,7 +209,8 @@ MISTAKES = [
     ),
     (
         "calibration: beta",
-        "calibration is 'beta'. Choices: none, closed_form, platt, isotonic.",
+        "calibration is 'beta'. Choices: none, closed_form, platt, isotonic. "
+        "One of your own comes with --models and its file.",
     ),
     (
         "calibration: closed_form\npos_weight_dynamic: true",

@@ -13,6 +13,7 @@ from fuxi_mtl import ESMM
 from fuxi_mtl.evaluation.calibration import (
     Calibration,
     Isotonic,
+    Map,
     Platt,
     Resampled,
     Unweighted,
@@ -265,8 +266,22 @@ def test_regressions_and_labels_of_one_kind_are_left_alone(caplog):
 
 
 def test_an_unknown_method_names_the_known_ones():
-    with pytest.raises(ValueError, match="calibration is 'beta'. Methods that are fitted: platt, isotonic."):
+    message = "no calibration is called 'beta'. Use none, closed_form, platt, isotonic. One of your"
+    with pytest.raises(ValueError, match=message):
         fitted("beta", (), (), {}, {})
+
+
+@pytest.mark.parametrize("method", ["none", "closed_form"])
+def test_not_every_method_is_fitted(method):
+    with pytest.raises(ValueError, match=f"calibration '{method}' is not fitted to rows."):
+        fitted(method, (), (), {}, {})
+
+
+def test_a_map_must_say_what_it_does():
+    with pytest.raises(NotImplementedError, match=r"Map must define __call__\(z\)."):
+        Map()(tf.zeros(2))
+    with pytest.raises(NotImplementedError, match=r"Unweighted is not fitted to rows."):
+        Unweighted.fit(np.ones(2), np.ones(2))
 
 
 # ---- stored, and in the model -------------------------------------------------------------------

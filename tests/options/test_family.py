@@ -110,9 +110,12 @@ def test_a_family_knows_its_members_without_importing_them():
 
 
 def test_an_unknown_member_gets_the_nearest_name_and_all_names(family):
-    with pytest.raises(ValueError, match=r"no weighting is called 'gn'. Did you mean 'GN'\? Use GN; a"):
+    with pytest.raises(ValueError, match=r"no weighting is called 'gn'. Did you mean 'GN'\? Use GN.$"):
         family["gn"]
-    assert "Did you mean" not in family.unknown("something else")
+    message = (
+        "no weighting is called 'something else'. Use GN. One of your own comes with --models and its file."
+    )
+    assert family.unknown("something else") == message
 
 
 def test_a_registered_class_is_made_with_what_it_asks_for(family):
@@ -176,10 +179,22 @@ def test_a_function_is_called_with_what_is_given(family, function):
 def test_some_families_have_no_options(family):
     poolings = Family("pooling", "pooling", {}, given=("vectors",), has_options=False)
 
+    @poolings.register
     def power(vectors, *, my_power: float = 2.0): ...
 
-    with pytest.raises(ValueError, match=r"power has the option 'my_power'; a pooling has none."):
-        poolings.register(power)
+    assert poolings["power"].options == {}
+
+    def needs_power(vectors, *, my_power: float): ...
+
+    with pytest.raises(ValueError, match=r"needs_power\(vectors\): a pooling is called with vectors."):
+        poolings.register(needs_power)
+
+
+def test_what_lies_in_another_package_is_named_and_not_read(family):
+    optimizers = Family("optimizer", "optimizer", {"adam": "collections:OrderedDict"})
+    assert optimizers["adam"].summary == "Collections's OrderedDict."
+    assert optimizers["adam"].options == {}
+    assert optimizers["adam"].load()().keys() == set()
 
 
 def test_the_example_in_the_documentation_parses():

@@ -7,9 +7,8 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import ESMM, MMoE
-from fuxi_mtl.options import SURGERIES, SurgeryOptions
+from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.surgery import (
-    MODES,
     Surgery,
     SurgeryMethod,
     conflict_averse_coefficients,
@@ -206,7 +205,7 @@ def test_coefficients_turn_what_is_shared_and_nothing_else():
     assert float(logs["weight_click"]) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SURGERY_MODES)
 def test_angles_are_those_of_the_weighted_gradients(mode):
     batch, seen = tiny.batch(tiny.PLAIN["regression"]), []
 
@@ -350,7 +349,7 @@ def test_pcgrad_turns_what_uncertainty_has_weighed():
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SURGERY_MODES)
 def test_gradients_of_tables_stay_rows(mode, monkeypatch):
     """Whatever is compared where, the optimizer gets the rows of the batch and never a whole table."""
     model = mmoe(surgery=Surgery(("click", "watch"), known(0.5, 0.5), mode))

@@ -1,19 +1,17 @@
 """Fitting of a calibration map for each head, from the loss itself or from validation labels."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.evaluation.calibration.maps import Calibration, Isotonic, Map, Platt, Resampled, Unweighted
+from fuxi_mtl.evaluation.calibration.maps import Calibration, Map, Resampled, Unweighted
 from fuxi_mtl.objectives.imbalance import Imbalance
-from fuxi_mtl.options import ImbalanceOptions
+from fuxi_mtl.options import CALIBRATIONS, ImbalanceOptions
 from fuxi_mtl.tasks import Task, root_of
 
 logger = logging.getLogger(__name__)
-
-METHODS = ("closed_form", "platt", "isotonic")
 
 
 def closed_form(
@@ -63,17 +61,18 @@ def fitted(
     would be fitted to clicked rows only. A joint head without a loss of its own is the product likewise.
 
     Args:
-        method: ``platt`` or ``isotonic``.
+        method: A name of :data:`~fuxi_mtl.options.CALIBRATIONS` whose map has a fit.
         tasks: What the model predicts.
         trained: Names of the tasks with a loss of their own.
         labels: ``(rows,)`` labels by task, NaN where not defined.
         probabilities: ``(rows,)`` predictions without calibration, by task.
 
     Raises:
-        ValueError: The method is unknown.
+        ValueError: The method is unknown, or not fitted.
     """
-    if method not in _FITS:
-        raise ValueError(f"calibration is {method!r}. Methods that are fitted: {', '.join(_FITS)}.")
+    kind = CALIBRATIONS[method].load()
+    if kind in (None, Unweighted):
+        raise ValueError(f"calibration {method!r} is not fitted to rows.")
     ratios, products = _ratios(tasks, trained), _products(tasks, trained)
     maps: dict[str, Map] = {}
     for task in tasks:
@@ -84,30 +83,8 @@ def fitted(
         if len(np.unique(y)) < 2:
             logger.warning("%s is not calibrated: its %d validation labels are all alike.", task.name, len(y))
             continue
-        maps[task.name] = _FITS[method](p, y)
+        maps[task.name] = kind.fit(p, y)
     return Calibration(method, maps, ratios, products)
-
-
-def _platt(p: np.ndarray, y: np.ndarray) -> Platt:
-    from sklearn.linear_model import LogisticRegression  # slow to import, and only needed here
-
-    # Predictions are float32: the logit of what was rounded to 0 or 1 is that of its neighbour.
-    inside = np.clip(p, np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
-    logits = (np.log(inside) - np.log1p(-inside))[:, None]
-    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(logits, y)
-    return Platt(float(model.coef_[0, 0]), float(model.intercept_[0]))
-
-
-def _isotonic(p: np.ndarray, y: np.ndarray) -> Isotonic:
-    from sklearn.isotonic import IsotonicRegression
-
-    # Never 0 or 1, which one row could refute: at the ends as if half a row were of the other kind.
-    least = 0.5 / len(y)
-    model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(p, y)
-    return Isotonic(model.X_thresholds_.tolist(), model.y_thresholds_.tolist())
-
-
-_FITS: dict[str, Callable[[np.ndarray, np.ndarray], Map]] = {"platt": _platt, "isotonic": _isotonic}
 
 
 def _resampled(options: ImbalanceOptions, tasks: Sequence[Task]) -> Resampled | None:

@@ -5,14 +5,58 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
+
+from fuxi_mtl.options import CALIBRATIONS
 
 Tensors = Mapping[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
-class Unweighted:
-    """Undoes the weight of positives and a focal term in closed form.
+class Map:
+    """Base class of a map from the logit of a task to its calibrated probability: a dataclass of numbers.
+
+    One of a user's own is a ``calibration`` once it is registered::
+
+        @CALIBRATIONS.register
+        @dataclass(frozen=True)
+        class MyMap(Map):
+            kind = "MyMap"
+            slope: float = 1.0
+
+            def __call__(self, z): ...
+
+            @classmethod
+            def fit(cls, p, y): ...
+
+    Attributes:
+        kind: Its name in ``calibration.json``.
+    """
+
+    kind: ClassVar[str]
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Calibrated probabilities of logits ``(batch,)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(z).")
+
+    @classmethod
+    def fit(cls, p: np.ndarray, y: np.ndarray) -> "Map":
+        """The map that makes of predictions what the labels say.
+
+        Args:
+            p: ``(rows,)`` predicted probabilities, float64.
+            y: ``(rows,)`` labels, 0 or 1, some of both.
+
+        Raises:
+            NotImplementedError: It is made in another way.
+        """
+        raise NotImplementedError(f"{cls.__name__} is not fitted to rows.")
+
+
+@dataclass(frozen=True)
+class Unweighted(Map):
+    """The weight of positives and a focal term undone in closed form.
 
     Under a weight w the best prediction q of a row with the true rate p has odds ``w p / (1 - p)``, so
     ``p = q / (q + w (1 - q))``. With a detached focal factor, the pulls of a positive and of a negative
@@ -42,8 +86,8 @@ class Unweighted:
 
 
 @dataclass(frozen=True)
-class Platt:
-    """``sigmoid(slope z + intercept)``.
+class Platt(Map):
+    """Two numbers fitted to the validation rows, ``sigmoid(slope z + intercept)``.
 
     Reference:
         Platt. Probabilistic outputs for support vector machines. 1999.
@@ -59,10 +103,21 @@ class Platt:
         """Calibrated probabilities of logits, any shape."""
         return tf.sigmoid(self.slope * z + self.intercept)
 
+    @classmethod
+    def fit(cls, p: np.ndarray, y: np.ndarray) -> "Platt":
+        """See :meth:`Map.fit`."""
+        from sklearn.linear_model import LogisticRegression  # slow to import, and only needed here
+
+        # Predictions are float32: the logit of what was rounded to 0 or 1 is that of its neighbour.
+        inside = np.clip(p, np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg)
+        logits = (np.log(inside) - np.log1p(-inside))[:, None]
+        model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(logits, y)
+        return cls(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
 
 @dataclass(frozen=True)
-class Isotonic:
-    """A function of the probability that never falls, linear between knots and constant beyond them.
+class Isotonic(Map):
+    """A function that never falls, fitted to the validation rows; linear between knots, constant beyond.
 
     Attributes:
         x: The knots, growing.
@@ -77,6 +132,10 @@ class Isotonic:
     x: list[float] = field(default_factory=lambda: [0.0, 1.0])
     y: list[float] = field(default_factory=lambda: [0.0, 1.0])
 
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y) or self.x != sorted(set(self.x)) or not self.x:
+            raise ValueError("the knots of isotonic do not grow")
+
     def __call__(self, z: tf.Tensor) -> tf.Tensor:
         """Calibrated probabilities of logits ``(batch,)``."""
         p, x, y = tf.sigmoid(z), tf.constant(self.x, tf.float32), tf.constant(self.y, tf.float32)
@@ -86,6 +145,16 @@ class Isotonic:
         low, high = tf.gather(x, right - 1), tf.gather(x, right)
         share = tf.clip_by_value((p - low) / (high - low), 0.0, 1.0)
         return (1 - share) * tf.gather(y, right - 1) + share * tf.gather(y, right)
+
+    @classmethod
+    def fit(cls, p: np.ndarray, y: np.ndarray) -> "Isotonic":
+        """See :meth:`Map.fit`."""
+        from sklearn.isotonic import IsotonicRegression
+
+        # Never 0 or 1, which one row could refute: at the ends as if half a row were of the other kind.
+        least = 0.5 / len(y)
+        model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(p, y)
+        return cls(model.X_thresholds_.tolist(), model.y_thresholds_.tolist())
 
 
 @dataclass(frozen=True)
@@ -114,10 +183,6 @@ class Resampled:
         q = probabilities[self.root]
         factor = self.keep / (1 - q + self.keep * q)
         return {task: probabilities[task] * factor for task in self.tasks}
-
-
-Map = Unweighted | Platt | Isotonic
-_KINDS: dict[str, type] = {each.kind: each for each in (Unweighted, Platt, Isotonic)}
 
 
 @dataclass(frozen=True)
@@ -196,14 +261,12 @@ def _pairs(plain: Mapping) -> dict[str, tuple[str, str]]:
 
 
 def _map(kind: str, **fields: Any) -> Map:
-    made = _KINDS[kind](**fields)
-    numbers = (
-        [*made.x, *made.y] if isinstance(made, Isotonic) else [v for v in fields.values() if v is not None]
-    )
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{kind} has a number that is not finite")
-    if isinstance(made, Isotonic) and (
-        len(made.x) != len(made.y) or made.x != sorted(set(made.x)) or not made.x
-    ):
-        raise ValueError("the knots of isotonic do not grow")
-    return made
+    classes = (each.load() for each in CALIBRATIONS.members if each.target is not None)
+    made = next((each for each in classes if each.kind == kind), None)
+    if made is None:
+        raise ValueError(CALIBRATIONS.unknown(kind))
+    for value in fields.values():
+        numbers = value if isinstance(value, list) else [value]
+        if not all(number is None or math.isfinite(number) for number in numbers):
+            raise ValueError(f"{kind} has a number that is not finite")
+    return made(**fields)
