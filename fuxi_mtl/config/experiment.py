@@ -357,7 +357,7 @@ def _declared(
     notes: tuple = ()
     of_model = UNJUDGED
     with mistakes.noted():
-        notes = translate(settings)
+        notes = translate(settings, mistakes)
     with mistakes.noted():
         check_keys(settings)
     with mistakes.noted():

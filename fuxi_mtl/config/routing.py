@@ -119,8 +119,8 @@ def _refuse(settings: Settings, key: str, model: str, options: Mapping[str, Para
     if key == "manual_weights":
         _refuse_manual_weights(settings)
     what = f"unknown key {key!r} (value {show(settings.entries[key])})."
-    if key in FOREIGN_NAMES:
-        raise settings.error(key, f"{what} {FOREIGN_NAMES[key].explanation()}")
+    if key in FOREIGN_NAMES and (not takers or model in FOREIGN_NAMES[key].models):
+        raise settings.error(key, f"{what} {_foreign(key, model)}")
     if takers:
         what = f"{key!r} is an option of {', '.join(takers)}, not of {model}."
     known = {name: _TITLES[owner] for name, owner in owners().items()}
@@ -191,6 +191,17 @@ def _nested(path: str) -> str:
 
 def _nested_value(path: list[str]) -> str:
     return f"{{{path[0]}: {_nested_value(path[1:])}}}" if path else "..."
+
+
+def _foreign(key: str, model: str) -> str:
+    """What to do about another library's key that could not be taken."""
+    name = FOREIGN_NAMES[key]
+    option = name.ours.partition(".")[0]
+    having = [each for each in registry.names() if option in registry.options(each)] or list(name.models)
+    if having and model not in having:
+        ours = f", {name.ours} here" if name.ours else ""
+        return f"In {name.of} it is a key of {', '.join(having)}{ours}, not of {model}."
+    return name.explanation()
 
 
 def _refuse_manual_weights(settings: Settings) -> None:

@@ -9,7 +9,8 @@ from fuxi_mtl import registry
 from fuxi_mtl.config.foreign_names import FEATURE_NAMES, FOREIGN_NAMES, FOREIGN_VALUES, FORK, ForeignName
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import SECTIONS
-from fuxi_mtl.options.source_location import Located, SourceLocation
+from fuxi_mtl.options.mistakes import Mistakes
+from fuxi_mtl.options.source_location import Located, SourceLocation, as_located
 from fuxi_mtl.options.values import plain, show
 
 _OURS = {each.name for owner in SECTIONS.values() for each in fields(owner)}
@@ -35,7 +36,7 @@ class Note:
         return f"{self.location}: {self.text}"
 
 
-def translate(settings: Settings) -> tuple[Note, ...]:
+def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Note, ...]:
     """Renames the keys of others in place, each with its location and layer.
 
     What has no counterpart, or a value that has none, stays: the check of keys refuses it, with the advice of
@@ -43,21 +44,24 @@ def translate(settings: Settings) -> tuple[Note, ...]:
 
     Args:
         settings: All keys of an experiment, or those of one stanza.
+        mistakes: Notes what is said twice, or cannot be; it is raised unless given.
 
     Returns:
         What was done, in the order of the keys.
 
     Raises:
-        ConfigError: One thing is said twice on one layer, under both names.
+        ConfigError: One thing is said twice on one layer, under both names, or a value has no counterpart.
     """
-    work = _Translation(settings)
-    work.values()
-    for step in (_losses, _generation, _domains, _shares):
-        step(work)
+    work, found = _Translation(settings), mistakes or Mistakes()
+    for step in (_Translation.values, _losses, _generation, _domains, _shares, _Translation.features):
+        with found.noted():
+            step(work)
     for key in list(settings.entries):
         if key in FOREIGN_NAMES and key not in work.options and key not in _OURS:
-            work.plainly(key, FOREIGN_NAMES[key])
-    work.features()
+            with found.noted():
+                work.plainly(key, FOREIGN_NAMES[key])
+    if mistakes is None:
+        found.tell()
     return tuple(work.notes)
 
 
@@ -94,7 +98,7 @@ class _Translation:
     def put(self, key: str, ours: str, value: Any = None, why: str = "") -> None:
         """Moves a key to ours, with its own value unless another is given; a stronger layer's stays."""
         entry, layer = self.settings.entries.pop(key), self.settings.layers.pop(key)
-        self.add(ours, entry if value is None else _located(value, entry.location), layer, key)
+        self.add(ours, entry if value is None else as_located(value, entry.location), layer, key)
         self.note(key, ours, f"{key} is {ours} here. {why}", entry.location)
 
     def add(self, ours: str, new: Located, layer: Layer, key: str = "") -> None:
@@ -176,15 +180,6 @@ class _Translation:
         return Located(content, item.location)
 
 
-def _located(value: Any, location: SourceLocation) -> Located:
-    """A plain value as if it had been written there."""
-    if isinstance(value, dict):
-        return Located({key: _located(each, location) for key, each in value.items()}, location)
-    if isinstance(value, (list, tuple)):
-        return Located([_located(each, location) for each in value], location)
-    return Located(value, location)
-
-
 _CONDITION = ("condition_features", "condition_mix", "condition_participate_bottom", "new_condition_emb")
 _GENERATION = ("condition_mode", *_CONDITION, "rank_k", "overparam_p", "hypernet_config", "generate_bias")
 
@@ -203,7 +198,7 @@ def _generation(work: _Translation) -> None:
     if isinstance(block, dict) and _is_plain_network(block):
         work.put("hypernet_config", "apg.hypernet_hidden_units", block.get("hidden_units") or [])
     for key, value in defaults.items():
-        work.add(f"apg.{key}", _located(value, origin.location), layer)
+        work.add(f"apg.{key}", as_located(value, origin.location), layer)
         text = f"apg.{key} is {show(value)}, as {FORK} takes it where its stanzas do not say."
         work.note("", f"apg.{key}", text, origin.location)
 
@@ -303,7 +298,7 @@ def _widths(work: _Translation) -> None:
     star, trunk, *experts = units
     shares = {"star_units": star, "trunk_hidden_units": [trunk], key: experts}
     for ours, value in shares.items():
-        settings.entries[ours] = _located(value, entry.location)
+        settings.entries[ours] = as_located(value, entry.location)
         settings.layers[ours] = layer
     shown = ", ".join(f"{ours} {show(value)}" for ours, value in shares.items())
     text = f"{key} is {shown} here: the first two widths of {FORK} are those of the star layer and the trunk."
@@ -331,11 +326,11 @@ def _losses(work: _Translation) -> None:
                     f"{show(value)}."
                 )
     layer = work.settings.layer("loss")
-    work.settings.entries["loss"] = _located(
+    work.settings.entries["loss"] = as_located(
         names if isinstance(entry.value, list) else names[0], entry.location
     )
     for key, value in focal.items():
-        work.add(key, _located(value, entry.location), layer, "loss")
+        work.add(key, as_located(value, entry.location), layer, "loss")
     shown = ", ".join(["loss", *focal])
     values = "".join(f", {key} {show(value)}" for key, value in focal.items())
     work.note("loss", shown, f"loss is [{', '.join(map(show, names))}]{values} here.", entry.location)

@@ -8,6 +8,7 @@ import yaml
 
 from fuxi_mtl import registry
 from fuxi_mtl.config import ConfigError
+from fuxi_mtl.config.families import families_with
 from fuxi_mtl.config.foreign_names import FEATURE_NAMES, FOREIGN_NAMES, FOREIGN_VALUES
 from fuxi_mtl.config.routing import check_keys, model_name, owners
 from fuxi_mtl.config.stanzas import Layer, read_folder
@@ -191,6 +192,8 @@ REFUSED = [
     ("MMoE", "base_expid: x", r"no tuner"),
     ("MMoE", "train_size: 0.7\nvalid_size: 0.1\ntest_size: 0.1", r"leave rows out\. Use n_rows"),
     ("MMoE", "condition_mode: group-wise", r"unknown key 'condition_mode'"),
+    ("MMoE", "tau: 1", r"In FuxiCTR's fork it is a key of M3oE, not of MMoE"),
+    ("MMoE", "num_layers: 1", r"'num_layers' is an option of PLE, not of MMoE"),
     ("APG_MMOE", "condition_mode: row-wise", r"The three of them are the only modes"),
     (
         "APG_MMOE",
@@ -203,7 +206,7 @@ REFUSED = [
     ("APG_AITM_V2", "transfer_gate_net_type: apg", r"a plain network\. Write dnn"),
     ("APG_AITM_V2", "use_prev_logit: False", r"always sees the logit"),
     ("APG_AITM_V2", "tower_type: cnn", r"calls generated_towers so\. Write True or False"),
-    ("MMoE", "domain_feature: product", r"name of domain\. Write that"),
+    ("MMoE", "domain_feature: product", r"In FuxiCTR's fork it is a key of M3oE, domain here, not of MMoE"),
     ("M3oE", "softmax_type: 1", r"a softmax of one entry, which is 1"),
     ("M3oE", "exp_d: high", r"the sigmoid of theirs"),
     ("MMoE", "optim: {}", r"fuxi_mtl convert --config FILE"),
@@ -232,6 +235,33 @@ def test_every_row_of_the_table_has_a_test():
     tried = {key for rows in (TAKEN, REFUSED) for _, stanza, _ in rows for key in stanza_keys(stanza)}
     assert set(FOREIGN_NAMES) <= tried
     assert all(f"{key}:" in str(DATA) for key in FEATURE_NAMES)
+
+
+# What people know from FuxiCTR: every one of these keys is one here.
+KNOWN = {
+    "MMoE": """model dataset_id loss metrics task num_tasks loss_weight gradnorm_alpha optimizer learning_rate
+        net_regularizer embedding_regularizer batch_norm net_dropout batch_size embedding_dim epochs shuffle
+        seed monitor monitor_mode hidden_activations num_experts expert_hidden_units gate_hidden_units
+        tower_hidden_units model_root num_workers verbose early_stop_patience pickle_feature_encoder
+        save_best_only eval_steps debug_mode group_id use_features feature_specs feature_config data_root
+        data_format train_data valid_data test_data min_categr_count feature_cols label_col valid_size
+        test_size split_type data_block_size rebuild_dataset sep n_rows reduce_lr_on_plateau
+        max_gradient_norm""",
+    "PLE": "num_layers num_shared_experts num_specific_experts",
+    "ShareBottom": "bottom_hidden_units",
+}
+KNOWN_OF_FEATURES = """name active dtype type source fill_na min_categr_count embedding_dim feature_encoder
+    share_embedding pretrained_emb pretrain_dim pretrain_usage freeze_emb normalizer category_processor
+    num_buckets splitter max_len padding remap vocab_size preprocess"""
+
+
+def test_the_keys_of_fuxictr_are_ours():
+    with registry.declared(registry.zoo_folder()):
+        for model, keys in KNOWN.items():
+            known = {*owners(), *registry.options(model)}
+            unknown = [key for key in keys.split() if key not in known and not families_with(key)]
+            assert unknown == []
+    assert set(KNOWN_OF_FEATURES.split()) <= {each.name for each in dataclasses.fields(FeatureOptions)}
 
 
 def test_every_counterpart_exists():
@@ -288,6 +318,13 @@ def test_a_loss_with_parameters_that_nothing_here_has_is_refused(settings, loss,
 def test_a_pooling_under_two_names_is_an_error(settings):
     with pytest.raises(ConfigError, match="encoder is feature_encoder here, which is given, too"):
         settings("MMoE", "", "feature_cols: [{name: a, encoder: x, feature_encoder: y}]")
+
+
+def test_all_mistakes_of_translation_are_told_at_once(settings):
+    with pytest.raises(ConfigError) as caught:
+        settings("APG_MMOE", "condition_mode: group-wise\nexpert_num: 4\nnum_experts: 8")
+    assert "condition_mode group-wise needs condition_features" in str(caught.value)
+    assert "expert_num is num_experts here, which is given, too" in str(caught.value)
 
 
 def test_a_condition_by_columns_needs_its_columns(settings):
