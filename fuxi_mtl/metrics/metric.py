@@ -108,7 +108,8 @@ class Metric:
         undefined: Says, from the same parameters, why it is NaN though the labels hold what it needs.
 
     Raises:
-        ValueError: A name, direction or need is none, or the function asks for what there is not.
+        ValueError: A name, direction, kind or need is none, a function asks for what there is not, or value
+            and sums ask for different things.
     """
 
     name: str
@@ -138,6 +139,11 @@ class Metric:
             raise ValueError(f"metric {self.name!r} needs {self.needs!r}. It can be: {', '.join(NEEDS)}.")
         for function in filter(None, (self.function, self.sums, self.undefined)):
             _check_parameters(self.name, function)
+        if self.sums is not None and _inputs(self.sums) != self.inputs:
+            raise ValueError(
+                f"metric {self.name!r}: its value asks for {_listed(self.inputs)}, its sums for "
+                f"{_listed(_inputs(self.sums))}. Both need the same."
+            )
 
     @property
     def doc(self) -> str:
@@ -147,7 +153,7 @@ class Metric:
     @cached_property
     def inputs(self) -> frozenset[str]:
         """What it uses beside labels and predictions, of :data:`INPUTS`."""
-        return frozenset(inspect.signature(self.function).parameters) & INPUTS.keys()
+        return _inputs(self.function)
 
     @property
     def larger_is_better(self) -> bool | None:
@@ -169,16 +175,20 @@ class Metric:
         """The value on some rows; NaN where the labels or an input lacks what it needs.
 
         Raises:
-            ValueError: The function gives no number, or there are weights that it does not take.
+            ValueError: The function fails with one, or gives no number, or there are weights that it does not
+            take.
         """
         if rows.weights is not None and self.no_weights:
             raise ValueError(self.no_weights)
         if self._lacks_input(rows) or self._lacks_class(rows) or rows.nan_predictions:
             return Measured(NAN)
-        given = _call(self.function, rows)
+        try:
+            given = _call(self.function, rows)
+        except ValueError as error:
+            raise ValueError(f"the metric {self.name}: {error}") from error
         if isinstance(given, GroupedAUC):
             return Measured(given.value, {"groups": given.groups, "coverage": given.coverage})
-        if np.ndim(given) or not np.issubdtype(np.asarray(given).dtype, np.number):
+        if np.ndim(given) or np.asarray(given).dtype.kind not in "iuf":
             raise ValueError(f"the metric {self.name} gives {given!r}, which is no number.")
         return Measured(float(given))
 
@@ -252,8 +262,16 @@ class Measured:
 
 
 def _call(function: Callable, rows: Observations) -> Any:
-    names = inspect.signature(function).parameters.keys() & INPUTS.keys()
-    return function(rows.labels, rows.predictions, **{name: getattr(rows, name) for name in names})
+    given = {name: getattr(rows, name) for name in _inputs(function)}
+    return function(rows.labels, rows.predictions, **given)
+
+
+def _inputs(function: Callable) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters) & INPUTS.keys()
+
+
+def _listed(inputs: frozenset[str]) -> str:
+    return ", ".join(sorted(inputs)) or "nothing"
 
 
 def _check_parameters(name: str, function: Callable) -> None:

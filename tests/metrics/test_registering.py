@@ -45,6 +45,10 @@ def _as_before():
             {"sums": lambda labels, predictions, users: 0},
             "metric 'spread' asks for 'users'. It can ask for: weights, groups, gauc_weight, threshold",
         ),
+        (
+            {"function": lambda labels, predictions, weights=None: 0, "sums": spread},
+            "metric 'spread': its value asks for weights, its sums for nothing. Both need the same",
+        ),
     ],
 )
 def test_what_is_no_metric_is_refused(declared, message):
@@ -64,6 +68,16 @@ def test_a_metric_that_gives_no_number_is_told():
     register_metric("pair")(lambda labels, predictions: predictions[:2])
     with pytest.raises(ValueError, match="the metric pair gives array.*, which is no number"):
         METRICS["pair"].measure(Observations.of([1, 0], [0.2, 0.1]))
+
+
+def test_a_metric_that_fails_is_named():
+    @register_metric("picky")
+    def picky(labels, predictions):
+        """Refuses everything."""
+        raise ValueError("I do not like 0.2")
+
+    with pytest.raises(ValueError, match=r"^the metric picky: I do not like 0\.2$"):
+        METRICS["picky"].measure(Observations.of([1, 0], [0.2, 0.1]))
 
 
 def test_a_metric_without_weights_is_refused_where_they_count():
