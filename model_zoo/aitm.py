@@ -7,16 +7,16 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import MLP, FeatureEmbedding, InformationTransfer, Towers
 from fuxi_mtl.layers.mlp import of_each
-from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
-from fuxi_mtl.objectives.funnel import as_steps
+from fuxi_mtl.objectives import calibrator
 from fuxi_mtl.options import option
 from fuxi_mtl.options.shared import CalibratorWeight, CommonOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
 
+from ._calibrated_chain import CalibratedChain
+
 
 @register
-class AITM(MultiTaskModel):
+class AITM(CalibratedChain):
     """Adaptive information transfer between the steps of a chain of events.
 
     With ``q_t`` the tower of step t on the shared embeddings, ``z_1 = q_1`` and h1, h2, h3 one set of linear
@@ -90,17 +90,3 @@ class AITM(MultiTaskModel):
             p = message(self.stop(steps[-1]), training=training)
             steps.append(self.transfer([p, q]))
         return self.towers(dict(zip(self.towers.names, steps, strict=True)), training=training)
-
-    def objectives(self):
-        """The steps' losses and the calibrator's."""
-        return [*map(supervised, self.tasks), *([self.calibrator] if len(self.tasks) > 1 else [])]
-
-    @classmethod
-    def objective_names(cls, tasks):
-        """See the base class."""
-        return (*(task.name for task in tasks), *([CALIBRATOR] if len(tasks) > 1 else []))
-
-    @classmethod
-    def plan_tasks(cls, tasks, explicit=True):
-        """Plain labels become the steps of a chain; tasks must be one already."""
-        return as_steps(tasks, explicit, cls.__name__)

@@ -7,9 +7,7 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import GeneratedMLP, InformationTransfer, Towers
 from fuxi_mtl.layers.regularizers import regularizer
-from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives import CALIBRATOR, calibrator, supervised
-from fuxi_mtl.objectives.funnel import as_steps
+from fuxi_mtl.objectives import calibrator
 from fuxi_mtl.options.blocks import Generation
 from fuxi_mtl.options.shared import (
     Apg,
@@ -22,11 +20,12 @@ from fuxi_mtl.options.shared import (
 from fuxi_mtl.options.values import block
 from fuxi_mtl.registry import register
 
+from ._calibrated_chain import CalibratedChain
 from ._conditioned import ConditionedEmbedding
 
 
 @register
-class APG_AITM(MultiTaskModel):  # noqa: N801 - the name is written so
+class APG_AITM(CalibratedChain):  # noqa: N801 - the name is written so
     """Adaptive information transfer of adaptive parameter generation.
 
     With ``q_t`` a bottom of step t on the embeddings, and ``z_1 = q_1``::
@@ -104,17 +103,3 @@ class APG_AITM(MultiTaskModel):  # noqa: N801 - the name is written so
             steps.append(self.transfer([message(steps[-1]), q]))
         hidden = [s([z, *conditions], training=training) for s, z in zip(self.stacks, steps, strict=True)]
         return self.towers(dict(zip(self.towers.names, hidden, strict=True)), training=training)
-
-    def objectives(self):
-        """The steps' losses and the calibrator's."""
-        return [*map(supervised, self.tasks), *([self.calibrator] if len(self.tasks) > 1 else [])]
-
-    @classmethod
-    def objective_names(cls, tasks):
-        """See the base class."""
-        return (*(task.name for task in tasks), *([CALIBRATOR] if len(tasks) > 1 else []))
-
-    @classmethod
-    def plan_tasks(cls, tasks, explicit=True):
-        """Plain labels become the steps of a chain; tasks must be one already."""
-        return as_steps(tasks, explicit, cls.__name__)

@@ -1,20 +1,16 @@
 """ESM2: conversions through a decisive action, such as the cart, or past it."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
-from typing_extensions import Unpack
-
-from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
-from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
-from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
+from fuxi_mtl.objectives.funnel import check_binary, with_joint_tasks
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import Task, conversion_tasks
 
+from ._entire_space import EntireSpaceModel
+
 
 @register
-class ESM2(MultiTaskModel):
+class ESM2(EntireSpaceModel):
     """Entire space model via post-click behaviour decomposition.
 
     With ``y1 = P(click)``, ``y2 = P(action | click)``, ``y3 = P(buy | action)`` and
@@ -38,30 +34,10 @@ class ESM2(MultiTaskModel):
         Conversion Rate Prediction. SIGIR 2020.
     """
 
-    defaults: ClassVar[BottomOptions] = {"tower_hidden_units": (256, 128)}
-
-    def __init__(
-        self,
-        features,
-        tasks,
-        **common: Unpack[BottomOptions],
-    ):
-        super().__init__(features, tasks)
-        self.funnel = Funnel(towers_of(_with_branches(tasks)))
-        mlp = mlp_options(common)
-        names = [tower.name for tower in self.funnel.towers]
-        self.embedding = FeatureEmbedding(features, **embedding_options(common))
-        self.bottom = make_bottom(common["bottom"], names, mlp)
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
-
-    def heads(self, x, training=False):
-        """See the base class."""
-        towers = self.towers(self.bottom(x, training=training), training=training)
-        return self.funnel.logits(towers, self.tasks)
-
-    def shared_variables(self):
-        """The last layer that the bottom shares; none means the embeddings."""
-        return self.bottom.shared_variables()
+    @classmethod
+    def steps(cls, tasks):
+        """The four steps of the paper, unless the stanza draws its own branches."""
+        return _with_branches(tasks)
 
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
@@ -80,11 +56,6 @@ class ESM2(MultiTaskModel):
         planned = with_joint_tasks(tasks)
         _with_branches(planned)
         return planned
-
-    @classmethod
-    def supervised_tasks(cls, tasks):
-        """Those that are defined on every exposure."""
-        return entire_space(tasks)
 
 
 def _with_branches(tasks: Sequence[Task]) -> tuple[Task, ...]:

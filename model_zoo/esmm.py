@@ -1,19 +1,14 @@
 """ESMM: the conversion rate, learnt on every exposure instead of on clicks only."""
 
-from typing import ClassVar
-
-from typing_extensions import Unpack
-
-from fuxi_mtl.layers import FeatureEmbedding, Towers, make_bottom
-from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives.funnel import Funnel, check_binary, entire_space, towers_of, with_joint_tasks
-from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
+from fuxi_mtl.objectives.funnel import check_binary, with_joint_tasks
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import conversion_tasks
 
+from ._entire_space import EntireSpaceModel
+
 
 @register
-class ESMM(MultiTaskModel):
+class ESMM(EntireSpaceModel):
     """Entire space multi-task model.
 
     ``pCTCVR = pCTR pCVR`` and ``L = BCE(click, pCTR) + BCE(click & conversion, pCTCVR)`` (equations 2
@@ -34,31 +29,6 @@ class ESMM(MultiTaskModel):
         Conversion Rate. SIGIR 2018.
     """
 
-    defaults: ClassVar[BottomOptions] = {"tower_hidden_units": (256, 128)}
-
-    def __init__(
-        self,
-        features,
-        tasks,
-        **common: Unpack[BottomOptions],
-    ):
-        super().__init__(features, tasks)
-        self.funnel = Funnel(towers_of(tasks))
-        mlp = mlp_options(common)
-        names = [tower.name for tower in self.funnel.towers]
-        self.embedding = FeatureEmbedding(features, **embedding_options(common))
-        self.bottom = make_bottom(common["bottom"], names, mlp)
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
-
-    def heads(self, x, training=False):
-        """See the base class."""
-        towers = self.towers(self.bottom(x, training=training), training=training)
-        return self.funnel.logits(towers, self.tasks)
-
-    def shared_variables(self):
-        """The last layer that the bottom shares; none means the embeddings."""
-        return self.bottom.shared_variables()
-
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Adds what is missing of the chain; two plain labels become ctr, cvr and ctcvr."""
@@ -73,8 +43,3 @@ class ESMM(MultiTaskModel):
                 )
             tasks = conversion_tasks(*tasks)
         return with_joint_tasks(tasks)
-
-    @classmethod
-    def supervised_tasks(cls, tasks):
-        """Those that are defined on every exposure: never the conversion rate itself."""
-        return entire_space(tasks)

@@ -142,3 +142,99 @@ def test_the_registry_does_not_load_tensorflow():
         "import sys, fuxi_mtl.registry, fuxi_mtl.tasks, fuxi_mtl.features; print('tensorflow' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+SHARING = """
+from dataclasses import dataclass
+from typing import Annotated
+from typing_extensions import Unpack
+from fuxi_mtl.options import option
+from fuxi_mtl.options.shared import CommonOptions
+from fuxi_mtl.registry import register
+
+class Kind: ...
+
+@dataclass(frozen=True)
+class Crossing:
+    width: int
+    name: str = "plain"
+
+@register
+class Sharing:
+    \"\"\"One.
+
+    Args:
+        features: The inputs.
+        depth: As deep as it is.
+    \"\"\"
+
+    defaults = {DEFAULTS}
+
+    def __init__(
+        self, features, tasks, *, depth: Annotated[int, option("Layers.", least=1)] = 2,
+        kind: Kind | None = None, crossing: Crossing | dict | None = None,
+        free=(1, 2), **common: Unpack[CommonOptions],
+    ):
+        self.given = dict(depth=depth, kind=kind, crossing=crossing, free=free, **common)
+
+@register
+class Deeper(Sharing):
+    defaults = {"depth": 5, "batch_norm": True}
+"""
+
+
+@pytest.fixture
+def sharing(models, tmp_path):
+    """A user's models with options that all share."""
+
+    def imported(defaults='{"embedding_dim": 4}'):
+        file = tmp_path / "sharing.py"
+        file.write_text(SHARING.replace("{DEFAULTS}", defaults), encoding="utf-8")
+        registry.import_models(str(file))
+        return registry.model("Sharing"), registry.model("Deeper")
+
+    return imported
+
+
+def test_a_model_gets_a_value_for_every_option_its_own_and_shared(sharing):
+    model, deeper = sharing()
+    assert list(registry.options("Sharing"))[:5] == ["depth", "kind", "crossing", "free", "embedding_dim"]
+    given = model("features", tasks="tasks", net_dropout=0, crossing={"width": 2.0}).given
+    assert (given["embedding_dim"], given["batch_norm"], given["net_dropout"]) == (4, False, 0.0)
+    assert (given["depth"], given["free"], given["crossing"].width) == (2, (1, 2), 2)
+    given = deeper(None, None).given
+    assert (given["embedding_dim"], given["batch_norm"], given["depth"]) == (4, True, 5)
+
+
+def test_a_users_own_class_passes_and_another_does_not(sharing):
+    model, _ = sharing()
+    kind = sys.modules[model.__module__].Kind()
+    assert model(None, None, kind=kind).given["kind"] is kind
+    with pytest.raises(ValueError, match="kind expects .*, not 3"):
+        model(None, None, kind=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crossing": {}}, "crossing needs the key 'width'."),
+        ({"crossing": {"widht": 2}}, "crossing: unknown key 'widht' .value 2.. Did you mean 'width'"),
+        ({"depth": 0}, "depth is 0; the least is 1."),
+    ],
+)
+def test_a_wrong_option_of_a_users_model_says_what_is_right(sharing, options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sharing()[0](None, None, **options)
+
+
+def test_defaults_of_an_option_that_there_is_not_are_refused(sharing):
+    message = "Sharing.defaults name 'embeding_dim', which is no option of it. Did you mean 'embedding_dim'"
+    with pytest.raises(ValueError, match=message):
+        sharing('{"embeding_dim": 4}')
+
+
+def test_the_docstring_has_the_sentences_it_does_not_say_itself(sharing):
+    text = sharing()[0].__doc__
+    assert "    depth: As deep as it is.\n" in text
+    assert "Layers." not in text
+    assert "    embedding_dim: Width of the embeddings.\n" in text

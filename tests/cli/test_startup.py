@@ -29,6 +29,8 @@ assert main(["list"]) == 0
 assert main(["run", "--expid", "MMoE_tset"]) == 1
 assert main(["run", "--expid", "MMoE_test", "--set", "num_expert=3"]) == 1
 assert main(["run", "--expid", "MMoE_test", "--set", "epochs=ten"]) == 1
+for wrong in ("num_experts=two", "num_experts=0", "gate_stabilize={temprature: 1}", "embeding_dim=3"):
+    assert main(["run", "--expid", "MMoE_test", "--set", wrong]) == 1
 assert main(["predict", "--expid", "nobody", "--input", "a.csv", "--output", "b.csv"]) == 1
 heavy = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"} & set(sys.modules)
 assert not heavy, heavy
@@ -41,6 +43,13 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
     )
     assert done.returncode == 0, done.stderr
     assert "num_experts" in done.stdout
+    for part in (
+        "num_experts expects a whole number, not 'two'.",
+        "num_experts is 0; the least is 1.",
+        "gate_stabilize: unknown key 'temprature' (value 1). Did you mean 'temperature'?",
+        "unknown key 'embeding_dim' (value 3). Did you mean 'embedding_dim'?",
+    ):
+        assert part in done.stderr
     for part in ("Did you mean 'MMoE_test'?", "Did you mean 'num_experts'?", "epochs expects", "'nobody'"):
         assert part in done.stderr
 
@@ -89,7 +98,17 @@ def test_an_option_may_have_no_default_and_a_class_that_is_not_registered_is_no_
 
 @pytest.mark.parametrize(
     ("expid", "override"),
-    [("MMoE_tset", ()), ("MMoE_test", ("num_expert=3",)), ("MMoE_test", ("epochs=ten",))],
+    [
+        ("MMoE_tset", ()),
+        ("MMoE_test", ("num_expert=3",)),
+        ("MMoE_test", ("epochs=ten",)),
+        ("MMoE_test", ("num_experts=two",)),
+        ("MMoE_test", ("tower_hidden_units=[8, 0]",)),
+        ("MMoE_test", ("gate_stabilize={temprature: 1}",)),
+        ("ESMM_test", ("bottom={type: MMoE, gate_stabilize: {eps: 0}}",)),
+        ("ESMM_test", ("bottom={type: mmoo}",)),
+        ("MultiIPW_test", ("ipw={self_normalised: true, propensity_stop_gradient: false}",)),
+    ],
 )
 def test_what_is_told_early_is_what_would_be_told_later(expid, override):
     config = ROOT / "config"

@@ -219,3 +219,8 @@ def test_a_checkpoint_holds_the_seeds_of_the_noise_of_gates():
     seeds = [gate.noise.seed_generator.state for gate in model.bottom.experts.gates]
     assert len(seeds) == 2
     assert all(id(seed) in held for seed in seeds)
+
+
+def test_pairs_that_are_a_part_need_the_machine_that_makes_them():
+    with pytest.raises(ValueError, match="mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm"):
+        DeepFM_MMoE(tiny.FEATURES, tiny.PLAIN["two"], backbone={"fm_enabled": False})

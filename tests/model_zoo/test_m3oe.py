@@ -332,7 +332,10 @@ def test_gates_are_penalised_and_what_starts_at_one_is_not():
         ({"trunk_hidden_units": ()}, "trunk_hidden_units is empty"),
         ({"expert_hidden_units": ()}, "expert_hidden_units is empty"),
         ({"fusion_start": {"domain": 0.5}}, "fusion_start: unknown key 'domain' .*domain_weight"),
-        ({"fusion_start": {"task_weight": 1.0}}, "fusion_start.task_weight is 1; it lies between 0 and 1"),
+        (
+            {"fusion_start": {"task_weight": 1.0}},
+            "fusion_start.task_weight is 1; it lies above 0 and below 1",
+        ),
         ({"fusion_start": {"task_weight": "high"}}, "fusion_start.task_weight expects a number, not 'high'"),
         ({"fusion_start": {"task_weight": None}}, "fusion_start.task_weight expects a number, not null"),
         ({"star_units": 0}, "star_units is 0; the least is 1"),

@@ -22,6 +22,7 @@ from fuxi_mtl import (
     NaiveCVR,
     NaiveIPW,
 )
+from fuxi_mtl.model.conversion import ConversionModel
 from fuxi_mtl.weighting import Equal
 
 ALL = [NaiveCVR, MTL_IMP, NaiveIPW, MultiIPW, MultiDR, DRJL, HeuristicDR, MTL_EIB, ESCM2_IPS, ESCM2_DR]
@@ -286,3 +287,8 @@ def test_the_joint_task_is_added_where_it_is_missing():
 def test_an_option_that_cannot_be_is_refused(cls, options, message):
     with pytest.raises(ValueError, match=message):
         conversion(cls, **options)
+
+
+def test_a_conversion_model_says_what_it_learns_from():
+    with pytest.raises(NotImplementedError, match=r"ConversionModel must define learns_from\(chain\)"):
+        ConversionModel.objective_names(tiny.tasks_of(tiny.NAMED["chain"]))
