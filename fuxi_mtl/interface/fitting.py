@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import keras
 
-from fuxi_mtl import config, registry
+from fuxi_mtl import config, registry, runs
 from fuxi_mtl.config import load_experiment, make_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.dataset import Dataset as EncodedDataset
@@ -68,14 +68,14 @@ class Experiment:
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
             checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
         data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
-        runs = []
+        found = []
         for seeded in _seeded(checked, seeds):
 
             def make(features: FeatureMap, seeded: config.Experiment = seeded) -> MultiTaskModel:
                 return make_model(seeded, features)
 
-            runs.append(_train(seeded, data, make, folder, several=seeds is not None))
-        return runs if seeds is not None else runs[0]
+            found.append(_train(seeded, data, make, folder, several=seeds is not None))
+        return found if seeds is not None else found[0]
 
     def __repr__(self) -> str:
         return (
@@ -173,15 +173,15 @@ def fit(
     if seeds is None:
         _check_goes_on(model, encoded, checked, options)
         return _train(checked, encoded, lambda features: _made(model, features, checked.tasks), folder)
-    runs = []
+    found = []
     for seeded in _seeded(checked, seeds):
         twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
 
         def make(features: FeatureMap, twin: MultiTaskModel = twin) -> MultiTaskModel:
             return _made(twin, features, checked.tasks)
 
-        runs.append(_train(seeded, encoded, make, folder, several=True))
-    return runs
+        found.append(_train(seeded, encoded, make, folder, several=True))
+    return found
 
 
 def _checked(
@@ -199,6 +199,8 @@ def _checked(
     for key in options:
         if key in belongs:
             raise ValueError(f"fit: {key} is no option of training: give it to {belongs[key]}.")
+    if model.built and "precision" not in options:
+        options = {**options, "precision": model.dtype_policy.name}
     entries = {
         **data.entries,
         **_tasks(model.recipe.tasks, data),
@@ -276,12 +278,23 @@ def _train(
         place = owner.path / checked.expid / f"seed_{checked.training.seed}"
     else:
         place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
+        _check_replaceable(place)
     run, model, _ = train_run(checked, data, make, place)
     finish_run(run, checked, data)
     if model.features.reader is None:
         model.features = with_reader(model.features, data.encoder)
     model.recipe.fits += 1
     return Run(run.folder, owner, model)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """A folder that a run may take: there is none, or it is empty, or an older run."""
+    if (
+        folder.exists()
+        and not runs.Run(folder).metrics.is_file()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        raise ValueError(f"folder: {folder} is there and is no run: name another one.")
 
 
 __all__ = ["Experiment", "experiment", "fit"]

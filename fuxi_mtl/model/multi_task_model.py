@@ -1,7 +1,6 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -139,7 +138,7 @@ class MultiTaskModel(keras.Model):
         if self.built:
             return
         self.built = True
-        with self.recipe.drawing() if self.recipe.numbers else nullcontext():
+        with self.recipe.drawing():
             self(
                 {
                     "ids": np.zeros((2, self.features.id_columns), np.int32),

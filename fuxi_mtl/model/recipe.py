@@ -3,7 +3,8 @@
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import wraps
 from types import FunctionType
@@ -12,6 +13,18 @@ from typing import Any
 import keras
 
 from fuxi_mtl.options import TrainingOptions
+
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+@contextmanager
+def _construction() -> Iterator[None]:
+    """Inside, a model that is constructed is a part of another."""
+    before = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(before)
 
 
 @dataclass
@@ -24,7 +37,7 @@ class Recipe:
         options: Its options, as they were given.
         wrappers: The functions that Keras hung on the object before its constructor ran, and that know it.
         numbers: State of Python's generator, from which Keras takes the seeds of initial values; None takes
-            the program's, as Keras's own layers do.
+            what is in force, as Keras's own layers do.
         fits: How often the model was trained.
     """
 
@@ -38,6 +51,9 @@ class Recipe:
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Inside, Python's generator is this recipe's; afterwards it is as it was."""
+        if self.numbers is None:
+            yield
+            return
         callers = random.getstate()
         random.setstate(self.numbers)
         try:
@@ -51,7 +67,8 @@ def recorded(constructor: Callable[..., None]) -> Callable[..., None]:
     """The constructor of a model, which also keeps its arguments as the object's ``recipe``.
 
     A model on features that know their data (:class:`fuxi_mtl.Dataset` has them) draws from a generator of
-    its own with a stanza's seed. So what the program draws neither changes it nor is changed by it.
+    its own with a stanza's seed. So what the program draws neither changes it nor is changed by it. A model
+    that is a part of another draws from the other's.
     """
 
     @wraps(constructor)
@@ -64,13 +81,14 @@ def recorded(constructor: Callable[..., None]) -> Callable[..., None]:
         own = {key: value for key, value in options.items() if key not in ("features", "tasks")}
         wrappers = {name: each for name, each in vars(self).items() if isinstance(each, FunctionType)}
         recipe = Recipe(features, tasks, own, wrappers)
-        if getattr(features, "reader", None) is not None:
-            recipe.numbers = random.Random(TrainingOptions().seed).getstate()  # noqa: S311 - no secret
-            planned = type(self).plan_tasks(tuple(tasks), getattr(tasks, "explicit", True))
-            args, options = (features, planned), own
         vars(self)["recipe"] = recipe  # past Keras, which would track what is inside
-        with recipe.drawing() if recipe.numbers else nullcontext():
+        if _inside.get() or getattr(features, "reader", None) is None:
             constructor(self, *args, **options)
+            return
+        recipe.numbers = random.Random(TrainingOptions().seed).getstate()  # noqa: S311 - no secret
+        planned = type(self).plan_tasks(tuple(tasks), getattr(tasks, "explicit", True))
+        with _construction(), recipe.drawing():
+            constructor(self, features, planned, **own)
 
     return construct
 
@@ -85,4 +103,5 @@ def make_again(model: keras.Model, features: Any, tasks: Sequence[Any]) -> None:
     blank = kind.__new__(kind, features, tasks, **recipe.options)
     vars(model).clear()
     vars(model).update({**vars(blank), **recipe.wrappers, "recipe": replace(recipe, numbers=None)})
-    model.__init__(features, tasks, **recipe.options)
+    with _construction():
+        model.__init__(features, tasks, **recipe.options)

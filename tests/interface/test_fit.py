@@ -181,6 +181,27 @@ def test_a_folder_holds_the_run_and_without_one_nothing_is_left(data, tmp_path, 
         fm.load_run(tmp_path)
 
 
+def test_only_a_run_or_an_empty_folder_is_replaced(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is there and is no run: name another one"):
+        fm.fit(small_model(data), data, folder=tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        fm.fit(small_model(data), data, folder=tmp_path / "empty", **SMALL)
+
+
+def test_a_model_that_has_another_inside_starts_as_its_stanza_does(data):
+    options = {"embedding_dim": 4, "tower_hidden_units": [4], "propensity_hidden_units": [4]}
+    called = fm.NaiveIPW(data.features, data.tasks, **options)
+    called.build()
+    keras.utils.set_random_seed(2026)
+    plain = dataclasses.replace(data.features, reader=None)
+    of_stanza = fm.NaiveIPW(plain, fm.NaiveIPW.plan_tasks(data.tasks), **options)
+    of_stanza.build()
+    assert_same(weights_of(called), weights_of(of_stanza))
+
+
 def drawn() -> tuple:
     """The next number of every generator that a program may use."""
     legacy = np.random.rand()  # noqa: NPY002
