@@ -32,6 +32,19 @@ _DECLARED: dict[str, Signature] = {}
 def register(cls: type) -> type:
     """Class decorator: makes the model known under its class name.
 
+    Example:
+        >>> @fm.register
+        ... class Linear(fm.MultiTaskModel):
+        ...     def __init__(self, features, tasks, *, embedding_dim: int = 8):
+        ...         super().__init__(features, tasks)
+        ...         self.embedding = fm.FeatureEmbedding(features, embedding_dim)
+        ...         self.towers = fm.Towers([task.name for task in tasks], units=[16])
+        ...
+        ...     def heads(self, x, training=False):
+        ...         return self.towers({task.name: x for task in self.tasks}, training=training)
+        >>> len(fm.fit(Linear(data.features, data.tasks), data, epochs=1).history)
+        1
+
     Its constructor then completes and checks its options as those of a stanza are, and its docstring has
     their sentences.
 

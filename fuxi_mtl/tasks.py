@@ -35,6 +35,10 @@ class Task:
         metrics: The metrics of this task; None means those of the experiment.
         loss_options: The error's own options, as pairs of key and value.
         threshold: That of its decisions, as ``threshold`` in a stanza; None means that of the experiment.
+
+    Example:
+        >>> fm.Task("cvr", event=("buy",), given=("click",)).expression
+        'buy | click'
     """
 
     name: str

@@ -42,6 +42,12 @@ class AITM(CalibratedChain):
     Differs from the paper: the official code drops 0.1, 0.3 and 0.3 of the layers; here all layers have one
     rate, 0 unless said.
 
+    Example:
+        >>> steps = [fm.Task("ctr", ("click",)), fm.Task("ctcvr", ("click", "buy"))]
+        >>> model = fm.AITM(data.features, steps)
+        >>> list(model.logits(frame))
+        ['ctr', 'ctcvr']
+
     Reference:
         Xi et al. Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task
         Learning in Targeted Display Advertising. KDD 2021. Official code: xidongbo/AITM.

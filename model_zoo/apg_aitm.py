@@ -52,6 +52,12 @@ class APG_AITM(CalibratedChain):  # noqa: N801 - the name is written so
     Differs from the papers: it joins them. AITM has plain towers with nothing behind the transfer, h1, h2 and
     h3 without biases, and its calibrator.
 
+    Example:
+        >>> steps = [fm.Task("ctr", ("click",)), fm.Task("ctcvr", ("click", "buy"))]
+        >>> model = fm.APG_AITM(data.features, steps)
+        >>> list(model.logits(frame))
+        ['ctr', 'ctcvr']
+
     Reference:
         Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction. NeurIPS 2022,
         on Xi et al. Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task

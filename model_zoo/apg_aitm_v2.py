@@ -56,6 +56,11 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
 
     Differs from the papers: it joins APG with one level of PLE; the transfer is in neither.
 
+    Example:
+        >>> model = fm.APG_AITM_V2(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction. NeurIPS 2022,
         on the experts of Tang et al. Progressive Layered Extraction. RecSys 2020, equations 1 to 4.

@@ -40,6 +40,11 @@ class APG_MMOE(MultiTaskModel):  # noqa: N801 - the name is written so
     Raises:
         ValueError: No expert, a condition is no feature, or ``rank_k`` is larger than a layer.
 
+    Example:
+        >>> model = fm.APG_MMOE(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction.
         NeurIPS 2022, on the experts and towers of Ma et al. KDD 2018, equations 5 to 7.

@@ -28,6 +28,11 @@ class APG_SharedBottom(MultiTaskModel):  # noqa: N801 - the name is written so
     Raises:
         ValueError: A condition is no feature, or ``rank_k`` is larger than a layer.
 
+    Example:
+        >>> model = fm.APG_SharedBottom(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Yan et al. APG: Adaptive Parameter Generation Network for Click-Through Rate Prediction.
         NeurIPS 2022, on the bottom and the towers of Caruana. Multitask Learning. 1997.

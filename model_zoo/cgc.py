@@ -22,6 +22,11 @@ class CGC(ExtractionModel):
 
     Differs from the paper: gates have a bias.
 
+    Example:
+        >>> model = fm.CGC(data.features, data.tasks, num_specific_experts=1)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Tang et al. Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for
         Personalized Recommendations. RecSys 2020, section 4.1.

@@ -41,6 +41,11 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
 
     Differs from the papers: it joins two of them, and DeepFM's classic machine is ``fm_scale: sum``.
 
+    Example:
+        >>> model = fm.DeepFM_MMoE(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Guo et al. DeepFM: A Factorization-Machine based Neural Network for CTR Prediction. IJCAI 2017.
         Ma et al. Modeling Task Relationships in Multi-task Learning with Multi-gate

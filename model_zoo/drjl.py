@@ -32,6 +32,11 @@ class DRJL(FrozenPropensityModel):
 
     Differs from the paper: turns change with every step, not with every epoch.
 
+    Example:
+        >>> model = fm.DRJL(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Wang et al. Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random. ICML 2019.
     """

@@ -37,6 +37,11 @@ class ESCM2_DR(ConversionModel):  # noqa: N801 (the method's own name)
 
     Differs from the paper: the paper alternates; the default here is one step for all (``dr_grad``).
 
+    Example:
+        >>> model = fm.ESCM2_DR(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Wang et al. ESCM2: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate
         Estimation. SIGIR 2022.

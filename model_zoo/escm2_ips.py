@@ -34,6 +34,11 @@ class ESCM2_IPS(ConversionModel):  # noqa: N801 (the method's own name)
 
     Differs from the paper: sizes are options.
 
+    Example:
+        >>> model = fm.ESCM2_IPS(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Wang et al. ESCM2: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate
         Estimation. SIGIR 2022.

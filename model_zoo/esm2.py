@@ -29,6 +29,13 @@ class ESM2(EntireSpaceModel):
         features: The inputs.
         tasks: What to predict.
 
+    Example:
+        >>> four = [fm.Task("ctr", ("click",)), fm.Task("ctavr", ("click", "cart"))]
+        >>> four += [fm.Task("cvr", ("buy",), ("click",)), fm.Task("ctcvr", ("click", "buy"))]
+        >>> model = fm.ESM2(data.features, four)
+        >>> list(model.logits(frame))
+        ['ctr', 'ctavr', 'cvr', 'ctcvr']
+
     Reference:
         Wen et al. Entire Space Multi-Task Modeling via Post-Click Behavior Decomposition for
         Conversion Rate Prediction. SIGIR 2020.

@@ -24,6 +24,11 @@ class ESMM(EntireSpaceModel):
 
     Differs from the paper: sizes are options (the paper's are 18; 360, 200, 80).
 
+    Example:
+        >>> model = fm.ESMM(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Ma et al. Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click
         Conversion Rate. SIGIR 2018.

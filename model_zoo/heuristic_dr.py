@@ -33,6 +33,11 @@ class HeuristicDR(ConversionModel):
 
     Differs from the paper: its probability is not printed there; eta is an option.
 
+    Example:
+        >>> model = fm.HeuristicDR(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020 (its baseline).

@@ -36,6 +36,11 @@ class KnowledgeTransfer(MultiTaskModel):
     Raises:
         ValueError: No hidden layer to read, an unknown task, or a cycle.
 
+    Example:
+        >>> model = fm.KnowledgeTransfer(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         A design pattern without a paper of its own; progressive networks are the nearest: Rusu et al.
         Progressive Neural Networks. arXiv 1606.04671, 2016.

@@ -47,6 +47,11 @@ class M3oE(MultiTaskModel):
     over its rows in all domains, not the sum of the domains' means. The official code takes its "validation"
     batches from the training rows, once an epoch, and moves the four numbers in ordinary steps, too.
 
+    Example:
+        >>> model = fm.M3oE(data.features, data.tasks, domain="item_id")
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Zhang et al. M3oE: Multi-Domain Multi-Task Mixture-of-Experts Recommendation Framework. SIGIR 2024.
         Official code: Applied-Machine-Learning-Lab/M3oE. W_d * W_s: Sheng et al., CIKM 2021, equation 6.

@@ -30,6 +30,11 @@ class MMoE(MultiTaskModel):
 
     Differs from the paper: gates have a bias.
 
+    Example:
+        >>> model = fm.MMoE(data.features, data.tasks, num_experts=4)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Ma et al. Modeling Task Relationships in Multi-task Learning with Multi-gate
         Mixture-of-Experts. KDD 2018.

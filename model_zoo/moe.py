@@ -32,6 +32,11 @@ class MoE(MultiTaskModel):
 
     Differs from the paper: gates have a bias; experts learn together, without a competing likelihood.
 
+    Example:
+        >>> model = fm.MoE(data.features, data.tasks, num_experts=4)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Jacobs et al. Adaptive Mixtures of Local Experts. Neural Computation 3, 1991.
         Ma et al. Modeling Task Relationships in Multi-task Learning with Multi-gate

@@ -33,6 +33,11 @@ class MTL_EIB(ConversionModel):  # noqa: N801 (the method's own name)
 
     Differs from the paper: L_imp is always there, over all exposures like the risk.
 
+    Example:
+        >>> model = fm.MTL_EIB(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020 (its baseline).

@@ -22,6 +22,11 @@ class MTL_IMP(ConversionModel):  # noqa: N801 (the method's own name)
 
     Differs from the paper: sizes are options.
 
+    Example:
+        >>> model = fm.MTL_IMP(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020 (its baseline).

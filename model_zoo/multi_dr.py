@@ -35,6 +35,11 @@ class MultiDR(ConversionModel):
 
     Differs from the paper: L_imp is always there: without it e^ falls without bound on unclicked rows.
 
+    Example:
+        >>> model = fm.MultiDR(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020, section 4.3.

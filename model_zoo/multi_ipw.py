@@ -27,6 +27,11 @@ class MultiIPW(ConversionModel):
     Differs from the paper: no gradient into the propensity unless asked for; clipping, on which the paper
     says little.
 
+    Example:
+        >>> model = fm.MultiIPW(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020, section 4.2.

@@ -21,6 +21,11 @@ class NaiveCVR(ConversionModel):
 
     Differs from the paper: sizes are options.
 
+    Example:
+        >>> model = fm.NaiveCVR(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Zhang et al. Large-scale Causal Approaches to Debiasing Post-click Conversion Rate Estimation with
         Multi-task Learning. WWW 2020 (its baseline).

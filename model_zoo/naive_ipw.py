@@ -25,6 +25,11 @@ class NaiveIPW(FrozenPropensityModel):
 
     Differs from the paper: a stack on embeddings is the propensity; sizes are options.
 
+    Example:
+        >>> model = fm.NaiveIPW(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr', 'click_and_buy']
+
     Reference:
         Schnabel et al. Recommendations as Treatments: Debiasing Learning and Evaluation. ICML 2016,
         equation 3.

@@ -23,6 +23,11 @@ class PLE(ExtractionModel):
 
     Differs from the paper: gates have a bias. (FuxiCTR's shared gate sees the shared experts only.)
 
+    Example:
+        >>> model = fm.PLE(data.features, data.tasks, num_layers=2)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Tang et al. Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for
         Personalized Recommendations. RecSys 2020.

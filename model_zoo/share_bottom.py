@@ -19,6 +19,11 @@ class ShareBottom(MultiTaskModel):
         features: The inputs.
         tasks: What to predict.
 
+    Example:
+        >>> model = fm.ShareBottom(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         Caruana. Multitask Learning. Machine Learning 28, 1997.
     """

@@ -21,6 +21,11 @@ class SingleTask(MultiTaskModel):
         features: The inputs.
         tasks: What to predict.
 
+    Example:
+        >>> model = fm.SingleTask(data.features, data.tasks)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
+
     Reference:
         The baseline "STL" of Caruana. Multitask Learning. Machine Learning 28, 1997.
     """

@@ -34,13 +34,22 @@ def sums_of(
         columns: What is summed.
         weights: ``(rows,)`` sample weights.
         finish: See :class:`Sums`; the first sum divided by the second unless said.
+
+    Example:
+        >>> sums_of(np.array([1.0, 2.0]), np.array([1.0, 1.0]), weights=np.array([1.0, 3.0])).columns.tolist()
+        [[1.0, 1.0], [6.0, 3.0]]
     """
     table = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
     return Sums(weighted(table, weights), finish or ratio)
 
 
 def mean_of(values: np.ndarray, weights: np.ndarray | None = None) -> Sums:
-    """The (weighted) mean of values ``(rows,)`` as sums."""
+    """The (weighted) mean of values ``(rows,)`` as sums.
+
+    Example:
+        >>> mean_of(np.array([0.25, 0.75])).columns.tolist()
+        [[0.25, 1.0], [0.75, 1.0]]
+    """
     return sums_of(values, np.ones(len(values)), weights=weights)
 
 

@@ -32,9 +32,21 @@ class MultiTaskModel(keras.Model):
 
         features -> embed -> heads -> objectives -> weighting -> one step
 
+    ``model(batch)`` is the encoded batch ``{"ids", "numeric"}`` to heads, as the training step calls it;
+    :meth:`predict` and :meth:`logits` take raw rows, too. What is set on an object before it has variables
+    is lost when :func:`fuxi_mtl.fit` makes them; call :meth:`build` first.
+
     Args:
         features: The inputs.
         tasks: What to predict.
+
+    Example:
+        >>> model = fm.MMoE(data.features, data.tasks)  # a subclass of it
+        >>> model.predict(frame).columns.tolist()
+        ['ctr', 'cvr']
+        >>> ids, numeric = model.features.reader.encode(frame)
+        >>> sorted(model({"ids": ids, "numeric": numeric}))
+        ['ctr', 'cvr']
     """
 
     built: bool

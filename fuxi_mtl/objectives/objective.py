@@ -46,6 +46,14 @@ class Objective:
             running statistics up to date.
         watched: Those names.
         task: The task whose head is held against its own label, if that is what it does.
+
+    Example:
+        >>> error = lambda heads, labels: (heads["ctr"] - labels["ctr"]) ** 2
+        >>> everywhere = lambda labels: tf.ones_like(labels["ctr"], tf.bool)
+        >>> objective = fm.Objective("ctr", error, everywhere)
+        >>> loss, rows = objective.loss({"ctr": tf.constant([1.0, 3.0])}, {"ctr": tf.constant([1.0, 1.0])})
+        >>> float(loss), float(rows)
+        (2.0, 2.0)
     """
 
     name: str

@@ -14,11 +14,13 @@ Array = np.ndarray
 class SurgeryMethod:
     """Base class of a method: a call gives coefficients. It keeps nothing from step to step.
 
-    A subclass of a user's own is a surgery once it is registered::
+    A subclass of a user's own is a surgery once it is registered:
 
-        @SURGERIES.register
-        class MySurgery(SurgeryMethod):
-            def __call__(self, gram, names, step): ...
+    >>> class Longest(SurgeryMethod):  # below @fm.register_surgery
+    ...     def __call__(self, gram, names, step):
+    ...         return np.diag(gram) == np.diag(gram).max()
+    >>> Longest(["ctr", "cvr"])(np.array([[4.0, 0.0], [0.0, 1.0]]), ["ctr", "cvr"], 0).tolist()
+    [True, False]
 
     Attributes:
         least_norm: Whether it looks for a combination of least norm, so that lengths of gradients matter and

@@ -15,6 +15,7 @@ import tensorflow as tf
 from interface_world import TINY, small_data, small_model, small_rows, tiny_data
 
 import fuxi_mtl as fm
+from fuxi_mtl.model.recipe import make_again
 
 SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
 STANZA = {
@@ -191,15 +192,22 @@ def test_only_a_run_or_an_empty_folder_is_replaced(data, tmp_path):
         fm.fit(small_model(data), data, folder=tmp_path / "empty", **SMALL)
 
 
-def test_a_model_that_has_another_inside_starts_as_its_stanza_does(data):
-    options = {"embedding_dim": 4, "tower_hidden_units": [4], "propensity_hidden_units": [4]}
-    called = fm.NaiveIPW(data.features, data.tasks, **options)
+@pytest.mark.parametrize("name", ["NaiveIPW", "MultiDR", "PLE", "KnowledgeTransfer"])
+def test_a_model_starts_as_its_stanza_does(name, data):
+    cls = getattr(fm, name)
+    called = cls(data.features, data.tasks, embedding_dim=4)
     called.build()
     keras.utils.set_random_seed(2026)
-    plain = dataclasses.replace(data.features, reader=None)
-    of_stanza = fm.NaiveIPW(plain, fm.NaiveIPW.plan_tasks(data.tasks), **options)
+    bare = dataclasses.replace(data.features, reader=None)
+    of_stanza = cls(bare, cls.plan_tasks(data.tasks), embedding_dim=4)
     of_stanza.build()
     assert_same(weights_of(called), weights_of(of_stanza))
+    again = cls(data.features, data.tasks, embedding_dim=4)
+    keras.utils.set_random_seed(2026)
+    make_again(again, data.features, of_stanza.tasks)  # as fit does
+    again.build()
+    assert_same(weights_of(again), weights_of(of_stanza))
+    assert [weight.name for weight in again.weights] == [weight.name for weight in of_stanza.weights]
 
 
 def drawn() -> tuple:
