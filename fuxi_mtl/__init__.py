@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from fuxi_mtl_zoo.share_bottom import ShareBottom as ShareBottom
     from fuxi_mtl_zoo.single_task import SingleTask as SingleTask
 
+    from fuxi_mtl.features import Feature as Feature
+    from fuxi_mtl.features import FeatureMap as FeatureMap
     from fuxi_mtl.interface.columns import Categorical as Categorical
     from fuxi_mtl.interface.columns import Embedding as Embedding
     from fuxi_mtl.interface.columns import Label as Label
@@ -65,11 +67,19 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.run import load_run as load_run
     from fuxi_mtl.interface.run import predict as predict
     from fuxi_mtl.layers import MLP as MLP
+    from fuxi_mtl.layers import AttendedTransfer as AttendedTransfer
+    from fuxi_mtl.layers import BagPooling as BagPooling
+    from fuxi_mtl.layers import Brick as Brick
     from fuxi_mtl.layers import Experts as Experts
+    from fuxi_mtl.layers import ExtractionLevels as ExtractionLevels
     from fuxi_mtl.layers import FeatureEmbedding as FeatureEmbedding
     from fuxi_mtl.layers import Gate as Gate
     from fuxi_mtl.layers import GatedExperts as GatedExperts
+    from fuxi_mtl.layers import GatedTransfer as GatedTransfer
+    from fuxi_mtl.layers import GeneratedMLP as GeneratedMLP
+    from fuxi_mtl.layers import InformationTransfer as InformationTransfer
     from fuxi_mtl.layers import Mixture as Mixture
+    from fuxi_mtl.layers import SharedBottom as SharedBottom
     from fuxi_mtl.layers import Towers as Towers
     from fuxi_mtl.metrics import mean_of as mean_of
     from fuxi_mtl.metrics import register_metric as register_metric
@@ -79,16 +89,23 @@ if TYPE_CHECKING:
     from fuxi_mtl.objectives import FocalLoss as FocalLoss
     from fuxi_mtl.objectives import HuberError as HuberError
     from fuxi_mtl.objectives import Objective as Objective
+    from fuxi_mtl.objectives import RowLoss as RowLoss
     from fuxi_mtl.objectives import SquaredError as SquaredError
     from fuxi_mtl.objectives import WeightedCrossEntropy as WeightedCrossEntropy
+    from fuxi_mtl.optimizers import DeferredUpdates as DeferredUpdates
     from fuxi_mtl.optimizers import DenseEquivalentAdam as DenseEquivalentAdam
     from fuxi_mtl.optimizers import LazyAdam as LazyAdam
     from fuxi_mtl.optimizers import RowAdagrad as RowAdagrad
     from fuxi_mtl.optimizers import RowFtrl as RowFtrl
+    from fuxi_mtl.optimizers import RowOptimizer as RowOptimizer
     from fuxi_mtl.optimizers import RowSGD as RowSGD
     from fuxi_mtl.optimizers import RowWiseAdagrad as RowWiseAdagrad
     from fuxi_mtl.optimizers import SplitOptimizer as SplitOptimizer
+    from fuxi_mtl.optimizers import with_rows as with_rows
+    from fuxi_mtl.options.blocks import GateStabilize as GateStabilize
+    from fuxi_mtl.options.blocks import Generation as Generation
     from fuxi_mtl.registry import register as register
+    from fuxi_mtl.surgery import Backward as Backward
     from fuxi_mtl.surgery import SurgeryMethod as SurgeryMethod
     from fuxi_mtl.tasks import Task as Task
     from fuxi_mtl.weighting import DynamicAverage as DynamicAverage
@@ -104,6 +121,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "fuxi_mtl.features": ("Feature", "FeatureMap"),
     "fuxi_mtl.interface.columns": ("Categorical", "Embedding", "Label", "Meta", "Numeric", "Sequence"),
     "fuxi_mtl.interface.comparing": ("Comparison", "compare"),
     "fuxi_mtl.interface.data": ("Dataset",),
@@ -111,7 +129,23 @@ _MODULES = {
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
     "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
-    "fuxi_mtl.layers": ("MLP", "Experts", "FeatureEmbedding", "Gate", "GatedExperts", "Mixture", "Towers"),
+    "fuxi_mtl.layers": (
+        "MLP",
+        "AttendedTransfer",
+        "BagPooling",
+        "Brick",
+        "Experts",
+        "ExtractionLevels",
+        "FeatureEmbedding",
+        "Gate",
+        "GatedExperts",
+        "GatedTransfer",
+        "GeneratedMLP",
+        "InformationTransfer",
+        "Mixture",
+        "SharedBottom",
+        "Towers",
+    ),
     "fuxi_mtl.metrics": ("mean_of", "register_metric", "sums_of"),
     "fuxi_mtl.model": ("MultiTaskModel",),
     "fuxi_mtl.objectives": (
@@ -119,20 +153,25 @@ _MODULES = {
         "FocalLoss",
         "HuberError",
         "Objective",
+        "RowLoss",
         "SquaredError",
         "WeightedCrossEntropy",
     ),
     "fuxi_mtl.optimizers": (
+        "DeferredUpdates",
         "DenseEquivalentAdam",
         "LazyAdam",
         "RowAdagrad",
         "RowFtrl",
+        "RowOptimizer",
         "RowSGD",
         "RowWiseAdagrad",
         "SplitOptimizer",
+        "with_rows",
     ),
+    "fuxi_mtl.options.blocks": ("GateStabilize", "Generation"),
     "fuxi_mtl.registry": ("register",),
-    "fuxi_mtl.surgery": ("SurgeryMethod",),
+    "fuxi_mtl.surgery": ("Backward", "SurgeryMethod"),
     "fuxi_mtl.tasks": ("Task",),
     "fuxi_mtl.weighting": (
         "DynamicAverage",

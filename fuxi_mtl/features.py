@@ -8,7 +8,7 @@ A batch is a dict of three arrays, row i of each being exposure i:
                  of weighted bags. A missing number is already filled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -106,6 +106,17 @@ class FeatureMap:
     labels: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
     reader: RowReader | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, dataset_id: str, features: Iterable[Feature], labels: Iterable[str] = ()) -> "FeatureMap":
+        """A map of features that take their columns in the order in which they come.
+
+        >>> columns = [Feature("item", "categorical", vocab_size=9), Feature("price", "numeric")]
+        >>> features = FeatureMap.of("shop", columns)
+        >>> features.id_columns, features.numeric_columns
+        (1, 1)
+        """
+        return cls(dataset_id, assign_columns(list(features)), tuple(labels))
 
     @property
     def id_columns(self) -> int:

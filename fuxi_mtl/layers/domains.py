@@ -6,16 +6,19 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.layers.stacked import NormedStacks
 
 
-class DomainShares(keras.layers.Layer):
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class DomainShares(Brick):
     """How much of each domain a row is: all of its own, or equal parts of all if its domain is not known.
 
     Args:
         features: The inputs.
         name_of_feature: The categorical feature whose values are the domains.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Attributes:
         count: Number of domains: the values in the feature's vocabulary.
@@ -25,10 +28,16 @@ class DomainShares(keras.layers.Layer):
 
     Raises:
         ValueError: No such categorical feature, or one without a value.
+
+    >>> import tensorflow as tf
+    >>> from fuxi_mtl.features import Feature
+    >>> features = FeatureMap.of("shop", [Feature("tab", "categorical", vocab_size=4)])  # two values
+    >>> DomainShares(features, "tab")({"ids": tf.constant([[1], [2], [3]])}).numpy().tolist()
+    [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
     """
 
-    def __init__(self, features: FeatureMap, name_of_feature: str):
-        super().__init__()
+    def __init__(self, features: FeatureMap, name_of_feature: str, **kwargs):
+        super().__init__(**kwargs)
         categorical = [each.name for each in features.features if each.type == "categorical"]
         if name_of_feature not in categorical:
             raise ValueError(
@@ -47,8 +56,13 @@ class DomainShares(keras.layers.Layer):
         known = (place >= 0) & (place < self.count)
         return tf.where(known[:, None], tf.one_hot(place, self.count), 1 / self.count)
 
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (input_shape["ids"][0], self.count)
 
-class StarDense(keras.layers.Layer):
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class StarDense(Brick):
     """``u = x (W_d * W_s) + b_d + b_s`` for a row of domain d; the product of kernels is by element.
 
     W_d starts at one and b_d at zero, so that all domains start as one Dense layer. A row of no known domain
@@ -58,13 +72,19 @@ class StarDense(keras.layers.Layer):
         units: Width of the output.
         domains: Number of domains.
         penalty: Regularizer of W_s, in FuxiCTR's notation.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``(batch, width)`` and shares ``(batch, domains)`` to ``(batch, units)``.
+
+    >>> import tensorflow as tf
+    >>> shares = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    >>> tuple(StarDense(4, domains=2)(tf.ones((3, 8)), shares).shape)
+    (3, 4)
     """
 
-    def __init__(self, units: int, domains: int, penalty: float | str | None = None):
-        super().__init__()
+    def __init__(self, units: int, domains: int, penalty: float | str | None = None, **kwargs):
+        super().__init__(**kwargs)
         self.units, self.domains, self.penalty = units, domains, penalty
 
     def build(self, input_shape):
@@ -88,6 +108,10 @@ class StarDense(keras.layers.Layer):
         biases = tf.reshape(tf.convert_to_tensor(self.biases), (self.domains, self.units))
         biases = tf.unstack(biases + tf.convert_to_tensor(self.shared_bias))
         return by_domain(x, shares, lambda d, rows: rows @ kernels[d] + biases[d], (self.units,))
+
+    def compute_output_shape(self, x_shape, shares_shape):
+        """See the class."""
+        return (x_shape[0], self.units)
 
 
 class DomainTowers(NormedStacks):

@@ -22,6 +22,9 @@ NAMES = """
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights
     SplitOptimizer LazyAdam DenseEquivalentAdam RowAdagrad RowWiseAdagrad RowFtrl RowSGD
     FeatureEmbedding Experts Gate GatedExperts Mixture Towers MLP
+    Feature FeatureMap Brick BagPooling SharedBottom ExtractionLevels GeneratedMLP Generation GateStabilize
+    InformationTransfer GatedTransfer AttendedTransfer
+    RowOptimizer with_rows DeferredUpdates RowLoss Backward
     WeightedCrossEntropy FocalLoss SquaredError AbsoluteError HuberError
     register_weighting register_surgery register_error SurgeryMethod
     __version__

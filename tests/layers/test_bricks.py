@@ -21,6 +21,7 @@ from fuxi_mtl.layers import (
     AttendedTransfer,
     BagPooling,
     Brick,
+    DomainShares,
     Experts,
     ExtractionLevels,
     FeatureEmbedding,
@@ -32,6 +33,7 @@ from fuxi_mtl.layers import (
     Mixture,
     SharedBottom,
     SharedEmbedding,
+    StarDense,
     Towers,
 )
 from fuxi_mtl.layers.generated import GeneratedDense
@@ -189,6 +191,17 @@ CASES = {
         losses=3,
     ),
     "AttendedTransfer": Case(AttendedTransfer, {"units": 3}, ([(2,), (3,), ()],), (3,), 9 + 3 * 12),
+    "DomainShares": Case(
+        DomainShares, {"features": tiny.FEATURES, "name_of_feature": "item"}, (IDS,), (7,), 0, is_float32=True
+    ),
+    "StarDense": Case(
+        StarDense,
+        {"units": 4, "domains": 2, "penalty": 1e-3},
+        ((3,), (2,)),
+        (4,),
+        3 * (3 * 4 + 4),
+        losses=1,
+    ),
     "GeneratedDense": Case(
         GeneratedDense,
         {"units": 4, "generation": GENERATION, "penalty": 1e-3},
