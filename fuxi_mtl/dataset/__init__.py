@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import dummy_features
-from fuxi_mtl.dataset.loading import load_dataset
+from fuxi_mtl.dataset.loading import load_as_encoded, load_dataset
 from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Dataset, Split
 
@@ -31,6 +31,7 @@ __all__ = [
     "batches_per_epoch",
     "dummy_features",
     "evaluation_batches",
+    "load_as_encoded",
     "load_dataset",
     "random_batch",
     "training_batches",

@@ -23,18 +23,19 @@ MANIFEST = "manifest.json"
 _ENDS = 1 << 16  # Bytes at each end of a file that its checksum reads.
 
 
-def key_of(content: Mapping[str, Any], files: Iterable[str | Path]) -> str:
+def key_of(content: Mapping[str, Any], files: Iterable[str | Path], number: int = FORMAT) -> str:
     """Hash of what an encoded dataset is made from.
 
     Args:
         content: Plain data: everything that changes the result.
         files: Input files, known by path, size and time of change.
+        number: The format whose hash it is.
     """
     identity = []
     for file in map(Path, files):
         status = file.stat()
         identity.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
-    text = json.dumps([FORMAT, content, identity], sort_keys=True, default=str)
+    text = json.dumps([number, content, identity], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

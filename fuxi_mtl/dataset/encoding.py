@@ -187,11 +187,19 @@ class Encoder:
         return cls(feature_map, columns, tokens, unknown)
 
 
+def format_of(folder: str | Path) -> int:
+    """The format in which :meth:`Encoder.save` wrote into a folder."""
+    return _format_of(json.loads((Path(folder) / "encoders.json").read_text(encoding="utf-8")))
+
+
+def _format_of(content: Mapping[str, Any]) -> int:
+    number = content.get("format", 1)
+    return number if isinstance(number, int) else 1  # a column of that name, in a file without a number
+
+
 def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """The columns of encoders.json, in the words of today's format."""
-    number = content.get("format", 1)
-    if not isinstance(number, int):  # a column of that name, in a file without a number
-        number = 1
+    number = _format_of(content)
     if number > FORMAT:
         raise DataError(
             f"{Path(folder) / 'encoders.json'} has format {number}, this version reads up to {FORMAT}: "

@@ -4,14 +4,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from fuxi_mtl.dataset.building import Recipe, build
-from fuxi_mtl.dataset.cache import Cache, key_of
+from fuxi_mtl.dataset.cache import FORMAT, Cache, key_of
 from fuxi_mtl.dataset.checks import check_names
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Where encoded data lie, how files are read, and options of labels that matter in training only.
 _NOT_IN_KEY = ("data_root", "data_block_size", "label_col")
+# Options that came after format 1, of a dataset and of its features.
+_SINCE_FORMAT_1 = ("quote_char", "encoding", "bad_rows", "pretrained_keys")
 
 
 def load_dataset(
@@ -68,6 +70,32 @@ def load_dataset(
     return dataset
 
 
+def load_as_encoded(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, number: int) -> Dataset:
+    """The dataset of a stanza as an encoding of an earlier format has it, with the key that it had then.
+
+    Args:
+        options: The stanza.
+        tasks: What is predicted.
+        dataset_id: Name of the stanza.
+        number: The format, see :func:`fuxi_mtl.dataset.encoding.format_of`.
+
+    Raises:
+        DataError: The files or the stanza cannot be used.
+        OSError: The encoded data cannot be written.
+    """
+    if number > 1:
+        return load_dataset(options, tasks, dataset_id)
+    # Format 1 kept 3.0 and 3 apart, as the dtype text does today.
+    columns = [
+        replace(each, dtype="text")
+        if each.type in ("categorical", "sequence") and each.dtype != "int"
+        else each
+        for each in options.feature_cols
+    ]
+    dataset = load_dataset(replace(options, feature_cols=columns), tasks, dataset_id)
+    return replace(dataset, key=_key(_recipe(options, tasks, dataset_id, {}), number))
+
+
 def _recipe(
     options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, frames: Mapping[str, Any]
 ) -> Recipe:
@@ -90,9 +118,11 @@ def _recipe(
     return Recipe(dataset_id, options, inputs, labels, sources)
 
 
-def _key(recipe: Recipe) -> str:
+def _key(recipe: Recipe, number: int = FORMAT) -> str:
     content = {name: value for name, value in asdict(recipe.options).items() if name not in _NOT_IN_KEY}
     content["labels"] = [(label.name, label.mask_value) for label in recipe.options.label_col]
+    if number == 1:
+        content = _as_in_format_1(content)
     in_memory = {
         name: source.identity() for name, source in recipe.sources.items() if isinstance(source, FrameSource)
     }
@@ -100,7 +130,20 @@ def _key(recipe: Recipe) -> str:
     content |= {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
     files = [file for source in recipe.sources.values() for file in source.files]
     pretrained = [Path(each.options.pretrained_emb) for each in recipe.inputs if each.options.pretrained_emb]
-    return key_of(content, [*files, *(file for file in pretrained if file.exists())])
+    return key_of(content, [*files, *(file for file in pretrained if file.exists())], number)
+
+
+def _as_in_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the options that came later; where no mark of missing labels was given, it was -1."""
+
+    def known(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name not in _SINCE_FORMAT_1}
+
+    return {
+        **known(content),
+        "feature_cols": [known(each) for each in content["feature_cols"]],
+        "labels": [(name, -1.0 if mark is None else mark) for name, mark in content["labels"]],
+    }
 
 
 def _open(cache: Cache, names: Sequence[str], warnings: Sequence[str]) -> Dataset:

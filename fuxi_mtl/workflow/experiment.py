@@ -16,8 +16,9 @@ import tensorflow as tf
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_dataset
+from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_as_encoded, load_dataset
 from fuxi_mtl.dataset.csv_reading import CsvFormat
+from fuxi_mtl.dataset.encoding import format_of
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import groups, measure, predict, sample_weights
@@ -433,7 +434,8 @@ def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) 
 
 def _data_of(run: Run, experiment: Experiment) -> Dataset:
     """The data of a run, unchanged."""
-    dataset = load_dataset(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
+    dataset_id, number = experiment.options.dataset_id, format_of(run.features)
+    dataset = load_as_encoded(experiment.dataset, experiment.tasks, dataset_id, number)
     if dataset.key != run.read_json(run.metrics)["data_key"]:
         raise ValueError(
             f"{run.folder}: the data are not those it was trained on. Train the experiment again."

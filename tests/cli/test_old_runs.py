@@ -32,7 +32,7 @@ def old(tmp_path_factory):
 def _beside_old_runs(_workplace, old, monkeypatch):
     monkeypatch.chdir(old)
     real = loading.key_of
-    monkeypatch.setattr(loading, "key_of", lambda content, _files: real(content, []))
+    monkeypatch.setattr(loading, "key_of", lambda content, _files, *number: real(content, [], *number))
 
 
 def run_of(expid):
