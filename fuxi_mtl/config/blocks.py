@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
+from fuxi_mtl.config.foreign_names import NESTED_NAMES
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ImbalanceOptions
 from fuxi_mtl.options.mistakes import Mistakes
@@ -16,12 +17,6 @@ BLOCKS: dict[str, tuple[str, ...]] = {
     "loss": tuple(spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ELSEWHERE),
     "esmm": _ESMM,
     "sampling": _SAMPLING,
-}
-_WITHOUT = {  # keys that other projects have in these blocks
-    "eps": "losses are computed on logits: nothing is cut off, so there is no eps. Leave it out.",
-    "version": "pCTCVR is always pCTR pCVR. Leave it out.",
-    "w_ctr": "write loss_weight: {ctr: ..., cvr: ...}.",
-    "w_cvr": "write loss_weight: {ctr: ..., cvr: ...}.",
 }
 
 
@@ -49,8 +44,10 @@ def unfolded(entries: Mapping[str, Located], mistakes: Mistakes) -> dict[str, Lo
 
 def _check_key(block: str, key: str, entry: Located, flat: Mapping[str, Located]) -> None:
     known = BLOCKS[block]
-    if key in _WITHOUT and key not in known:
-        raise entry.error(f"{block}.{key}: {_WITHOUT[key]}")
+    foreign = NESTED_NAMES.get(f"{block}.{key}")
+    if foreign is not None and key not in known:
+        leave = "" if foreign.ours else " Leave it out."
+        raise entry.error(f"{block}.{key}: {foreign.advice}{leave}")
     if key not in known:
         raise entry.error(
             f"{block} has no key {key!r} (value {show(entry)}).{did_you_mean(key, known)} "

@@ -275,8 +275,8 @@ NESTED_NAMES: dict[str, ForeignName] = {
         advice="Without a table there is nothing for its optimizer to do, and no error.", same=(ANY,)
     ),
     "optim.lr_scheduler": ForeignName("lr_scheduler"),
-    "loss.w_ctr": ForeignName("loss_weight", computed=True),
-    "loss.w_cvr": ForeignName("loss_weight", computed=True),
+    "loss.w_ctr": ForeignName("loss_weight", "Write loss_weight: {ctr: ..., cvr: ...}.", computed=True),
+    "loss.w_cvr": ForeignName("loss_weight", "Write loss_weight: {ctr: ..., cvr: ...}.", computed=True),
     "loss.eps": ForeignName(advice="Losses are computed on logits: nothing is cut off.", same=(ANY,)),
     "loss.pos_weight_dynamic": ForeignName("pos_weight_dynamic"),
     "loss.static_pos_weight": ForeignName("static_pos_weight"),

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fuxi_mtl import registry
-from fuxi_mtl.config.foreign_names import FEATURE_NAMES, FOREIGN_NAMES, FOREIGN_VALUES, FORK, ForeignName
+from fuxi_mtl.config.foreign_names import (
+    FEATURE_NAMES,
+    FOREIGN_NAMES,
+    FOREIGN_VALUES,
+    FORK,
+    NESTED_NAMES,
+    ForeignName,
+)
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import SECTIONS
 from fuxi_mtl.options.mistakes import Mistakes
@@ -53,7 +60,15 @@ def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Not
         ConfigError: One thing is said twice on one layer, under both names, or a value has no counterpart.
     """
     work, found = _Translation(settings), mistakes or Mistakes()
-    for step in (_Translation.values, _losses, _generation, _domains, _shares, _Translation.features):
+    for step in (
+        _Translation.values,
+        _losses,
+        _generation,
+        _domains,
+        _shares,
+        _blocks,
+        _Translation.features,
+    ):
         with found.noted():
             step(work)
     for key in list(settings.entries):
@@ -303,6 +318,34 @@ def _widths(work: _Translation) -> None:
     shown = ", ".join(f"{ours} {show(value)}" for ours, value in shares.items())
     text = f"{key} is {shown} here: the first two widths of {FORK} are those of the star layer and the trunk."
     work.note(key, ", ".join(shares), text, entry.location)
+
+
+_BLOCKS = {
+    "backbone": "model.backbone",
+    "mmoe": "model.mmoe",
+    "gate_stabilize": "model.mmoe.gate_stabilize",
+}
+
+
+def _blocks(work: _Translation) -> None:
+    """Keys in the blocks of a DeepFM-MMoE file that say what is so here anyway."""
+    for key, path in _BLOCKS.items():
+        entry = work.settings.entries.get(key)
+        if entry is not None and isinstance(entry.value, dict):
+            work.settings.entries[key] = _without(work, entry, key, path)
+
+
+def _without(work: _Translation, entry: Located, shown: str, path: str) -> Located:
+    kept = {}
+    for name, each in entry.value.items():
+        row, where = NESTED_NAMES.get(f"{path}.{name}"), f"{shown}.{name}"
+        if row is not None and not row.ours and row.fits(plain(each)):
+            work.note(where, "", f"{where} is left out. {row.advice}", each.location)
+        elif isinstance(each.value, dict):
+            kept[name] = _without(work, each, where, f"{path}.{name}")
+        else:
+            kept[name] = each
+    return Located(kept, entry.location)
 
 
 _FOCAL = ("FocalLoss", "focal_loss", "focal")

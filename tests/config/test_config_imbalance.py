@@ -241,10 +241,10 @@ MISTAKES = [
     ),
     (
         "loss: {eps: 1.e-6}",
-        "loss.eps: losses are computed on logits: nothing is cut off, so there is no eps. Leave it out.",
+        "loss.eps: Losses are computed on logits: nothing is cut off. Leave it out.",
     ),
-    ("loss: {w_ctr: 1}", "loss.w_ctr: write loss_weight: {ctr: ..., cvr: ...}."),
-    ("esmm: {version: v2}", "esmm.version: pCTCVR is always pCTR pCVR. Leave it out."),
+    ("loss: {w_ctr: 1}", "loss.w_ctr: Write loss_weight: {ctr: ..., cvr: ...}."),
+    ("esmm: {version: v2}", "esmm.version: pCTCVR is always pCTR pCVR, their v2. Leave it out."),
     (
         "esmm: {lambda_cvraux: 1}",
         "esmm has no key 'lambda_cvraux' (value 1). Did you mean 'lambda_cvr_aux'? "

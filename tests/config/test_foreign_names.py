@@ -133,6 +133,15 @@ TAKEN = [
         {"loss": ["focal", "binary_crossentropy"], "focal_gamma": 1.5, "focal_alpha": 0.3},
     ),
     ("MMoE", "loss: {name: FocalLoss, params: {gamma: 3}}", {"loss": "focal", "focal_gamma": 3}),
+    # blocks of a DeepFM-MMoE file
+    (
+        "DeepFM_MMoE",
+        "backbone: {return_logit_parts: True, deep_dropout: 0.1}\n"
+        "mmoe: {gate_type: linear, input: deep_h, gate_stabilize: {log_stats: True, eps: 0.1}}",
+        {"backbone": {"deep_dropout": 0.1}, "mmoe": {"gate_stabilize": {"eps": 0.1}}},
+    ),
+    ("MMoE", "gate_stabilize: {log_stats: True, enabled: True}", {"gate_stabilize": {"enabled": True}}),
+    ("DeepFM_MMoE", "mmoe: {input: emb}", {"mmoe": {"input": "emb"}}),
     # ours stay
     ("M3oE", "expert_hidden_units: [128, 64, 32]", {"expert_hidden_units": [128, 64, 32]}),
 ]
