@@ -104,6 +104,12 @@ def summary(name: str) -> str:
     return _signature(name).summary
 
 
+def plans_tasks(name: str) -> bool:
+    """Whether a model makes tasks or objectives of its own out of those that a stanza writes."""
+    planning = {"plan_tasks", "supervised_tasks", "objective_names"}
+    return bool(planning & _signature(name).methods)
+
+
 def reference(name: str) -> str:
     """The papers that a model's docstring names; empty if none."""
     return _signature(name).reference

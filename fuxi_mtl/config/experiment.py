@@ -242,7 +242,7 @@ _KEYS_OF_DATA = (
 
 
 class _AsWritten:
-    """The plan of no model in particular."""
+    """The plan of a model that predicts each task as it is written, and trains it on its own label."""
 
     @staticmethod
     def plan_tasks(tasks: tuple[Task, ...], explicit: bool) -> tuple[Task, ...]:  # noqa: ARG004
@@ -252,6 +252,10 @@ class _AsWritten:
     def supervised_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         return tasks
 
+    @staticmethod
+    def objective_names(tasks: tuple[Task, ...]) -> tuple[str, ...]:
+        return tuple(task.name for task in tasks)
+
 
 def _located(entries: Mapping[str, Any], source: str) -> dict[str, Located]:
     return {key: as_located(value, SourceLocation(source)) for key, value in entries.items()}
@@ -259,6 +263,9 @@ def _located(entries: Mapping[str, Any], source: str) -> dict[str, Located]:
 
 def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()) -> None:
     """Finds what can be wrong with experiments as far as that needs the declarations of models only.
+
+    That is all but what a weighting or a surgery refuses when it is made, and, for a model with a plan of its
+    own, what depends on its tasks.
 
     Raises:
         ConfigError: All of them, as :func:`load_experiment` would tell them.
@@ -268,7 +275,7 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     for expid in expids:
         with mistakes.noted():
             settings = folder.settings(expid, overrides, mistakes=mistakes)
-            _declared(settings, mistakes)
+            _judged(settings, str(config_dir), mistakes, imported=False)
     mistakes.tell()
 
 
@@ -291,17 +298,33 @@ def load_resolved(
 
 
 def _experiment(settings: Settings, config_dir: str, mistakes: Mistakes | None = None) -> Experiment:
-    """What all keys say together, checked.
+    mistakes = mistakes or Mistakes()
+    experiment = _judged(settings, config_dir, mistakes, imported=True)
+    mistakes.tell()
+    return experiment
+
+
+def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: bool) -> Experiment:
+    """What all keys say together; where there are mistakes, it is of no use.
 
     A block that notes mistakes ends at its first one; what it would have given stays unjudged, and so does
     what would be made of that.
+
+    Args:
+        settings: All keys.
+        config_dir: Where they are from.
+        mistakes: Gets the mistakes.
+        imported: Whether the model is there, and not only its declaration.
     """
-    mistakes = mistakes or Mistakes()
     parts, own, of_model, notes = _declared(settings, mistakes)
     model: Any = UNJUDGED
     tasks = supervised = objectives = UNJUDGED
     with mistakes.noted():
-        model = registry.model(model_name(settings))
+        name = model_name(settings)
+        if imported:
+            model = registry.model(name)
+        elif not registry.plans_tasks(name):
+            model = _AsWritten
     with mistakes.noted():
         tasks = plan(settings, parts["options"], parts["dataset"].label_col, model, own)
         supervised, objectives = model.supervised_tasks(tasks), model.objective_names(tasks)
@@ -316,7 +339,8 @@ def _experiment(settings: Settings, config_dir: str, mistakes: Mistakes | None =
         kinds = dict.fromkeys(objectives, "binary") | {
             task.name: task.kind for task in tasks if task.name in objectives
         }
-        check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
+        if imported:
+            check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
     with mistakes.noted():
         checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     with mistakes.noted():
@@ -338,7 +362,6 @@ def _experiment(settings: Settings, config_dir: str, mistakes: Mistakes | None =
         parts["fusion"] = checked_fusion(
             settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"]
         )
-    mistakes.tell()
     return Experiment(
         expid=settings.expid,
         **parts,

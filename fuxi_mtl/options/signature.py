@@ -34,6 +34,7 @@ _TYPES = {
 __all__ = ["REQUIRED", "Parameter", "Signature", "read_signature", "signature_of"]
 _LIGHT = ("collections.abc", "fuxi_mtl.options", "typing", "typing_extensions")  # imported to read types
 _ROOT = Path(__file__).parents[2]
+ROOT = "MultiTaskModel"  # what all models have from it is no method of their own
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,13 @@ class Signature:
         doc: Its docstring.
         given: Names of the parameters before the star.
         options: The parameters behind it, by name.
+        methods: Names of the methods of a class and of its bases, up to :data:`ROOT` if that is one of them.
     """
 
     doc: str = ""
     given: tuple[str, ...] = ()
     options: Mapping[str, Parameter] = field(default_factory=dict)
+    methods: frozenset[str] = frozenset()
 
     @property
     def summary(self) -> str:
@@ -97,7 +100,13 @@ def signature_of(target: Callable) -> Signature:
     defaults: dict[str, Any] = {}
     for base in reversed(target.__mro__ if inspect.isclass(target) else ()):
         defaults |= vars(base).get("defaults", {})
-    return Signature(inspect.getdoc(target) or "", tuple(before), _with_defaults(behind, defaults))
+    methods: set[str] = set()
+    for base in target.__mro__ if inspect.isclass(target) else ():
+        if base.__name__ == ROOT:
+            break
+        methods |= {name for name, value in vars(base).items() if inspect.isroutine(value)}
+    doc = inspect.getdoc(target) or ""
+    return Signature(doc, tuple(before), _with_defaults(behind, defaults), frozenset(methods))
 
 
 @cache
@@ -128,7 +137,8 @@ def read_signature(file: Path, name: str) -> Signature:
             f"{file}: {name} has an option that only running it would tell ({error})."
         ) from error
     before = [each.arg for each in arguments.args][isinstance(node, ast.ClassDef) :]
-    return Signature(doc, tuple(before), _with_defaults(behind, defaults))
+    methods = _methods(file, node) if isinstance(node, ast.ClassDef) else frozenset()
+    return Signature(doc, tuple(before), _with_defaults(behind, defaults), methods)
 
 
 def read_doc(file: Path, name: str) -> str:
@@ -181,6 +191,14 @@ def _defaults(file: Path, node: ast.ClassDef) -> dict[str, Any]:
             names = [target.id for target in targets if isinstance(target, ast.Name)]
             defaults |= ast.literal_eval(each.value) if "defaults" in names else {}
     return defaults
+
+
+def _methods(file: Path, node: ast.ClassDef) -> frozenset[str]:
+    """Names of the methods of a class and of its bases below :data:`ROOT`."""
+    if node.name == ROOT:
+        return frozenset()
+    own = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    return frozenset(own.union(*(_methods(*base) for base in _bases(file, node))))
 
 
 def _bases(file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:

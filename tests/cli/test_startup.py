@@ -55,14 +55,16 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
 
 
 def test_declarations_say_what_the_imported_models_say(monkeypatch):
-    imported = {name: (registry.summary(name), _plain(name)) for name in registry.names()}
+    imported = {
+        name: (registry.summary(name), registry.plans_tasks(name), _plain(name)) for name in registry.names()
+    }
     zoo = {name: cls for name, cls in registry._MODELS.items() if cls.__module__.startswith(registry.ZOO)}
     monkeypatch.setattr(registry, "_MODELS", {})
     with registry.declared(ZOO) as known:
         assert known
         assert registry.names() == sorted(zoo)
         for name in zoo:
-            assert (registry.summary(name), _plain(name)) == imported[name]
+            assert (registry.summary(name), registry.plans_tasks(name), _plain(name)) == imported[name]
     assert registry.names() == []
 
 
@@ -108,6 +110,8 @@ def test_an_option_may_have_no_default_and_a_class_that_is_not_registered_is_no_
         ("ESMM_test", ("bottom={type: MMoE, gate_stabilize: {eps: 0}}",)),
         ("ESMM_test", ("bottom={type: mmoo}",)),
         ("MultiIPW_test", ("ipw={self_normalised: true, propensity_stop_gradient: false}",)),
+        ("MMoE_test", ("epochs=ten", "monitor=clik_AUC", "loss_weight=[1]", "fusion={scores: [clik]}")),
+        ("ESMM_test", ("epochs=ten", "num_expert=3")),
     ],
 )
 def test_what_is_told_early_is_what_would_be_told_later(expid, override):
