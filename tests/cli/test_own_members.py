@@ -4,13 +4,14 @@ import json
 
 import pytest
 import yaml
-from command_line import DATASET_CONFIG, call
+from command_line import DATASET_CONFIG, REPOSITORY, call
 
 from fuxi_mtl.options import Family
 
-OWN = '''
-"""A user's own."""
-
+# The weighting is the guide's own example.
+GUIDE = (REPOSITORY / "docs" / "weighting.md").read_text(encoding="utf-8")
+OWN = GUIDE.partition("```python\n")[2].partition("```")[0]
+OWN += '''
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,28 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.evaluation.calibration import Map
-from fuxi_mtl.options import CALIBRATIONS, ERRORS, POOLINGS, SURGERIES, WEIGHTINGS, option
+from fuxi_mtl.options import CALIBRATIONS, ERRORS, POOLINGS, SURGERIES, option
 from fuxi_mtl.surgery import SurgeryMethod
-from fuxi_mtl.weighting import Weighting
-
-
-@WEIGHTINGS.register
-class Inverse(Weighting):
-    """Each loss by the power of its running mean."""
-
-    def __init__(self, objectives, *, inverse_power: Annotated[float, option("The power.", above=0)] = 1.0):
-        super().__init__(objectives)
-        if inverse_power > 9:
-            raise ValueError(f"inverse_power is {inverse_power}, and nobody wants more than 9.")
-        self.power = inverse_power
-        self.mean = self._state([1.0] * len(self.names), "mean")
-
-    def update(self, losses, norms=None):
-        loss = self._vector(losses)
-        self.mean.assign(tf.where(tf.math.is_nan(loss), self.mean, 0.9 * self.mean + 0.1 * loss))
-
-    def _weights(self):
-        return self.mean**-self.power
 
 
 @SURGERIES.register
@@ -48,6 +29,8 @@ class Shrunk(SurgeryMethod):
 
     def __init__(self, names, seed=0, *, shrunk_by: Annotated[float, option("The factor.", least=0)] = 0.5):
         super().__init__(names, seed)
+        if shrunk_by > 9:
+            raise ValueError(f"shrunk_by is {shrunk_by}, and nobody wants more than 9.")
         self.factor = shrunk_by
 
     def __call__(self, gram, names, step):
@@ -177,7 +160,7 @@ def test_without_its_file_a_command_says_what_is_missing(arguments, changes, mes
 
 def test_what_is_ones_own_is_listed_with_its_options(arguments):
     shown = call("list", *arguments).out
-    assert "Inverse  Each loss by the power of its running mean. (inverse_power)" in shown
+    assert "Inverse  Each loss by a power of its running mean. (inverse_power)" in shown
     assert "Shrunk  All of the sum, made shorter. (shrunk_by)" in shown
     assert "Cross-entropy against labels that are less than sure. (smoothing)" in shown
 
@@ -187,7 +170,7 @@ def test_what_is_ones_own_is_listed_with_its_options(arguments):
     [
         (["inverse_power=two"], "inverse_power expects a number, not 'two'."),
         (["inverse_power=0"], "inverse_power is 0; it must be above 0."),
-        (["inverse_power=10"], "inverse_power is 10.0, and nobody wants more than 9."),
+        (["shrunk_by=10"], "shrunk_by is 10.0, and nobody wants more than 9."),
         (["shrunk_by=-1"], "shrunk_by is -1; the least is 0."),
         (["loss_weight=Invers"], "no weighting is called 'Invers'. Did you mean 'Inverse'?"),
         (

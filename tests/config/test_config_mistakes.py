@@ -26,7 +26,8 @@ def spelled_out(says: str) -> str:
     """Fills in the keys, so that a new option does not touch the table."""
     names = {owner: [field.name for field in fields(each)] for owner, each in OWNERS.items()}
     binary = [name for name, metric in METRICS.items() if "binary" in metric.kinds]
-    for owner, keys in {**names, "metric": list(METRICS), "binary metric": binary}.items():
+    members = {family.what: list(family) for family in options.Family.known}
+    for owner, keys in {**names, **members, "metric": list(METRICS), "binary metric": binary}.items():
         says = says.replace(f"<{owner}>", ", ".join(keys))
     return says
 
