@@ -11,6 +11,7 @@ import tensorflow as tf
 from fuxi_mtl.cli.listing import listing
 from fuxi_mtl.evaluation.calibration import Calibration, Unweighted
 from fuxi_mtl.options import (
+    BOTTOMS,
     CALIBRATIONS,
     ERRORS,
     OPTIMIZERS,
@@ -117,6 +118,17 @@ def test_an_error_is_one_number_a_row_with_a_gradient(family, member):
     assert (found.numpy() >= 0).all()
     assert np.isfinite(gradient).all()
     assert gradient[1] < 0  # towards the label
+
+
+@every(BOTTOMS)
+def test_a_bottom_gives_each_head_a_row_of_its_own(family, member):
+    bottom = member.make({}, names=("ctr", "cvr"), mlp={})
+    found = bottom(tf.ones((3, 5)))
+    assert list(found) == ["ctr", "cvr"]
+    assert all(each.shape[0] == 3 and len(each.shape) == 2 for each in found.values())
+    trained = {id(variable) for variable in bottom.trainable_variables}
+    for variables in (bottom.shared_variables(), bottom.own_variables("cvr")):
+        assert {id(variable) for variable in variables} <= trained
 
 
 @every(POOLINGS)

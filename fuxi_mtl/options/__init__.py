@@ -5,6 +5,7 @@ A key belongs to exactly one class here, or to the signature of the model that t
 line of :data:`SECTIONS` and a field of ``Experiment``.
 """
 
+from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.data import POOLING_OF_ENCODER, POOLINGS, DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
@@ -44,6 +45,7 @@ SECTIONS: dict[str, type] = {
 }
 
 __all__ = [
+    "BOTTOMS",
     "CALIBRATIONS",
     "CVR_AUX",
     "DEFAULT_ERROR",

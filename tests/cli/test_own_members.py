@@ -1,4 +1,4 @@
-"""A weighting, a surgery, an error, a pooling and a calibration of a user's own, by the command line."""
+"""A weighting, surgery, error, pooling, bottom and calibration of a user's own, by the command line."""
 
 import json
 
@@ -15,11 +15,12 @@ OWN += '''
 from dataclasses import dataclass
 from typing import Annotated
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.evaluation.calibration import Map
-from fuxi_mtl.options import CALIBRATIONS, ERRORS, POOLINGS, SURGERIES, option
+from fuxi_mtl.options import BOTTOMS, CALIBRATIONS, ERRORS, POOLINGS, SURGERIES, option
 from fuxi_mtl.surgery import SurgeryMethod
 
 
@@ -48,6 +49,24 @@ def smoothed(logits, labels, *, smoothing: Annotated[float, option("Share that i
 def first(vectors, weights, present):
     """The first member."""
     return vectors[..., 0, :] * weights[..., :1]
+
+
+@BOTTOMS.register
+class Scaled(keras.layers.Layer):
+    """The embeddings times a number."""
+
+    def __init__(self, names, mlp, *, scale: Annotated[float, option("The number.", above=0)] = 2.0):
+        super().__init__()
+        self.names, self.scale = tuple(names), scale
+
+    def call(self, x, training=False):
+        return dict.fromkeys(self.names, self.scale * x)
+
+    def shared_variables(self):
+        return []
+
+    def own_variables(self, name):
+        return []
 
 
 @CALIBRATIONS.register
@@ -104,9 +123,11 @@ def arguments(own_tables, tmp_path):
     dataset = DATASET_CONFIG.replace("toy:", "bags:", 1).replace("    - {name: item}", bag)
     (config / "dataset_config.yaml").write_text(dataset)
     own = yaml.safe_load(STANZA)["Own"]
-    keys = ("loss_weight", "inverse_power", "surgery", "loss", "smoothing", "calibration")
-    plain = {key: value for key, value in own.items() if key not in keys}
+    chosen = ["bottom_hidden_units", "loss_weight", "inverse_power", "surgery", "loss"]
+    chosen += ["smoothing", "calibration"]
+    plain = {key: value for key, value in own.items() if key not in chosen}
     tasks = {"ctr": "click", "cvr": "buy | click", "ctcvr": "click & buy"}
+    plain |= {"model": "ESMM", "tasks": tasks, "bottom": {"type": "Scaled", "scale": 3}}
     chain = {"dataset_id": "bags", "model": "ESMM", "tasks": tasks, "loss": "smoothed"}
     stanzas = {"Own": own, "Plain": plain, "Chain": chain}
     (config / "model_config.yaml").write_text(yaml.safe_dump(stanzas, sort_keys=False))
@@ -125,6 +146,7 @@ def test_what_is_ones_own_trains_is_stored_compared_predicted_with_and_exported(
     assert expected.items() <= config.items()
     plain = yaml.safe_load((root / "bags/Plain/seed_2026/config.yaml").read_text())
     assert not {"inverse_power", "shrunk_by", "smoothing"} & plain.keys()
+    assert plain["bottom"] == {"type": "Scaled", "scale": 3}
     step = json.loads((folder / "history.json").read_text())["evaluations"][-1]
     assert step["weights"]["click"] != 1
     assert step["watched"]["coefficient_click"] == 0.5
@@ -171,6 +193,7 @@ def test_what_is_ones_own_is_listed_with_its_options(arguments):
         (["inverse_power=two"], "inverse_power expects a number, not 'two'."),
         (["inverse_power=0"], "inverse_power is 0; it must be above 0."),
         (["shrunk_by=10"], "shrunk_by is 10.0, and nobody wants more than 9."),
+        (["model=ESMM", "bottom={type: Scaled, scale: 0}"], "bottom.scale is 0; it must be above 0."),
         (["shrunk_by=-1"], "shrunk_by is -1; the least is 0."),
         (["loss_weight=Invers"], "no weighting is called 'Invers'. Did you mean 'Inverse'?"),
         (
