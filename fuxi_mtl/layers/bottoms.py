@@ -72,6 +72,7 @@ class SharedBottom(Brick):
         names: The heads.
         mlp: Options of :class:`MLP`, common to all stacks.
         bottom_hidden_units: Widths of the shared stack.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, bottom_hidden_units[-1])`` by head.
@@ -126,6 +127,7 @@ class GatedExperts(Brick):
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
         gate_stabilize: A :class:`~fuxi_mtl.options.blocks.GateStabilize`, such a mapping, or None.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.
@@ -272,6 +274,7 @@ class ExtractionLevels(Brick):
         num_specific_experts: Private experts of each head in each level.
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``(batch, width)`` to a dict of ``(batch, expert_hidden_units[-1])`` by head.

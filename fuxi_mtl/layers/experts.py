@@ -20,7 +20,15 @@ _RECORD: ContextVar["list[tuple[Gate, tf.Tensor]] | None"] = ContextVar("gates",
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class Experts(Brick):
-    """Several stacks of equal shape over one input, each with its own start.
+    """Several stacks f_e of equal shape over one input, each with its own start (Ma et al., equation 6).
+
+    Args:
+        num_experts: Number of experts.
+        units: Widths of each expert; none makes it the identity.
+        name: Name of the layer.
+        trainable: Whether its variables are trained.
+        dtype: Its precision.
+        **mlp: Options of :class:`MLP`.
 
     Shapes:
         ``(batch, width)`` to ``(batch, experts, units[-1])``.
@@ -69,7 +77,7 @@ class Experts(Brick):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class Gate(Brick):
-    """``g = softmax(W_g x)``, perhaps behind hidden layers; the softmax is float32.
+    """``g = softmax(W_g x)``, perhaps behind hidden layers; the softmax is float32 (Ma et al., equation 7).
 
     Args:
         num_experts: Number of experts.

@@ -153,7 +153,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class LazyAdam(RowOptimizer, keras.optimizers.Adam):
-    """Adam; the bias correction counts all steps.
+    """Adam (Kingma and Ba, ICLR 2015, algorithm 1); the bias correction counts all steps.
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``,
     ``w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``. A row in every batch moves as under
@@ -188,7 +188,7 @@ class LazyAdam(RowOptimizer, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class RowAdagrad(RowOptimizer, keras.optimizers.Adagrad):
-    """Adagrad: ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; the same as dense Adagrad.
+    """Adagrad (Duchi et al., JMLR 2011): ``a <- a + g^2``, ``w <- w - rate g / sqrt(a + eps)``; as if dense.
 
     >>> import keras
     >>> from fuxi_mtl.optimizers import SplitOptimizer

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
+import fuxi_mtl as fm
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.layers import (
     MLP,
@@ -388,3 +389,11 @@ def test_pooling_leaves_out_what_keras_masks():
     np.testing.assert_allclose(found, [(rows[1] + rows[2]) / 2, [0, 0]], rtol=1e-6)
     with pytest.raises(ValueError, match="pooling is 'median'"):
         BagPooling("median")
+
+
+def test_features_that_know_their_data_are_saved_without_it():
+    frame = {"item": ["a", "b", "a"] * 4, "price": [1.0, 2.0, 3.0] * 4, "click": [0, 1, 1] * 4}
+    columns = [fm.Categorical("item"), fm.Numeric("price")]
+    data = fm.Dataset(frame, valid_size=0.5, features=columns, tasks={"ctr": "click"})
+    config = json.loads(json.dumps(FeatureEmbedding(data.features, 2).get_config()))
+    assert FeatureEmbedding.from_config(config).features == data.features
