@@ -97,9 +97,10 @@ def _convert_file(path: Path, dataset_id: str | None, converted: Converted) -> N
     converted.renamed[made.experiment.name] = made.renamed
     converted.left_out[made.experiment.name] = made.left_out
     head = [_written_from(path), "Above each key stands the one that it was."]
-    converted.files["model_config.yaml"] = file_text(head, [made.experiment])
-    converted.files["dataset_config.yaml"] = file_text([_written_from(path)], made.datasets)
+    # Files in folders stand beside the stanzas that a configuration has already.
+    converted.files[f"model_config/{path.stem}.yaml"] = file_text(head, [made.experiment])
     if dataset_id is None:
+        converted.files[f"dataset_config/{path.stem}.yaml"] = file_text([_written_from(path)], made.datasets)
         converted.problems[made.experiment.name] = (
             f"its dataset {made.datasets[0].name!r} has no columns yet: write train_data and feature_cols."
         )

@@ -51,8 +51,11 @@ def nested_stanzas(content: Mapping[str, Located], path: Path, dataset_id: str |
         content: The file.
         path: Its name, for the dataset's where the file says none.
         dataset_id: Another dataset's id.
+
+    Raises:
+        ConfigError: A block is no mapping, the heads are no list, or the epochs no number.
     """
-    work = _File(content, path, dataset_id)
+    work = _File(_checked(content), path, dataset_id)
     work.head()
     for where, entry in work.leaves():
         work.take(where, entry)
@@ -60,6 +63,34 @@ def nested_stanzas(content: Mapping[str, Located], path: Path, dataset_id: str |
     work.network()
     work.runtime()
     return Nested(work.stanza, work.datasets(), work.renamed, work.left_out)
+
+
+_MAPPINGS = ("static_pos_weight", "pos_weight_clip", "aux_focal", "pos_weight_clip_schedule")
+
+
+def _checked(content: Mapping[str, Located]) -> dict[str, Located]:
+    """The file without blocks that are null, after a look at the form of what is computed with."""
+    blocks = {row.rpartition(".")[0] for row in NESTED_NAMES if "." in row}
+    blocks |= {"model.heads", "optim.lr_scheduler", "embedding.embedding_dim_overrides"}
+    blocks |= {f"loss.{key}" for key in _MAPPINGS}
+    lists = {"model.enabled_heads", "model.tasks"}
+
+    def checked(prefix: str, mapping: Mapping[str, Located]) -> dict[str, Located]:
+        kept = {}
+        for name, entry in mapping.items():
+            where, value = f"{prefix}{name}", entry.value
+            if value is None and where in blocks | lists:
+                continue
+            for form, paths, words in ((dict, blocks, "a mapping"), (list, lists, "a list")):
+                if where in paths and not isinstance(value, form):
+                    raise entry.error(f"{where} expects {words}, not {show(value)}.")
+            if where == "runtime.epochs" and (isinstance(value, bool) or not isinstance(value, int)):
+                raise entry.error(f"{where} expects a whole number, not {show(value)}.")
+            is_block = where in blocks and isinstance(value, dict)
+            kept[name] = Located(checked(f"{where}.", value), entry.location) if is_block else entry
+        return kept
+
+    return checked("", content)
 
 
 @dataclass
@@ -105,7 +136,7 @@ class _File:
 
     def head(self) -> None:
         """The model, its data and tasks."""
-        self.stanza.name = str(self.given("experiment.name", self.path.stem))
+        self.stanza.name = str(self.given("experiment.name") or self.path.stem)
         self.put("model", "DeepFM_MMoE", "model.mtl, model.backbone")
         self.put("dataset_id", self.dataset_id or self.stanza.name)
         heads = self.given("model.enabled_heads") or self.given("model.tasks") or ["ctr", "cvr"]

@@ -40,7 +40,7 @@ def nested(tmp_path):
                 del block[last]
         file = tmp_path / "mine.yaml"
         file.write_text(yaml.safe_dump(content))
-        text = convert(file, dataset_id).files["model_config.yaml"]
+        text = convert(file, dataset_id).files["model_config/mine.yaml"]
         return yaml.safe_load(text)["deepfm_mmoe_dual_sparse"], text
 
     return make
@@ -170,9 +170,32 @@ class TestAFileWithEverything:
 
     def test_without_a_dataset_it_writes_one_to_be_completed(self):
         converted = convert(NESTED)
-        dataset = yaml.safe_load(converted.files["dataset_config.yaml"])["deepfm_mmoe_dual_sparse"]
+        text = converted.files["dataset_config/nested_file.yaml"]
+        dataset = yaml.safe_load(text)["deepfm_mmoe_dual_sparse"]
         assert [label["name"] for label in dataset["label_col"]] == ["click", "conversion"]
         assert "has no columns yet" in converted.problems["deepfm_mmoe_dual_sparse"]
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"model.backbone": [1]}, r"line \d+: model.backbone expects a mapping, not \[1\]"),
+            ({"loss.static_pos_weight": 3}, r"loss.static_pos_weight expects a mapping, not 3"),
+            (
+                {"embedding.embedding_dim_overrides": []},
+                r"embedding_dim_overrides expects a mapping, not \[\]",
+            ),
+            ({"model.enabled_heads": "ctr"}, r"model.enabled_heads expects a list, not 'ctr'"),
+            ({"runtime.epochs": "three"}, r"runtime.epochs expects a whole number, not 'three'"),
+        ],
+    )
+    def test_a_value_of_another_form_is_located(self, nested, changes, message):
+        with pytest.raises(ConfigError, match=message):
+            nested(changes)
+
+    def test_blocks_that_are_null_are_as_good_as_absent(self, nested):
+        stanza, _ = nested({"model.backbone": None, "model.mmoe": None, "loss.static_pos_weight": None})
+        assert stanza["backbone"]["deep_hidden_dims"] == [256, 128]
+        assert stanza["mmoe"] == {"adapter_dropout": 0.1}
 
     def test_another_file_is_no_experiment(self):
         with pytest.raises(ConfigError, match=r"model_config.yaml: no file with the blocks model, optim and"):
