@@ -1,14 +1,77 @@
-"""Writing of files that are either whole or not there."""
+"""Files and folders that are whole or not there: written under another name, and renamed."""
 
+import ctypes
+import errno
 import os
+import shutil
+import uuid
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+
+
+def partial_name(path: Path) -> Path:
+    """A hidden name beside a path for what is not whole yet, never given twice.
+
+    Not by the process id: a container that is killed and started again has the same one, and so have two
+    machines that share a disk.
+    """
+    return path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:8]}")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file that is either whole or not there."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    """Writes a file that is either whole or not there.
+
+    Raises:
+        OSError: It cannot be written; the message names the file.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or not there; see :func:`write_text`."""
+    partial = partial_name(path)
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Gives a folder the name of another, which may exist and is then removed.
+
+    Where the system can exchange two names (Linux), there is a whole folder under the name at every moment;
+    elsewhere the older one has another name for the instant between two renames.
+    """
+    replaced = old.with_name(f".{old.name}.replaced-{uuid.uuid4().hex[:8]}")
+    if not old.exists():
+        new.rename(old)
+        return
+    if _exchange(new, old):
+        new.rename(replaced)
+    else:
+        old.rename(replaced)
+        new.rename(old)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two names at once, if the system can."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):  # no such function in the C library
+        return False
+    names = (os.fsencode(first), os.fsencode(second))
+    done = renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):  # an older kernel, or this file system
+        return False
+    raise OSError(number, os.strerror(number), str(second))

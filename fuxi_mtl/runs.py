@@ -18,7 +18,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fuxi_mtl.files import write_text
+from fuxi_mtl.files import partial_name, replace_folder, write_text
 from fuxi_mtl.metrics import Truth
 
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
@@ -239,20 +238,14 @@ def new_run(folder: Path) -> Iterator[Run]:
     Raises:
         ValueError: The folder cannot be written, or the disk is full.
     """
-    # Not by the process id: a container that is killed and started again has the same one.
-    unique = uuid.uuid4().hex[:8]
-    partial = folder.with_name(f".{folder.name}.partial-{unique}")
+    partial = partial_name(folder)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
         raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
     try:
         yield Run(partial)
-        replaced = folder.with_name(f".{folder.name}.replaced-{unique}")
-        if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        replace_folder(partial, folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

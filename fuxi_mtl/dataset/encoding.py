@@ -1,11 +1,12 @@
 """Encoding of raw rows as ids and numbers, by rules that were fitted on the training split.
 
 Nothing is pickled: ``encoders.json`` holds the rules, ``feature_vocab.json`` the tokens and their ids,
-``feature_map.json`` what the encoded columns mean.
+``feature_map.json`` what the encoded columns mean, ``checksums.json`` how these three should look.
 """
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -25,6 +26,8 @@ from fuxi_mtl.hints import did_you_mean
 __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number", "Rule", "Vocabulary"]
 
 PAD_TOKEN, OOV_TOKEN = "__PAD__", "__OOV__"
+CHECKSUMS = "checksums.json"
+_STORED = ("feature_map.json", "feature_vocab.json", "encoders.json")
 FORMAT = 2  # of encoders.json; 1, which had no number, kept 3.0 and 3 apart
 
 
@@ -166,6 +169,7 @@ class Encoder:
         write_json(
             folder / "encoders.json", {"format": FORMAT, "columns": columns, "unknown": dict(self.unknown)}
         )
+        write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in _STORED})
         own = Path(self.feature_map.folder)
         for feature in self.feature_map.features:
             if feature.pretrained and own.resolve() != folder.resolve():
@@ -173,7 +177,18 @@ class Encoder:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Encoder":
-        """Reads what :meth:`save` wrote."""
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            DataError: A file was changed since, or is of a newer format.
+        """
+        marks = Path(folder) / CHECKSUMS
+        if marks.is_file():  # runs of the first format have none
+            for name, mark in json.loads(marks.read_text(encoding="utf-8")).items():
+                if _checksum(Path(folder) / name) != mark:
+                    raise DataError(
+                        f"{Path(folder) / name} was changed after it was written: ids mean something else"
+                    )
 
         def read(name: str) -> dict[str, Any]:
             return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
@@ -195,6 +210,10 @@ def format_of(folder: str | Path) -> int:
 def _format_of(content: Mapping[str, Any]) -> int:
     number = content.get("format", 1)
     return number if isinstance(number, int) else 1  # a column of that name, in a file without a number
+
+
+def _checksum(file: Path) -> int:
+    return zlib.crc32(file.read_bytes())
 
 
 def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import keyword
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.files import partial_name, replace_folder
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
@@ -61,16 +61,12 @@ def export_model(
     folder = Path(folder)
     if folder.exists() and not _is_replaceable(folder):
         raise ExportError(f"{folder} exists and is no SavedModel: name a new folder.")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    partial = partial_name(folder)
     try:
         partial.mkdir(parents=True)
         served, signatures = served_module(model, encoder, fusion)
         tf.saved_model.save(served, str(partial), signatures=signatures)
-        if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        replace_folder(partial, folder)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise ExportError(f"cannot write {folder} ({reason}).") from error

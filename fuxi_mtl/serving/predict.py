@@ -1,7 +1,6 @@
 """Predictions for a file of raw rows, in blocks, beside the columns that the user wants to keep."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
 from fuxi_mtl.dataset.unknown import UnknownIds
+from fuxi_mtl.files import partial_name
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
@@ -83,7 +83,7 @@ def predict_file(
 
     unknown = UnknownIds(encoder)
     frames = _scored(score, columns, encoder, source, keep, unknown)
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    partial = partial_name(output)
     try:
         with partial.open("wb") as file:
             rows = _write(frames, file, output)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fuxi_mtl.files import write_text
+from fuxi_mtl.files import partial_name, write_text
 from fuxi_mtl.simulation import funnel, regression
 from fuxi_mtl.simulation.settings import FunnelSettings, RegressionSettings, Settings, split_rows
 from fuxi_mtl.simulation.summary import FunnelSummary, RegressionSummary
@@ -105,7 +104,7 @@ class _SplitFile:
 
     def __init__(self, path: Path, summary: FunnelSummary | RegressionSummary):
         self.path, self.summary = path, summary
-        self._partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self._partial = partial_name(path)
         self._writer: Any = None
 
     def __enter__(self) -> "_SplitFile":

@@ -74,6 +74,7 @@ def test_an_encoding_of_the_first_format_keeps_its_meaning(load, tmp_path):
     dataset = load({"item": ["1.0", "1", "2.0", "2.0"], "click": CLICK}, [{"name": "item", "dtype": "text"}])
     assert set(dataset.encoder.tokens["item"]) == {"1.0", "1", "2.0"}
     dataset.encoder.save(tmp_path)
+    (tmp_path / "checksums.json").unlink()
     content = json.loads((tmp_path / "encoders.json").read_text())["columns"]
     content["item"]["dtype"] = "str"  # as version 0.1.0 wrote it, without a format
     (tmp_path / "encoders.json").write_text(json.dumps(content))
@@ -85,6 +86,16 @@ def test_an_encoding_of_the_first_format_keeps_its_meaning(load, tmp_path):
 
 def test_a_newer_format_is_refused(load, tmp_path):
     load({"item": ["a", "b", "a", "b"], "click": CLICK}, [{"name": "item"}]).encoder.save(tmp_path)
+    (tmp_path / "checksums.json").unlink()
     (tmp_path / "encoders.json").write_text(json.dumps({"format": 99, "columns": {}}))
     with pytest.raises(DataError, match=r"encoders.json has format 99, this version reads up to 2"):
+        Encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["feature_vocab.json", "encoders.json", "feature_map.json"])
+def test_an_encoding_that_was_changed_is_refused(load, tmp_path, name):
+    load({"item": ["a", "b", "a", "b"], "click": CLICK}, [{"name": "item"}]).encoder.save(tmp_path)
+    content = (tmp_path / name).read_text()
+    (tmp_path / name).write_text(content.replace("item", "itom"))
+    with pytest.raises(DataError, match=rf"{name} was changed after it was written"):
         Encoder.load(tmp_path)

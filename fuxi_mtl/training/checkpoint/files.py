@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fuxi_mtl.files import partial_name, replace_folder
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
 
@@ -32,8 +33,7 @@ def save(model: MultiTaskModel, folder: Path) -> None:
         CheckpointError: It cannot be written; the older one is still there.
     """
     model.apply_deferred_updates()
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = partial_name(folder)
     try:
         partial.mkdir(parents=True)
         # The latest layout of HDF5 has checksums of names and shapes; those of the numbers are ours.
@@ -42,8 +42,7 @@ def save(model: MultiTaskModel, folder: Path) -> None:
                 _write(file.create_dataset(name, part.shape, part.dtype), part)
             for group, order in orders_of(model).items():
                 file.require_group(group).attrs["order"] = order
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        replace_folder(partial, folder)
     except (OSError, RuntimeError) as error:  # HDF5's own errors are of either kind
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
