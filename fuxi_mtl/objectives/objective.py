@@ -39,11 +39,13 @@ class Objective:
         kind: ``binary`` or ``regression``, which uncertainty weighting treats differently, or ``fixed``:
             an adaptive weighting leaves its weight at one, because the value may be negative or is no
             measure of how well a task goes.
+        observed: ``observed(labels) -> (batch,)`` booleans: the rows whose error is known, if that is not all
+            of those over which it is averaged. The others add 0 to the sum and one to the divisor.
         weight: ``weight(heads, labels) -> (batch,)``: w, as when risks are self-normalised. No gradient
             flows through it.
         scale: Constant factor of the loss, outside the weighting: the lambda of a paper.
         watch: ``watch(heads, labels) -> scalars by name`` for the log, once a training step. It may bring
-            running statistics up to date.
+            running statistics up to date. Labels are NaN where not defined or not observed.
         watched: Those names.
         task: The task whose head is held against its own label, if that is what it does.
 
@@ -60,6 +62,7 @@ class Objective:
     error: Callable[[Heads, Labels], tf.Tensor]
     given: Callable[[Labels], tf.Tensor]
     kind: str = "binary"
+    observed: Callable[[Labels], tf.Tensor] | None = None
     weight: Callable[[Heads, Labels], tf.Tensor] | None = None
     scale: float = 1.0
     watch: Callable[[Heads, Labels], Mapping[str, tf.Tensor]] | None = None
@@ -82,6 +85,8 @@ class Objective:
         self, error: tf.Tensor, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The mean of any ``(batch,)`` numbers as :meth:`loss` takes it, and the sum of the weights."""
+        if self.observed is not None:
+            error = tf.where(self.observed(labels), error, 0.0)
         mask = self.given(labels)
         weight = tf.cast(mask, tf.float32)
         if sample_weight is not None:
@@ -94,7 +99,7 @@ class Objective:
         self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """What the objective has to say about a training step: the numbers of `watch`."""
-        return {} if self.watch is None else dict(self.watch(heads, without_nan(labels)))
+        return {} if self.watch is None else dict(self.watch(heads, labels))
 
 
 def over_replicas(

@@ -224,7 +224,10 @@ def test_a_frozen_propensity_is_fitted_beforehand_and_never_moves_again(cls):
 
 
 def test_a_clip_above_the_click_rate_is_warned_of(caplog):
-    labels = {"ctr": np.array([1, 0, 0, 0, np.nan], np.float32)}
+    labels = {
+        "ctr": np.array([1, 0, 0, 0, np.nan], np.float32),
+        "cvr": np.array([0, np.nan, np.nan, np.nan, np.nan], np.float32),
+    }
     for eps, warns in ((0.3, True), (0.2, False)):
         caplog.clear()
         model = conversion(MultiIPW, ipw={"eps_clip": eps})

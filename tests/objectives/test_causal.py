@@ -193,6 +193,25 @@ def expectation(objective, p=TRUE_P, imputed=E_HAT):
     return total
 
 
+def expectation_with_gaps(objective, known, p=TRUE_P, imputed=E_HAT):
+    """The same where a clicked row's conversion is known with a chance only."""
+    total, heads = 0.0, heads_of(p, imputed=imputed)
+    for pattern in itertools.product(["not clicked", "not known", "known"], repeat=4):
+        seen = np.array(pattern)
+        chances = {"not clicked": 1 - TRUE_P, "not known": TRUE_P * (1 - known), "known": TRUE_P * known}
+        chance = np.prod([chances[what][row] for row, what in enumerate(seen)])
+        o = (seen != "not clicked").astype(float)
+        total += chance * loss_of(objective, heads, labels_of(o, np.where(seen == "known", TRUE_R, np.nan)))
+    return total
+
+
+def known_at(rate, estimator, **block):
+    """An estimator whose weights know how many conversions are known."""
+    weights = InversePropensity(RAW | block)
+    weights.start_at(0.5, rate)
+    return estimator(weights)
+
+
 TRUTH = error_of(TRUE_R).mean()
 WRONG_P = np.array([0.2, 0.6, 0.4, 0.5])
 
@@ -201,6 +220,33 @@ def test_inverse_propensity_scoring_is_unbiased_with_the_true_propensity_and_bia
     assert expectation(ips()) == pytest.approx(TRUTH, rel=1e-5)
     assert expectation(ips(), WRONG_P) != pytest.approx(TRUTH, rel=0.02)
     assert expectation(ips(eps_clip=0.4)) < 0.95 * TRUTH
+
+
+@pytest.mark.parametrize("known", [0.5, 0.93])
+def test_conversions_that_are_missing_at_random_leave_the_risks_unbiased(known):
+    risk = known_at(known, lambda weights: inverse_propensity(CHAIN, weights))
+    assert expectation_with_gaps(risk, known) == pytest.approx(TRUTH, rel=1e-5)
+    robust = known_at(known, lambda weights: doubly_robust(CHAIN, weights, ERROR.in_risk(CHAIN)))
+    assert expectation_with_gaps(robust, known) == pytest.approx(TRUTH, rel=1e-5)
+    assert expectation_with_gaps(robust, known, WRONG_P, error_of(TRUE_R)) == pytest.approx(TRUTH, rel=1e-5)
+    imputation = known_at(known, lambda weights: imputation_loss(CHAIN, weights, ERROR))
+    expected = np.square(error_of(TRUE_R) - E_HAT).mean()
+    assert expectation_with_gaps(imputation, known) == pytest.approx(expected, rel=1e-5)
+    imputed = error_imputation(CHAIN, ERROR.in_risk(CHAIN))
+    assert expectation_with_gaps(imputed, known, imputed=error_of(TRUE_R)) == pytest.approx(TRUTH, rel=1e-5)
+
+
+def test_without_knowing_how_many_are_missing_the_risk_is_too_small():
+    assert expectation_with_gaps(ips(), 0.5) == pytest.approx(0.5 * TRUTH, rel=1e-5)
+
+
+def test_self_normalised_weights_need_no_share_of_known_conversions():
+    risks = [
+        known_at(rate, lambda weights: inverse_propensity(CHAIN, weights), self_normalised=True)
+        for rate in (0.5, 1.0)
+    ]
+    labels = labels_of(np.array([1, 1, 1, 0.0]), np.array([1, 0, np.nan, np.nan]))
+    assert loss_of(risks[0], labels=labels) == loss_of(risks[1], labels=labels)
 
 
 def test_c4_doubly_robust_needs_one_of_the_two():
@@ -286,11 +332,29 @@ def test_n5_a_batch_without_a_click_gives_numbers(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "snips"])
-def test_an_exposure_whose_labels_are_unknown_does_not_count(name):
+def test_an_exposure_whose_click_is_unknown_does_not_count(name):
     more = [np.append(x, y) for x, y in ((P, 0.3), (CVR, 0.7), (E_HAT, 0.6))]
-    for o, r in ((np.nan, 1), (1, np.nan)):
-        labels = labels_of(np.append(CLICKED, o), np.append(R, r))
-        assert loss_of(ALL[name](), heads_of(*more), labels) == pytest.approx(loss_of(ALL[name]()), rel=1e-6)
+    labels = labels_of(np.append(CLICKED, np.nan), np.append(R, 1))
+    assert loss_of(ALL[name](), heads_of(*more), labels) == pytest.approx(loss_of(ALL[name]()), rel=1e-6)
+
+
+OF_FOUR = {
+    "ips": (ips, 0),
+    "imputation": (ALL["imputation"], 0),
+    "dr": (dr, 0.6),
+    "eib": (lambda: error_imputation(CHAIN, ERROR.in_risk(CHAIN)), 0.6),
+}
+
+
+@pytest.mark.parametrize("name", OF_FOUR)
+def test_a_clicked_exposure_without_a_known_conversion_counts_with_what_is_imputed(name):
+    make, imputed = OF_FOUR[name]
+    more = [np.append(x, y) for x, y in ((P, 0.3), (CVR, 0.7), (E_HAT, 0.6))]
+    labels = labels_of(np.append(CLICKED, 1), np.append(R, np.nan))
+    assert loss_of(make(), heads_of(*more), labels) == pytest.approx(
+        (4 * loss_of(make()) + imputed) / 5, rel=1e-6
+    )
+    assert all(np.isfinite(g).all() for g in gradients(make(), heads_of(*more), labels).values())
 
 
 def test_sample_weights_count_rows_more_than_once():
@@ -328,9 +392,10 @@ def test_c7_clip_winsorise_and_trim_by_hand(block, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def observe(layer, p, click):
-    logits = tf.constant(logit(np.asarray(p)), tf.float32)
-    return {k: float(v) for k, v in layer.observe(logits, tf.constant(click, tf.float32)).items()}
+def observe(layer, p, click, conversion=None):
+    logits, click = tf.constant(logit(np.asarray(p)), tf.float32), tf.constant(click, tf.float32)
+    conversion = click if conversion is None else tf.constant(conversion, tf.float32)
+    return {k: float(v) for k, v in layer.observe(logits, click, conversion).items()}
 
 
 def test_weights_say_how_many_are_clipped_and_how_far_they_reach():
@@ -356,6 +421,19 @@ def test_the_click_rate_and_the_percentiles_run_along():
     observe(layer, p, [0, 1, 0, 0, 1])  # and half of what is there after the second: 4 and 100, at 75 %: 76
     expected = [(0.8 + 0.4) / 2, (2 + 4) / 2, (6.5 + 76) / 2]
     assert [float(v) for v in (layer.click_rate, layer.lower, layer.upper)] == pytest.approx(expected)
+
+
+def test_the_share_of_known_conversions_runs_along():
+    layer = InversePropensity(RAW | {"momentum": 0.5})
+    nan = np.nan
+    observe(layer, [0.5] * 4, [1, 1, 1, 0], [1, nan, 0, nan])
+    assert float(layer.known_rate) == pytest.approx(2 / 3)
+    observe(layer, [0.5] * 4, [0, 0, 0, 0], [nan] * 4)
+    assert float(layer.known_rate) == pytest.approx(2 / 3)
+    numbers = observe(layer, [0.5, 0.25, 0.5, 0.5], [1, 1, 0, nan], [0, nan, nan, nan])
+    assert numbers["ipw_weight_max"] == pytest.approx(4 / (2 / 3))
+    assert numbers["ipw_clipped_share"] == 0
+    assert float(layer.known_rate) == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
 def test_a_known_click_rate_is_where_the_running_one_starts():

@@ -65,12 +65,16 @@ class ConversionModel(MultiTaskModel):
         return self.bottom.shared_variables()
 
     def prepare(self, labels, batches):
-        """Tells the weights the click rate, and warns where it makes them all the same."""
+        """Tells the weights the rates of the training rows, and warns where they make them all the same."""
         click = labels[self.chain.click.name]
         if not hasattr(self, "ipw") or np.isnan(click).all():
             return
         rate = float(np.nanmean(click))
-        self.ipw.start_at(rate)
+        of_clicked = labels[self.chain.conversion.name][click == 1]
+        known = float(np.mean(~np.isnan(of_clicked))) if len(of_clicked) else 1.0
+        self.ipw.start_at(rate, known or 1.0)
+        if known < 1:
+            logger.info("%.2f%% of clicked rows have no conversion that is known.", 100 * (1 - known))
         if self.ipw.options.eps_clip > rate:
             logger.warning(
                 "ipw.eps_clip is %g, above the click rate %.4g: most weights will be %g, which is no "

@@ -27,6 +27,7 @@ class InversePropensity(keras.layers.Layer):
         super().__init__(dtype="float32")
         self.options = block(PropensityWeights, ipw, "ipw")
         self.click_rate = self._state("click_rate", 1.0)  # unknown as yet: weights as they are
+        self.known_rate = self._state("known_rate", 1.0)
         self.lower = self._state("lower", 0.0)
         self.upper = self._state("upper", _LARGEST)
         self.batches = self._state("batches", 0.0)
@@ -38,7 +39,10 @@ class InversePropensity(keras.layers.Layer):
         return self.add_weight((), constant, trainable=False, name=name, aggregation="mean")
 
     def call(self, logit):
-        """The weight that each row has if it is clicked."""
+        """The weight that each row has if it is clicked and its conversion is known: ``1 / (p q)``.
+
+        q is the share of clicked rows whose conversion is known; a self-normalised risk needs none.
+        """
         p = tf.sigmoid(tf.stop_gradient(logit) if self.options.propensity_stop_gradient else logit)
         weight = self._inverse(p)
         if self.options.percentile == "winsorise":
@@ -48,18 +52,27 @@ class InversePropensity(keras.layers.Layer):
             weight = tf.where(kept, weight, 0.0)
         if self.options.stabilised:
             weight *= self.click_rate
-        return weight if self.options.max_weight is None else tf.minimum(weight, self.options.max_weight)
+        if self.options.max_weight is not None:
+            weight = tf.minimum(weight, self.options.max_weight)
+        return weight if self.options.self_normalised else weight / tf.maximum(self.known_rate, 1e-6)
 
-    def start_at(self, click_rate: float) -> None:
-        """Sets the running click rate, as before training."""
+    def start_at(self, click_rate: float, known_rate: float = 1.0) -> None:
+        """Sets the running rates, as before training.
+
+        Args:
+            click_rate: Share of exposures that are clicked.
+            known_rate: Share of clicked exposures whose conversion is known.
+        """
         self.click_rate.assign(click_rate)
+        self.known_rate.assign(known_rate)
 
-    def observe(self, logit: tf.Tensor, click: tf.Tensor) -> dict[str, tf.Tensor]:
+    def observe(self, logit: tf.Tensor, click: tf.Tensor, conversion: tf.Tensor) -> dict[str, tf.Tensor]:
         """Brings the running numbers up to date and describes the weights of a batch.
 
         Args:
             logit: ``(batch,)`` logits of the click.
-            click: ``(batch,)`` labels; 0 also where it is not known.
+            click: ``(batch,)`` labels, NaN where not known.
+            conversion: ``(batch,)`` labels, NaN where not known, as without a click.
 
         Returns:
             The share of clicked rows whose weight is not the plain ``1 / p`` (times the click rate, if
@@ -69,6 +82,7 @@ class InversePropensity(keras.layers.Layer):
         p, clicked = tf.sigmoid(tf.stop_gradient(logit)), click > 0
         weight = tf.stop_gradient(self(logit))
         scale = tf.convert_to_tensor(self.click_rate) if self.options.stabilised else 1.0
+        scale = scale if self.options.self_normalised else scale / tf.maximum(self.known_rate, 1e-6)
         changed = tf.abs(weight * p - scale) > 1e-5 * scale
         clicks = tf.reduce_sum(tf.cast(clicked, tf.float32))
 
@@ -83,20 +97,22 @@ class InversePropensity(keras.layers.Layer):
         )
         for variable, number in zip(self.last, numbers, strict=True):
             variable.assign(tf.where(clicks > 0, number, variable))
-        self._follow(self._inverse(p), clicked)
+        self._follow(self._inverse(p), clicked, clicked & ~tf.math.is_nan(conversion))
         return {name: tf.convert_to_tensor(last) for name, last in zip(WATCHED, self.last, strict=True)}
 
     def _inverse(self, p: tf.Tensor) -> tf.Tensor:
         return 1.0 / tf.maximum(p, self.options.eps_clip)
 
-    def _follow(self, weight: tf.Tensor, clicked: tf.Tensor) -> None:
-        """Moves the running click rate, and the running percentiles of the clicked rows' weights."""
+    def _follow(self, weight: tf.Tensor, clicked: tf.Tensor, known_conversion: tf.Tensor) -> None:
+        """Moves the running rates, and the running percentiles of the clicked rows' weights."""
         share = tf.reduce_mean(tf.cast(clicked, tf.float32))
         count = tf.reduce_sum(tf.cast(clicked, tf.float32))
         ordered = tf.sort(tf.where(clicked, weight, _LARGEST))
         # A rate that was set before the first batch is a known one.
         known = (self.batches > 0) | (self.click_rate < 1)
         self._move(self.click_rate, share, known, tf.constant(True))
+        seen = tf.reduce_sum(tf.cast(known_conversion, tf.float32)) / tf.maximum(count, 1.0)
+        self._move(self.known_rate, seen, (self.batches > 0) | (self.known_rate < 1), count > 0)
         for variable, percent in (
             (self.lower, self.options.lower_percentile),
             (self.upper, self.options.upper_percentile),

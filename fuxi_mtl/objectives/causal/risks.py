@@ -1,15 +1,17 @@
 """Estimators of the conversion risk over all exposures, as objectives.
 
-With o the click, e the cross-entropy of the conversion (known where o = 1), w the inverse propensity
-weights and e^ an imputed error, over the exposures D::
+With o = 1 where a row was clicked and its conversion is known, e the cross-entropy of that conversion, w
+the inverse propensity weights and e^ an imputed error, over the exposures D::
 
     inverse_propensity    sum_D o w e / |D|                          (sum_O w e / sum_O w, self-normalised)
     doubly_robust         sum_D [e^ + o w (e - e^)] / |D|            unbiased if w or e^ is right
     error_imputation      sum_D [o e + (1 - o) e^] / |D|             unbiased if e^ is right
     imputation_loss       sum_D o w (e^ - e)^2 / |D|                 e constant
 
-A row counts in D if its click is known, and its conversion where it is clicked. An estimate of a risk may be
-negative: nobody clamps it, takes its logarithm, or gives it to an adaptive weighting.
+A row counts in D if its click is known. With p the propensity of a click and q the share of clicked rows
+whose conversion is known, ``P(o = 1) = p q``, so ``w = 1 / (p q)``: conversions that are missing at random
+leave the estimates unbiased. An estimate of a risk may be negative: nobody clamps it, takes its logarithm,
+or gives it to an adaptive weighting.
 """
 
 from collections.abc import Callable
@@ -115,7 +117,7 @@ def doubly_robust(chain: Chain, ipw: InversePropensity, imputed: Error, scale: f
     return _Corrected(
         name=chain.dr,
         error=imputed,
-        given=_known(chain),
+        given=_exposed(chain),
         kind="fixed",
         scale=scale,
         watch=_watch(chain, ipw),
@@ -125,14 +127,14 @@ def doubly_robust(chain: Chain, ipw: InversePropensity, imputed: Error, scale: f
 
 
 def error_imputation(chain: Chain, imputed: Error, scale: float = 1.0) -> Objective:
-    """The error-imputation-based risk, named ``{conversion}_eib``: e^ on unclicked rows only."""
+    """The error-imputation-based risk, named ``{conversion}_eib``: e^ where the conversion is not known."""
     observed = _conversion_error(chain)
 
-    def error(heads: Heads, labels: Labels) -> tf.Tensor:
-        clicked = labels[chain.click.name] > 0
-        return tf.where(clicked, observed(heads, labels), imputed(heads, labels))
+    def difference(heads: Heads, labels: Labels) -> tf.Tensor:
+        return observed(heads, labels) - imputed(heads, labels)
 
-    return Objective(chain.eib, error, _known(chain), kind="fixed", scale=scale)
+    correction = Objective("correction", difference, _exposed(chain), observed=_clicked(chain))
+    return _Corrected(chain.eib, imputed, _exposed(chain), kind="fixed", scale=scale, correction=correction)
 
 
 def imputation_loss(
@@ -169,7 +171,7 @@ class _Corrected(Objective):
 
 
 def _weighted(chain: Chain, ipw: InversePropensity | None, error: Error, detached: bool = False) -> dict:
-    """Parts of an objective: the weighted error of clicked rows over all exposures, or over the weights."""
+    """Parts of an objective: the weighted error of known conversions over all exposures, or the weights."""
 
     def weight(heads: Heads, labels: Labels) -> tf.Tensor:
         if ipw is None:
@@ -178,13 +180,13 @@ def _weighted(chain: Chain, ipw: InversePropensity | None, error: Error, detache
         return tf.stop_gradient(weights) if detached else weights
 
     def product(heads: Heads, labels: Labels) -> tf.Tensor:
-        clicked = labels[chain.click.name] > 0
-        # An unclicked row adds exactly nothing: 0 times a large number could be more.
-        return tf.where(clicked, weight(heads, labels) * error(heads, labels), 0.0)
+        return weight(heads, labels) * error(heads, labels)
 
     if ipw is not None and ipw.options.self_normalised:
         return {"error": error, "given": _clicked(chain), "weight": weight}
-    return {"error": product, "given": _known(chain)}
+    # An unclicked row adds exactly nothing: 0 times a large number could be more.
+    over = _known(chain) if ipw is None else _exposed(chain)
+    return {"error": product, "given": over, "observed": _clicked(chain)}
 
 
 def _conversion_error(chain: Chain) -> Error:
@@ -197,11 +199,16 @@ def _clicked(chain: Chain) -> Callable[[Labels], tf.Tensor]:
     return lambda labels: tf.logical_not(tf.math.is_nan(labels[chain.conversion.name]))
 
 
+def _exposed(chain: Chain) -> Callable[[Labels], tf.Tensor]:
+    """Exposures: rows whose click is known."""
+    return lambda labels: tf.logical_not(tf.math.is_nan(labels[chain.click.name]))
+
+
 def _known(chain: Chain) -> Callable[[Labels], tf.Tensor]:
-    """Exposures: unclicked, or clicked with a known conversion."""
+    """Unclicked exposures, and clicked ones with a known conversion: what a mean without weights is over."""
     return lambda labels: (labels[chain.click.name] == 0) | _clicked(chain)(labels)
 
 
 def _watch(chain: Chain, ipw: InversePropensity) -> Error:
-    name = chain.click.name
-    return lambda heads, labels: ipw.observe(heads[name], labels[name])
+    click, conversion = chain.click.name, chain.conversion.name
+    return lambda heads, labels: ipw.observe(heads[click], labels[click], labels[conversion])
