@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
+from fuxi_mtl.optimizers.rows import LazyAdam
 from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
 from fuxi_mtl.optimizers.split import SplitOptimizer, row_counterpart
 from fuxi_mtl.options import OPTIMIZERS, ROW_OPTIMIZERS, OptimizerOptions
@@ -30,7 +31,7 @@ def make_optimizer(options: OptimizerOptions, total_steps: int = 1) -> SplitOpti
     )
     named = options.embedding_optimizer
     make_rows = ROW_OPTIMIZERS[named].load() if named else row_counterpart(dense)
-    if not named and options.optimizer in ("rmsprop", "nadam", "lion"):
+    if not named and make_rows is LazyAdam and not isinstance(dense, keras.optimizers.Adam):
         logger.info(
             "optimizer: %s has no rule for rows; lazy Adam moves the tables (embedding_optimizer: adam).",
             options.optimizer,
