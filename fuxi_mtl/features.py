@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 
 PAD = 0
-FEATURE_TYPES = ("categorical", "sequence", "numeric", "embedding")
 
 
 @dataclass(frozen=True)

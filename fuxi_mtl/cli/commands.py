@@ -67,9 +67,9 @@ def _start(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.config import load_experiments
 
-    planned = [load_experiment(options.config, expid, options.set) for expid in dict.fromkeys(options.expid)]
+    planned = load_experiments(options.config, options.expid, options.set)
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 

@@ -59,7 +59,7 @@ class Entry:
         head = [self.type, self.allowed, self.default and f"default {self.default}"]
         more = [
             f"e.g. {self.example}" if self.example else "",
-            f"FuxiCTR: {self.foreign}" * bool(self.foreign),
+            f"FuxiCTR: {self.foreign}" if self.foreign else "",
         ]
         text = textwrap.fill(self.doc, _WIDTH, initial_indent="      ", subsequent_indent="      ")
         first = f"  {self.path}: {'; '.join(filter(None, head))}"

@@ -58,10 +58,11 @@ def _entry(key: str, value: Any) -> list[str]:
     """One key: a block of mappings is written open, everything else on one line if it fits."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return [f"{key}:", *(line for each in value for line in _hanging("  - ", _flow(each)))]
-    if isinstance(value, dict) and len(flat := _flow(value)) + len(key) > WIDTH - 4:
+    flat = _flow(value)
+    if isinstance(value, dict) and len(flat) + len(key) > WIDTH - 4:
         inner = [line for name, each in value.items() for line in _entry(name, each)]
         return [f"{key}:", *(f"  {line}" for line in inner)] if flat else []
-    return _hanging(f"{key}: ", _flow(value))
+    return _hanging(f"{key}: ", flat)
 
 
 def _hanging(first: str, text: str) -> list[str]:

@@ -15,8 +15,6 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.options import FeatureOptions
 
-_META_TYPES = {"int": pl.Int64, "float": pl.Float64, "str": pl.String}
-
 
 class ArrayFile:
     """A .npy file that grows by rows.

@@ -95,7 +95,8 @@ def monitor_direction(
     known = None if keys is None else tuple(keys)
     wanted = {_direction(name, weight, known) for name, weight in terms.items()}
     shown = monitor if isinstance(monitor, str) else ", ".join(f"{n}: {w:g}" for n, w in terms.items())
-    if len(wanted) == 1 and (own := wanted.pop()) is not None:
+    own = wanted.pop() if len(wanted) == 1 else None
+    if own is not None:
         if mode not in (None, own):
             raise ValueError(
                 f"monitor {shown} improves towards {own}, but monitor_mode is {mode}. Leave monitor_mode out."

@@ -26,7 +26,8 @@ def observed(
             f"Shapes given: {', '.join(map(str, shapes))}."
         )
     out = np.isnan(label_rows)
-    if (weight_rows := arrays[2]) is not None:
+    weight_rows = arrays[2]
+    if weight_rows is not None:
         strange = ~(weight_rows >= 0)
         if strange.any():
             raise ValueError(f"a sample weight is {weight_rows[strange][0]:g}: it must be 0 or more.")

@@ -158,7 +158,8 @@ def measure_truth(
     for metric in TRUTH_METRICS.values():
         if kind not in metric.kinds or (metric.rows and not conditional):
             continue
-        if (against := target(metric, truth, labels)) is None:
+        against = target(metric, truth, labels)
+        if against is None:
             continue
         rows = Observations.of(against, predictions, weights=weights)
         value = metric.measure(rows).value

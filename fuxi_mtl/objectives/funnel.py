@@ -101,21 +101,24 @@ class Funnel:
 
     def _implied(self, literals: Iterable[str]) -> frozenset[str]:
         """The literals, and the conditions without which they cannot hold."""
-        implied = list(literals)
-        for literal in implied:  # grows while we walk
+        waiting, implied = set(literals), set()
+        while waiting:
+            literal = waiting.pop()
+            implied.add(literal)
             conditions = [set(tower.given) for tower in self._of(literal)]
             shared = set.intersection(*conditions) if conditions else set()
-            implied += sorted(shared.difference(implied))
+            waiting |= shared - implied
         return frozenset(implied)
 
     def _earlier(self, events: Iterable[str]) -> frozenset[str]:
         """The events that the conditions of some events speak of, and theirs in turn."""
-        waiting, earlier = list(events), set()
-        for event in waiting:  # grows while we walk
-            for literal in (literal for tower in self._of(event) for literal in tower.given):
-                if event_of(literal) not in earlier:
-                    earlier.add(event_of(literal))
-                    waiting.append(event_of(literal))
+        waiting = set(events)
+        earlier: set[str] = set()
+        while waiting:
+            towers = self._of(waiting.pop())
+            conditions = {event_of(literal) for tower in towers for literal in tower.given}
+            waiting |= conditions - earlier
+            earlier |= conditions
         return frozenset(earlier)
 
     def _next_tower(self, wanted: frozenset[str], known: frozenset[str]) -> Task | None:

@@ -35,11 +35,6 @@ def logit_and(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_logsumexp(tf.stack([-a, -b, -a - b]), axis=0)
 
 
-def logit_or(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Logit of ``1 - (1 - sigmoid(a)) (1 - sigmoid(b))``: at least one of two independent events."""
-    return -logit_and(-a, -b)
-
-
 def mix_logit(z: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Logit of the mixture ``sigmoid(z) sigmoid(a) + (1 - sigmoid(z)) sigmoid(b)``.
 
@@ -50,20 +45,6 @@ def mix_logit(z: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     happens = _logaddexp(log_sigmoid(z) + log_sigmoid(a), log_sigmoid(-z) + log_sigmoid(b))
     does_not = _logaddexp(log_sigmoid(z) + log_sigmoid(-a), log_sigmoid(-z) + log_sigmoid(-b))
     return happens - does_not
-
-
-def log1mexp(x: tf.Tensor) -> tf.Tensor:
-    """``log(1 - exp(x))`` for ``x < 0``, accurate at both ends.
-
-    ``log(-expm1(x))`` above -ln 2, ``log1p(-exp(x))`` below; x is clamped to at most -1e-7. Prefer
-    :func:`logit_and`, which needs no clamp.
-    """
-    x = tf.minimum(tf.cast(x, tf.float32), -1e-7)
-    near_zero = x > -0.6931472
-    # Each branch sees only arguments it is safe on: tf.where alone would leak NaN gradients.
-    near = tf.where(near_zero, x, -0.5)
-    far = tf.where(near_zero, -1.0, x)
-    return tf.where(near_zero, tf.math.log(-tf.math.expm1(near)), tf.math.log1p(-tf.exp(far)))
 
 
 def bce_with_logits(z: tf.Tensor, y: tf.Tensor, pos_weight: tf.Tensor | float = 1.0) -> tf.Tensor:

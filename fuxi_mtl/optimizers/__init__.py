@@ -15,6 +15,7 @@ from fuxi_mtl.optimizers.schedule import WarmUpThenDecay
 from fuxi_mtl.optimizers.split import (
     SplitOptimizer,
     is_scheduled,
+    rate_of,
     row_counterpart,
     schedule_of,
     split_of,
@@ -34,6 +35,7 @@ __all__ = [
     "WarmUpThenDecay",
     "is_scheduled",
     "make_optimizer",
+    "rate_of",
     "row_counterpart",
     "schedule_of",
     "split_of",

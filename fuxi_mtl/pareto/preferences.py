@@ -64,7 +64,8 @@ def preferences_of(options: ParetoOptions, objectives: Sequence[str]) -> list[di
         return _given(given, options.by, objectives)
     if given is not None and given < 2:
         raise ValueError(f"vectors is {given}; a search needs at least 2.")
-    count = given or next(n for h in range(LEAST) if (n := _points(len(objectives), h)) >= LEAST)
+    counts = (_points(len(objectives), h) for h in range(LEAST))
+    count = given or next(n for n in counts if n >= LEAST)
     whole = len(objectives) if options.by == "weights" else options.total
     return [{n: _short(whole * v) for n, v in each.items()} for each in evenly_spread(objectives, count)]
 

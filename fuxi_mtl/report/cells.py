@@ -39,11 +39,6 @@ def delta_m(transfer: Transfer) -> str:
     return NOTHING if math.isnan(transfer.delta_m) else f"{transfer.delta_m:+.2%}"
 
 
-def transfer_by_task(transfer: Transfer) -> str:
-    """``income -0.12%, married +0.05%``."""
-    return ", ".join(f"{task} {change:+.2%}" for task, change in transfer.by_task.items()) or NOTHING
-
-
 def parameters(row: Row) -> str:
     """``23,399,122``."""
     return NOTHING if row.num_parameters is None else f"{row.num_parameters:,}"

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuxi_mtl.evaluation.evaluate import Scores, is_better, log_lines, monitor_value
 from fuxi_mtl.evaluation.monitor import undefined_parts
 from fuxi_mtl.model.step_means import WATCHED
-from fuxi_mtl.optimizers import is_scheduled
+from fuxi_mtl.optimizers import is_scheduled, rate_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ class Evaluation(keras.callbacks.Callback):
             "weights": those("weight_"),
             "gradient_norms": those("norm_") or None,
             "watched": those(WATCHED),
-            "learning_rate": learning_rate(self.model.optimizer),
+            "learning_rate": rate_of(self.model.optimizer),
             "metrics": scores.values,
             "undefined": scores.undefined,
         }
@@ -154,11 +153,11 @@ class LearningRateLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Remembers where the learning rate starts."""
-        self._rate = learning_rate(self.model.optimizer)
+        self._rate = rate_of(self.model.optimizer)
 
     def on_epoch_end(self, epoch, logs=None):
         """Comes after the callbacks that change either."""
-        rate = learning_rate(self.model.optimizer)
+        rate = rate_of(self.model.optimizer)
         if rate < self._rate and not is_scheduled(self.model.optimizer):
             logger.info("Reduce learning rate on plateau: %.6f", rate)
         self._rate = rate
@@ -226,11 +225,6 @@ class ProgressBar(keras.callbacks.Callback):
     def stop(self):
         """Gives the cursor back; also when training is interrupted."""
         self._bar.stop()
-
-
-def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The rate as a number; a variable that is mirrored on several devices does not convert by itself."""
-    return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
 def _bar() -> Progress:

@@ -24,7 +24,7 @@ from fuxi_mtl.evaluation.memory import TrainingError, enough_memory
 from fuxi_mtl.evaluation.monitor import few_positives
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
-from fuxi_mtl.optimizers import make_optimizer
+from fuxi_mtl.optimizers import make_optimizer, rate_of
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
@@ -303,7 +303,7 @@ def diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experi
     step = int(tf.convert_to_tensor(model.optimizer.iterations)) + 1
     return TrainingError(
         f"the loss of objective {names[0]!r} is not finite at step {step}. "
-        f"Try a smaller learning_rate (now {experiment.optimizer.learning_rate:g}), "
+        f"Try a smaller learning_rate (now {rate_of(model.optimizer):g}), "
         f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
         "precision: float32, or look for extreme values in the numeric features and labels."
     )

@@ -212,7 +212,8 @@ def _described(options: FusionOptions) -> str:
     if options.method == "ltr":
         return f"ltr, {options.ltr.loss}"
     how = "weights by hand" if isinstance(options.weights, dict) else options.weights
-    return f"{options.method}{f' of {options.transform}' * (options.method == 'sum')}, {how}"
+    method = f"sum of {options.transform}" if options.method == "sum" else options.method
+    return f"{method}, {how}"
 
 
 def _store(run: Run, options: FusionOptions, made: _Made, table: Table | None) -> None:

@@ -58,12 +58,6 @@ def test_product_of_sigmoids_at_minus_twenty_still_learns():
     assert db == pytest.approx(-1.0)
 
 
-def test_logit_of_either_event_is_exact_at_extreme_logits():
-    a, b = PAIRS.T
-    p = sigmoid(a) + sigmoid(-a) * sigmoid(b)
-    assert_close(losses.logit_or(a, b).numpy(), np.log(p) - np.log(sigmoid(-a) * sigmoid(-b)))
-
-
 def test_logit_of_a_mixture_is_exact_at_extreme_logits():
     z, a, b = TRIPLES.T
     p = sigmoid(z) * sigmoid(a) + sigmoid(-z) * sigmoid(b)
@@ -89,25 +83,9 @@ def test_chains_are_float32_whatever_the_policy():
     half = tf.constant([0.5], tf.float16)
     for logit in (
         losses.logit_and(half, half),
-        losses.logit_or(half, half),
         losses.mix_logit(half, half, half),
     ):
         assert logit.dtype == tf.float32
-
-
-def test_n2_log1mexp_is_exact_on_both_branches():
-    x = np.array([-1e-6, -1e-3, -0.5, -0.6931, -0.6932, -1.0, -20.0, -80.0], np.float32)
-    exact = x.astype(np.longdouble)
-    value, slope = gradients(losses.log1mexp, x)
-    assert_close(value, np.log1p(-np.exp(exact)), absolute=1e-38)
-    assert_close(slope, -1 / np.expm1(-exact), absolute=1e-38)
-
-
-@pytest.mark.parametrize("x", [0.0, -1e-8, -float(np.log(2)), -100.0])
-def test_n2_log1mexp_is_finite_at_its_edges(x):
-    value, slope = gradients(losses.log1mexp, [x])
-    assert np.isfinite(value).all()
-    assert np.isfinite(slope).all()
 
 
 # ---- errors of rows -----------------------------------------------------------------------------
