@@ -181,7 +181,7 @@ def _block_of(annotation: Any) -> Any:
 
 def _entry(key: str, block: str, owner: str, annotation: Any, default: Any, declared: Option) -> Entry:
     is_block = dataclasses.is_dataclass(default)
-    path = f"{block}.{key}" if block else key
+    theirs = foreign_name_of(key if block in _ENTRIES or not block else f"{block}.{key}")
     return Entry(
         key,
         block,
@@ -191,7 +191,7 @@ def _entry(key: str, block: str, owner: str, annotation: Any, default: Any, decl
         _allowed(annotation, declared),
         declared.doc.replace("``", ""),
         declared.example,
-        foreign_name_of(key if block in _ENTRIES else path),
+        "" if theirs == key else theirs,
     )
 
 

@@ -90,7 +90,7 @@ class NetworkOptions(TypedDict, total=False):
 
 
 class _Norm(TypedDict, total=False):
-    batch_norm: Annotated[bool, option("Whether to normalise hidden layers.", default=False)]
+    batch_norm: Annotated[bool, option("Normalise hidden layers over the batch.", default=False)]
 
 
 class _Towers(TypedDict, total=False):

@@ -143,7 +143,9 @@ class ConflictAverse(SurgeryMethod):
         names: Sequence[str],
         seed: int = 0,
         *,
-        cagrad_strength: Annotated[float, option("Reach around the mean gradient, from 0 to below 1.")] = 0.4,
+        cagrad_strength: Annotated[
+            float, option("Reach around the mean gradient, as a share of its length.", least=0, below=1)
+        ] = 0.4,
     ):
         super().__init__(names, seed)
         if not 0 <= cagrad_strength < 1:

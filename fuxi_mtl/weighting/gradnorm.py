@@ -53,9 +53,14 @@ class GradNorm(Weighting):
         ] = 1.5,
         gradnorm_lr: Annotated[float, option("Learning rate of the weights.", above=0)] = 0.025,
         gradnorm_init: Annotated[
-            str, option("What L(0) is.", choices=("first_batch", "mean_of_first_n", "log_classes"))
+            str,
+            option(
+                "Loss at the start, to which later ones are compared: of the first batch or batches, "
+                "or the log of the number of classes.",
+                choices=("first_batch", "mean_of_first_n", "log_classes"),
+            ),
         ] = "first_batch",
-        gradnorm_init_batches: Annotated[int, option("The n of mean_of_first_n.", least=1)] = 10,
+        gradnorm_init_batches: Annotated[int, option("Number of batches of mean_of_first_n.", least=1)] = 10,
     ):
         super().__init__(objectives)
         self._alpha, self._learning_rate = gradnorm_alpha, gradnorm_lr

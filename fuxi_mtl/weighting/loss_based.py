@@ -43,7 +43,9 @@ class DynamicAverage(Weighting):
         objectives: Mapping[str, str],
         epoch_steps: int = 1,
         *,
-        dwa_temperature: Annotated[float, option("The larger, the closer to equal weights.", above=0)] = 2.0,
+        dwa_temperature: Annotated[
+            float, option("Temperature of the softmax; the larger, the closer to equal weights.", above=0)
+        ] = 2.0,
         dwa_period: Annotated[
             int | None, option("Steps over which losses are averaged; an epoch unless said.", least=1)
         ] = None,

@@ -44,7 +44,11 @@ class Uncertainty(Weighting):
         objectives: Mapping[str, str],
         *,
         uw_form: Annotated[
-            str, option("Uncertainty weighting's penalty.", choices=("kendall", "revised"))
+            str,
+            option(
+                "Penalty of the variance sigma^2: log sigma, or log(1 + sigma^2), which is never negative.",
+                choices=("kendall", "revised"),
+            ),
         ] = "kendall",
         uw_lr: Annotated[float, option("Learning rate of the log variances.", above=0)] = 0.025,
     ):

@@ -40,10 +40,12 @@ class Backbone:
     )
     deep_hidden_dims: Sequence[int] = option((128, 64), "Widths of the deep part.", least=1)
     deep_dropout: float | None = option(
-        None, "Share of its units dropped; the model's unless said.", least=0, below=1
+        None, "Share of the deep part's units dropped; the model's unless said.", least=0, below=1
     )
-    deep_activation: str | None = option(None, "Its activation; the model's unless said.")
-    deep_use_bn: bool | None = option(None, "Whether it is normalised; as the model unless said.")
+    deep_activation: str | None = option(None, "Activation of the deep part; the model's unless said.")
+    deep_use_bn: bool | None = option(
+        None, "Normalise the deep part over the batch; as the model unless said."
+    )
     fm_enabled: bool = option(True, "Whether there is a factorization machine.")
     fm_projection_dim: int | None = option(
         None, "Width to which embeddings are projected for it; null takes them as they are.", least=1
@@ -131,7 +133,9 @@ class Mixture:
     adapter_dropout: float | None = option(
         None, "Share of their units dropped; that of dropout unless said.", least=0, below=1
     )
-    norm: Literal["layernorm", "none"] = option("layernorm", "Of the parts and of what comes out.")
+    norm: Literal["layernorm", "none"] = option(
+        "layernorm", "Normalisation of the parts and of what comes out."
+    )
 
     def __post_init__(self):
         if self.fusion == "sum" and self.part_proj_dim is None:

@@ -29,9 +29,14 @@ class GateStabilize:
     )
     eps: float = option(1e-8, "Added inside the logarithm of the entropy.", above=0)
     entropy_reg_weight: float = option(
-        1e-3, "w_H. It rewards gates that choose nothing, so 0 lets experts specialise.", least=0
+        1e-3,
+        "w_H, factor of the negative entropy. It rewards gates that choose nothing, so 0 lets experts "
+        "specialise.",
+        least=0,
     )
-    load_balance_kl_weight: float = option(1e-3, "w_KL.", least=0)
+    load_balance_kl_weight: float = option(
+        1e-3, "w_KL, factor of how far a batch's use of the experts is from equal use.", least=0
+    )
 
     @property
     def penalises(self) -> bool:

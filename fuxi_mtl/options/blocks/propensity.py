@@ -22,7 +22,10 @@ class PropensityWeights:
     """
 
     eps_clip: float = option(
-        0.1, "The least probability. Above the click rate, most weights are the same.", least=1e-9, most=1
+        0.1,
+        "Least propensity in a weight. Above the click rate, most weights are the same.",
+        least=1e-9,
+        most=1,
     )
     max_weight: float | None = option(None, "The largest weight; null for none.", least=1e-9)
     self_normalised: bool = option(
@@ -36,8 +39,10 @@ class PropensityWeights:
     percentile: Literal["none", "winsorise", "trim"] = option(
         "none", "What is done outside of the percentiles: move weights there, or give them 0."
     )
-    lower_percentile: float = option(1.0, "Of the weights of clicked rows.", least=0, most=100)
-    upper_percentile: float = option(99.0, "Likewise, above the other.", least=0, most=100)
+    lower_percentile: float = option(
+        1.0, "Lower percentile of the weights of clicked rows.", least=0, most=100
+    )
+    upper_percentile: float = option(99.0, "Upper percentile of them.", least=0, most=100)
     momentum: float = option(0.99, "How slowly running numbers follow the batches.", least=0, most=0.999999)
     propensity_stop_gradient: bool = option(
         True,
