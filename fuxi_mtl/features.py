@@ -38,6 +38,10 @@ class Feature:
         trainable: False keeps pretrained rows as they are.
         start: First column in ``ids`` (categorical, sequence) or in ``numeric`` (the others).
         weight_start: First column in ``numeric`` of a weighted bag's weights, else None.
+
+    Example:
+        >>> Feature("recent", "sequence", vocab_size=50, max_len=5).columns
+        slice(0, 5, None)
     """
 
     name: str
@@ -98,6 +102,11 @@ class FeatureMap:
         labels: Label columns, in the order of ``label_col``.
         folder: Where the encoded data lie (pretrained files are relative to it).
         reader: Encodes raw rows, where that is known.
+
+    Example:
+        >>> user, price = Feature("user", "categorical", vocab_size=9), Feature("price", "numeric")
+        >>> FeatureMap("shop", (user, price)).id_columns
+        1
     """
 
     dataset_id: str

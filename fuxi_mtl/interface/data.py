@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from fuxi_mtl.config import make_dataset
 from fuxi_mtl.dataset import Dataset as EncodedDataset
@@ -17,6 +18,7 @@ from fuxi_mtl.dataset.frames import describe, is_frame, rows_of
 from fuxi_mtl.dataset.sources import format_of
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.interface.columns import Label, Meta
+from fuxi_mtl.interface.keywords import DataOptions
 from fuxi_mtl.options import FeatureOptions, LabelOptions
 from fuxi_mtl.tasks import Task, Tasks
 
@@ -81,7 +83,7 @@ class Dataset:
         sample_weight: str | None = None,
         meta: Iterable[str | FeatureOptions] = (),
         dataset_id: str = "data",
-        **options: Any,
+        **options: Unpack[DataOptions],
     ):
         given = {"train": train_data, "valid": valid_data, "test": test_data}
         self._frames = {name: rows for name, rows in given.items() if is_frame(rows)}

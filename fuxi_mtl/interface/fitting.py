@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import keras
+from typing_extensions import Unpack
 
 from fuxi_mtl import config, registry, runs
 from fuxi_mtl.config import load_experiment, make_experiment
@@ -14,6 +15,7 @@ from fuxi_mtl.dataset import Dataset as EncodedDataset
 from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.interface.data import Dataset, TemporaryFolder, with_reader
+from fuxi_mtl.interface.keywords import FitOptions
 from fuxi_mtl.interface.run import Run
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
@@ -110,7 +112,7 @@ def fit(
     seeds: None = None,
     folder: str | Path | None = None,
     expid: str | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> Run: ...
 
 
@@ -122,7 +124,7 @@ def fit(
     seeds: Sequence[int],
     folder: str | Path | None = None,
     expid: str | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> list[Run]: ...
 
 
@@ -134,7 +136,7 @@ def fit(
     seeds: Sequence[int] | None = None,
     folder: str | Path | None = None,
     expid: str | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> Run | list[Run]:
     """Trains a model, measures it and returns its run.
 
@@ -164,14 +166,15 @@ def fit(
         1
     """
     import_zoo()
-    checked = _checked(model, data, expid, options)
+    given: dict[str, Any] = {**options}
+    checked = _checked(model, data, expid, given)
     n_rows = None
     if checked.training.debug_mode:
         checked = shortened(checked)
         n_rows = checked.dataset.n_rows
     encoded = data.encoded(checked.tasks, n_rows)
     if seeds is None:
-        _check_goes_on(model, encoded, checked, options)
+        _check_goes_on(model, encoded, checked, given)
         return _train(checked, encoded, lambda features: _made(model, features, checked.tasks), folder)
     found = []
     for seeded in _seeded(checked, seeds):
@@ -193,9 +196,12 @@ def _checked(
         raise ValueError(f"fit: {name} is not registered. Write @fm.register above its class.")
     belongs = {**dict.fromkeys(registry.options(name), name)}
     belongs |= {key: "Dataset" for key, owner in owners().items() if owner is DatasetOptions}
-    belongs |= dict.fromkeys(("tasks", "dataset_id", "use_features"), "Dataset")
+    belongs |= dict.fromkeys(("tasks", "dataset_id", "num_tasks"), "Dataset")
+    belongs |= dict.fromkeys(
+        ("use_features", "feature_specs", "feature_config"), "Dataset, as features=[...]"
+    )
     belongs |= {"task": "Dataset, as the kind of its labels", "model": "fit, as an object"}
-    belongs |= {"model_root": "fit, as folder="}
+    belongs |= {"model_root": "fit, as folder=", "pareto": "a stanza, for the command pareto"}
     for key in options:
         if key in belongs:
             raise ValueError(f"fit: {key} is no option of training: give it to {belongs[key]}.")

@@ -276,6 +276,10 @@ WRONG = {
         "fit: num_experts is no option of training: give it to MMoE",
     ),
     "an option of the data": ({"valid_size": 0.1}, "valid_size is no option of training: give it to Dataset"),
+    "a search": (
+        {"pareto": {}},
+        "pareto is no option of training: give it to a stanza, for the command pareto",
+    ),
     "a root": ({"model_root": "x"}, "model_root is no option of training: give it to fit, as folder="),
 }
 

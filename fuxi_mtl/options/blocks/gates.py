@@ -14,6 +14,11 @@ class GateStabilize:
     A gate of logits u is, in training, ``softmax((u + noise) / temperature)`` with normal noise, and the
     total loss gets, once a step, ``R = w_H (- mean_bt H(g_bt)) + w_KL mean_t KL(mean_b g_bt || uniform)``.
     Minimising R spreads the gate of every row (first term) and the use of experts over a batch (second).
+
+    Example:
+        >>> model = fm.MMoE(data.features, data.tasks, gate_stabilize=fm.GateStabilize(temperature=2.0))
+        >>> model.logits(frame).shape
+        (24, 2)
     """
 
     foreign: ClassVar[Mapping[str, str]] = {

@@ -20,6 +20,11 @@ class Generation:
 
     Raises:
         ValueError: A value that has no effect, or that contradicts another.
+
+    Example:
+        >>> generated = fm.Generation(mode="low_rank", rank_k=8, condition_features=["user_id"])
+        >>> fm.APG_MMOE(data.features, data.tasks, apg=generated).logits(frame).shape
+        (24, 2)
     """
 
     mode: Literal["basic", "low_rank", "decomposed", "over_parameterized"] = option(

@@ -1,0 +1,137 @@
+"""The keywords of `fit` and `Dataset` with their types, for editors and type checkers.
+
+They are the keys of stanzas: :mod:`fuxi_mtl.options` declares them, with defaults, bounds and sentences, and
+a test compares. ``python -m fuxi_mtl list options`` says what each is for. Options of weightings, surgeries
+and errors of a user's own are keywords, too, but no part of the types.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from typing_extensions import TypedDict
+
+
+class FitOptions(TypedDict, total=False):
+    """What `fit` takes beside the model and the data."""
+
+    loss: str | Sequence[str]
+    # weighting
+    loss_weight: str | Sequence[float] | Mapping[str, float]
+    # optimizer
+    optimizer: str
+    learning_rate: float
+    embedding_optimizer: str | None
+    embedding_learning_rate: float | None
+    embedding_second_moment: str
+    max_gradient_norm: float
+    clip_scope: str
+    weight_decay: float | None
+    betas: Sequence[float] | None
+    epsilon: float | None
+    embedding_betas: Sequence[float] | None
+    embedding_epsilon: float | None
+    lr_scheduler: Mapping[str, Any] | None
+    bilevel_learning_rate: float
+    bilevel_share: float
+    # training
+    batch_size: int
+    epochs: int
+    max_train_steps: int | None
+    drop_last: bool
+    shuffle: bool
+    seed: int
+    monitor: str | Mapping[str, float]
+    auc_primary: Mapping[str, float] | None
+    monitor_mode: str | None
+    early_stop_patience: int
+    reduce_lr_on_plateau: bool
+    eval_steps: int | None
+    max_valid_steps: int | None
+    log_every: int | None
+    save_best_only: bool
+    final_weights: str
+    precision: str
+    steps_per_execution: int
+    verbose: int
+    tensorboard: bool
+    num_workers: int
+    debug_mode: bool
+    pickle_feature_encoder: bool
+    # evaluation
+    metrics: Sequence[str]
+    group_id: str | None
+    gauc_weight: str
+    eval_sample_weight: bool
+    metrics_by: str | None
+    threshold: float | str
+    eval_batch_size: int
+    save_predictions: bool
+    conversion_checks: bool | Sequence[str]
+    conversion_settings: Mapping[str, Any]
+    export: bool
+    # diagnostics
+    grad_diag_enabled: bool
+    grad_diag_every: int | None
+    grad_diag_target: int
+    grad_diag_min: int
+    grad_diag_min_tasks: int
+    log_health_metrics: bool
+    # imbalance
+    static_pos_weight: Mapping[str, float] | None
+    pos_weight_dynamic: bool
+    pos_weight_clip: Mapping[str, float] | None
+    pos_weight_clip_schedule: Mapping[str, Any]
+    aux_focal: Mapping[str, Any]
+    negative_sampling: str
+    neg_keep_prob_train: float
+    calibration: str
+    lambda_ctr: float
+    lambda_ctcvr: float
+    lambda_cvr_aux: float
+    cvr_aux_normalize: str
+    # surgery
+    surgery: str
+    surgery_mode: str
+    surgery_normalize: bool
+    # fusion
+    fusion: Mapping[str, Any] | None
+    # of weightings, surgeries and errors
+    focal_gamma: float
+    focal_alpha: float | None
+    huber_delta: float
+    pe_ltr_solver: str
+    pe_ltr_bounds: Mapping[str, float] | None
+    pe_ltr_weights: str
+    cagrad_strength: float
+    uw_form: str
+    uw_lr: float
+    gradnorm_alpha: float
+    gradnorm_lr: float
+    gradnorm_init: str
+    gradnorm_init_batches: int
+    dwa_temperature: float
+    dwa_period: int | None
+    nise_alpha: float
+    nise_beta: float
+    nise_reference: str | None
+
+
+class DataOptions(TypedDict, total=False):
+    """What `Dataset` takes beside its rows, columns and tasks."""
+
+    data_root: str
+    data_format: str
+    min_categr_count: int
+    split_type: str
+    split_col: str | None
+    split_seed: int
+    valid_size: float
+    test_size: float
+    sep: str
+    quote_char: str | None
+    encoding: str
+    bad_rows: str
+    n_rows: int | None
+    data_block_size: int
+    rebuild_dataset: bool
+    inconsistent: str
