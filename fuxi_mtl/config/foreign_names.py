@@ -330,6 +330,16 @@ FOREIGN_VALUES: dict[str, dict[str, str]] = {
 }
 
 
+# What else a model of the fork does otherwise, said where a stanza is in its words.
+MODEL_NOTES: dict[str, str] = {
+    "APG_AITM": "labels are steps of a chain here, each joined with those before it; no plain layer ends the "
+    "bottoms.",
+    "APG_SharedBottom": "no plain layer ends the bottom here.",
+    "M3oE": "the four numbers of fusion_start learn on validation batches here, or on bilevel_share of the "
+    "rows.",
+}
+
+
 def foreign_name_of(ours: str) -> str:
     """What FuxiCTR or its fork calls a key of ours; empty where it is called the same, or they lack it."""
     names = {**FOREIGN_NAMES, **FEATURE_NAMES}

@@ -11,6 +11,7 @@ from fuxi_mtl.config.foreign_names import (
     FOREIGN_NAMES,
     FOREIGN_VALUES,
     FORK,
+    MODEL_NOTES,
     NESTED_NAMES,
     ForeignName,
 )
@@ -75,6 +76,9 @@ def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Not
         if key in FOREIGN_NAMES and key not in work.options and key not in _OURS:
             with found.noted():
                 work.plainly(key, FOREIGN_NAMES[key])
+    if work.model in MODEL_NOTES and any(note.key in FOREIGN_NAMES for note in work.notes):
+        entry = settings.entries["model"]
+        work.note("model", "model", f"{work.model}: {MODEL_NOTES[work.model]}", entry.location)
     if mistakes is None:
         found.tell()
     return tuple(work.notes)

@@ -93,6 +93,7 @@ def test_the_log_of_a_run_says_what_became_of_each_key(runs):
         "valid_data is left out. It is train_data again, of which valid_size takes 0.2.",
         "infer_data is left out. Rows without labels are given to a command: predict --input FILE.",
         "encoder is feature_encoder here.",
+        "M3oE: the four numbers of fusion_start learn on validation batches here",
     ):
         assert log.count(line) == 1, line
 

@@ -341,6 +341,14 @@ def test_a_condition_by_columns_needs_its_columns(settings):
         settings("APG_MMOE", "condition_mode: group-wise")
 
 
+def test_the_log_says_what_else_the_model_of_the_fork_does_otherwise(settings):
+    _, notes = settings("APG_AITM", APG)
+    assert "APG_AITM: labels are steps of a chain here" in str(notes[-1])
+    _, notes = settings("APG_MMOE", APG)
+    assert "APG_MMOE" not in str(notes[-1])
+    assert settings("M3oE", "domain: product")[1] == ()
+
+
 def test_base_may_speak_to_other_models(settings):
     found, notes = settings("MMoE", base="condition_mode: group-wise\nrank_k: 16\nsoftmax_type: 3")
     assert given(found) == {}
