@@ -1,4 +1,4 @@
-"""What AITM and APG_AITM learn from: the steps of a chain of events, and the calibrator over them."""
+"""Objectives of AITM and APG_AITM: the steps of a chain of events, and the calibrator over them."""
 
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import CALIBRATOR, Objective, supervised

@@ -14,11 +14,13 @@ from fuxi_mtl.options import (
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
+    ParetoSection,
     TrainingOptions,
     WeightingOptions,
 )
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
+from fuxi_mtl.pareto import preferences_of
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -206,3 +208,16 @@ def _wrong_split(dataset: DatasetOptions) -> Iterator[Mistake]:
             "split_col",
             f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column.",
         )
+
+
+def check_pareto(settings: Settings, section: ParetoSection, objectives: Sequence[str]) -> None:
+    """Preferences fit the objectives. Only a stanza that has the block is looked at.
+
+    Raises:
+        ConfigError: With what would work.
+    """
+    if section != ParetoSection():
+        try:
+            preferences_of(section.pareto, objectives)
+        except ValueError as error:
+            raise settings.error("pareto", f"pareto: {error}") from error

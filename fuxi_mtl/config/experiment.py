@@ -14,8 +14,7 @@ from fuxi_mtl.config.conversion import checked_conversion
 from fuxi_mtl.config.families import check_members_fit
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
-from fuxi_mtl.config.moments import check_moments
-from fuxi_mtl.config.pareto import check_pareto
+from fuxi_mtl.config.optimizer import check_moments, checked_schedule
 from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import (
     as_yaml,
@@ -25,7 +24,6 @@ from fuxi_mtl.config.routing import (
     options_of_members,
     sections_of,
 )
-from fuxi_mtl.config.schedule import checked_schedule
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
@@ -344,7 +342,7 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
     with mistakes.noted():
         checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     with mistakes.noted():
-        check_pareto(settings, parts["pareto"], objectives)
+        checks.check_pareto(settings, parts["pareto"], objectives)
     measured = UNJUDGED
     with mistakes.noted():
         checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])

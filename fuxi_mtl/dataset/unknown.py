@@ -1,4 +1,4 @@
-"""How many entries no vocabulary knows: by feature, in training, validation, test and predictions."""
+"""Counts of entries that no vocabulary knows: by feature, in training, validation, test and predictions."""
 
 import logging
 from collections.abc import Iterator, Mapping
