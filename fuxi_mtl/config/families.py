@@ -80,7 +80,7 @@ def check_members_fit(
 ) -> None:
     """The chosen weighting and surgery can be made for the objectives.
 
-    Only those with options of their own are tried, or options that not all of them allow.
+    Of the library's own only those with options are tried; the others refuse nothing.
 
     Args:
         settings: For the locations of errors.
@@ -92,20 +92,20 @@ def check_members_fit(
     Raises:
         ConfigError: What the constructor refuses, at the line of the option that its message names first.
     """
-    if _has_options("loss_weight", weighting.loss_weight):
+    if _may_refuse("loss_weight", weighting.loss_weight):
         from fuxi_mtl.weighting import make_weighting  # only here does a stanza need TensorFlow
 
         with _located(settings, "loss_weight", own):
             make_weighting(weighting, objectives, own=own)
-    if len(objectives) > 1 and (_has_options("surgery", surgery.surgery) or surgery.surgery_normalize):
+    if len(objectives) > 1 and (_may_refuse("surgery", surgery.surgery) or surgery.surgery_normalize):
         from fuxi_mtl.surgery import make_surgery
 
         with _located(settings, "surgery", (*own, "surgery_normalize")):
             make_surgery(surgery, objectives, own=own)
 
 
-def _has_options(key: str, value: Any) -> bool:
-    return any(member.options for member in _members(families_of(key), value))
+def _may_refuse(key: str, value: Any) -> bool:
+    return any(each.options or callable(each.target) for each in _members(families_of(key), value))
 
 
 @contextmanager

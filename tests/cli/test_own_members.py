@@ -234,3 +234,13 @@ def test_an_option_without_a_default_must_be_given(arguments, tmp_path):
     (tmp_path / "own.py").write_text(OWN.replace("least=0)] = 0.5", "least=0)]"))
     done = call("run", *arguments, "--expid", "Own")
     assert "Shrunk needs the option 'shrunk_by' (a number)." in done.err
+
+
+def test_what_a_constructor_refuses_without_an_option_is_told_at_the_choice(arguments, tmp_path):
+    refusing = (
+        "class Picky(Weighting):\n    def __init__(self, objectives):\n        raise ValueError('never')"
+    )
+    (tmp_path / "own.py").write_text(f"{OWN}\n\n@WEIGHTINGS.register\n{refusing}\n")
+    done = call("run", *arguments, "--expid", "Plain", "--set", "loss_weight=Picky")
+    assert done.status == 1
+    assert "ConfigError: --set loss_weight=Picky: never" in done.err
