@@ -91,6 +91,7 @@ class Run:
             self._model, self._fits = self._loaded(), 0
         return self._model
 
+    @leaves_no_trace
     def predict(self, rows: Rows) -> Any:
         """Probabilities (values of a regression) of rows, a column a task.
 

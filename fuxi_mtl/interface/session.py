@@ -18,8 +18,10 @@ def undisturbed() -> Iterator[None]:
     """Inside, Keras has a session of its own; afterwards everything global is as it was.
 
     That is Keras's session with its dtype policy, the random generators of Python, numpy, TensorFlow and
-    Keras, and the root logger.
+    Keras, and the root logger. TensorFlow's notes on its own tracing and saving are held back meanwhile.
     """
+    libraries = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [library.level for library in libraries]
     root = logging.getLogger()
     level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's
@@ -33,9 +35,13 @@ def undisturbed() -> Iterator[None]:
     # A fresh session has Keras's own policy; clear_session would do the same and forget the caller's.
     global_state.GLOBAL_STATE_TRACKER = type(session[0])()
     global_state.GLOBAL_SETTINGS_TRACKER = type(session[1])()
+    for library in libraries:
+        library.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        for library, before in zip(libraries, levels, strict=True):
+            library.setLevel(before)
         global_state.GLOBAL_STATE_TRACKER, global_state.GLOBAL_SETTINGS_TRACKER = session
         of_tensorflow._seed, of_tensorflow._rng = seed, generator
         random.setstate(of_python)

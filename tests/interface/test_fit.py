@@ -415,6 +415,15 @@ def test_a_run_says_what_it_is(fitted):
     assert json.loads((fitted.folder / "metrics.json").read_text())["seed"] == fitted.seed
 
 
+def test_calibration_fusion_and_surgery_are_keywords_as_in_a_stanza(data, frame):
+    options = {"calibration": "platt", "fusion": {"method": "product"}, "surgery": "pcgrad"}
+    run = fm.fit(small_model(data), data, metrics_by="item_id", **options, **SMALL)
+    predicted = run.predict(frame)
+    assert list(predicted) == ["ctr", "cvr", "fused_score"]
+    pd.testing.assert_frame_equal(fm.load_run(run.folder).predict(frame), predicted)
+    assert "surgery: pcgrad" in run.stanza()
+
+
 def test_debug_mode_looks_at_few_rows(data):
     run = fm.fit(small_model(data), data, debug_mode=True, batch_size=32, epochs=5)
     assert len(run.history) == 1
