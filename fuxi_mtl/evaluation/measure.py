@@ -8,7 +8,7 @@ import polars as pl
 from fuxi_mtl.dataset import Split, evaluation_batches
 from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate
-from fuxi_mtl.evaluation.memory import enough_memory
+from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
@@ -64,3 +64,21 @@ def groups(split: Split, name: str | None) -> np.ndarray | None:
     # A dense rank numbers the groups; a missing one (null, NaN, empty text) belongs to none.
     entries = entries.set(pl.Series(is_missing(entries)), None)
     return entries.rank("dense").cast(pl.Float64).to_numpy()
+
+
+def check_finite(predictions: Mapping[str, np.ndarray], rows: str) -> None:
+    """Raises if a model predicts nothing.
+
+    Args:
+        predictions: ``(rows,)`` by task.
+        rows: What the rows are, for the message.
+
+    Raises:
+        TrainingError: A prediction is NaN or infinite.
+    """
+    for name, values in predictions.items():
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            raise TrainingError(
+                f"{bad} of {len(values)} predictions of {name!r} for {rows} are not finite. {CURE}"
+            )

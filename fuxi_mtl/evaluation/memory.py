@@ -5,6 +5,11 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+CURE = (  # of numbers that are not finite
+    "Try a smaller learning_rate, a smaller max_gradient_norm or precision: float32, or look for extreme "
+    "values in the numeric features and labels."
+)
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""

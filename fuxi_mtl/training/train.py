@@ -19,8 +19,8 @@ from fuxi_mtl.dataset import (
     training_batches,
 )
 from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
-from fuxi_mtl.evaluation.measure import measure
-from fuxi_mtl.evaluation.memory import TrainingError, enough_memory
+from fuxi_mtl.evaluation.measure import check_finite, measure
+from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
 from fuxi_mtl.evaluation.monitor import few_positives
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
@@ -193,6 +193,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         if not experiment.training.save_best_only:
             checkpoint.save(model, run.folder / "checkpoint_last")
         checkpoint.restore(model, run.checkpoint)
+    _check_parameters(model)
     steps = evaluation.history[-1]["step"]
     rows = min(steps * plan.batch_size, rows * plan.epochs)
     return Training(
@@ -203,6 +204,20 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         rows / evaluation.seconds_training,
         diagnostics.content(),
     )
+
+
+def _check_parameters(model: MultiTaskModel) -> None:
+    """Raises if the network that would be kept computes nothing.
+
+    Raises:
+        TrainingError: A parameter is not finite.
+    """
+    for variable in model.weights:
+        values = tf.convert_to_tensor(variable)
+        if values.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(values))):
+            raise TrainingError(
+                f"the parameter {variable.path} is not finite after training: there is no model. {CURE}"
+            )
 
 
 def _evaluation(
@@ -222,7 +237,9 @@ def _evaluation(
         if valid is None:
             undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
-        return measure(model, valid, experiment.tasks, experiment.evaluation)[0]
+        found, predictions = measure(model, valid, experiment.tasks, experiment.evaluation)
+        check_finite(predictions, f"validation rows at step {int(model.step)}")
+        return found
 
     return Evaluation(
         scores,

@@ -21,7 +21,7 @@ from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.encoding import format_of
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
-from fuxi_mtl.evaluation.measure import groups, measure, predict, sample_weights
+from fuxi_mtl.evaluation.measure import check_finite, groups, measure, predict, sample_weights
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import FusionSection
@@ -151,6 +151,23 @@ def finished_run(experiment: Experiment) -> Run | None:
     return run if dataset.key == key else None
 
 
+def differences(folder: Path, experiment: Experiment) -> list[str]:
+    """In which keys a stored run differs from an experiment, each with both values; empty if it is none."""
+    run = Run(folder)
+    if not run.config.is_file():
+        return []
+    try:
+        stored = load_resolved(run.config, run.expid).resolved()
+    except ValueError:
+        return []
+    wanted = experiment.resolved()
+    return [
+        f"{key} ({stored.get(key)!r} there, {wanted.get(key)!r} here)"
+        for key in {**stored, **wanted}
+        if stored.get(key) != wanted.get(key)
+    ]
+
+
 def try_model(experiment: Experiment) -> None:
     """Builds the model once on inputs of the smallest size.
 
@@ -226,6 +243,7 @@ def measure_splits(
         scores[split.name], predictions = measure(
             model, split, experiment.tasks, experiment.evaluation, thresholds
         )
+        check_finite(predictions, f"{split.name} rows")
         for line in log_lines(experiment.tasks, scores[split.name]):
             logger.info("%s", line)
         if experiment.evaluation.save_predictions:

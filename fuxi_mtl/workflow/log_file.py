@@ -9,20 +9,31 @@ LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
 
 @contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """Also writes the log to a file; it stays when the run fails."""
+def log_file(path: Path, keeps: bool = False) -> Iterator[None]:
+    """Also writes the log to a file; it stays when the run fails.
+
+    Args:
+        path: The file.
+        keeps: Whether the log of an earlier run lies there, which is to stay unless this one ends well: until
+            then this log is ``*.new.log``, and ``*.failed.log`` if the run fails.
+    """
+    written = path.with_suffix(".new.log") if keeps and path.exists() else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler = logging.FileHandler(written, mode="w", encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"model_root: cannot write {path} ({error.strerror}).") from error
+        raise ValueError(f"model_root: cannot write {written} ({error.strerror}).") from error
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger().addHandler(handler)
+    ended = path.with_suffix(".failed.log") if written != path else path
     try:
         yield
+        ended = path
     except Exception as error:
         logging.getLogger(__name__).critical("%s: %s", type(error).__name__, error)
         raise
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
+        if written != ended:
+            written.replace(ended)

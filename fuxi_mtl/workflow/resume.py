@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.runs import Run
-from fuxi_mtl.workflow.experiment import export_run, finished_run, folder_of, fuse_run, run_experiment
+from fuxi_mtl.workflow.experiment import (
+    differences,
+    export_run,
+    finished_run,
+    folder_of,
+    fuse_run,
+    run_experiment,
+)
 from fuxi_mtl.workflow.log_file import log_file
 
 logger = logging.getLogger(__name__)
@@ -24,7 +31,15 @@ def run_or_resume(experiment: Experiment, gpus: Sequence[int] = (-1,), resume: b
         logger.info("%s is finished: it stays as it is.", found.folder)
         complete(found, experiment)
         return found
-    with log_file(folder_of(experiment).with_suffix(".log")):
+    folder = folder_of(experiment)
+    with log_file(folder.with_suffix(".log"), keeps=folder.is_dir()):
+        if folder.is_dir():
+            changed = differences(folder, experiment)
+            logger.info(
+                "%s stays until this run is whole and then takes its place; %s.",
+                folder,
+                f"they differ in {', '.join(changed)}" if changed else "both have the same stanza",
+            )
         return run_experiment(experiment, tuple(gpus))
 
 

@@ -258,6 +258,28 @@ def test_debug_mode_is_one_epoch_of_few_rows(tmp_path, monkeypatch):
 # ---- when it cannot go on -----------------------------------------------------------------------
 
 
+def test_predictions_that_are_not_finite_are_named_with_task_rows_and_step():
+    from fuxi_mtl.evaluation.measure import check_finite
+    from fuxi_mtl.evaluation.memory import TrainingError
+
+    check_finite({"ctr": np.array([0.5, 0.1])}, "test rows")
+    with pytest.raises(
+        TrainingError, match=r"1 of 2 predictions of 'cvr' for validation rows at step 7 are not"
+    ):
+        check_finite({"ctr": np.zeros(2), "cvr": np.array([np.inf, 0.1])}, "validation rows at step 7")
+
+
+def test_parameters_that_are_not_finite_after_the_last_step_are_no_model():
+    from fuxi_mtl.evaluation.memory import TrainingError
+    from fuxi_mtl.training.train import _check_parameters
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")])
+    _check_parameters(model)
+    model.layers[-1].bias.assign([np.nan])
+    with pytest.raises(TrainingError, match=r"the parameter .*head/bias is not finite after training"):
+        _check_parameters(model)
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_objective_and_advice(tmp_path):
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "learning_rate=1e30")
     assert done.status == 1
