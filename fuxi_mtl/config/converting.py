@@ -138,7 +138,7 @@ def _base(base: Located) -> StanzaText:
 
 def _experiment(expid: str, stanza: Located, folder: Folder, converted: Converted) -> StanzaText:
     settings = Settings(expid, stanza.location, stanza.location)
-    settings.add(folder._base_of(stanza), Layer.BASE)
+    settings.add(folder.base_of(stanza), Layer.BASE)
     settings.add(stanza.value, Layer.STANZA)
     return _translated(settings, Layer.STANZA, stanza.value, converted)
 

@@ -155,7 +155,7 @@ class Folder:
         stanza = self.experiments[expid]
         settings = Settings(expid, stanza.location, stanza.location)
         found = Mistakes()
-        settings.add(self._base_of(stanza), Layer.BASE, found)
+        settings.add(self.base_of(stanza), Layer.BASE, found)
         settings.add(stanza.value, Layer.STANZA, found)
         changes = []
         for text in overrides:
@@ -174,7 +174,7 @@ class Folder:
             mistakes.found += found.found
         return settings
 
-    def _base_of(self, stanza: Located) -> dict[str, Located]:
+    def base_of(self, stanza: Located) -> dict[str, Located]:
         """The Base of the stanza's own file; else the only one there is."""
         own = self.bases.get(stanza.location.source)
         if own is not None:
