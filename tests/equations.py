@@ -21,8 +21,9 @@ def network(cls, tasks=TASKS, **options):
     keras.utils.set_random_seed(4)
     model = cls(NUMBERS, tasks, hidden_activations="tanh", **options)
     model.build()
-    for variable in model.trainable_variables:  # biases too
-        variable.assign(keras.random.normal(variable.shape, seed=len(variable.path)) + variable)
+    # Biases too. Seeds by position: names count the layers that the process has made before.
+    for place, variable in enumerate(model.trainable_variables):
+        variable.assign(keras.random.normal(variable.shape, seed=place) + variable)
     return model
 
 
