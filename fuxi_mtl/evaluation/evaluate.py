@@ -16,6 +16,7 @@ from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
 
 NAN = float("nan")
+_CHOOSE = {"base_rate": metrics.base_rate_threshold, "best_f1": metrics.best_f1_threshold}
 __all__ = [
     "Scores",
     "evaluate",
@@ -38,8 +39,8 @@ class Scores:
         undefined: The reason of every NaN.
         notes: What else is worth knowing: the ``groups`` and ``coverage`` behind ``click_gAUC``, the
             tasks behind a mean that leaves some out.
-        thresholds: The decision threshold of each task that has one. Those of a validation with
-            ``best_f1`` are what the test evaluation takes.
+        thresholds: The decision threshold of each task that has one. Those of a validation are what the
+            test evaluation takes.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -109,8 +110,9 @@ def evaluate(
         predictions: ``(rows,)`` by task name, probabilities or values.
         options: Which metrics, and how.
         groups: Group of each row for gAUC.
-        thresholds: Under ``best_f1`` the thresholds that validation chose, by task name; without them the
-            best of these very rows. ``base_rate`` and a number never need them.
+        thresholds: What ``base_rate`` and ``best_f1`` chose on validation rows, by task name; a task without
+            one has no decisions. None chooses on these very rows, as a validation does: on test rows that
+            would be an oracle. A number never needs them.
         truth: The truth of the tasks that have one; see :mod:`fuxi_mtl.metrics.truth`. It has no means.
         weights: ``(rows,)`` sample weights, for every metric and threshold; a row of weight 2 counts as that
             row twice.
@@ -129,11 +131,14 @@ def evaluate(
         if any("threshold" in METRICS[name].inputs for name in names):
             rule = described[task].threshold
             rule = options.threshold if rule is None else rule
-            given = (thresholds or {}).get(task) if rule == "best_f1" else None
-            scores.thresholds[task] = _threshold(rule, rows) if given is None else given
-            rows = replace(rows, threshold=scores.thresholds[task])
+            threshold, missing = _threshold(rule, task, rows, thresholds)
+            if threshold is not None:
+                scores.thresholds[task] = threshold
+            rows = replace(rows, threshold=NAN if threshold is None else threshold)
+        else:
+            missing = ""
         for name in names:
-            if _measure(scores, task, METRICS[name], rows):
+            if _measure(scores, task, METRICS[name], rows, missing):
                 blamed[name] = task
         if truth and task in truth:
             found = metrics.measure_truth(
@@ -152,7 +157,7 @@ def evaluate(
     return scores
 
 
-def _measure(scores: Scores, task: str, metric: Metric, rows: Observations) -> bool:
+def _measure(scores: Scores, task: str, metric: Metric, rows: Observations, no_threshold: str) -> bool:
     """Adds one metric of one task; True if it is NaN and the predictions are to blame."""
     key = f"{task}_{metric.name}"
     measured = metric.measure(rows)
@@ -162,22 +167,29 @@ def _measure(scores: Scores, task: str, metric: Metric, rows: Observations) -> b
     if not np.isnan(measured.value):
         return False
     lacking = metric.lacking_labels(rows)
-    if not lacking and "threshold" in metric.inputs and np.isnan(scores.thresholds[task]):
-        # Neither base_rate nor best_f1 can place a threshold where nothing is positive.
-        lacking = METRICS["F1"].lacking_labels(rows)
+    if not lacking and "threshold" in metric.inputs and not rows.nan_predictions:
+        lacking = no_threshold
     scores.undefined[key] = lacking or metric.why_undefined(rows) or "it has no value on these rows"
     return not lacking
 
 
-def _threshold(rule: float | str, rows: Observations) -> float:
-    if rule == "base_rate":
-        return metrics.base_rate_threshold(rows.labels, rows.predictions, rows.weights)
-    if rule == "best_f1":
-        return metrics.best_f1_threshold(rows.labels, rows.predictions, rows.weights)
-    try:
-        return float(rule)
-    except ValueError:
-        raise ValueError(f"threshold is {rule!r}. It can be: a number, base_rate, best_f1.") from None
+def _threshold(
+    rule: float | str, task: str, rows: Observations, chosen: Mapping[str, float] | None
+) -> tuple[float | None, str]:
+    """The threshold of a task, None or NaN where there is none, and what the labels lack for it."""
+    if rule not in _CHOOSE:
+        try:
+            return float(rule), ""
+        except ValueError:
+            raise ValueError(f"threshold is {rule!r}. It can be: a number, base_rate, best_f1.") from None
+    if chosen is None:
+        threshold = _CHOOSE[rule](rows.labels, rows.predictions, rows.weights)
+        # Neither rule can place a threshold where nothing is positive.
+        return threshold, METRICS["F1"].lacking_labels(rows) if np.isnan(threshold) else ""
+    if task not in chosen:
+        return None, f"threshold {rule} is chosen on validation rows, and there are none"
+    reason = f"threshold {rule} is chosen on validation rows, which gave none"
+    return chosen[task], reason if np.isnan(chosen[task]) else ""
 
 
 def _add_means(scores: Scores, by_task: Mapping[str, Sequence[str]], blamed: Mapping[str, str]) -> None:

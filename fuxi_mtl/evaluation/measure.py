@@ -28,7 +28,16 @@ def measure(
     options: EvaluationOptions,
     thresholds: Mapping[str, float] | None = None,
 ) -> tuple[Scores, dict[str, np.ndarray]]:
-    """The metrics of a split and the predictions they were computed from."""
+    """The metrics of a split and the predictions they were computed from.
+
+    Args:
+        model: The model.
+        split: The rows.
+        tasks: Its tasks.
+        options: Which metrics, and how.
+        thresholds: Those that validation chose; None for the validation itself. See
+            :func:`~fuxi_mtl.evaluation.evaluate.evaluate`.
+    """
     predictions = predict(model, split, options.eval_batch_size)
     scores = evaluate(
         tasks,

@@ -55,15 +55,29 @@ def primary_terms(
     return {f"{task}_AUC": coefficient for task, coefficient in coefficients.items()}
 
 
-def few_positives(monitor: str | Mapping[str, float], labels: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """The number of positives behind each watched ``{task}_AUC`` that rests on fewer than a hundred.
+def few_positives(
+    monitor: str | Mapping[str, float], labels: Mapping[str, np.ndarray], keys: Iterable[str]
+) -> dict[str, int]:
+    """The number of positives behind each watched ``{task}_{metric}`` that rests on fewer than a hundred.
+
+    Of a mean over tasks each part is watched. Metrics that have a value without positives do not count.
 
     Args:
         monitor: As in :func:`monitor_value`.
         labels: ``(rows,)`` labels by task.
+        keys: What the evaluation measures, from :func:`fuxi_mtl.evaluation.evaluate.metric_keys`.
     """
-    counts = {f"{task}_AUC": int(np.sum(y == 1)) for task, y in labels.items()}
-    return {name: counts[name] for name in _terms(monitor) if counts.get(name, FEW_POSITIVES) < FEW_POSITIVES}
+    measured, watched = tuple(keys), set(_terms(monitor))
+    found = {}
+    for task, y in labels.items():
+        for key in measured:
+            metric = METRICS.get(key.removeprefix(f"{task}_"))
+            if metric is None or key == metric.name or metric.needs == "row":
+                continue
+            count = int(np.sum(y == 1))
+            if watched & {key, metric.name} and count < FEW_POSITIVES:
+                found[key] = count
+    return found
 
 
 def _value(name: str, values: Mapping[str, float]) -> float:

@@ -1,6 +1,5 @@
 """A finished run as an object: its numbers, its model, and what one does with them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.workflow.experiment import export_run
 from fuxi_mtl.workflow.experiment import load_run as load_model
 from fuxi_mtl.workflow.fuse import load_fusion
+from fuxi_mtl.workflow.thresholds import chosen_thresholds
 
 Rows = Any
 
@@ -219,7 +219,7 @@ def _evaluate(run: Run, rows: Rows) -> dict[str, float]:
     needed = [options.group_id] if options.group_id else []
     encoder = _reader(model).encoder
     split = encode_labelled(rows, experiment.dataset, experiment.tasks, encoder, needed)
-    thresholds: Mapping[str, float] = run._content.get("thresholds") or {}
+    thresholds = chosen_thresholds(run._run, experiment)
     scores, _ = measure(model, split, experiment.tasks, options, thresholds)
     return dict(scores.values)
 

@@ -47,8 +47,8 @@ class EvaluationOptions:
     )
     threshold: float | str = option(
         "base_rate",
-        "From which probability on F1, precision, recall and accuracy call a row positive: a number, the "
-        "base rate, or what gives the best F1 on validation.",
+        "From which probability on F1, precision, recall and accuracy call a row positive: a number, or what "
+        "validation chooses, as many positives as there are or the best F1.",
         ("base_rate", "best_f1"),
         least=0,
         most=1,

@@ -230,7 +230,7 @@ def _evaluation(
         if options.max_valid_steps:
             valid = valid.head(options.max_valid_steps * experiment.evaluation.eval_batch_size)
             logger.info("max_valid_steps: the first %d validation rows are watched.", valid.rows)
-        for name, count in few_positives(options.monitor, valid.labels(experiment.tasks)).items():
+        for name, count in few_positives(options.monitor, valid.labels(experiment.tasks), keys).items():
             logger.warning("monitor: %s rests on %d positives; small differences are chance.", name, count)
 
     def scores() -> Scores:

@@ -35,6 +35,7 @@ from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration, with_method
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
+from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +240,7 @@ def measure_splits(
         if split is None:
             continue
         logger.info(title)
-        thresholds = scores["valid"].thresholds if "valid" in scores else None
+        thresholds = None if split is dataset.valid else thresholds_of(scores)
         scores[split.name], predictions = measure(
             model, split, experiment.tasks, experiment.evaluation, thresholds
         )
@@ -346,7 +347,8 @@ def measured(
         **{name: split.values for name, split in scores.items()},
         "undefined": {name: split.undefined for name, split in scores.items()},
         "notes": {name: split.notes for name, split in scores.items()},
-        "thresholds": scores["test"].thresholds if "test" in scores else {},
+        "thresholds": thresholds_of(scores),
+        "thresholds_chosen_on": "valid",
         "conversion_checks": checks.get("conversion_checks", {}),
         "metrics_by": checks.get("metrics_by", {}),
         "calibration": experiment.imbalance.calibration,

@@ -57,7 +57,7 @@ ToyDomains:
   model: M3oE
   domain: item
   metrics_by: item
-  metrics: [AUC, logloss]
+  metrics: [AUC, logloss, accuracy]
   embedding_dim: 4
   star_units: 8
   trunk_hidden_units: [6]

@@ -48,6 +48,23 @@ def test_metrics_are_given_for_each_value_of_a_feature(run):
         )
 
 
+def test_decisions_take_the_threshold_of_validation_on_test_rows_and_on_those_of_each_value(run):
+    content, decided = run.read("metrics.json"), {}
+    for split in ("valid", "test"):
+        with np.load(run.folder / f"{split}_scores.npz") as scores:
+            decided[split] = scores["click_label"], scores["click_pred"]
+    labels, predictions = decided["valid"]
+    threshold = np.sort(predictions)[-int(labels.sum())]
+    assert content["thresholds"]["click"] == pytest.approx(threshold, rel=1e-6)
+    clicks, predictions = decided["test"]
+    right = (predictions >= threshold) == (clicks == 1)
+    assert content["test"]["click_accuracy"] == pytest.approx(right.mean())
+    items = pl.read_csv("data/toy/test.csv")["item"].cast(pl.String)
+    for value, entry in content["metrics_by"]["values"].items():
+        here = (items == value).to_numpy()
+        assert entry["metrics"]["click_accuracy"] == pytest.approx(right[here].mean())
+
+
 def test_what_is_learnt_on_validation_batches_is_in_the_log_and_in_the_run(run):
     watched = run.evaluations[-1]["watched"]
     assert set(watched) == {"domain_weight", "task_weight", "domain_balance", "task_balance"}
@@ -70,6 +87,9 @@ def test_training_rows_can_be_kept_for_the_bilevel_variables(tmp_path):
     assert run.evaluations[-1]["step"] == 200 * 0.75 // 32 + 1
     assert run.evaluations[-1]["watched"]["domain_weight"] != pytest.approx(0.5, abs=1e-3)
     assert "flatter" not in run.out
+    content = run.read("metrics.json")
+    reason = "threshold base_rate is chosen on validation rows, and there are none"
+    assert (content["undefined"]["test"]["click_accuracy"], content["thresholds"]) == (reason, {})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fuxi_mtl.runs import Run
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.train import StepPlan, compile_model
 from fuxi_mtl.workflow.experiment import make_model
+from fuxi_mtl.workflow.thresholds import chosen_thresholds
 
 OLD = Path(__file__).parent / "old_runs"
 EXPIDS = ("M3oE_domains", "MMoE_weighted", "ESMM_turned")
@@ -88,6 +89,19 @@ def test_an_old_checkpoint_fills_optimizers_weighting_and_surgery(expid):
         assert np.any(model.bilevel_optimizer.variables[-1].numpy())
     if expid == "ESMM_turned":
         assert model.surgery.found.numpy().sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("expid", EXPIDS)
+def test_thresholds_of_an_old_run_come_from_the_validation_scores_that_it_kept(expid):
+    run = run_of(expid)
+    experiment = load_resolved(run.config, expid)
+    chosen = chosen_thresholds(run, experiment)
+    kept = run.read_scores("valid")
+    for task in experiment.tasks:
+        known = ~np.isnan(kept.label(task.name))
+        labels, predictions = kept.label(task.name)[known], kept.prediction(task.name)[known]
+        assert chosen[task.name] == np.sort(predictions)[-int(labels.sum())]
+    assert chosen.keys() == {task.name for task in experiment.tasks}
 
 
 def test_old_runs_are_compared(old):

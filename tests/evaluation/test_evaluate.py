@@ -127,11 +127,34 @@ def test_the_best_f1_threshold_of_validation_is_applied_to_test():
     assert test.values["ctr_F1"] == metrics.f1(test_labels["ctr"], test_predictions["ctr"], threshold)
 
 
-def test_the_base_rate_is_that_of_the_rows_measured_even_after_a_validation():
-    options = EvaluationOptions(metrics=["F1"], threshold="base_rate")
+def test_the_base_rate_is_that_of_validation_whatever_the_test_rows_hold():
+    options = EvaluationOptions(metrics=["F1", "recall"])
+    valid = {"ctr": np.array([1, 0, 0, 0, 1, 0.0])}, {"ctr": np.array([0.9, 0.2, 0.6, 0.1, 0.5, 0.3])}
+    chosen = evaluate([CTR], *valid, options).thresholds
+    assert chosen == {"ctr": 0.6}  # as many rows reach it as are positive: two
+    # An oracle would take the three highest of the test rows: their own number of positives.
+    test = {"ctr": np.array([1, 1, 1, 0.0])}, {"ctr": np.array([0.8, 0.5, 0.4, 0.7])}
+    scores = evaluate([CTR], *test, options, thresholds=chosen)
+    assert scores.thresholds == chosen
+    assert scores.values["ctr_recall"] == pytest.approx(1 / 3)
+    assert scores.values["ctr_F1"] == pytest.approx(2 * 1 / (2 + 3))
+
+
+@pytest.mark.parametrize("rule", ["base_rate", "best_f1"])
+def test_without_validation_rows_decisions_are_undefined_and_the_reason_is_said(rule):
     labels, predictions = exposures()
-    scores = evaluate([CTR], labels, predictions, options, thresholds={"ctr": 0.99})
-    assert (predictions["ctr"] >= scores.thresholds["ctr"]).sum() == labels["ctr"].sum()
+    options = EvaluationOptions(metrics=["AUC", "F1", "accuracy"], threshold=rule)
+    scores = evaluate([CTR, replace(CVR, threshold=0.4)], labels, predictions, options, thresholds={})
+    reason = f"threshold {rule} is chosen on validation rows, and there are none"
+    assert scores.undefined == {"ctr_F1": reason, "ctr_accuracy": reason}
+    assert scores.thresholds == {"cvr": 0.4}
+    assert scores.notes["F1"] == "mean of cvr"
+    chosen = evaluate([CTR], labels, predictions, options, thresholds={"ctr": np.nan})
+    assert chosen.undefined["ctr_F1"] == f"threshold {rule} is chosen on validation rows, which gave none"
+    assert np.isnan(chosen.values["F1"])
+    broken = {"ctr": np.full(len(labels["ctr"]), np.nan)}
+    blamed = evaluate([CTR], labels, broken, options, thresholds={})
+    assert blamed.undefined["ctr_F1"] == "2000 of 2000 predictions are NaN"
 
 
 def test_thresholds_are_a_number_or_follow_the_base_rate():

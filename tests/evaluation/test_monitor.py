@@ -136,6 +136,24 @@ def test_a_watched_auc_that_rests_on_few_positives_is_named():
         "cvr": np.repeat([1.0, 0.0, np.nan], [99, 1, 100]),
         "like": np.zeros(200),
     }
-    assert few_positives({"ctr_AUC": 1, "cvr_AUC": 0.2}, labels) == {"cvr_AUC": 99}
-    assert few_positives("AUC", labels) == {}
-    assert few_positives({"like_logloss": -1, "like_AUC": 1}, labels) == {"like_AUC": 0}
+    keys = [f"{task}_{name}" for task in labels for name in ("AUC", "gAUC", "logloss")]
+
+    def few(monitor):
+        return few_positives(monitor, labels, [*keys, "AUC", "gAUC", "logloss"])
+
+    assert few({"ctr_AUC": 1, "cvr_AUC": 0.2}) == {"cvr_AUC": 99}
+    assert few({"like_logloss": -1, "like_AUC": 1}) == {"like_AUC": 0}
+    assert few("cvr_gAUC") == {"cvr_gAUC": 99}
+    assert few("logloss") == {}
+
+
+def test_every_part_of_a_watched_mean_counts_its_positives():
+    labels = {
+        "ctr": np.repeat([1.0, 0.0], 100),
+        "cvr": np.repeat([1.0, 0.0], [65, 135]),
+        "watch": np.ones(200),
+    }
+    keys = ["ctr_AUC", "ctr_KS", "cvr_AUC", "cvr_KS", "watch_MAE", "AUC", "KS", "MAE"]
+    assert few_positives("AUC", labels, keys) == {"cvr_AUC": 65}
+    assert few_positives({"AUC": 1, "cvr_KS": 1}, labels, keys) == {"cvr_AUC": 65, "cvr_KS": 65}
+    assert few_positives("MAE", labels, keys) == {}
