@@ -49,10 +49,7 @@ def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[
     Runs that are there already and would be the same are kept, so a study that was stopped goes on.
     """
     from benchmarks import oracle  # noqa: F401  (importing it registers its model)
-    from fuxi_mtl.workflow.experiment import (  # here: the report needs no TensorFlow
-        finished_run,
-        run_experiment,
-    )
+    from fuxi_mtl.workflow.resume import run_or_resume  # here: the report needs no TensorFlow
 
     folders = {strength: _prepare(cache, strength) for strength in STRENGTHS}
     found: dict[tuple[float, str], list[dict[str, float]]] = {
@@ -66,7 +63,7 @@ def measure_selection(seeds: Sequence[int], cache: Path, results: Path) -> dict[
             if name == TRUTH:
                 continue
             experiment = load_experiment(folders[strength] / "config", name).with_seed(seed)
-            run = finished_run(experiment) or run_experiment(experiment)
+            run = run_or_resume(experiment, resume=True)
             values = run.read_json(run.metrics)["test"]
             scores.append({metric: values[metric] for metric in METRICS})
             print(f"selection {strength:g}, {name}, seed {seed}: {scores[-1]}", flush=True)

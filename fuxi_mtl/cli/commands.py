@@ -74,10 +74,12 @@ def _run(options: argparse.Namespace) -> None:
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
     from fuxi_mtl.workflow.experiment import try_model
-    from fuxi_mtl.workflow.resume import run_or_resume
+    from fuxi_mtl.workflow.resume import run_or_resume, verify_data
 
     for experiment in planned:
         try_model(experiment)
+        if options.verify:
+            verify_data(experiment)
     runs = [run_or_resume(experiment, options.gpu, options.resume) for experiment in seeded]
     if len(runs) > 1:
         from fuxi_mtl.comparison import compare
@@ -218,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
     run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
+    run.add_argument(
+        "--verify", action="store_true", help="read data files again whose size and time are as before"
+    )
     _add_set(run)
 
     pareto = command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import dummy_features
-from fuxi_mtl.dataset.loading import load_as_encoded, load_dataset
+from fuxi_mtl.dataset.loading import data_key, load_as_encoded, load_dataset, verify_files
 from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Dataset, Split
 
@@ -29,12 +29,14 @@ __all__ = [
     "NegativeSample",
     "Split",
     "batches_per_epoch",
+    "data_key",
     "dummy_features",
     "evaluation_batches",
     "load_as_encoded",
     "load_dataset",
     "random_batch",
     "training_batches",
+    "verify_files",
 ]
 
 

@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import shutil
+import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +17,90 @@ from typing import Any
 from filelock import FileLock
 
 from fuxi_mtl.dataset.encoding import write_json
-from fuxi_mtl.files import replace_folder
+from fuxi_mtl.files import replace_folder, write_text
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # Counts up when the files or their meaning change.
 MANIFEST = "manifest.json"
+SOURCES = "sources.json"
 _PART = 1 << 22  # Bytes of a file that are read at once.
+_TICK = 2_000_000_000  # Nanoseconds; the coarsest clock of a file system in use ticks every two seconds.
 
 
-def key_of(content: Mapping[str, Any], files: Iterable[str | Path], number: int = FORMAT) -> str:
+def key_of(content: Mapping[str, Any], files: Iterable[Sequence], number: int = FORMAT) -> str:
     """Hash of what an encoded dataset is made from.
 
     Args:
         content: Plain data: everything that changes the result.
-        files: Input files, known by path, size and time of change.
+        files: What each input file is known by; see :func:`by_time` and :class:`SourceHashes`.
         number: The format whose hash it is.
     """
-    identity = []
-    for file in map(Path, files):
-        status = file.stat()
-        identity.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
-    text = json.dumps([number, content, identity], sort_keys=True, default=str)
+    text = json.dumps([number, content, list(files)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def absolute(file: str | Path) -> str:
+    """One spelling of a path, its links not followed: a link's name may hold a column, such as ``day=1``."""
+    return os.path.abspath(file)  # noqa: PTH100 - Path.absolute leaves `..` in
+
+
+def by_time(files: Iterable[Path]) -> list[list]:
+    """What format 1 knows files by: path, size and time of change."""
+    found = []
+    for file in files:
+        status = file.stat()
+        found.append([str(file.resolve()), status.st_size, status.st_mtime_ns])
+    return found
+
+
+class SourceHashes:
+    """Hashes of input files, kept beside the encodings.
+
+    A file whose size and time are those of its entry is not read again. One that was changed in the last
+    seconds gets no entry: within the tick of a file system's clock it could change once more unseen.
+    """
+
+    def __init__(self, root: Path):
+        self._file = root / SOURCES
+        self._changed = False
+        try:
+            self._known: dict[str, list] = dict(json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # none yet, or damaged: files are read once more
+            self._known = {}
+
+    def identity(self, file: Path) -> list:
+        """What a file is known by: its path, its size and the hash of its content."""
+        return [absolute(file), file.stat().st_size, self._hash(file)]
+
+    def changed_unseen(self, file: Path) -> bool:
+        """Whether another content has the size and the time of the entry; the entry is then the file's."""
+        known, status = self._known.pop(str(file.resolve()), None), file.stat()
+        found = self._hash(file)
+        return known is not None and known[:2] == [status.st_size, status.st_mtime_ns] and known[2] != found
+
+    def save(self) -> None:
+        """Keeps what was found, if there is a place for it; without it files are only read once more."""
+        if self._changed and self._file.parent.is_dir():
+            with suppress(OSError):
+                write_text(self._file, json.dumps(self._known, indent=1))
+            self._changed = False
+
+    def _hash(self, file: Path) -> str:
+        name, status = str(file.resolve()), file.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(name)
+        if known is not None and known[:2] == stamp:
+            return known[2]
+        content = hashlib.sha256()
+        with file.open("rb") as stream:
+            while part := stream.read(_PART):
+                content.update(part)
+        found = content.hexdigest()
+        if time.time_ns() - status.st_mtime_ns > _TICK:
+            self._known[name] = [*stamp, found]
+            self._changed = True
+        return found
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fuxi_mtl.dataset.building import Recipe, build
-from fuxi_mtl.dataset.cache import FORMAT, Cache, key_of
+from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_of
 from fuxi_mtl.dataset.checks import check_names
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
@@ -61,9 +61,12 @@ def load_dataset(
         OSError: The encoded data cannot be written.
     """
     recipe = _recipe(options, tasks, dataset_id, frames)
-    cache = Cache(Path(options.data_root if root is None else root) / dataset_id, _key(recipe))
+    place = Path(options.data_root if root is None else root) / dataset_id
+    hashes = SourceHashes(place)
+    cache = Cache(place, _key(recipe, hashes))
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress_bar(progress) as advance:
         manifest = cache.get(partial(build, recipe, pool.map, advance))
+    hashes.save()
     dataset = _open(cache, manifest["rows"], manifest["warnings"])
     for warning in dataset.warnings:
         logger.warning("%s: %s", dataset_id, warning)
@@ -93,7 +96,36 @@ def load_as_encoded(options: DatasetOptions, tasks: Sequence[Task], dataset_id: 
         for each in options.feature_cols
     ]
     dataset = load_dataset(replace(options, feature_cols=columns), tasks, dataset_id)
-    return replace(dataset, key=_key(_recipe(options, tasks, dataset_id, {}), number))
+    return replace(dataset, key=_key_of_format_1(_recipe(options, tasks, dataset_id, {})))
+
+
+def data_key(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) -> str:
+    """The key of the dataset that :func:`load_dataset` would give; nothing is encoded.
+
+    Raises:
+        DataError: The files or the stanza cannot be used.
+    """
+    hashes = SourceHashes(Path(options.data_root) / dataset_id)
+    key = _key(_recipe(options, tasks, dataset_id, {}), hashes)
+    hashes.save()
+    return key
+
+
+def verify_files(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) -> list[str]:
+    """Reads all files of a stanza again, whatever their size and time.
+
+    Returns:
+        The files that were changed although size and time are as they were; they are known by their
+        content from now on.
+
+    Raises:
+        DataError: The files or the stanza cannot be used.
+    """
+    hashes = SourceHashes(Path(options.data_root) / dataset_id)
+    files = [file for _, file in _files(_recipe(options, tasks, dataset_id, {}))]
+    changed = [str(file) for file in files if hashes.changed_unseen(file)]
+    hashes.save()
+    return changed
 
 
 def _recipe(
@@ -118,19 +150,37 @@ def _recipe(
     return Recipe(dataset_id, options, inputs, labels, sources)
 
 
-def _key(recipe: Recipe, number: int = FORMAT) -> str:
+def _key(recipe: Recipe, hashes: SourceHashes) -> str:
+    """Which rows are read by which rules; spellings of paths and times of files do not count."""
+    content = _content(recipe)
+    for name in ("train_data", "valid_data", "test_data"):
+        del content[name]
+    content["feature_cols"] = [
+        each | {"pretrained_emb": each["pretrained_emb"] and absolute(each["pretrained_emb"])}
+        for each in content["feature_cols"]
+    ]
+    return key_of(content, [[use, *hashes.identity(file)] for use, file in _files(recipe)])
+
+
+def _key_of_format_1(recipe: Recipe) -> str:
+    return key_of(_as_in_format_1(_content(recipe)), by_time(file for _, file in _files(recipe)), 1)
+
+
+def _content(recipe: Recipe) -> dict[str, Any]:
     content = {name: value for name, value in asdict(recipe.options).items() if name not in _NOT_IN_KEY}
     content["labels"] = [(label.name, label.mask_value) for label in recipe.options.label_col]
-    if number == 1:
-        content = _as_in_format_1(content)
     in_memory = {
         name: source.identity() for name, source in recipe.sources.items() if isinstance(source, FrameSource)
     }
     content |= {"frames": in_memory} if in_memory else {}
-    content |= {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
-    files = [file for source in recipe.sources.values() for file in source.files]
+    return content | {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
+
+
+def _files(recipe: Recipe) -> list[tuple[str, Path]]:
+    """All files that the encoding depends on, each with what it is for."""
+    files = [(name, file) for name, source in recipe.sources.items() for file in source.files]
     pretrained = [Path(each.options.pretrained_emb) for each in recipe.inputs if each.options.pretrained_emb]
-    return key_of(content, [*files, *(file for file in pretrained if file.exists())], number)
+    return [*files, *(("pretrained", file) for file in pretrained if file.exists())]
 
 
 def _as_in_format_1(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,14 @@ import tensorflow as tf
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, Split, dummy_features, load_as_encoded, load_dataset
+from fuxi_mtl.dataset import (
+    Dataset,
+    Encoder,
+    Split,
+    dummy_features,
+    load_as_encoded,
+    load_dataset,
+)
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.encoding import format_of
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
@@ -120,53 +127,6 @@ def finish_run(run: Run, experiment: Experiment, dataset: Dataset) -> None:
         _show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if experiment.evaluation.export:
         export_run(run.folder, run.saved_model)
-
-
-def finished_run(experiment: Experiment) -> Run | None:
-    """The stored run of an experiment, if it is whole and another one would be trained the same way.
-
-    The stanza, the seed and the data count; the version of the code does not, nor does the block
-    ``fusion``, of which training knows nothing.
-
-    Args:
-        experiment: What would be run.
-    """
-    if experiment.training.debug_mode:
-        experiment = shortened(experiment)
-    run = Run(folder_of(experiment))
-    if not run.config.is_file():
-        return None
-    try:
-        stored, key = (
-            load_resolved(run.config, run.expid).resolved(),
-            run.read_json(run.metrics)["data_key"],
-        )
-    except (ValueError, LookupError) as error:
-        logger.warning("%s is trained again: %s", run.folder, error)
-        return None
-    if {**stored, "fusion": None} != {**experiment.resolved(), "fusion": None}:
-        return None
-    dataset = load_dataset(
-        experiment.dataset, experiment.tasks, experiment.options.dataset_id, progress=False
-    )
-    return run if dataset.key == key else None
-
-
-def differences(folder: Path, experiment: Experiment) -> list[str]:
-    """In which keys a stored run differs from an experiment, each with both values; empty if it is none."""
-    run = Run(folder)
-    if not run.config.is_file():
-        return []
-    try:
-        stored = load_resolved(run.config, run.expid).resolved()
-    except ValueError:
-        return []
-    wanted = experiment.resolved()
-    return [
-        f"{key} ({stored.get(key)!r} there, {wanted.get(key)!r} here)"
-        for key in {**stored, **wanted}
-        if stored.get(key) != wanted.get(key)
-    ]
 
 
 def try_model(experiment: Experiment) -> None:

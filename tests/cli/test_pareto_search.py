@@ -6,7 +6,7 @@ import command_line
 import pytest
 
 from fuxi_mtl.config import load_experiment, load_resolved
-from fuxi_mtl.workflow.experiment import finished_run
+from fuxi_mtl.workflow.resume import finished_run
 
 PREFERENCES = "pareto={vectors: [{click: 0.5, buy: 1.5}, {click: 1.5, buy: 0.5}]}"
 NAMES = ("Toy_weights_0.5_1.5", "Toy_weights_1.5_0.5")
