@@ -61,3 +61,47 @@ def test_the_readmes_own_model_is_a_model(tmp_path):
         assert inspect.getdoc(registry.model("CrossTalk"))
     finally:
         registry._MODELS.pop("CrossTalk", None)
+
+
+def test_the_guides_own_metric_is_a_metric():
+    code = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if '"Brier"' in block)
+    from fuxi_mtl.metrics import METRICS
+
+    before = set(METRICS)
+    try:
+        exec(compile(code, "own_model.md", "exec"), {})
+        assert set(METRICS) - before == {"Brier"}
+    finally:
+        METRICS.pop("Brier", None)
+
+
+CHINESE = (ROOT / "README.zh-CN.md").read_text()
+
+
+def test_the_readme_is_a_page():
+    assert len(README.splitlines()) <= 150
+
+
+def test_both_readmes_have_the_same_blocks_links_and_tables():
+    for pattern in (r"```\w+\n.*?\n```", r"<!-- [\w-]+ -->", r"^\| `(\w+)` \|.*\| (`\w+`) \|$"):
+        found = [
+            re.findall(pattern, text, re.DOTALL if "```" in pattern else re.MULTILINE)
+            for text in (README, CHINESE)
+        ]
+        assert found[0] == found[1]
+    links = [sorted(re.findall(r"\]\(([^)]+)\)", text)) for text in (README, CHINESE)]
+    assert [each for each in links[0] if each != "README.zh-CN.md"] == [
+        each for each in links[1] if each != "README.md"
+    ]
+    rows = [sum(line.startswith("|") for line in text.splitlines()) for text in (README, CHINESE)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md")], ids=lambda page: page.name
+)
+def test_every_link_of_a_page_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    missing = [each for each in targets if each and "://" not in each and not (page.parent / each).exists()]
+    assert missing == []
