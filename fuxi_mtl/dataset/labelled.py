@@ -1,5 +1,6 @@
 """Rows in memory with their labels, encoded as a split that was never on disk."""
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from fuxi_mtl.dataset.inputs import meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.rows import labelled_rows
 from fuxi_mtl.dataset.splits import Split
+from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.dataset.writing import carried
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.tasks import Task
+
+logger = logging.getLogger(__name__)
 
 
 def encode_labelled(
@@ -47,16 +51,20 @@ def encode_labelled(
     frame = rows_of(key, rows, {column.name: column.rule for column in encoder.columns}, columns)
     reader = LabelReader.of(options.label_col, tasks, options.inconsistent)
     found: dict[str, list[Any]] = {"ids": [], "numeric": [], "events": [], "weights": [], "meta": []}
-    source = FrameSource(key, frame)
+    source, unknown = FrameSource(key, frame), UnknownIds(encoder)
     for part in labelled_rows({key: source}, frame.columns, reader, weight, None, lambda _: None):
         with part.block.errors():
             ids, numeric = encoder.encode(part.block.frame)
+            unknown.observe(part.block.frame, ids)
         carried_on = [carried(part.block.frame[str(each.name)], each.dtype) for each in meta]
         parts = (ids, numeric, part.events, part.weights, pl.DataFrame(carried_on))
         for name, rows_of_part in zip(found, parts, strict=True):
             found[name].append(rows_of_part)
     if not found["ids"]:
         raise DataError(f"{key}: there is no row to measure.")
+    unknown.tell("the rows")
+    for warning in reader.warnings():
+        logger.warning("%s", warning)
     return Split(
         name="test",
         ids=np.concatenate(found["ids"]),

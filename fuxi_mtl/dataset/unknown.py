@@ -61,6 +61,12 @@ class UnknownIds:
         if told:
             logger.info("%s: unknown ids: %s.", split, told)
 
+    def tell(self, rows: str) -> None:
+        """Logs the shares of new rows, and warns of those that are far from validation's."""
+        self.log(rows)
+        for warning in self.warnings(rows, self.encoder.unknown):
+            logger.warning("%s", warning)
+
     def warnings(self, split: str, expected: Mapping[str, float]) -> Iterator[str]:
         """Features that are not known at all, or far less than in validation.
 

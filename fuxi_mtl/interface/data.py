@@ -16,6 +16,7 @@ from fuxi_mtl.dataset import Dataset as EncodedDataset
 from fuxi_mtl.dataset import Encoder, load_dataset
 from fuxi_mtl.dataset.frames import describe, is_frame, rows_of
 from fuxi_mtl.dataset.sources import format_of
+from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.interface.columns import Label, Meta
 from fuxi_mtl.interface.keywords import DataOptions
@@ -198,7 +199,12 @@ class Reader:
             DataError: A column is missing, or an entry cannot be read.
         """
         rules = {column.name: column.rule for column in self.encoder.columns}
-        return self.encoder.encode(rows_of("rows", rows, rules, self.encoder.raw_columns))
+        frame = rows_of("rows", rows, rules, self.encoder.raw_columns)
+        ids, numeric = self.encoder.encode(frame)
+        unknown = UnknownIds(self.encoder)
+        unknown.observe(frame, ids)
+        unknown.tell("the rows")
+        return ids, numeric
 
     def like(self, rows: Any, columns: Mapping[str, np.ndarray]) -> Any:
         """Columns as a frame of the kind of these rows; of a dict a dict."""

@@ -92,9 +92,7 @@ def predict_file(
         raise DataError(f"output: cannot write {output} ({error.strerror or error}).") from error
     finally:
         partial.unlink(missing_ok=True)
-    unknown.log("input")
-    for warning in unknown.warnings("the input", encoder.unknown):
-        logger.warning("%s", warning)
+    unknown.tell("the input")
     for note in source.notes():
         logger.warning("input: %s", note)
     logger.info("Wrote %d rows to %s.", rows, output)

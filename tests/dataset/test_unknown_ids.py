@@ -6,6 +6,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.dataset.unknown import UnknownIds
+from fuxi_mtl.interface.data import Reader
 
 CLICK = [0, 1, 0, 1]
 FEATURES = [{"name": "item"}, {"name": "tags", "type": "sequence", "max_len": 2}]
@@ -56,3 +57,11 @@ def test_new_rows_are_compared_with_validation(load):
     assert found.shares() == {"item": 1.0, "tags": 0.0}
     assert len(list(found.warnings("the input", {"item": 0.0}))) == 1
     assert list(found.warnings("the input", {"item": 1.0})) == []
+
+
+def test_rows_in_memory_are_warned_of_too(load, caplog):
+    dataset = load(columns("x", "y", "x", "y"), FEATURES)
+    with caplog.at_level("INFO", "fuxi_mtl.dataset"):
+        Reader(dataset.encoder).encode({"item": ["X", "Y"], "tags": ["a", "q"]})
+    assert "the rows: unknown ids: item 100.00%, tags 50.00%." in caplog.text
+    assert "feature 'item': 100% of its entries in the rows are unknown, such as 'X', 'Y'" in caplog.text
