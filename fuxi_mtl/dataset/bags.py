@@ -13,7 +13,7 @@ from fuxi_mtl.dataset.errors import BadEntryError
 
 @dataclass(frozen=True)
 class Bag:
-    """The layout of a sequence or vector. A missing or empty member is padding (a vector's is 0).
+    """The layout of a sequence or vector. A missing member of a vector is 0.
 
     Attributes:
         max_len: Columns.
@@ -21,7 +21,8 @@ class Bag:
         padding: ``post`` keeps the first members and pads behind them, ``pre`` keeps the last ones and pads
             before them.
         weights: Column with the weights of the members. A missing weight is 1, a padded one 0.
-        fill_na: Text that stands for a missing bag.
+        fill_na: Text that stands for a bag without members.
+        gaps: Whether a missing member takes a place, as in vectors and in sequences encoded by version 0.1.0.
     """
 
     max_len: int
@@ -29,18 +30,27 @@ class Bag:
     padding: str = "post"
     weights: str | None = None
     fill_na: str | None = None
+    gaps: bool = False
 
     def members(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
-        """All members of all bags one after the other, and the length of each bag."""
+        """All members of all bags that take a place, one after the other, and their number in each bag."""
         if self.fill_na is not None:
             entries = self._filled(entries, self.fill_na)
-        return raw.lists(entries, self.splitter)
+        members, lengths = raw.lists(entries, self.splitter)
+        return (members, lengths) if self.gaps else raw.without_missing(members, lengths)[:2]
 
     def _filled(self, entries: pl.Series, text: str) -> pl.Series:
         if not isinstance(entries.dtype, pl.List | pl.Array):
-            return entries.cast(pl.String).fill_null(raw.MISSING).replace(raw.MISSING, text)
+            entries = entries.cast(pl.String).fill_null(raw.MISSING)
+            empty = entries == raw.MISSING
+            if not self.gaps:
+                empty = entries.str.replace_all(self.splitter, "", literal=True) == raw.MISSING
+            return entries.set(empty, text)
         members = pl.Series([text.split(self.splitter)]).cast(pl.List(entries.dtype.inner))
-        return pl.select(pl.when(entries.is_null()).then(pl.lit(members)).otherwise(entries)).to_series()
+        empty = entries.is_null()
+        if not self.gaps:
+            empty = pl.Series(raw.without_missing(*raw.lists(entries, self.splitter))[1] == 0)
+        return pl.select(pl.when(empty).then(pl.lit(members)).otherwise(entries)).to_series()
 
     def layout(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the members go.

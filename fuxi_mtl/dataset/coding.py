@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.errors import errors_of
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rows import LabelledRows
 from fuxi_mtl.dataset.rules import Buckets, Number, Vocabulary
@@ -47,7 +48,7 @@ class SeenTexts:
         Raises:
             BadEntryError: An entry of an integer column is no integer.
         """
-        if self.rule.dtype == "int":
+        if self.rule.dtype == "int" and entries.dtype != pl.Int64:
             raw.integers(entries)  # A mistake is told with its row, which is known here only.
         # A missing entry and an empty text are one token.
         seen = entries.cast(pl.String).fill_null(raw.MISSING).cast(self._dtype)
@@ -162,4 +163,5 @@ def _can_be_coded(entries: pl.Series) -> bool:
 
 def _parsed(entries: pl.Series) -> pl.Series:
     """Entries as float32, which every rule of numbers begins with."""
-    return pl.Series(entries.name, raw.numbers(entries))
+    with errors_of(entries.name, entries.dtype):
+        return pl.Series(entries.name, raw.numbers(entries))

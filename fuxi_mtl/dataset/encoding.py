@@ -18,7 +18,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, DataError, errors_of, shortened
 from fuxi_mtl.dataset.rules import RULES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature, FeatureMap
 from fuxi_mtl.hints import did_you_mean
@@ -28,7 +28,9 @@ __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number"
 PAD_TOKEN, OOV_TOKEN = "__PAD__", "__OOV__"
 CHECKSUMS = "checksums.json"
 _STORED = ("feature_map.json", "feature_vocab.json", "encoders.json")
-FORMAT = 2  # of encoders.json; 1, which had no number, kept 3.0 and 3 apart
+# Of encoders.json; 1, which had no number, kept 3.0 and 3 apart, gave a missing member of a sequence a place,
+# and took the last id of a column of ids for OOV.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class Encoder:
         numeric = np.zeros((frame.height, self.feature_map.numeric_columns), np.float32)
 
         def fill(feature: Feature, column: Column) -> None:
+            with errors_of(column.name, frame[column.name].dtype):
+                encoded(feature, column)
+
+        def encoded(feature: Feature, column: Column) -> None:
             target = (ids if feature.has_ids else numeric)[:, feature.columns]
             if known and column.name in known:
                 target[:, 0] = known[column.name][frame[column.name].to_numpy()]
@@ -226,11 +232,21 @@ def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:
         )
     if number == FORMAT:
         return content["columns"]
+    return {name: _of_format_1(each) for name, each in content.items()}
+
+
+def _of_format_1(column: Mapping[str, Any]) -> dict[str, Any]:
+    """A column of the first format, as today's would say the same."""
     as_it_is = {"str": "text", "float": "text", "list": "text"}
-    return {
-        name: {**each, "dtype": as_it_is.get(each["dtype"], each["dtype"])} if "dtype" in each else each
-        for name, each in content.items()
-    }
+    found = dict(column)
+    if "dtype" in found:
+        found["dtype"] = as_it_is.get(found["dtype"], found["dtype"])
+    if found["rule"] == "Ids":
+        found["count"] = found.pop("vocab_size")
+        found["unknown"] = found["count"] - 1
+    if found["bag"]:
+        found["bag"] = {**found["bag"], "gaps": True}
+    return found
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
@@ -239,12 +255,23 @@ def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -
 
 
 def _fill_weights(column: Column, bag: Bag, frame: pl.DataFrame, target: np.ndarray) -> None:
-    members, lengths = raw.lists(frame[bag.weights], bag.splitter)
-    expected = bag.members(frame[column.name])[1]
+    """Weights go where their members went; those of a missing member take no place either."""
+    weights, lengths = raw.lists(frame[bag.weights], bag.splitter)
+    if bag.gaps:
+        members, expected = bag.members(frame[column.name])
+    else:  # a weight for each member, missing ones included
+        members, expected = raw.lists(frame[column.name], bag.splitter)
     _check_lengths(bag.weights or "", frame, lengths, expected, f"as long as {column.name!r}")
+    if not bag.gaps:
+        alike = lengths == expected
+        members = members.filter(pl.Series(np.repeat(alike, expected)))
+        weights = weights.filter(pl.Series(np.repeat(alike, lengths)))
+        lengths = np.where(alike, lengths, 0)
+        _, lengths, present = raw.without_missing(members, lengths)
+        weights = weights.filter(pl.Series(present))
     rows, places, kept = bag.layout(lengths)
     with errors_by_row(bag.weights or "", rows):
-        values = raw.numbers(members.filter(pl.Series(kept)))
+        values = raw.numbers(weights.filter(pl.Series(kept)))
     target[:] = 1
     target[rows, places] = np.where(np.isnan(values), 1, values)
 

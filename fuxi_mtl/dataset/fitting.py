@@ -12,7 +12,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
 from fuxi_mtl.dataset.coding import SeenTexts
 from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
-from fuxi_mtl.dataset.errors import BadEntryError
+from fuxi_mtl.dataset.errors import BadEntryError, errors_of
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.pretrained import read_pretrained, write_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
@@ -27,6 +27,7 @@ class Observer:
 
     input: Input
     longest: int = 0
+    zeros: int = 0
     counts: TokenCounts = field(default_factory=TokenCounts)
     moments: Moments = field(default_factory=Moments)
     sample: Sample = field(default_factory=Sample)
@@ -40,13 +41,14 @@ class Observer:
         if self.input.name not in frame.columns:
             return  # Its texts are counted where they are coded.
         entries = frame[self.input.name]
-        if self.input.bag is None:
-            self._observe(entries)
-            return
-        members, lengths = self.input.bag.members(entries)
-        self.longest = max(self.longest, int(lengths.max(initial=0)))
-        with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
-            self._observe(members)
+        with errors_of(self.input.name, entries.dtype):
+            if self.input.bag is None:
+                self._observe(entries)
+                return
+            members, lengths = self.input.bag.members(entries)
+            self.longest = max(self.longest, int(lengths.max(initial=0)))
+            with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
+                self._observe(members)
 
     def _observe(self, entries: pl.Series) -> None:
         rule = self.input.rule
@@ -62,7 +64,8 @@ class Observer:
         elif isinstance(rule, Buckets):
             self.sample.observe(rule.filled(entries))
         elif isinstance(rule, Ids):
-            _check_ids(entries, rule.vocab_size)
+            ids = _checked_ids(entries, rule.count)
+            self.zeros += int((ids == 0).sum() or 0)
 
 
 def fit(
@@ -99,7 +102,7 @@ def fit(
     for observer in observers:
         if seen and observer.input.name in seen:
             observer.counts.add(seen[observer.input.name].observed())
-    warnings += [told for observer in observers for told in _whole_floats(observer)]
+    warnings += [told for observer in observers for told in _notes(observer)]
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
         for each_input in inputs
@@ -125,9 +128,14 @@ def fit(
     return Encoder(FeatureMap(dataset_id, assign_columns(features), labels, str(folder)), columns, tokens)
 
 
-def _whole_floats(observer: Observer) -> Iterator[str]:
-    """What to say of ids that are written with a point."""
+def _notes(observer: Observer) -> Iterator[str]:
+    """What to say of ids that are written with a point, and of zeros that are padding."""
     whole, rule = observer.counts.whole, observer.input.rule
+    if observer.zeros and observer.input.bag:
+        yield (
+            f"feature {observer.input.name!r}: {observer.zeros} members of the training rows are 0, which is "
+            "padding in a sequence of ids. Count ids from 1 if 0 is one of them."
+        )
     if whole and isinstance(rule, Vocabulary) and rule.dtype not in ("int", "text"):
         yield (
             f"feature {observer.input.name!r}: {whole} entries of the training rows are whole numbers with a "
@@ -180,10 +188,10 @@ def _vocab_size(rule: Rule, tokens: dict[str, tuple[str, ...]]) -> int:
         return rule.buckets + 2
     if isinstance(rule, Buckets):
         return len(rule.boundaries) + 3
-    return rule.vocab_size if isinstance(rule, Ids) else 0
+    return rule.unknown + 1 if isinstance(rule, Ids) else 0
 
 
-def _check_ids(entries: pl.Series, vocab_size: int) -> None:
+def _checked_ids(entries: pl.Series, vocab_size: int) -> pl.Series:
     ids = raw.integers(entries)
     bad = (ids < 0) | (ids >= vocab_size)
     if bad.any():
@@ -191,3 +199,4 @@ def _check_ids(entries: pl.Series, vocab_size: int) -> None:
         raise BadEntryError(
             entries.name, index, ids[index], f"an id from 0 to {vocab_size - 1} (vocab_size {vocab_size})"
         )
+    return ids

@@ -106,6 +106,16 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
+def as_in_format_1(given: Input) -> Input:
+    """The input as version 0.1.0 encoded it, see :mod:`fuxi_mtl.dataset.encoding`."""
+    rule = given.rule
+    if isinstance(rule, (Vocabulary, HashBuckets)) and rule.dtype != "int":
+        rule = replace(rule, dtype="text")
+    elif isinstance(rule, Ids):
+        rule = replace(rule, unknown=rule.count - 1)
+    return replace(given, rule=rule, bag=given.bag and replace(given.bag, gaps=True))
+
+
 def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
     """The inputs at the smallest sizes they could have: enough to try a model on before any data are read.
 
@@ -198,7 +208,8 @@ def _bag(feature: FeatureOptions) -> Bag | None:
     if feature.type not in ("sequence", "embedding"):
         return None
     fill = None if feature.fill_na is None else str(feature.fill_na)
-    return Bag(feature.max_len or 0, feature.splitter or "^", feature.padding, feature.weights, fill)
+    layout = (feature.max_len or 0, feature.splitter or "^", feature.padding)
+    return Bag(*layout, feature.weights, fill, gaps=feature.type == "embedding")
 
 
 def _number(entries: pl.Series) -> float:

@@ -15,7 +15,7 @@ from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_o
 from fuxi_mtl.dataset.checks import check_names
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
-from fuxi_mtl.dataset.inputs import plan_inputs
+from fuxi_mtl.dataset.inputs import as_in_format_1, plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
@@ -61,15 +61,24 @@ def load_dataset(
         OSError: The encoded data cannot be written.
     """
     recipe = _recipe(options, tasks, dataset_id, frames)
-    place = Path(options.data_root if root is None else root) / dataset_id
+    place = _place(options if root is None else replace(options, data_root=str(root)), dataset_id)
     hashes = SourceHashes(place)
-    cache = Cache(place, _key(recipe, hashes))
+    dataset = _load(recipe, Cache(place, _key(recipe, hashes)), threads, progress)
+    hashes.save()
+    return dataset
+
+
+def _place(options: DatasetOptions, dataset_id: str) -> Path:
+    """The folder of all encodings of a dataset."""
+    return Path(options.data_root).expanduser() / dataset_id
+
+
+def _load(recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True) -> Dataset:
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress_bar(progress) as advance:
         manifest = cache.get(partial(build, recipe, pool.map, advance))
-    hashes.save()
     dataset = _open(cache, manifest["rows"], manifest["warnings"])
     for warning in dataset.warnings:
-        logger.warning("%s: %s", dataset_id, warning)
+        logger.warning("%s: %s", recipe.dataset_id, warning)
     return dataset
 
 
@@ -88,15 +97,11 @@ def load_as_encoded(options: DatasetOptions, tasks: Sequence[Task], dataset_id: 
     """
     if number > 1:
         return load_dataset(options, tasks, dataset_id)
-    # Format 1 kept 3.0 and 3 apart, as the dtype text does today.
-    columns = [
-        replace(each, dtype="text")
-        if each.type in ("categorical", "sequence") and each.dtype != "int"
-        else each
-        for each in options.feature_cols
-    ]
-    dataset = load_dataset(replace(options, feature_cols=columns), tasks, dataset_id)
-    return replace(dataset, key=_key_of_format_1(_recipe(options, tasks, dataset_id, {})))
+    recipe = _recipe(options, tasks, dataset_id, {})
+    key = _key_of_format_1(recipe)
+    recipe = replace(recipe, inputs=tuple(map(as_in_format_1, recipe.inputs)))
+    # Under a name of its own: what that version encoded has other files.
+    return replace(_load(recipe, Cache(_place(options, dataset_id), f"{key}-as-1")), key=key)
 
 
 def data_key(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) -> str:
@@ -105,7 +110,7 @@ def data_key(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) ->
     Raises:
         DataError: The files or the stanza cannot be used.
     """
-    hashes = SourceHashes(Path(options.data_root) / dataset_id)
+    hashes = SourceHashes(_place(options, dataset_id))
     key = _key(_recipe(options, tasks, dataset_id, {}), hashes)
     hashes.save()
     return key
@@ -121,7 +126,7 @@ def verify_files(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str
     Raises:
         DataError: The files or the stanza cannot be used.
     """
-    hashes = SourceHashes(Path(options.data_root) / dataset_id)
+    hashes = SourceHashes(_place(options, dataset_id))
     files = [file for _, file in _files(_recipe(options, tasks, dataset_id, {}))]
     changed = [str(file) for file in files if hashes.changed_unseen(file)]
     hashes.save()

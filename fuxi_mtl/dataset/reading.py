@@ -180,14 +180,28 @@ def _array_blocks(path: Path, arrays: dict[str, Any], block_rows: int) -> Iterat
         raise DataError(f"{path}: the arrays differ in length: {told}.")
     streams = {name: array.parts(block_rows) for name, array in arrays.items()}
     for parts in zip(*streams.values(), strict=True):
-        yield pl.DataFrame({name: _series(part) for name, part in zip(streams, parts, strict=True)})
+        yield pl.DataFrame(
+            {name: _series(path, name, part) for name, part in zip(streams, parts, strict=True)}
+        )
 
 
-def _series(part: np.ndarray) -> pl.Series:
+def _series(path: Path, name: str, part: np.ndarray) -> pl.Series:
     """A block of an array; fixed-width bytes are text."""
+    texts = part.dtype.kind == "O" and all(isinstance(each, str) for each in part.flat)
+    if (part.dtype.kind not in "biufMSU" and not texts) or (
+        part.dtype.itemsize > 8 and part.dtype.kind == "f"
+    ):
+        fields = " Save each of its fields as an array of its own." if part.dtype.names else ""
+        raise DataError(
+            f"{path}: the array {name!r} is of dtype {part.dtype}, of which there is no column: "
+            f"numbers of at most 8 bytes, texts and dates are.{fields}"
+        )
     if part.dtype.kind == "S":
-        part = np.char.decode(part, "utf-8")
-    if part.dtype.kind in "UO":
+        try:
+            part = np.char.decode(part, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: the array {name!r} holds bytes that are no text in UTF-8.") from error
+    if texts or part.dtype.kind == "U":
         flat = pl.Series(part.ravel().astype(str).tolist(), dtype=pl.String)
         return flat if part.ndim == 1 else flat.reshape(part.shape)
     return pl.Series(part)

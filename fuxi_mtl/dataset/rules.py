@@ -96,21 +96,27 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Ids:
-    """The column already holds ids; missing ones and those outside ``[0, vocab_size)`` are OOV.
+    """The column already holds ids; missing ones and those outside ``[0, count)`` are OOV.
 
     Attributes:
-        vocab_size: Number of ids.
+        count: Number of ids that the column may hold.
         fill_na: Id of a missing entry.
+        unknown: The id of OOV: the one behind them. Version 0.1.0 took the last of them.
     """
 
-    vocab_size: int
+    count: int
     fill_na: int | None = None
+    unknown: int = -1
+
+    def __post_init__(self) -> None:
+        if self.unknown < 0:
+            object.__setattr__(self, "unknown", self.count)
 
     def apply(self, entries: pl.Series) -> np.ndarray:
         """Ids ``(rows,)`` int32."""
-        unknown = self.vocab_size - 1
-        ids = raw.integers(entries).fill_null(unknown if self.fill_na is None else self.fill_na).to_numpy()
-        return np.where((ids < 0) | (ids >= self.vocab_size), unknown, ids).astype(np.int32)
+        filling = self.unknown if self.fill_na is None else self.fill_na
+        ids = raw.integers(entries).fill_null(filling).to_numpy()
+        return np.where((ids < 0) | (ids >= self.count), self.unknown, ids).astype(np.int32)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import reading
 from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
-from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
+from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, DataError, shortened
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
@@ -47,11 +47,13 @@ class Block:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Adds file and row to an error about an entry of this block."""
+        """Adds file and row to an error about an entry of this block, the file to one about a column."""
         try:
             yield
         except BadEntryError as error:
             raise error.located(self.file, int(self.rows[error.index])) from None
+        except BadTypeError as error:
+            raise error.located(self.file) from error.__cause__
 
 
 @dataclass(frozen=True)

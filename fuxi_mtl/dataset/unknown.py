@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset.encoding import Encoder
-from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.rules import Ids, Rule, Vocabulary
 from fuxi_mtl.features import PAD
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 @dataclass
 class UnknownIds:
-    """Counts the ids of features with a vocabulary, block by block.
+    """Counts the ids of features with a vocabulary, or with ids of their own, block by block.
 
     Args:
         encoder: Encoded the blocks.
@@ -38,11 +38,13 @@ class UnknownIds:
             ids: Their ids, ``(rows, id columns)``.
         """
         for feature, column in zip(self.encoder.feature_map.features, self.encoder.columns, strict=True):
-            if not isinstance(column.rule, Vocabulary):
+            if not _has_unknown(column.rule):
                 continue
             own = ids[:, feature.columns]
             name = feature.name
-            self._entries[name] = self._entries.get(name, 0) + int(np.count_nonzero(own != PAD))
+            single_ids = isinstance(column.rule, Ids) and column.bag is None  # of which 0 is one
+            entries = own.size if single_ids else int(np.count_nonzero(own != PAD))
+            self._entries[name] = self._entries.get(name, 0) + entries
             unknown = own == feature.vocab_size - 1
             count = int(np.count_nonzero(unknown))
             self._unknown[name] = self._unknown.get(name, 0) + count
@@ -81,12 +83,20 @@ class UnknownIds:
             if share == 1 and usual == 1:
                 continue  # said of validation already
             owner = self.encoder.feature_map.owner(self.encoder.feature_map[name]).name
-            tokens = self.encoder.tokens[owner]
-            if not tokens:
+            tokens = self.encoder.tokens.get(owner)
+            if tokens is None:
+                known = f"ids from 0 to {self.encoder.feature_map[name].vocab_size - 2}"
+            elif not tokens:
                 continue  # a vocabulary without a token is said where it is made
-            known = ", ".join(map(repr, tokens[:_SHOWN]))
+            else:
+                known = ", ".join(map(repr, tokens[:_SHOWN]))
             usually = "" if usual is None else f" ({usual:.1%} in validation)"
             yield (
                 f"feature {name!r}: {share:.0%} of its entries in {split} are unknown{usually}, such as "
                 f"{', '.join(self._examples.get(name, []))}; training knows {known}. Are they written alike?"
             )
+
+
+def _has_unknown(rule: Rule) -> bool:
+    """Whether an id of its own says that an entry is unknown; of ids of version 0.1.0 the last may be one."""
+    return isinstance(rule, Vocabulary) or (isinstance(rule, Ids) and rule.unknown == rule.count)

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.errors import errors_of
 from fuxi_mtl.options import FeatureOptions
 
 
@@ -116,9 +117,20 @@ class SplitFiles:
 
 
 def carried(entries: pl.Series, dtype: str) -> pl.Series:
-    """A meta column in its type."""
+    """A meta column in its type.
+
+    Raises:
+        DataError: An entry, or the column, is not of that type.
+    """
+    with errors_of(entries.name, entries.dtype):
+        return _carried(entries, dtype)
+
+
+def _carried(entries: pl.Series, dtype: str) -> pl.Series:
     if dtype == "int":
         return raw.integers(entries)
     if dtype == "float":
         return pl.Series(entries.name, raw.doubles(entries)).fill_nan(None)
-    return entries if dtype == "list" else entries.cast(pl.String)
+    if dtype == "list":
+        return entries
+    return raw.tokens(entries, "text").set(entries.is_null(), None)

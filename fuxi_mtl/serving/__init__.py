@@ -5,7 +5,7 @@ from the same fitted rules. A missing text is ``""`` and a missing number is NaN
 smallest int64, which is also what numpy makes of NaN.
 """
 
+from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.serving.encoding import PADDED, RAGGED, TEXT, GraphEncoder
-from fuxi_mtl.serving.raw import MISSING_INTEGER
 
 __all__ = ["MISSING_INTEGER", "PADDED", "RAGGED", "TEXT", "GraphEncoder"]

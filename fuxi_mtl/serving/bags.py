@@ -30,12 +30,14 @@ def lists(entries: Entries, splitter: str) -> tf.RaggedTensor:
 
 
 def filled_lists(entries: Entries, bag: Bag) -> tf.RaggedTensor:
-    """Bags as a ragged tensor, with ``fill_na`` for a missing text or a list without members."""
-    if bag.fill_na is None:
-        return lists(entries, bag.splitter)
-    if entries.shape.rank == 1:
-        return lists(tf.where(entries == MISSING, bag.fill_na, entries), bag.splitter)
+    """The members that take a place, with ``fill_na`` for a missing text or a list without members."""
     members = lists(entries, bag.splitter)
+    if not bag.gaps:
+        members = tf.ragged.boolean_mask(members, members.with_values(~is_missing(members.values)))
+    if bag.fill_na is None:
+        return members
+    if bag.gaps and entries.shape.rank == 1:
+        return lists(tf.where(entries == MISSING, bag.fill_na, entries), bag.splitter)
     filling = tf.constant(bag.fill_na.split(bag.splitter))
     if members.dtype == tf.int64:
         filling = integers(filling)
@@ -64,7 +66,7 @@ def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor
     Args:
         entries: The raw weights.
         bag: The layout of the bags.
-        members: The bags.
+        members: The bags as they were given, missing members included.
         ids: Their ids, laid out.
     """
     if is_padded(entries):
@@ -73,10 +75,22 @@ def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor
     else:
         given = lists(entries, bag.splitter)
     _check_lengths(given, members, str(bag.weights))
+    if not bag.gaps:
+        given = _of_present(given, members)
     index, kept = layout(given, bag)
     values = numbers(tf.boolean_mask(given.values, kept), fill_na=1.0)
     placed = tf.tensor_scatter_nd_update(tf.ones(tf.shape(ids)), index, values)
     return tf.where(ids == PAD, 0.0, placed)
+
+
+def _of_present(given: tf.RaggedTensor, members: tf.RaggedTensor) -> tf.RaggedTensor:
+    """The weights of members that are there; none where there are not as many weights as members."""
+    alike = given.row_lengths() == members.row_lengths()
+    present = ~is_missing(tf.boolean_mask(members.values, tf.gather(alike, members.value_rowids())))
+    rows = given.value_rowids()
+    of_alike = tf.gather(alike, rows)
+    values, rows = (tf.boolean_mask(tf.boolean_mask(x, of_alike), present) for x in (given.values, rows))
+    return tf.RaggedTensor.from_value_rowids(values, rows, given.nrows())
 
 
 def _check_lengths(given: tf.RaggedTensor, members: tf.RaggedTensor, column: str) -> None:

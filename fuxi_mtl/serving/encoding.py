@@ -7,10 +7,11 @@ import tensorflow as tf
 from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.encoding import OOV_TOKEN
+from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature
-from fuxi_mtl.serving.bags import filled_lists, layout, weights
-from fuxi_mtl.serving.raw import MISSING_INTEGER, integers, is_missing, numbers, tokens
+from fuxi_mtl.serving.bags import filled_lists, layout, lists, weights
+from fuxi_mtl.serving.raw import integers, is_missing, numbers, tokens
 
 TEXT, PADDED, RAGGED = "text", "padded", "ragged"
 
@@ -89,7 +90,8 @@ class GraphEncoder(tf.Module):
             members = filled_lists(entries, column.bag)
             ids.append(self._bag(column, column.bag, members))
             if column.bag.weights:
-                weights_of_bags.append(weights(raw[column.bag.weights], column.bag, members, ids[-1]))
+                given = members if column.bag.gaps else lists(entries, column.bag.splitter)
+                weights_of_bags.append(weights(raw[column.bag.weights], column.bag, given, ids[-1]))
         # The order of `features.assign_columns`: the weights of bags come last.
         parts = {"ids": ids, "numeric": numeric + weights_of_bags}
         return {
@@ -141,10 +143,10 @@ def _buckets(rule: Buckets, x: tf.Tensor) -> tf.Tensor:
 
 
 def _known_ids(rule: Ids, ids: tf.Tensor) -> tf.Tensor:
-    unknown = tf.constant(rule.vocab_size - 1, tf.int64)
+    unknown = tf.constant(rule.unknown, tf.int64)
     if rule.fill_na is not None:
         ids = tf.where(ids == MISSING_INTEGER, tf.constant(rule.fill_na, tf.int64), ids)
-    return tf.where((ids < 0) | (ids >= rule.vocab_size), unknown, ids)
+    return tf.where((ids < 0) | (ids >= rule.count), unknown, ids)
 
 
 def _dtype(rule: Rule) -> tf.DType:

@@ -113,22 +113,32 @@ def served_module(
 def input_names(columns: Iterable[str]) -> dict[str, str]:
     """The name of each raw column as an input: TensorFlow allows letters, digits and underscores only.
 
+    A column that has such a name keeps it, wherever it stands, unless one before it differs in capitals
+    only, which are the same to TensorFlow.
+
     Example:
-        >>> input_names(["age", "user id", "7day"])
-        {'age': 'age', 'user id': 'user_id', '7day': 'arg_7day'}
+        >>> input_names(["age", "user id", "user_id", "7day"])
+        {'age': 'age', 'user id': 'user_id_2', 'user_id': 'user_id', '7day': 'arg_7day'}
     """
+    plain_names = {column: _plain(column) for column in columns}
     names: dict[str, str] = {}
-    for column in columns:
-        plain = re.sub(r"\W", "_", column, flags=re.ASCII)
-        if not re.match(r"[A-Za-z]", plain) or keyword.iskeyword(plain) or plain == "self":
-            plain = f"arg_{plain}"
+    taken: set[str] = set()
+    for column, plain in sorted(plain_names.items(), key=lambda each: each[0] != each[1]):
         name, number = plain, 2
-        while name in names.values():
+        while name.lower() in taken:
             name, number = f"{plain}_{number}", number + 1
+        taken.add(name.lower())
         names[column] = name
         if name != column:
             logger.warning("The exported model calls column %r %r: inputs have plain names.", column, name)
-    return names
+    return {column: names[column] for column in plain_names}
+
+
+def _plain(column: str) -> str:
+    plain = re.sub(r"\W", "_", column, flags=re.ASCII)
+    if not re.match(r"[A-Za-z]", plain) or keyword.iskeyword(plain) or plain == "self":
+        return f"arg_{plain}"
+    return plain
 
 
 def _traced(function: Callable, specs: Mapping[str, tf.TensorSpec]) -> Any:

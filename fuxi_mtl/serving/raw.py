@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, WHOLE
-
-MISSING_INTEGER = tf.int64.min
+from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, MISSING_INTEGER, WHOLE
 
 
 def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
@@ -21,9 +19,9 @@ def integers(entries: tf.Tensor) -> tf.Tensor:
     """Entries as int64; a text may be written as ``3.0``."""
     if entries.dtype != tf.string:
         return tf.cast(entries, tf.int64)
-    text = tf.strings.strip(entries)
+    text = tf.strings.regex_replace(tf.strings.strip(entries), WHOLE, r"\1")
     x = tf.strings.to_number(tf.where(text == MISSING, "nan", text), tf.float64)
-    missing, large = tf.math.is_nan(x), tf.abs(x) > MAX_EXACT_FLOAT
+    missing, large = tf.math.is_nan(x), tf.abs(x) >= MAX_EXACT_FLOAT
     tf.debugging.Assert(
         tf.reduce_all((x == tf.round(x)) | missing), ["An entry of an integer column is no integer:", text]
     )

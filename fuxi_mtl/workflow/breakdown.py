@@ -8,6 +8,7 @@ import polars as pl
 
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split
+from fuxi_mtl.dataset.rules import Ids
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate, metrics_of
 from fuxi_mtl.evaluation.measure import groups, sample_weights
 
@@ -92,7 +93,9 @@ def _values(split: Split, dataset: Dataset, column: str) -> pl.Series:
         ids = pl.Series(column, np.asarray(split.ids[:, feature.start]))
         last = feature.vocab_size - 1
         names = {i + 1: token for i, token in enumerate(tokens or map(str, range(1, last)))}
-        return ids.replace_strict({0: MISSING, last: UNKNOWN, **names}, return_dtype=pl.String)
+        rules = {each.name: each.rule for each in dataset.encoder.columns}
+        first = "0" if isinstance(rules[column], Ids) else MISSING
+        return ids.replace_strict({0: first, last: UNKNOWN, **names}, return_dtype=pl.String)
     if column not in split.meta_columns:
         known = [*features, *split.meta_columns]
         raise ValueError(

@@ -43,7 +43,7 @@ def test_hash_buckets_and_ids_are_shared_too(load):
     dataset = load(columns, features)
     assert dataset.train.ids[0, 1] == dataset.train.ids[2, 0]
     assert dataset.train.ids[:, 4].tolist() == [3, 0, 1]
-    assert [f.vocab_size for f in dataset.feature_map.features] == [7, 7, 4, 4]
+    assert [f.vocab_size for f in dataset.feature_map.features] == [7, 7, 5, 5]
 
 
 def test_each_feature_keeps_its_embedding_dim_and_source(load):

@@ -118,7 +118,7 @@ def test_a_billion_ids_need_no_vocabulary_and_few_rows(load):
     x, y, z, w = dataset.feature_map.features
     expected = tf.strings.to_hash_bucket_fast(["a", "b", ""], 10**9).numpy() + 1
     np.testing.assert_array_equal(dataset.train.ids[:, 0], expected)
-    assert dataset.train.ids[:, 1].tolist() == [5, 1999999998, 1999999999]
+    assert dataset.train.ids[:, 1].tolist() == [5, 1999999998, 2000000000]
     assert (x.vocab_size, x.num_remainder_buckets, x.parts) == (10**9 + 2, 31623, (31624, 31624))
     assert (y.num_remainder_buckets, y.parts) == (44722, (44723, 44722))
     assert (z.vocab_size, z.parts) == (5, (4, 3))
@@ -146,8 +146,8 @@ def test_buckets_agree_with_bucketize_in_float32():
 def test_sequences_are_cut_and_padded_at_the_named_end(load):
     columns = with_clicks(x=["a^b^c", "b", "", "a^^b"])
     for padding, expected in (
-        ("post", [[2, 1], [1, 0], [0, 0], [2, 0]]),
-        ("pre", [[1, 3], [0, 1], [0, 0], [0, 1]]),
+        ("post", [[2, 1], [1, 0], [0, 0], [2, 1]]),
+        ("pre", [[1, 3], [0, 1], [0, 0], [2, 1]]),
     ):
         feature = {"name": "x", "type": "sequence", "max_len": 2, "padding": padding}
         dataset = load(columns, [feature])
@@ -192,8 +192,8 @@ def test_weights_lie_beside_their_ids_and_padding_weighs_nothing(load, padding):
     assert encoded.weighted
     assert dataset.train.numeric.shape == (4, 3)
     expected = {
-        "post": [[1, 2, 3], [1, 0, 0], [0, 0, 0], [4, 0, 6]],
-        "pre": [[1, 2, 3], [0, 0, 1], [0, 0, 0], [4, 0, 6]],
+        "post": [[1, 2, 3], [1, 0, 0], [0, 0, 0], [4, 6, 0]],
+        "pre": [[1, 2, 3], [0, 0, 1], [0, 0, 0], [0, 4, 6]],
     }
     assert dataset.train.numeric.tolist() == expected[padding]
     np.testing.assert_array_equal(dataset.train.ids == PAD, dataset.train.numeric == 0)
@@ -245,10 +245,11 @@ def test_columns_may_already_hold_ids(load, write, given):
         {"name": "x", "dtype": "int", "vocab_size": 5, **remap},
         {"name": "s", "type": "sequence", "dtype": "int", "vocab_size": 5, "max_len": 2, **remap},
     ]
-    dataset = load(with_clicks(x=[3, 0], s=["1^2", "3"]), features, valid_data=str(valid), **rebuild)
+    dataset = load(with_clicks(x=[3, 0], s=["1^2", "3^0"]), features, valid_data=str(valid), **rebuild)
     assert dataset.train.ids.tolist() == [[3, 1, 2], [0, 3, 0]]
-    assert dataset.valid.ids.tolist() == [[4, 4, 0], [4, 0, 0], [4, 4, 0]]
-    assert dataset.feature_map["x"].vocab_size == 5
+    assert dataset.valid.ids.tolist() == [[4, 4, 0], [5, 0, 0], [5, 5, 0]]
+    assert dataset.feature_map["x"].vocab_size == 6
+    assert any("'s': 1 members of the training rows are 0, which is padding" in w for w in dataset.warnings)
 
 
 def test_an_id_beyond_vocab_size_is_an_error(load):
@@ -312,7 +313,22 @@ def test_the_rules_are_plain_json(load):
         "padding": "post",
         "weights": None,
         "fill_na": None,
+        "gaps": False,
     }
+
+
+def test_ids_and_gaps_of_the_first_format_keep_their_meaning(load, tmp_path):
+    ids = {"dtype": "int", "remap": False, "vocab_size": 5}
+    features = [{"name": "i", **ids}, {"name": "s", "type": "sequence", "max_len": 3}]
+    load(with_clicks(i=[4, 0], s=["a^^b", "b"]), features).encoder.save(tmp_path)
+    (tmp_path / "checksums.json").unlink()
+    stored = json.loads((tmp_path / "encoders.json").read_text())["columns"]
+    stored["i"] = {"rule": "Ids", "vocab_size": 5, "fill_na": None, "bag": None}
+    del stored["s"]["bag"]["gaps"]
+    (tmp_path / "encoders.json").write_text(json.dumps(stored))
+    encoder = Encoder.load(tmp_path)
+    frame = pl.DataFrame({"i": ["4", "5", "", "0"], "s": ["a^^b", "^b", "", "a"]})
+    assert encoder.encode(frame)[0].tolist() == [[4, 2, 0, 1], [4, 0, 1, 0], [4, 0, 0, 0], [0, 2, 0, 0]]
 
 
 def test_a_bag_is_laid_out_by_hand():

@@ -20,7 +20,7 @@ from fuxi_mtl.tasks import parse_task
             pl.Series(["3.0", "3", "-4.0", "2.50", "3.00", "v1.0", "1.0.0", "", None]),
             ["3", "3", "-4", "2.50", "3.00", "v1.0", "1.0.0", "", ""],
         ),
-        (pl.Series([2.0**53, float("inf")]), ["9007199254740992", "inf"]),
+        (pl.Series([2.0**53 - 1, float("inf")]), ["9007199254740991", "inf"]),
         (pl.Series([0.0, -0.0]), ["0", "0"]),
         (pl.Series([True, False]), ["true", "false"]),
     ],

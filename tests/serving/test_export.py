@@ -186,7 +186,7 @@ def test_without_bags_there_is_nothing_to_give_as_lists(plain, tmp_path):
 
 
 def test_columns_whose_names_tensorflow_refuses_get_plain_ones(tmp_path, caplog):
-    columns = ["user id", "7day", "user_id", "Stück", "from", "self", "_x", "标签", "价格"]
+    columns = ["user id", "7day", "user_id", "Stück", "from", "self", "_x", "标签", "价格", "User_id"]
     labels = {"click": ["0", "1", "0", "1"], "buy": "0"}
     rows = pl.DataFrame({name: ["a", "b", "b", ""] for name in columns} | labels)
     rows.write_csv(tmp_path / "odd.csv")
@@ -196,10 +196,11 @@ def test_columns_whose_names_tensorflow_refuses_get_plain_ones(tmp_path, caplog)
     model = raw_rows.model_for(encoder)
     with caplog.at_level(logging.WARNING):
         export_model(model, encoder, tmp_path / "odd")
-    assert "calls column 'user id' 'user_id'" in caplog.text
+    assert "calls column 'user id' 'user_id_3'" in caplog.text
     names = input_names(columns)
-    assert names["user id"] == "user_id"
-    assert names["user_id"] == "user_id_2"
+    assert names["user_id"] == "user_id"  # the exact name wins over a cleaned one
+    assert names["User_id"] == "User_id_2"  # TensorFlow takes capitals for the same
+    assert names["user id"] == "user_id_3"
     assert len(set(names.values())) == len(columns)
     served = tf.saved_model.load(str(tmp_path / "odd")).signatures["serving_default"]
     raw = {names[name]: tf.constant(rows[name].to_list()) for name in columns}

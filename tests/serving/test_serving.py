@@ -59,15 +59,45 @@ def test_no_rows_give_an_empty_batch(encoder, rows):
 
 
 @pytest.mark.parametrize("padding", ["post", "pre"])
-def test_empty_members_of_a_text_are_padding_in_their_place(padding):
+@pytest.mark.parametrize("fill_na", [None, "b^a"])
+def test_a_missing_member_takes_no_place_in_any_form_of_a_list(padding, fill_na):
+    lists_ = [["a", "", "b"], ["", "a"], ["a", ""], [""], ["", ""], ["b", "b", "b", "", "a"], ["z"]]
+    texts = ["^".join(each) for each in lists_]
+    encoder = one_column(Vocabulary("x"), Bag(3, padding=padding, fill_na=fill_na), {"x": ("a", "b")})
+    padded = tf.constant([each + [""] * (5 - len(each)) for each in lists_])
+    for given in (tf.constant(texts), padded, tf.ragged.constant(lists_)):
+        assert_same(encoder, pl.DataFrame({"x": texts}), {"x": given})
+    assert_same(encoder, pl.DataFrame({"x": lists_}), {"x": tf.constant(texts)})
+    two = encoder.encode(pl.DataFrame({"x": ["a^^b"]}))[0]
+    assert two.tolist() == [[1, 2, 0] if padding == "post" else [0, 1, 2]]
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_the_weight_of_a_missing_member_takes_no_place_either(padding):
+    encoder = one_column(Vocabulary("x"), Bag(2, padding=padding, weights="w"), {"x": ("a", "b")})
+    frame = pl.DataFrame({"x": ["a^^b", "^b", "", "a^b"], "w": ["1^2^3", "4^5", "", ""]})
+    assert_same(encoder, frame, {name: tf.constant(frame[name].to_list()) for name in "xw"})
+    assert encoder.encode(frame)[1][0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_in_encodings_of_the_first_format_a_missing_member_takes_a_place(padding):
     texts = ["a^^b", "^a", "a^", "", "^", "b^b^b^^a", "z"]
-    encoder = one_column(Vocabulary("x"), Bag(3, padding=padding), {"x": ("a", "b")})
+    encoder = one_column(Vocabulary("x"), Bag(3, padding=padding, gaps=True), {"x": ("a", "b")})
     assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
+    assert encoder.encode(pl.DataFrame({"x": texts}))[0][0].tolist() == [1, 0, 2]
 
 
 def test_integer_members_may_be_written_as_floats_with_blanks_or_zeros_in_front():
-    texts = ["3^4.0^ 5", "003^+4^-1", "^nan^5e0", "4611686018427387905"]
-    encoder = one_column(Vocabulary("x", "int"), Bag(3), {"x": ("4", "3", "5", "4611686018427387905")})
+    texts = [
+        "3^4.0^ 5",
+        "003^+4^-1",
+        "^nan^5e0",
+        "4611686018427387905",
+        "9007199254740993^9007199254740995.0",
+    ]
+    known = ("4", "3", "5", "4611686018427387905", "9007199254740992", "9007199254740993", "9007199254740995")
+    encoder = one_column(Vocabulary("x", "int"), Bag(3), {"x": known})
     assert_same(encoder, pl.DataFrame({"x": texts}), {"x": tf.constant(texts)})
 
 
