@@ -223,20 +223,27 @@ __all__ = [  # noqa: PLE0604 - names, all of them
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULE_OF:
-        found = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    elif name in _MODELS:
-        from fuxi_mtl import registry
-
-        registry.import_zoo()
-        found = registry.model(name)
-    else:
+    if name not in _MODULE_OF and name not in _MODELS:
         from fuxi_mtl.hints import did_you_mean
 
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, __all__)}")
+    import random
+
+    callers = random.getstate()  # a library that Keras imports draws from the program's generator
+    try:
+        if name in _MODULE_OF:
+            found = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        else:
+            from fuxi_mtl import registry
+
+            registry.import_zoo()
+            found = registry.model(name)
+    finally:
+        random.setstate(callers)
     globals()[name] = found  # the next time Python finds it by itself
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What completion offers: the public names, and no module that happens to be imported."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

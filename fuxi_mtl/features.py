@@ -8,7 +8,7 @@ A batch is a dict of three arrays, row i of each being exposure i:
                  of weighted bags. A missing number is already filled.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -141,6 +141,9 @@ class FeatureMap:
     def total_features(self) -> int:
         """Number of ids over all tables, as FuxiCTR counts it."""
         return sum(f.vocab_size for f in self.features if f.has_ids and f.share_embedding is None)
+
+    def __iter__(self) -> Iterator[Feature]:
+        return iter(self.features)
 
     def __getitem__(self, name: str) -> Feature:
         for feature in self.features:

@@ -145,6 +145,10 @@ class Run:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{self.folder} holds no finished run: {path.name} is missing. Run the experiment again."
+            ) from error
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
         absent = [key for key in required if not isinstance(content, dict) or key not in content]

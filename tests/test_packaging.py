@@ -141,6 +141,44 @@ def test_the_wheel_and_fuxictrs_can_be_installed_beside_each_other(site, tmp_pat
     assert set(models) == set(registry.names())
 
 
+SNIPPET = """
+import fuxi_mtl as fm
+data = fm.Dataset({"x": [1.0]}, valid_size=0.5, features=[fm.Numeric("x")], tasks={"t": "y"})
+fm.MMoE(data.features, data.tasks, num_experts=4, embedding_dim=8, gate_stabilize=fm.GateStabilize())
+fm.MMoE(data.features, data.tasks, num_expert=4)
+fm.MMoE(data.features, data.tasks, embeding_dim=8)
+fm.PLE(data.features, data.tasks, num_layers="two")
+fm.fit(fm.MMoE(data.features, data.tasks), data, lerning_rate=1.0)
+fm.Categorical("user", min_cuont=2)
+"""
+SEEN_BY_MYPY = {
+    5: 'Unexpected keyword argument "num_expert" for "MMoE"; did you mean "num_experts"?',
+    6: 'Unexpected keyword argument "embeding_dim" for "MMoE"; did you mean "embedding_dim"?',
+    7: 'Argument "num_layers" to "PLE" has incompatible type "str"; expected "int"',
+    8: 'Unexpected keyword argument "lerning_rate" for overloaded function "fit"',
+    9: 'Unexpected keyword argument "min_cuont" for "Categorical"',
+}
+
+
+def test_the_mypy_of_a_user_sees_the_types_of_an_installed_wheel(site, tmp_path):
+    (tmp_path / "snippet.py").write_text(SNIPPET)
+    mypy = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--cache-dir",
+        tmp_path / "cache",
+        "--hide-error-codes",
+        "snippet.py",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    result = subprocess.run(mypy, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    errors = re.findall(r"^snippet.py:(\d+): error: (.*)$", result.stdout, re.MULTILINE)
+    assert {int(line) for line, _ in errors} == set(SEEN_BY_MYPY), result.stdout + result.stderr
+    for line, message in SEEN_BY_MYPY.items():
+        assert any(int(at) == line and said.startswith(message) for at, said in errors), errors
+
+
 def test_an_editable_install_runs_inside_a_clone_of_fuxictr(source, clone_of_fuxictr, tmp_path):
     venv = tmp_path / "venv"
     run([sys.executable, "-m", "venv", "--without-pip", venv])

@@ -88,8 +88,6 @@ def read_run(folder: str | Path) -> StoredRun:
         ValueError: The folder holds no finished run, or its metrics.json is damaged.
     """
     run = Run(Path(folder))
-    if not run.metrics.is_file():
-        raise ValueError(f"{folder} holds no finished run: {run.metrics.name} is missing.")
     content = run.read_json(run.metrics, "expid", "dataset_id", "model", "seed", "tasks")
     try:
         return StoredRun(

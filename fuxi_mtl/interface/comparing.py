@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare(
-    runs: "Iterable[Run | str | Path]",
+    runs: "Run | str | Path | Iterable[Run | str | Path]",
     baseline: str | None = None,
     *,
     checks: bool = False,
@@ -72,14 +72,14 @@ def compare(
     """Compares finished runs: mean and spread over seeds, intervals of differences, transfer, cost.
 
     Args:
-        runs: Runs, or their folders. Two runs of one name and seed are told apart by a number.
+        runs: Runs or their folders, one or several. Two of one name and seed are told apart by a number.
         baseline: Name of the experiment that the others are compared with. Without it, a dataset's SingleTask
             experiment, else its first.
         checks: Whether the numbers of the conversion checks are columns, too.
         resamples: Resamples of the test rows for the intervals; 0 leaves them out.
 
     Raises:
-        ValueError: There is no run, or the baseline is not among them.
+        ValueError: Something is no run, there is none, or the baseline is not among them.
 
     Example:
         >>> "| expid |" in fm.compare([run]).to_markdown()
@@ -87,7 +87,11 @@ def compare(
     """
     seen: dict[tuple[Any, ...], int] = {}
     stored = []
-    for run in runs:
+    for run in runs if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]:
+        if not isinstance(run, (str, Path)) and not hasattr(run, "folder"):
+            raise ValueError(
+                f"compare: {type(run).__name__} is no run. Give what fm.fit returned, or a folder."
+            )
         read = read_run(run if isinstance(run, (str, Path)) else run.folder)
         key = (read.dataset_id, read.expid, read.seed)
         seen[key] = seen.get(key, 0) + 1

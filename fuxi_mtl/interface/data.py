@@ -97,6 +97,8 @@ class Dataset:
         for key, word in (("feature_cols", "features"), ("label_col", "labels")):
             if key in options:
                 raise ValueError(f"Dataset: {key} is a stanza's word; here it is {word}=[...].")
+        if not (tasks is None or isinstance(tasks, Mapping)):
+            raise ValueError(f'Dataset: tasks is {tasks!r}. It says what each is: {{"ctr": "click", ...}}.')
         entries: dict[str, Any] = {
             "dataset_id": dataset_id,
             "group_id": group_id,
@@ -110,8 +112,15 @@ class Dataset:
         if "data_format" not in options and isinstance(train_data, (str, Path)):
             found = format_of(Path(train_data))
             entries |= {"data_format": found} if found else {}
-        entries["feature_cols"] = [*features, *_carried(meta, group_id)]
-        entries["label_col"] = _labels(labels, tasks)
+        columns = _listed("features", features)
+        for each in columns:
+            if isinstance(each, str):
+                raise ValueError(
+                    f"Dataset: features has {each!r}. Say what it is: fm.Categorical({each!r}), "
+                    f"fm.Numeric({each!r}), fm.Sequence({each!r}) or fm.Embedding({each!r})."
+                )
+        entries["feature_cols"] = [*columns, *_carried(_listed("meta", meta), group_id)]
+        entries["label_col"] = _labels(_listed("labels", labels), tasks)
         if tasks is not None:
             entries["tasks"] = dict(tasks)
         self.entries: dict[str, Any] = {**entries, **options}
@@ -232,6 +241,13 @@ def frame_like(rows: Any, columns: Mapping[str, np.ndarray]) -> Any:
 
         return pl.DataFrame(dict(columns))
     return dict(columns)
+
+
+def _listed(word: str, columns: Any) -> list[Any]:
+    """Columns as a list. A lone name is refused: its letters would be taken for columns."""
+    if isinstance(columns, (str, Mapping)) or not isinstance(columns, Iterable):
+        raise ValueError(f"Dataset: {word} is {columns!r}. It is a list: {word}=[...].")
+    return list(columns)
 
 
 def _carried(meta: Iterable[str | FeatureOptions], group_id: str | None) -> list[FeatureOptions]:

@@ -166,6 +166,7 @@ def fit(
         1
     """
     import_zoo()
+    _check_given(model, data)
     given: dict[str, Any] = {**options}
     checked = _checked(model, data, expid, given)
     n_rows = None
@@ -185,6 +186,19 @@ def fit(
 
         found.append(_train(seeded, encoded, make, folder, several=True))
     return found
+
+
+def _check_given(model: Any, data: Any) -> None:
+    """The first two are what they are called; a class, a name or a frame is an easy mistake."""
+    if not isinstance(model, MultiTaskModel):
+        what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ValueError(
+            f"fit: model is {what}. It is a model object, such as fm.MMoE(data.features, data.tasks)."
+        )
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"fit: data is {type(data).__name__}. It is a fm.Dataset, which says what the columns are."
+        )
 
 
 def _checked(
@@ -264,6 +278,8 @@ def _made(model: MultiTaskModel, features: FeatureMap, tasks: Sequence[Task]) ->
 def _seeded(checked: config.Experiment, seeds: Sequence[int] | None) -> list[config.Experiment]:
     if seeds is None:
         return [checked]
+    if isinstance(seeds, int):
+        raise ValueError(f"seeds is {seeds}: give a list, such as [1, 2, 3].")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {list(seeds)}: give one or more, each once.")
     return [checked.with_seed(seed) for seed in seeds]

@@ -92,7 +92,7 @@ class SharedBottom(Brick):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.names = tuple(names)
+        self.names = _heads(names)
         self.stack = MLP(bottom_hidden_units, **_options(mlp, self.dtype_policy))
 
     def build(self, input_shape):
@@ -151,7 +151,7 @@ class GatedExperts(Brick):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.names = tuple(names)
+        self.names = _heads(names)
         mlp = _options(mlp, self.dtype_policy)
         self.stabilize = enabled_stabilize(gate_stabilize)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
@@ -308,7 +308,7 @@ class ExtractionLevels(Brick):
                 f"num_layers is {num_layers}, num_shared_experts {num_shared_experts}, "
                 f"num_specific_experts {num_specific_experts}: at least one level and one expert are needed."
             )
-        self.names = tuple(names)
+        self.names = _heads(names)
         self.levels = [
             ExtractionLevel(
                 names,
@@ -375,6 +375,16 @@ def make_bottom(spec: str | Mapping, names: Sequence[str], mlp: Mapping) -> kera
     options = given if isinstance(given, dict) else {"type": given}
     member = BOTTOMS[options.pop("type")]
     return member.make(options, names=names, mlp=mlp)
+
+
+def _heads(names: Any) -> tuple[str, ...]:
+    """The names of heads. Features in their place are those of a model with a similar name."""
+    if isinstance(names, str) or not all(isinstance(each, str) for each in names):
+        raise ValueError(
+            f"names is {type(names).__name__}. A layer takes the names of its heads, such as ['ctr', 'cvr']; "
+            "a model, such as ShareBottom, takes features and tasks."
+        )
+    return tuple(names)
 
 
 def _options(mlp: Mapping | None, dtype: Any) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import keras
 
+from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.options import TrainingOptions
+from fuxi_mtl.tasks import Task
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
@@ -76,8 +78,9 @@ def recorded(constructor: Callable[..., None]) -> Callable[..., None]:
         if "recipe" in vars(self):  # a base class's constructor, or one that is run again
             constructor(self, *args, **options)
             return
-        given = inspect.signature(constructor).bind(self, *args, **options).arguments
+        given = inspect.signature(constructor).bind_partial(self, *args, **options).arguments
         features, tasks = given.get("features"), given.get("tasks", ())
+        _check_inputs(type(self).__name__, features, tasks)
         own = {key: value for key, value in options.items() if key not in ("features", "tasks")}
         wrappers = {name: each for name, each in vars(self).items() if isinstance(each, FunctionType)}
         recipe = Recipe(features, tasks, own, wrappers)
@@ -91,6 +94,14 @@ def recorded(constructor: Callable[..., None]) -> Callable[..., None]:
             constructor(self, features, planned, **own)
 
     return construct
+
+
+def _check_inputs(name: str, features: Any, tasks: Any) -> None:
+    """Features and tasks as a dataset gives them, not as it was told of them."""
+    if not (features is None or isinstance(features, FeatureMap)):
+        raise ValueError(f"{name}: features is {type(features).__name__}. Give data.features, a FeatureMap.")
+    if not all(isinstance(each, Task) for each in tasks):
+        raise ValueError(f"{name}: tasks is {type(tasks).__name__}. Give data.tasks, or a list of Task.")
 
 
 def make_again(model: keras.Model, features: Any, tasks: Sequence[Any]) -> None:

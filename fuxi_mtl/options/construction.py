@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.signature import REQUIRED, Parameter, signature_of
@@ -13,7 +13,8 @@ from fuxi_mtl.options.values import convert, located
 def checked_constructor(cls: type) -> Callable:
     """The constructor of a class, which is handed all options: given or default, converted and checked.
 
-    Its signature names those that the class takes in groups one by one, as help and notebooks show them.
+    Its signature names those that the class takes in groups one by one, with plain types, as help and
+    notebooks show them; ``checked_options`` has all that is known of them.
     """
     constructor: Callable = cls.__init__  # type: ignore[misc]
     options = signature_of(cls).options
@@ -31,6 +32,7 @@ def checked_constructor(cls: type) -> Callable:
     __init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [*given, *map(_shown, options.values())]
     )
+    __init__.checked_options = options  # type: ignore[attr-defined]
     return __init__
 
 
@@ -46,17 +48,26 @@ def completed(name: str, options: Mapping[str, Parameter], given: Mapping[str, A
         TypeError: An option that is not known.
         ValueError: A value of another type, or out of bounds.
     """
-    for key in given:
-        if key not in options:
-            raise TypeError(
-                f"{name} has no option {key!r}.{did_you_mean(key, options)} Options: "
-                f"{', '.join(options) or 'none'}."
-            )
+    check_names(name, options, given)
     values = {key: each.default for key, each in options.items() if each.default is not REQUIRED}
     for key, value in given.items():
         each = options[key]
         values[key] = value if each.type is Any else convert(located(value), each.type, key, each.option)
     return values
+
+
+def check_names(name: str, known: Collection[str], given: Iterable[str]) -> None:
+    """Every option that is given is known.
+
+    Raises:
+        TypeError: One is not, as Python itself says it, with the nearest.
+    """
+    for key in given:
+        if key not in known:
+            raise TypeError(
+                f"{name} has no option {key!r}.{did_you_mean(key, known)} Options: "
+                f"{', '.join(known) or 'none'}."
+            )
 
 
 def documented(text: str | None, options: Mapping[str, Parameter]) -> str | None:
@@ -76,6 +87,5 @@ def documented(text: str | None, options: Mapping[str, Parameter]) -> str | None
 
 
 def _shown(option: Parameter) -> inspect.Parameter:
-    annotation = Annotated[option.type, option.option] if option.option.doc else option.type
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(option.name, kind, default=option.default, annotation=annotation)
+    return inspect.Parameter(option.name, kind, default=option.default, annotation=option.type)

@@ -88,11 +88,13 @@ def signature_of(target: Callable) -> Signature:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError:  # names that are imported for type checkers only
         hints = {}
+    checked: Mapping[str, Parameter] = getattr(function, "checked_options", {})
     before: list[str] = []
     behind: dict[str, Parameter] = {}
     for each in list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]:
         if each.kind is inspect.Parameter.KEYWORD_ONLY:
-            behind[each.name] = _parameter(each.name, hints.get(each.name, _shown(each)), each.default)
+            declared = _parameter(each.name, hints.get(each.name, Any), each.default)
+            behind[each.name] = checked.get(each.name, declared)
         elif each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             before.append(each.name)
         elif each.kind is inspect.Parameter.VAR_KEYWORD:
@@ -221,12 +223,6 @@ def _class(file: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
         if candidate.is_file():
             return _class(candidate, original)
     return None
-
-
-def _shown(parameter: inspect.Parameter) -> Any:
-    """The annotation that a signature made by hand has, if it is more than a name."""
-    annotation = parameter.annotation
-    return Any if annotation is inspect.Parameter.empty or isinstance(annotation, str) else annotation
 
 
 def _of_group(annotation: Any) -> dict[str, Parameter]:

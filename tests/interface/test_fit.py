@@ -427,3 +427,36 @@ def test_calibration_fusion_and_surgery_are_keywords_as_in_a_stanza(data, frame)
 def test_debug_mode_looks_at_few_rows(data):
     run = fm.fit(small_model(data), data, debug_mode=True, batch_size=32, epochs=5)
     assert len(run.history) == 1
+
+
+def test_what_is_no_model_or_no_data_is_told(data, frame):
+    model = small_model(data)
+    for wrong, what in ((fm.MMoE, "the class MMoE"), ("MMoE", "str"), (data, "Dataset")):
+        with pytest.raises(ValueError, match=f"fit: model is {what}. It is a model object, such as fm.MMoE"):
+            fm.fit(wrong, data)
+    with pytest.raises(ValueError, match="fit: data is DataFrame. It is a fm.Dataset"):
+        fm.fit(model, frame)
+    with pytest.raises(ValueError, match=r"seeds is 3: give a list, such as \[1, 2, 3\]"):
+        fm.fit(model, data, seeds=3)
+
+
+def test_a_model_takes_the_features_and_tasks_of_a_dataset(data):
+    columns, tasks = [fm.Categorical("user_id")], {"ctr": "click"}
+    with pytest.raises(ValueError, match=r"MMoE: features is list. Give data.features, a FeatureMap"):
+        fm.MMoE(columns, data.tasks)
+    with pytest.raises(ValueError, match=r"MMoE: tasks is dict. Give data.tasks, or a list of Task"):
+        fm.MMoE(data.features, tasks)
+    with pytest.raises(ValueError, match="MMoE: features is Dataset"):
+        fm.MMoE(data)
+    with pytest.raises(ValueError, match="A layer takes the names of its heads"):
+        fm.SharedBottom(data.features, data.tasks)
+    assert [each.name for each in data.features] == ["user_id", "item_id", "price"]
+
+
+def test_one_run_is_compared_alone_and_what_is_no_run_is_told(fitted):
+    for one in (fitted, fitted.folder, str(fitted.folder)):
+        assert [row.expid for table in fm.compare(one).tables for row in table.rows] == [fitted.expid]
+    with pytest.raises(ValueError, match="compare: int is no run. Give what fm.fit returned"):
+        fm.compare([fitted, 1])
+    with pytest.raises(ValueError, match="nowhere holds no finished run: metrics.json is missing"):
+        fm.load_run("nowhere")

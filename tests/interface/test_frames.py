@@ -200,3 +200,30 @@ def test_a_dataset_shows_what_it_is():
     assert repr(small_data()) == (
         "<Dataset 'data': train_data=dict of 160 rows; ctr: click, cvr: buy | click>"
     )
+
+
+LONE = {"features": "x", "labels": "click", "meta": "x"}
+
+
+@pytest.mark.parametrize("word", LONE)
+def test_a_lone_name_is_no_list_of_columns(word):
+    given = {"features": [fm.Numeric("x")], "tasks": {"ctr": "click"}} | {word: LONE[word]}
+    with pytest.raises(ValueError, match=rf"Dataset: {word} is '{LONE[word]}'. It is a list: {word}=\[...\]"):
+        fm.Dataset({"x": [1.0, 2.0], "click": [0, 1]}, valid_size=0.5, **given)
+
+
+def test_what_a_column_is_and_what_a_task_is_must_be_said():
+    rows = {"x": [1.0, 2.0], "click": [0, 1]}
+    with pytest.raises(ValueError, match=r"features has 'x'. Say what it is: fm.Categorical\('x'\)"):
+        fm.Dataset(rows, valid_size=0.5, features=["x"], tasks={"ctr": "click"})
+    with pytest.raises(ValueError, match=r"tasks is \['click'\]. It says what each is: \{\"ctr\": \"click\""):
+        fm.Dataset(rows, valid_size=0.5, features=[fm.Numeric("x")], tasks=["click"])
+
+
+def test_a_misspelt_keyword_of_a_column_is_told_with_the_nearest():
+    with pytest.raises(TypeError, match="Sequence has no option 'max_lenn'. Did you mean 'max_len'?"):
+        fm.Sequence("recent_items", max_lenn=3)
+    with pytest.raises(TypeError, match="Label has no option 'knd'. Did you mean 'kind'?"):
+        fm.Label("spend", knd="regression")
+    with pytest.raises(TypeError, match="Numeric has no option 'type'"):
+        fm.Numeric("price", type="categorical")

@@ -1,6 +1,7 @@
 """What `import fuxi_mtl` offers, and that it offers it late."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import fuxi_mtl as fm
 from fuxi_mtl import registry
+from fuxi_mtl.options.signature import signature_of
 
 PACKAGE = Path(fm.__file__).parent
 
@@ -72,3 +74,29 @@ def test_importing_and_describing_loads_neither_tensorflow_nor_pandas():
         "assert not {'tensorflow', 'keras', 'pandas'} & set(sys.modules), 'heavy data'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_the_first_use_of_a_name_leaves_the_programs_generator_as_it_was():
+    code = (
+        "import random, fuxi_mtl as fm\n"
+        "random.seed(1); expected = random.random()\n"
+        "random.seed(1); fm.MMoE, fm.fit\n"
+        "assert random.random() == expected, 'drawn from'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_completion_offers_public_names_alone():
+    assert {name for name in dir(fm) if not name.startswith("__")} == set(fm.__all__) - {"__version__"}
+
+
+def test_help_shows_the_options_of_a_model_with_plain_types():
+    shown = str(inspect.signature(fm.MMoE))
+    assert "num_experts: int = 8" in shown
+    assert "embedding_dim: int = 16" in shown
+    assert "Option" not in shown
+
+    class Narrow(fm.MMoE):
+        """A model that takes the constructor of another."""
+
+    assert signature_of(Narrow).options["embedding_dim"].option.least == 1
