@@ -116,7 +116,8 @@ class MultiTaskModel(keras.Model):
         """Alternating minimisation: names of objectives and the variables that these move, turn by turn.
 
         Step t belongs to turn ``t mod n``: what is not of that turn stays as it is, moments of the optimizer
-        included. None: every step moves everything.
+        and the count behind their bias correction included; the learning rate follows all steps. None: every
+        step moves everything.
         """
         return []
 
@@ -221,6 +222,7 @@ class MultiTaskModel(keras.Model):
                 f"but the objectives are {', '.join(expected)}."
             )
         optimizer = with_rows(keras.optimizers.get(optimizer))
+        split_of(optimizer).take_turns([variables for _, variables in self.alternating_steps()])
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
         if bilevel_optimizer is not None:
@@ -229,7 +231,7 @@ class MultiTaskModel(keras.Model):
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
         if self.compiled:
-            split_of(self.optimizer).rows.apply_deferred_updates()
+            split_of(self.optimizer).apply_deferred_updates()
 
     def evaluate(self, *args, **kwargs):
         """See `keras.Model.evaluate`; rows make their deferred moves first."""

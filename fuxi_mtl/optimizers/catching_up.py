@@ -180,6 +180,5 @@ class DeferredUpdates(keras.callbacks.Callback):
     def _apply(self) -> None:
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales losses
-        rows = getattr(optimizer, "rows", optimizer)
-        if isinstance(rows, RowOptimizer):
-            rows.apply_deferred_updates()
+        if isinstance(optimizer, RowOptimizer) or hasattr(optimizer, "rows"):
+            optimizer.apply_deferred_updates()

@@ -153,7 +153,7 @@ class RowOptimizer(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class LazyAdam(RowOptimizer, keras.optimizers.Adam):
-    """Adam (Kingma and Ba, ICLR 2015, algorithm 1); the bias correction counts all steps.
+    """Adam (Kingma and Ba, ICLR 2015, algorithm 1); the bias correction counts the steps of the table.
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``,
     ``w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)``. A row in every batch moves as under

@@ -74,6 +74,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     rate that callbacks may set (that of the tables keeps its ratio), one count of steps, one list of
     variables; a `keras.optimizers.LossScaleOptimizer` may stand around it.
 
+    The one count of steps is that of every schedule, also in a step without a gradient of any table. It is
+    that of Adam's bias correction, too, unless variables are moved in different steps: :meth:`take_turns`.
+
     Args:
         dense: Moves everything but the tables.
         rows: Moves the tables.
@@ -104,17 +107,47 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self.ratio = rate_of(rows) / rate if rate else 1.0
         # Summed here already, unless replicas or single squares come together in the step.
         self.sums = rows.second_moment == "squared_sum"
-        self.rows.penalised_before = True
-        self.rows.repeated = not self.sums or tf.distribute.get_strategy().num_replicas_in_sync > 1
+        self.pairs: dict[str, tuple[keras.optimizers.Optimizer, RowOptimizer]] = {}
+        self._turns: dict[int, str] = {}
+
+    def take_turns(self, turns: Sequence[Sequence[keras.Variable]]) -> None:
+        """Has variables that are moved in different steps count their own updates; before :meth:`build`.
+
+        Variables of the same turns get a pair of optimizers of their own, like this one but for its slots and
+        its count, from which Adam corrects the bias of moments. The rate of all follows the common count.
+
+        Checkpoints hold the state of every turn; a ``.keras`` file does not.
+
+        Args:
+            turns: The variables of each; no turn leaves all as it is.
+        """
+        of: dict[int, list[str]] = {}
+        for number, variables in enumerate(turns):
+            for variable in variables:
+                of.setdefault(id(variable), []).append(str(number))
+        self._turns = {key: "+".join(numbers) for key, numbers in of.items()}
 
     def build(self, variables):
         """Creates the slots of both."""
-        if not self.built:
-            super().build(variables)
-            others = [v for v in variables if lookup_of(v) is None]
-            self.dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
-            self.dense.build(others)
-            self.rows.build([v for v in variables if lookup_of(v) is not None])
+        if self.built:
+            return
+        super().build(variables)
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        for name in dict.fromkeys(map(self._pair_of, variables)):
+            dense, rows = self.dense, self.rows
+            if name:
+                dense, rows = _follower(dense), _follower(rows)
+            self.pairs[name] = dense, rows
+            mine = [v for v in variables if self._pair_of(v) == name]
+            others = [v for v in mine if lookup_of(v) is None]
+            dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
+            dense.build(others)
+            rows.penalised_before, rows.repeated = True, several or not self.sums
+            rows.build([v for v in mine if lookup_of(v) is not None])
+
+    def _pair_of(self, variable: keras.Variable) -> str:
+        """The name of the pair that moves a variable."""
+        return self._turns.get(id(variable), "none") if self._turns else ""
 
     def get_config(self) -> dict[str, Any]:
         """Both optimizers as Keras serializes them."""
@@ -144,8 +177,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The state of both."""
-        return [*self.dense.variables, *self.rows.variables]
+        """The state of both, and of those of single turns."""
+        own = {id(each): each for pair in [(self.dense, self.rows), *self.pairs.values()] for each in pair}
+        return [variable for each in own.values() for variable in each.variables]
 
     @property
     def iterations(self):
@@ -169,11 +203,22 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         grads, variables = self._filter_empty_gradients(grads, variables)
         grads, norms = self._by_row(grads, variables)
         grads = self._clipped(grads, norms, variables)
-        pairs = list(zip(grads, variables, strict=True))
-        for optimizer, is_table in ((self.dense, False), (self.rows, True)):
-            mine = [(g, v) for g, v in pairs if (lookup_of(v) is not None) == is_table]
-            if mine:
-                optimizer.apply_gradients(mine)
+        moved: dict[keras.optimizers.Optimizer, list] = {}
+        for gradient, variable in zip(grads, variables, strict=True):
+            dense, rows = self.pairs[self._pair_of(variable)]
+            mover = dense if lookup_of(variable) is None else rows
+            moved.setdefault(mover, []).append((gradient, variable))
+        for optimizer, pairs in moved.items():
+            optimizer.apply_gradients(pairs)
+        for optimizer in (self.dense, self.rows):
+            if optimizer not in moved:
+                optimizer.iterations.assign_add(1)
+
+    def apply_deferred_updates(self) -> None:
+        """Makes the moves that rows of tables have put off; see :class:`RowOptimizer`."""
+        if self.built:
+            for _, rows in self.pairs.values():
+                rows.apply_deferred_updates()
 
     def _clipped(self, grads: list, norms: list[tf.Tensor], variables: Sequence[keras.Variable]) -> list:
         """The gradients, those that are clipped scaled so that their global norm is not above the largest."""
@@ -204,6 +249,12 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             result.append(summed if self.sums else _joined(parts))
             norms.append(summed.values)
         return result, norms
+
+
+def _follower(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The same optimizer without slots and with a count of its own, always at the rate of the first."""
+    config = {**optimizer.get_config(), "learning_rate": lambda: optimizer.learning_rate}
+    return type(optimizer).from_config(config)
 
 
 def _joined(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:

@@ -7,7 +7,8 @@ A checkpoint is one HDF5 file, which h5py and every HDF5 viewer read::
     network/bottom/stack/hidden/0/kernel         any other variable, by the attributes that lead to its layer
     optimizer/rows/embedding/user_id/momentums   the slots of both kinds
     optimizer/dense/bottom/stack/hidden/0/kernel/velocities
-    optimizer/dense/iterations                   what the optimizer has but once
+    optimizer/dense/iterations                   what the optimizer has but once: here the count of all steps
+    optimizer/dense/turns/0/iterations           ... and of the steps of a turn, where variables take turns
     seeds/bottom/stack/dropout                   random states
     weighting/weight                             the state of the weighting
     surgery/found                                of PE-LTR: the weights of the next step

@@ -1,6 +1,7 @@
 """Checkpoints as files."""
 
 import logging
+import re
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 FILE = "state.h5"
 # Groups of checkpoints made before, and their names of today.
 NEWER = ("known_rate",)  # last parts of names that checkpoints of version 0.1.0 lack
+OF_TURN = re.compile(r"/turns/[^/]+/")  # what turns have each of their own, and once had together
 RENAMED = {"optimizer/architecture/": "optimizer/bilevel/"}
 
 
@@ -72,7 +74,7 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
     try:
         with h5py.File(path) as file:
             parts = parts_of(model)
-            stored = _stored(file, whole=model.compiled)
+            stored = _by_turn(_stored(file, whole=model.compiled), parts)
             # What older versions did not have stays as it starts.
             parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
             _check_shapes(parts, stored)
@@ -110,6 +112,16 @@ def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
 
     file.visititems(keep)
     return found
+
+
+def _by_turn(stored: dict[str, h5py.Dataset], parts: Mapping[str, Part]) -> dict[str, h5py.Dataset]:
+    """A checkpoint from when all turns shared what an optimizer has once: each turn goes on from there."""
+    shared = {name: OF_TURN.sub("/", name) for name in parts.keys() - stored.keys() if OF_TURN.search(name)}
+    found = stored | {name: stored[old] for name, old in shared.items() if old in stored}
+    if shared:  # the tables once missed the steps of other turns
+        found["optimizer/rows/iterations"] = stored["optimizer/dense/iterations"]
+    once = set(shared.values()) - parts.keys()
+    return {name: dataset for name, dataset in found.items() if name not in once}
 
 
 def _check_shapes(parts: Mapping[str, Part], stored: Mapping[str, h5py.Dataset]) -> None:

@@ -171,19 +171,35 @@ def _has_automatic_name(layer: keras.Layer) -> bool:
 def _optimizer_parts(
     optimizer: keras.optimizers.Optimizer, network: dict[int, dict[str, Part]]
 ) -> dict[str, Part]:
-    pair = split_of(optimizer)
-    parts = _slots("optimizer/dense", pair.dense, network) | _slots("optimizer/rows", pair.rows, network)
-    if optimizer is not pair:
-        inner = {id(variable) for variable in pair.variables}
+    split = split_of(optimizer)
+    parts: dict[str, Part] = {}
+    for prefix, first in (("optimizer/dense", split.dense), ("optimizer/rows", split.rows)):
+        parts |= _slots(prefix, first, network)
+    for turns, (dense, rows) in split.pairs.items():
+        if turns:
+            parts |= _slots("optimizer/dense", dense, network, f"optimizer/dense/turns/{turns}")
+            parts |= _slots("optimizer/rows", rows, network, f"optimizer/rows/turns/{turns}")
+    if optimizer is not split:
+        inner = {id(variable) for variable in split.variables}
         own = [variable for variable in optimizer.variables if id(variable) not in inner]
         parts |= _single("optimizer/scale", optimizer, own)
     return parts
 
 
 def _slots(
-    prefix: str, optimizer: keras.optimizers.Optimizer, network: dict[int, dict[str, Part]]
+    prefix: str,
+    optimizer: keras.optimizers.Optimizer,
+    network: dict[int, dict[str, Part]],
+    once: str | None = None,
 ) -> dict[str, Part]:
-    """Its slots, by the variable and the attribute of the optimizer that lists them, and what it has once."""
+    """Its slots, by the variable and the attribute of the optimizer that lists them, and what it has once.
+
+    Args:
+        prefix: Before the names of slots.
+        optimizer: Whose they are.
+        network: The parts of each variable.
+        once: Before the names of what it has once; the same prefix unless said.
+    """
     moved = optimizer._trainable_variables
     rest = {id(variable): variable for variable in optimizer.variables}
     parts: dict[str, Part] = {}
@@ -194,7 +210,7 @@ def _slots(
             if rest.pop(id(slot), None) is not None:
                 for name, part in network[id(variable)].items():
                     parts[f"{prefix}/{name}/{attribute.lstrip('_')}"] = part.of(slot)
-    return parts | _single(prefix, optimizer, rest.values())
+    return parts | _single(once or prefix, optimizer, rest.values())
 
 
 def _single(
