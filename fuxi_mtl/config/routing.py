@@ -38,7 +38,7 @@ def check_keys(settings: Settings) -> None:
     sure = not mistakes.found
     for key in settings.entries:
         # What is no misspelling may be an option of the model or member that is not known.
-        if not _is_owned(key, options) and (sure or did_you_mean(key, known)):
+        if not _is_owned(key, options) and (sure or did_you_mean(key, [*known, *options])):
             with mistakes.noted():
                 _refuse(settings, key, name, options)
     mistakes.tell()

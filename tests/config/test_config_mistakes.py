@@ -142,3 +142,16 @@ def test_mistakes_of_several_experiments_are_told_at_once_and_those_of_base_once
     assert lines[0] == "4 mistakes:"
     assert "no expid is called 'Three'" in lines[1]
     assert [line.partition(", line ")[2][:1] for line in lines[2:]] == ["1", "2", "3"]
+
+
+def test_a_misspelt_option_of_the_model_is_told_beside_an_unknown_weighting(write):
+    lines = told(
+        write(
+            "loss_weight: GNN\nexpert_hiden_units: [4]",
+            model_config="MMoE_test:\n  model: MMoE\n  dataset_id: tiny\n",
+        )
+    )
+    assert len(lines) == 3
+    assert "no weighting is called 'GNN'" in lines[1]
+    assert "unknown key 'expert_hiden_units'" in lines[2]
+    assert "Did you mean 'expert_hidden_units'?" in lines[2]
