@@ -20,9 +20,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,33 @@ def new_run(folder: Path) -> Iterator[Run]:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def amended_run(folder: Path) -> Iterator[Run]:
+    """A copy of a finished run, to be changed, which takes the place of the run when the block ends.
+
+    Raises:
+        ValueError: The folder cannot be written, the disk is full, or what the block raises; in an error that
+            the block raises the run has its own name.
+    """
+    with new_run(folder) as run:
+        try:
+            copy = partial(_copied, folder)
+            shutil.copytree(folder, run.folder, copy_function=copy, dirs_exist_ok=True)
+            yield run
+        except ValueError as error:
+            # Nobody finds the copy that a message names.
+            raise ValueError(str(error).replace(str(run.folder), str(folder))) from error
+
+
+def _copied(folder: Path, source: str, target: str) -> None:
+    """Copies a file of a run; what lies in folders is written once and never changed, so a link is enough."""
+    if Path(source).parent != folder:
+        with suppress(OSError):  # another way than links, on a file system that has none
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def environment(data_key: str) -> dict[str, Any]:

@@ -165,14 +165,14 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from fuxi_mtl.workflow.experiment import calibrate_run
+    from fuxi_mtl.workflow.amending import calibrate_run
 
     calibrate_run(_folder_of_run(options), options.method)
 
 
 def _fuse(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.workflow.experiment import fuse_run
+    from fuxi_mtl.workflow.amending import fuse_run
 
     section = load_experiment(options.config, options.expid, options.set).fusion
     table = fuse_run(_folder_of_run(options), section, options.compare)

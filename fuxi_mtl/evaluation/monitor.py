@@ -26,6 +26,11 @@ def monitor_value(monitor: str | Mapping[str, float], values: Mapping[str, float
     return float(sum(weight * _value(name, values) for name, weight in _terms(monitor).items()))
 
 
+def watched_keys(monitor: str | Mapping[str, float]) -> set[str]:
+    """The metrics, and metrics of one task, that the watched number is made of."""
+    return set(_terms(monitor))
+
+
 def undefined_parts(monitor: str | Mapping[str, float], values: Mapping[str, float]) -> list[str]:
     """The parts of the watched number that have no value, as they are called in an evaluation."""
     return [canonical_key(name) for name in _terms(monitor) if math.isnan(_value(name, values))]

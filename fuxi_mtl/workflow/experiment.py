@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,17 +21,14 @@ from fuxi_mtl.dataset import (
     Encoder,
     Split,
     dummy_features,
-    load_as_encoded,
     load_dataset,
 )
 from fuxi_mtl.dataset.csv_reading import CsvFormat
-from fuxi_mtl.dataset.encoding import format_of
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
-from fuxi_mtl.evaluation.measure import check_finite, groups, measure, predict, sample_weights
+from fuxi_mtl.evaluation.measure import check_finite, groups, measure, sample_weights
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.options import FusionSection
 from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
 from fuxi_mtl.serving.export import export_model
@@ -40,7 +37,7 @@ from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
-from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration, with_method
+from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
@@ -124,7 +121,7 @@ def finish_run(run: Run, experiment: Experiment, dataset: Dataset) -> None:
     The run is whole and in its place: what fails here does not take hours of training with it.
     """
     if experiment.fusion.fusion:
-        _show_fusion(fuse_scores(run, experiment, lambda: dataset))
+        show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if experiment.evaluation.export:
         export_run(run.folder, run.saved_model)
 
@@ -380,76 +377,7 @@ def predict_run(folder: str | Path, input: str | Path, output: str | Path, **opt
     return predict_file(model, encoder, input, output, fusion=fusion, **{"csv": csv, **options})
 
 
-def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) -> Table | None:
-    """Joins the scores of a finished run into one; the SavedModel, if there is one, has it afterwards.
-
-    Args:
-        folder: The run.
-        section: With the block ``fusion``.
-        compare: Also report the other methods.
-
-    Returns:
-        The report on test rows; None without any.
-
-    Raises:
-        ValueError: The run or its data are not as they were, or the fusion does not fit them.
-    """
-    run = Run(Path(folder))
-    changes: dict[str, Any] = asdict(section)
-    if not run.scores("valid").exists():  # a run of before validation scores were kept, or without any
-        changes["save_predictions"] = True
-    experiment = load_resolved(run.config, run.expid, changes)
-    if "save_predictions" in changes:
-        model, _ = load_run(folder)
-        dataset = _data_of(run, experiment)
-        for split in filter(None, (dataset.valid, dataset.test)):
-            scores = predict(model, split, experiment.evaluation.eval_batch_size)
-            save_scores(run, split, experiment, scores)
-    table = fuse_scores(run, experiment, lambda: _data_of(run, experiment), compare)
-    run.write_config(experiment.resolved())
-    if run.saved_model.exists():
-        export_run(folder, run.saved_model)
-    return table
-
-
-def _data_of(run: Run, experiment: Experiment) -> Dataset:
-    """The data of a run, unchanged."""
-    dataset_id, number = experiment.options.dataset_id, format_of(run.features)
-    dataset = load_as_encoded(experiment.dataset, experiment.tasks, dataset_id, number)
-    if dataset.key != run.read_json(run.metrics)["data_key"]:
-        raise ValueError(
-            f"{run.folder}: the data are not those it was trained on. Train the experiment again."
-        )
-    return dataset
-
-
-def _show_fusion(table: Table | None) -> None:
+def show_fusion(table: Table | None) -> None:
+    """Puts the report of a fusion into the log."""
     if table is not None:
         logger.info("****** Fused score ******\n%s", render([table], "terminal"))
-
-
-def calibrate_run(folder: str | Path, method: str) -> Run:
-    """Calibrates a finished run anew: its predictions, its metrics and its SavedModel.
-
-    Args:
-        folder: The run.
-        method: ``none``, ``closed_form``, ``platt`` or ``isotonic``.
-
-    Raises:
-        ValueError: The run or its data are not as they were, or the method does not fit the experiment.
-    """
-    run = Run(Path(folder))
-    experiment = with_method(load_resolved(run.config, run.expid), method)
-    model, _ = load_run(folder)
-    stored = run.read_json(run.metrics)
-    dataset = _data_of(run, experiment)
-    step = stored["best_step"] or run.read_json(run.history)["evaluations"][-1]["step"]
-    calibrate_model(model, dataset, experiment, run, step)
-    scores, checks = measure_splits(model, dataset, experiment, run)
-    run.write_json(run.metrics, {**stored, **measured(experiment, scores, checks)})
-    run.write_config(experiment.resolved())
-    if experiment.fusion.fusion:  # of other scores, it has other weights
-        _show_fusion(fuse_scores(run, experiment, lambda: dataset))
-    if run.saved_model.exists():
-        export_run(folder, run.saved_model)
-    return run

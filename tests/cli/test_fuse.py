@@ -15,7 +15,8 @@ from fuxi_mtl.config import load_resolved
 from fuxi_mtl.fusion import Fusion
 from fuxi_mtl.options import FusionOptions, FusionSection, SearchOptions
 from fuxi_mtl.runs import Run
-from fuxi_mtl.workflow.experiment import fuse_run, load_run
+from fuxi_mtl.workflow.amending import fuse_run
+from fuxi_mtl.workflow.experiment import load_run
 from fuxi_mtl.workflow.fuse import load_fusion, variants
 
 QUICK = "{rounds: 3, samples: 8, elites: 3}"
