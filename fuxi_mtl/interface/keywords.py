@@ -93,6 +93,8 @@ class FitOptions(TypedDict, total=False):
     surgery: str
     surgery_mode: str
     surgery_normalize: bool
+    surgery_scale: str | None
+    surgery_private: str
     # fusion
     fusion: Mapping[str, Any] | None
     # of weightings, surgeries and errors

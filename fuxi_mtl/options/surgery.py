@@ -18,6 +18,7 @@ SURGERIES = Family(
     given=("names", "seed"),
 )
 SURGERY_MODES = ("representation", "last_layer", "full")
+SURGERY_SCALES = ("sum", "mean")
 
 
 @dataclass(frozen=True)
@@ -32,4 +33,16 @@ class SurgeryOptions:
     )
     surgery_normalize: bool = option(
         False, "Compare gradients of length one; least norm favours the shortest, that of the rarest event."
+    )
+    surgery_scale: str | None = option(
+        None,
+        "What T equal gradients g become: T g as without surgery (sum), or g (mean); the method's own unless "
+        "said: mean for mgda and pe_ltr, sum for pcgrad and cagrad.",
+        SURGERY_SCALES,
+    )
+    surgery_private: str = option(
+        "plain",
+        "How variables of one objective move: as without surgery (plain), or by its coefficient, too, as in "
+        "PE-LTR's paper (scaled).",
+        ("plain", "scaled"),
     )

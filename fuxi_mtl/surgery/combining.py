@@ -3,7 +3,7 @@
 A weighting decides how much each loss counts; surgery comes after it and turns what is shared another way::
 
     shared variables    sum_k a_k w_k grad L_k      a from the angles between the w_k grad L_k
-    private variables   sum_k w_k grad L_k          as without surgery
+    private variables   sum_k w_k grad L_k          as without surgery, unless they are scaled, too
 
 A variable is shared if two objectives reach it. The coefficients a are found from gradients on a smaller part
 of the network, so that a step costs little more; only ``full`` looks at all that is shared.
@@ -37,6 +37,9 @@ class Surgery(tf.Module):
             gradients as they are, as in Sener and Koltun's code. Methods of least norm favour the shortest
             gradient, which is that of the rarest event.
         lagged: Whether a step uses what was found in the step before, beginning with 1/T for each objective.
+        factor: ``sum`` has the coefficients times the T objectives with rows in the batch, ``mean`` divides
+            them by that; None takes what `solve` gives.
+        scales_private: Whether private variables have the coefficient of their objective, too.
 
     Raises:
         ValueError: Unknown mode.
@@ -49,6 +52,8 @@ class Surgery(tf.Module):
         mode: str = "representation",
         normalize: bool = False,
         lagged: bool = False,
+        factor: str | None = None,
+        scales_private: bool = False,
     ):
         super().__init__()
         if mode not in SURGERY_MODES:
@@ -56,6 +61,8 @@ class Surgery(tf.Module):
         self.names = tuple(names)
         self.mode = mode
         self._solve, self._normalize = solve, normalize
+        self._power = {"sum": 1, "mean": -1, None: 0}[factor]
+        self._scales_private = scales_private
         self._shared: set[int] | None = None
         start = [1 / len(self.names)] * len(self.names)
         self.found = tf.Variable(start, trainable=False, name="found") if lagged else None
@@ -98,13 +105,14 @@ class Surgery(tf.Module):
         before = tf.ones(len(self.names)) if self.found is None else tf.identity(self.found)
         now = tf.numpy_function(self._coefficients, [gram, given, step, before], tf.float32, stateful=False)
         now = tf.ensure_shape(now, (len(self.names),))
-        used = tf.unstack(now if self.found is None else before)
+        # What is kept from step to step adds up to one, whatever it is multiplied with.
+        used = tf.unstack(now if self.found is None else before * self._factor(len(self.names)))
         if self.found is not None:
             self.found.assign(now)
         coefficients = dict(zip(self.names, used, strict=True))
         turned = {name: factor * coefficients.get(name, 1.0) for name, factor in factors.items()}
         gradients: dict[int, Gradient] = {}
-        for is_shared, weights in {True: turned, False: factors}.items():
+        for is_shared, weights in {True: turned, False: turned if self._scales_private else factors}.items():
             sources = [value for value in values if (id(value) in shared) == is_shared]
             gradients |= {id(v): g for v, g in zip(sources, backward.weighted(weights, sources), strict=True)}
         return [gradients[id(value)] for value in values], dict(zip(self.watched, used, strict=True))
@@ -143,8 +151,13 @@ class Surgery(tf.Module):
         names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
         weights = self._solve(gram, names, int(step))
         # Those that are kept for the next step add up to one, with those that keep what they had.
-        result[given] = weights if self.found is None else weights * before[given].sum()
+        share = self._factor(len(names)) if self.found is None else before[given].sum()
+        result[given] = np.asarray(weights) * share
         return result
+
+    def _factor(self, count: int) -> float:
+        """What the coefficients of so many objectives are multiplied with."""
+        return float(count) ** self._power
 
 
 def make_surgery(
@@ -181,4 +194,13 @@ def make_surgery(
             f"surgery_normalize is for methods of least norm, {fitting}; surgery is {options.surgery}. "
             "Leave it out."
         )
-    return Surgery(names, method, options.surgery_mode, options.surgery_normalize, method.lagged)
+    scale = options.surgery_scale
+    return Surgery(
+        names,
+        method,
+        options.surgery_mode,
+        options.surgery_normalize,
+        method.lagged,
+        factor=None if scale == method.scale else scale,
+        scales_private=options.surgery_private == "scaled",
+    )

@@ -25,7 +25,8 @@ class SurgeryMethod:
     Attributes:
         least_norm: Whether it looks for a combination of least norm, so that lengths of gradients matter and
             ``surgery_normalize`` means something.
-        lagged: Whether a step uses the coefficients that the step before it found.
+        lagged: Whether a step uses the coefficients that the step before it found; they add up to one.
+        scale: What T equal gradients g become: T g (``sum``) or g (``mean``).
 
     Args:
         names: The objectives that take part.
@@ -34,6 +35,7 @@ class SurgeryMethod:
 
     least_norm: ClassVar[bool] = False
     lagged: bool = False
+    scale: ClassVar[str] = "sum"
 
     def __init__(self, names: Sequence[str], seed: int = 0):
         self.names, self.seed = tuple(names), seed
@@ -53,6 +55,7 @@ class MinNorm(SurgeryMethod):
     """MGDA, the convex combination of least norm (Sener and Koltun, NeurIPS 2018)."""
 
     least_norm = True
+    scale = "mean"
 
     def __call__(self, gram: Array, names: Sequence[str], step: int) -> Array:
         """See :func:`~fuxi_mtl.surgery.solvers.min_norm_weights`."""
@@ -74,6 +77,7 @@ class ParetoEfficient(SurgeryMethod):
     """
 
     least_norm = True
+    scale = "mean"
 
     def __init__(
         self,

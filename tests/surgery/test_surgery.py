@@ -313,6 +313,59 @@ def test_pe_ltr_moves_by_the_weights_of_the_batch_before_or_by_its_own(weights, 
     np.testing.assert_allclose(coefficients(resumed, batches[2]), expected, atol=1e-4)
 
 
+OWN_SCALE = {"mgda": "mean", "pe_ltr": "mean", "pcgrad": "sum", "cagrad": "sum"}
+
+
+@pytest.mark.parametrize("method", OWN_SCALE)
+@pytest.mark.parametrize("scale", [None, "sum", "mean"])
+def test_three_equal_gradients_become_three_or_one_by_the_scale(method, scale):
+    options = SurgeryOptions(surgery=method, surgery_scale=scale)
+    own = {"pe_ltr_weights": "current"} if method == "pe_ltr" else {}
+    surgery = make_surgery(options, dict.fromkeys("abc", "binary"), own=own)
+    before, step = np.ones(3, np.float32), np.array(0)
+    reach = 1.4 if method == "cagrad" else 1  # d = g_0 + c |g_0| g_w / |g_w|, c = .4
+    found = surgery._coefficients(np.full((3, 3), 4.0), np.array([True] * 3), step, before)
+    total = 3 if (scale or OWN_SCALE[method]) == "sum" else 1
+    assert found.sum() == pytest.approx(reach * total, rel=1e-5)
+    # Where one of them has no row, the other two count.
+    found = surgery._coefficients(np.full((3, 3), 4.0), np.array([True, False, True]), step, before)
+    total = 2 if (scale or OWN_SCALE[method]) == "sum" else 1
+    assert found[[0, 2]].sum() == pytest.approx(reach * total, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["sum", "mean"])
+def test_weights_of_the_batch_before_have_the_scale_too_and_are_kept_without_it(scale):
+    options = SurgeryOptions(surgery="pe_ltr", surgery_mode="full", surgery_scale=scale)
+    surgery = make_surgery(options, KINDS)
+    model = mmoe(surgery=surgery)
+    for seed in range(2):
+        kept = surgery.found.numpy()
+        model.reset_metrics()
+        logs = model.train_step(tiny.batch(tiny.PLAIN["regression"], seed=seed))
+        used = [float(logs[f"watched_coefficient_{name}"]) for name in KINDS]
+        np.testing.assert_allclose(used, kept * (2 if scale == "sum" else 1), rtol=1e-6)
+        assert surgery.found.numpy().sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("private", ["plain", "scaled"])
+def test_private_variables_move_as_without_surgery_or_by_the_coefficient_of_their_objective(private):
+    batch = tiny.batch(tiny.PLAIN["regression"])
+    options = SurgeryOptions(surgery="mgda", surgery_mode="full", surgery_private=private)
+    model = mmoe(surgery=make_surgery(options, KINDS))
+    single = gradients_by_objective(model, batch)
+    moved, logs = moved_by_step(model, batch)
+    coefficients = {name: float(logs[f"watched_coefficient_{name}"]) for name in KINDS}
+    assert 0 < min(coefficients.values()) < 0.6
+    count = 0
+    for change, click, watch in zip(moved, single["click"], single["watch"], strict=True):
+        if click is None or watch is None:
+            count += 1
+            name, gradient = ("click", click) if watch is None else ("watch", watch)
+            factor = coefficients[name] if private == "scaled" else 1.0
+            np.testing.assert_allclose(change, factor * gradient, rtol=1e-3, atol=1e-5)
+    assert count > 2
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains(method):
     tasks = next(iter(tiny.plans(ESMM).values()))
