@@ -271,7 +271,12 @@ def _fill_weights(column: Column, bag: Bag, frame: pl.DataFrame, target: np.ndar
         weights = weights.filter(pl.Series(present))
     rows, places, kept = bag.layout(lengths)
     with errors_by_row(bag.weights or "", rows):
-        values = raw.numbers(weights.filter(pl.Series(kept)))
+        given = weights.filter(pl.Series(kept))
+        values = raw.numbers(given)
+        unbounded = np.isnan(values) & ~np.isnan(raw.doubles(given))
+        if unbounded.any():
+            index = int(np.argmax(unbounded))
+            raise BadEntryError(given.name, index, given[index], "a finite weight")
     target[:] = 1
     target[rows, places] = np.where(np.isnan(values), 1, values)
 
@@ -283,6 +288,6 @@ def _check_lengths(
     bad = np.flatnonzero((lengths != expected) & (lengths > 1) | (lengths == 1) & (expected > 1))
     for index in bad:
         value = frame[name][int(index)]
-        if lengths[index] > 1 or value not in (None, raw.MISSING):
-            shown = value.to_list() if isinstance(value, pl.Series) else value
+        shown = value.to_list() if isinstance(value, pl.Series) else value
+        if lengths[index] > 1 or shown not in (None, raw.MISSING):
             raise BadEntryError(name, int(index), shown, f"a list {wanted}")

@@ -18,7 +18,9 @@ MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53  # From here on a float may stand for several integers.
 MISSING_INTEGER = -(2**63)  # What numpy makes of NaN; it is missing in a SavedModel, so it is everywhere.
 _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as integers or as text"
-WHOLE = r"^([-+]?[0-9]+)\.0$"  # a whole number as pandas writes it beside a missing one
+# A whole number as pandas writes it beside a missing one, and what it becomes: one of two groups, so that
+# -0.0 is 0 as it is among numbers.
+WHOLE = r"^(?:-(0)|([-+]?[0-9]+))\.0$"
 
 
 def tokens(entries: pl.Series, dtype: str) -> pl.Series:
@@ -53,7 +55,7 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
     elif dtype != "text":
         found = written_whole(entries)
         if found.any():
-            entries = entries.cast(pl.String).str.replace(WHOLE, "$1")
+            entries = entries.cast(pl.String).str.replace(WHOLE, "$1$2")
     return entries.cast(pl.String).fill_null(MISSING)
 
 
@@ -117,7 +119,7 @@ def _integers(entries: pl.Series) -> pl.Series:
         # Slower, for what is left: blanks, and integers that some tool wrote as 3.0.
         rest = whole.is_null()
         left = entries.filter(rest)
-        digits = left.str.strip_chars().str.replace(WHOLE, "$1")
+        digits = left.str.strip_chars().str.replace(WHOLE, "$1$2")
         exact = digits.str.strip_prefix("+").cast(pl.Int64, strict=False)
         # What has all its digits needs no float, which would lose some of a large integer.
         values = _whole(_floats(left.set(exact.is_not_null(), None), entries, rest), entries, rest)

@@ -110,14 +110,19 @@ def _errors(path: Path, data_format: str) -> Iterator[None]:
 class _NpzArray:
     """One array of an npz archive, read from front to back."""
 
-    def __init__(self, archive: zipfile.ZipFile, member: str, name: str):
+    def __init__(self, archive: zipfile.ZipFile, member: str):
         self._open: Callable[[], Any] = lambda: archive.open(member)
         with self._open() as stream:
-            self.shape, fortran, self.dtype = _npy_header(stream)
+            self.shape, self._by_columns, self.dtype = _npy_header(stream)
+
+    @property
+    def refusal(self) -> str:
+        """Why it cannot be read; empty if it can."""
         if self.dtype.hasobject:
-            raise DataError(f"array {name!r} holds Python objects; save it as numbers or as text of dtype U.")
-        if fortran and len(self.shape) > 1:
-            raise DataError(f"array {name!r} is stored by columns; save it with numpy.ascontiguousarray.")
+            return "holds Python objects; save it as numbers or as text of dtype U."
+        if self._by_columns and len(self.shape) > 1:
+            return "is stored by columns; save it with numpy.ascontiguousarray."
+        return ""
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
@@ -144,8 +149,9 @@ class _H5Array:
     def __init__(self, data: Any):
         import h5py  # Only h5 files need it.
 
-        self.shape = data.shape
-        self._data = data.asstr() if h5py.check_string_dtype(data.dtype) else data
+        self.shape, self.refusal = data.shape, ""
+        # Whatever the file says of its charset: numpy's bytes are said to be ASCII and hold UTF-8.
+        self._data = data.asstr("utf-8") if h5py.check_string_dtype(data.dtype) else data
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
@@ -159,7 +165,7 @@ class _H5Array:
 def _open_npz(path: Path) -> Iterator[dict[str, _NpzArray]]:
     with zipfile.ZipFile(path) as archive:
         names = [member.removesuffix(".npy") for member in archive.namelist()]
-        yield {name: _NpzArray(archive, f"{name}.npy", name) for name in names}
+        yield {name: _NpzArray(archive, f"{name}.npy") for name in names}
 
 
 @contextmanager
@@ -174,15 +180,28 @@ _OPEN: dict[str, Callable[[Path], Any]] = {"npz": _open_npz, "h5": _open_h5}
 
 
 def _array_blocks(path: Path, arrays: dict[str, Any], block_rows: int) -> Iterator[pl.DataFrame]:
+    for name, array in arrays.items():
+        told = array.refusal or ("is a single value: store one a row." if array.shape == () else "")
+        if told:
+            raise DataError(f"{path}: the array {name!r} {told}")
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"{path}: the arrays differ in length: {told}.")
-    streams = {name: array.parts(block_rows) for name, array in arrays.items()}
+    streams = {name: _decoded(path, name, array.parts(block_rows)) for name, array in arrays.items()}
     for parts in zip(*streams.values(), strict=True):
         yield pl.DataFrame(
             {name: _series(path, name, part) for name, part in zip(streams, parts, strict=True)}
         )
+
+
+def _decoded(path: Path, name: str, parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    try:
+        yield from parts
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, column {name!r}: the bytes {error.object!r} are no utf-8. Store its texts in utf-8."
+        ) from error
 
 
 def _series(path: Path, name: str, part: np.ndarray) -> pl.Series:

@@ -214,6 +214,8 @@ def source_of(
     Raises:
         DataError: It does not exist, or has another suffix.
     """
+    if path.is_dir():
+        raise DataError(f"{key}: {path} is a folder: name one file.")
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{key}: {path} is no file, seen from {Path.cwd()}.{did_you_mean(path.name, beside)}")

@@ -11,7 +11,7 @@ def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
         whole = integers(entries)
         entries = tf.where(whole == MISSING_INTEGER, MISSING, tf.strings.as_string(whole))
     elif dtype != "text":
-        entries = tf.strings.regex_replace(entries, WHOLE, r"\1")
+        entries = tf.strings.regex_replace(entries, WHOLE, r"\1\2")
     return entries if fill_na is None else tf.where(entries == MISSING, fill_na, entries)
 
 
@@ -19,7 +19,7 @@ def integers(entries: tf.Tensor) -> tf.Tensor:
     """Entries as int64; a text may be written as ``3.0``."""
     if entries.dtype != tf.string:
         return tf.cast(entries, tf.int64)
-    text = tf.strings.regex_replace(tf.strings.strip(entries), WHOLE, r"\1")
+    text = tf.strings.regex_replace(tf.strings.strip(entries), WHOLE, r"\1\2")
     x = tf.strings.to_number(tf.where(text == MISSING, "nan", text), tf.float64)
     missing, large = tf.math.is_nan(x), tf.abs(x) >= MAX_EXACT_FLOAT
     tf.debugging.Assert(
