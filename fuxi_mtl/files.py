@@ -7,6 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+MOST_BYTES = 200  # of a name; a file system allows 255, and what is not whole yet has a longer name
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
@@ -17,6 +18,17 @@ def partial_name(path: Path) -> Path:
     machines that share a disk.
     """
     return path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:8]}")
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name from a stanza can be no folder; None if it can."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\"):
+        return "it is a path: a name has no / and is neither . nor .."
+    if any(not mark.isprintable() for mark in name):
+        return "it holds control characters"
+    if len(os.fsencode(name)) > MOST_BYTES:
+        return f"it is longer than {MOST_BYTES} bytes"
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,28 @@
-"""Guesses at the name that was meant, among those that there are."""
+"""Guesses at the name that was meant, among those that there are; texts that a terminal may show."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _ALIKE = 0.6  # of names whose words begin with the same letters
 _ALL_BUT_EQUAL = 0.85  # of any names
+# What moves a cursor, rings or writes to the clipboard; colours and line ends stay.
+_CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str, colours: bool = False) -> str:
+    """The text with control characters as escapes: names in files are not to steer a terminal.
+
+    Args:
+        text: What is to be shown.
+        colours: Whether sequences that set a colour stay.
+    """
+
+    def escaped(found: re.Match) -> str:
+        mark = found.group()
+        return mark if colours and len(mark) > 1 else mark.encode("unicode_escape").decode()
+
+    return _CONTROL.sub(escaped, text)
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fuxi_mtl.files import partial_name, replace_folder, write_text
+from fuxi_mtl.files import name_problem, partial_name, replace_folder, write_text
 from fuxi_mtl.metrics import Truth
 
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
@@ -227,13 +227,20 @@ class StoredScores:
 
 def run_folders(model_root: str | Path) -> list[Path]:
     """The folders of all finished runs, sorted."""
-    found = Path(model_root).glob(f"*/*/seed_*/{Run(Path()).metrics.name}")
+    found = Path(model_root).expanduser().glob(f"*/*/seed_*/{Run(Path()).metrics.name}")
     return sorted(path.parent for path in found)
 
 
 def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
-    """Where the run of an experiment with a seed lies."""
-    return Path(model_root) / dataset_id / expid / f"seed_{seed}"
+    """Where the run of an experiment with a seed lies.
+
+    Raises:
+        ValueError: A name is a path.
+    """
+    for what, name in (("dataset_id", dataset_id), ("expid", expid)):
+        if problem := name_problem(name):
+            raise ValueError(f"{what} {name!r} names a folder, which it cannot: {problem}.")
+    return Path(model_root).expanduser() / dataset_id / expid / f"seed_{seed}"
 
 
 @contextmanager

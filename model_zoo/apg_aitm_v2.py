@@ -74,7 +74,7 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         tasks,
         *,
         apg: Apg = None,
-        num_shared_experts: Annotated[int, option("Shared experts.", least=1)] = 2,
+        num_shared_experts: Annotated[int, option("Shared experts.", least=1, most=10_000)] = 2,
         num_specific_experts: NumSpecificExperts = 2,
         expert_hidden_units: ExpertUnits = (64, 64),
         gate_hidden_units: GateUnits = (),
@@ -83,7 +83,8 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
             option("gated, or attention: h_t = AIT([W h_{t-1} + b, c_t]) as in APG_AITM."),
         ] = "gated",
         transfer_hidden_units: Annotated[
-            Sequence[int], option("Widths of the hidden layers of the transfer's gate.", least=1)
+            Sequence[int],
+            option("Widths of the hidden layers of the transfer's gate.", least=1, most=65_536),
         ] = (64,),
         generated_towers: Annotated[
             bool, option("False: the towers are plain, one set of weights for all rows.")

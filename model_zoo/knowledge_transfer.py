@@ -66,6 +66,7 @@ class KnowledgeTransfer(MultiTaskModel):
                 "Width to which a source is projected, linearly and behind the stop-gradient; 0 hands it "
                 "over as it is.",
                 least=0,
+                most=65_536,
             ),
         ] = 0,
         transfer_stop_gradient: Annotated[

@@ -66,14 +66,18 @@ class M3oE(MultiTaskModel):
             str,
             option("The categorical feature whose values are the domains (of ready ids, those from 1 up)."),
         ] = "domain",
-        star_units: Annotated[int, option("Width of x (W_d * W_s).", least=1)] = 256,
+        star_units: Annotated[int, option("Width of x (W_d * W_s).", least=1, most=65_536)] = 256,
         trunk_hidden_units: Annotated[
             Sequence[int],
-            option("Widths of the MLP behind it; the one beside it has the last of them.", least=1),
+            option(
+                "Widths of the MLP behind it; the one beside it has the last of them.",
+                least=1,
+                most=65_536,
+            ),
         ] = (128,),
-        num_experts: Annotated[int, option("Number of experts S.", least=1)] = 4,
+        num_experts: Annotated[int, option("Number of experts S.", least=1, most=10_000)] = 4,
         expert_hidden_units: Annotated[
-            Sequence[int], option("Widths of each expert of all three kinds.", least=1)
+            Sequence[int], option("Widths of each expert of all three kinds.", least=1, most=65_536)
         ] = (128, 64),
         fusion_start: Annotated[
             FusionStart | Mapping | None,

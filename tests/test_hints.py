@@ -2,7 +2,7 @@
 
 import pytest
 
-from fuxi_mtl.hints import among, did_you_mean, nearest
+from fuxi_mtl.hints import among, did_you_mean, nearest, printable
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_a_hint_is_a_question_and_may_be_followed_by_all_names():
     assert did_you_mean(7, [7, 8]) == " Did you mean '7'?"
     assert among("auc", ["AUC", "gAUC"]) == " Did you mean 'AUC'? Known: AUC, gAUC."
     assert among("lift", ["AUC", "gAUC"]) == " Known: AUC, gAUC."
+
+
+def test_names_cannot_steer_a_terminal():
+    assert printable("a\x1b[2J\x07b\x9b\u202ec\n\td") == "a\\x1b[2J\\x07b\\x9b\\u202ec\n\td"
+    assert printable("\x1b[1;31mred\x1b[0m \x1b[2J", colours=True) == "\x1b[1;31mred\x1b[0m \\x1b[2J"
+    assert printable("\x1b[1;31mred") == "\\x1b[1;31mred"

@@ -109,3 +109,15 @@ def test_a_run_in_a_relative_folder_is_written_and_read(tmp_path, monkeypatch):
     found = runs.Run(Path("root/run"))
     assert found.read_json(found.metrics) == {"expid": "mine"}
     assert found.expid == "mine"
+
+
+@pytest.mark.parametrize("name", ["../up", ".", "", "a\nb", "x" * 201])
+def test_a_run_cannot_leave_its_folder(tmp_path, name):
+    for names in ((name, "MMoE"), ("data", name)):
+        with pytest.raises(ValueError, match="names a folder, which it cannot"):
+            runs.run_folder(str(tmp_path), *names, 7)
+
+
+def test_the_home_folder_may_be_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs.run_folder("~/runs", "data", "MMoE", 7) == tmp_path / "runs/data/MMoE/seed_7"

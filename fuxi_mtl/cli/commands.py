@@ -12,7 +12,8 @@ from pathlib import Path
 
 from fuxi_mtl import __version__
 from fuxi_mtl.cli.startup import quiet_start
-from fuxi_mtl.workflow.log_file import LOG_FORMAT
+from fuxi_mtl.hints import printable
+from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(PlainFormatter(LOG_FORMAT))
     for library in ("absl", "tensorflow"):  # TensorFlow's notes on its own saving and tracing
         logging.getLogger(library).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 1
     return 0
 
@@ -90,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     from fuxi_mtl.cli.listing import listed
 
-    print(listed(options.what, options.config, options.format).rstrip("\n"))
+    print(printable(listed(options.what, options.config, options.format).rstrip("\n")))
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -98,7 +101,7 @@ def _convert(options: argparse.Namespace) -> None:
 
     converted = convert(options.config, options.dataset_id)
     for line in describe(converted, write_converted(converted, options.output, options.overwrite)):
-        print(line)
+        print(printable(line))
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -115,7 +118,7 @@ def _pareto(options: argparse.Namespace) -> None:
 
     front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
     width = shutil.get_terminal_size((160, 40)).columns
-    print(fronts.terminal(front, width=width, colour=sys.stdout.isatty()))
+    print(printable(fronts.terminal(front, width=width, colour=sys.stdout.isatty()), colours=True))
 
 
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
@@ -129,7 +132,8 @@ def _show(tables: Sequence, style: str, output: str | None = None) -> None:
         )
     else:
         width = shutil.get_terminal_size((160, 40)).columns
-        print(render(tables, style, width=width, colour=sys.stdout.isatty()))
+        text = render(tables, style, width=width, colour=sys.stdout.isatty())
+        print(printable(text, colours=sys.stdout.isatty()))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -124,7 +124,7 @@ def stored_runs(
     Raises:
         ValueError: An expid has no finished run, or there is none at all.
     """
-    root = Path(model_root)
+    root = Path(model_root).expanduser()
     folders = run_folders(root)
     if not folders:
         raise ValueError(f"no finished run under {root}. Run an experiment first: run_expid.py --expid ...")

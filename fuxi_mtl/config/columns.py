@@ -59,6 +59,9 @@ def _names(feature: FeatureOptions, entry: Located, key: str) -> list[str]:
     names = [feature.name] if isinstance(feature.name, str) else list(feature.name)
     if not names or not all(names):
         raise entry.error(f"{key} has an entry without a name.")
+    for name in names:
+        if any(not mark.isprintable() for mark in name):
+            raise entry.error(f"{key}: the name {name!r} holds control characters. Rename the column.")
     return names
 
 

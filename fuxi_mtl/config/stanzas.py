@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
+from fuxi_mtl.files import name_problem
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.options.mistakes import Mistakes
@@ -153,6 +154,7 @@ class Folder:
                 f"Expids: {', '.join(self.experiments) or 'none'}.",
             )
         stanza = self.experiments[expid]
+        _check_name("expid", expid, stanza)
         settings = Settings(expid, stanza.location, stanza.location)
         found = Mistakes()
         settings.add(self.base_of(stanza), Layer.BASE, found)
@@ -199,6 +201,7 @@ class Folder:
                 f"no dataset is called {dataset_id!r}.{did_you_mean(dataset_id, self.datasets)} "
                 f"Datasets: {', '.join(self.datasets) or 'none'}."
             )
+        _check_name("dataset id", dataset_id, self.datasets[dataset_id])
         return self.datasets[dataset_id]
 
 
@@ -247,6 +250,13 @@ def _files(folder: Path, name: str) -> list[Path]:
     if not found:
         raise ConfigError(str(folder), f"there is neither {name}.yaml nor a folder {name} with *.yaml files.")
     return found
+
+
+def _check_name(what: str, name: str, stanza: Located) -> None:
+    """A folder can have the name."""
+    problem = name_problem(name)
+    if problem:
+        raise stanza.error(f"the {what} {name!r} names a folder, which it cannot: {problem}.")
 
 
 def _add_once(known: dict[str, Located], stanzas: Mapping[str, Located], what: str) -> None:

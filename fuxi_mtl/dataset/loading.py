@@ -184,7 +184,11 @@ def _content(recipe: Recipe) -> dict[str, Any]:
 def _files(recipe: Recipe) -> list[tuple[str, Path]]:
     """All files that the encoding depends on, each with what it is for."""
     files = [(name, file) for name, source in recipe.sources.items() for file in source.files]
-    pretrained = [Path(each.options.pretrained_emb) for each in recipe.inputs if each.options.pretrained_emb]
+    pretrained = [
+        Path(each.options.pretrained_emb).expanduser()
+        for each in recipe.inputs
+        if each.options.pretrained_emb
+    ]
     return [*files, *(("pretrained", file) for file in pretrained if file.exists())]
 
 

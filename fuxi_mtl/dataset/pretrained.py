@@ -53,7 +53,7 @@ def read_pretrained(given: Input) -> Vectors:
             f"feature {given.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids "
             "or another feature's table."
         )
-    file = Path(str(options.pretrained_emb))
+    file = Path(str(options.pretrained_emb)).expanduser()
     keys, values = _read(given.name, file)
     if values.ndim != 2 or len(keys) != len(values):
         raise DataError(

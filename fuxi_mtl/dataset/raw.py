@@ -168,7 +168,7 @@ def _no_entry(entries: pl.Series, wanted: str) -> BadTypeError:
     """What to say of a column whose type is never a single entry of this kind."""
     dtype, remedy = entries.dtype, "Store one text or number a row"
     if isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
-        remedy = "Make the feature type: sequence, or store one entry a row (of a numpy array, x[:, 0])"
+        remedy = "Store one entry a row (of a numpy array, x[:, 0]); lists are for features of type: sequence"
     elif isinstance(dtype, pl.Duration):
         remedy = "Store it as a number, such as seconds"
     return BadTypeError(entries.name, f"holds {type_of(dtype)}, which is not {wanted}. {remedy}.")

@@ -214,6 +214,7 @@ def source_of(
     Raises:
         DataError: It does not exist, or has another suffix.
     """
+    path = path.expanduser()
     if path.is_dir():
         raise DataError(f"{key}: {path} is a folder: name one file.")
     if not path.is_file():
@@ -241,7 +242,8 @@ def read_file(key: str, path: Path, csv: CsvFormat = COMMAS) -> pl.DataFrame:
 
 def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     """One file, those of a pattern, or those of a folder whose names end in the format."""
-    path = Path(pattern)
+    path = Path(pattern).expanduser()
+    pattern = str(path)
     if path.is_file():
         return (path,)
     if path.is_dir():

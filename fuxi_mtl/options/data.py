@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
+from fuxi_mtl.options.declaring import MOST_LENGTH, MOST_OF_SEEDS, MOST_WIDTH, option
 from fuxi_mtl.options.family import Family
 
 POOLINGS = Family(
@@ -49,7 +49,7 @@ class FeatureOptions:
         None, "Tokens seen less often in training share one id; the dataset's unless said.", least=1
     )
     embedding_dim: int | None = option(
-        None, "Width of this feature's embedding; the model's unless said.", least=1
+        None, "Width of this feature's embedding; the model's unless said.", least=1, most=MOST_WIDTH
     )
     feature_encoder: str | None = option(
         None,
@@ -95,7 +95,10 @@ class FeatureOptions:
     )
     splitter: str | None = option(None, "Separator inside a sequence; '^' unless said.")
     max_len: int | None = option(
-        None, "Longest sequence kept; the longest of the training data unless said.", least=1
+        None,
+        "Longest sequence kept; the longest of the training data unless said.",
+        least=1,
+        most=MOST_LENGTH,
     )
     padding: str = option("post", "Which end of a long sequence is cut and filled.", ("post", "pre"))
     remap: bool = option(True, "False: the column holds ids already, and vocab_size says how many.")

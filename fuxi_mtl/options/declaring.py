@@ -70,6 +70,10 @@ def _number(bound: float | None) -> str:
 
 
 MOST_OF_SEEDS = 2**32 - 1  # numpy's and Keras's
+MOST_WIDTH = 2**16  # of layers and vectors: two such layers take 16 GiB
+MOST_LENGTH = 10**6  # of a sequence
+MOST_PARTS = 10_000  # experts, levels and the like, each of which is a layer of its own
+MOST_STEPS = 10_000  # in one call of a graph
 
 
 @overload

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
+from fuxi_mtl.options.declaring import MOST_OF_SEEDS, MOST_WIDTH, option
 
 METHODS = ("product", "sum", "rank", "ltr")
 TRANSFORMS = ("log", "sqrt", "identity", "power", "logit")
@@ -48,8 +48,10 @@ class LtrOptions:
     weights: str = option(
         "softplus", "How weights are kept positive; softmax weights add up to 1.", ("softplus", "softmax")
     )
-    embedding_dim: int = option(8, "Width of the embeddings of those inputs.", least=1)
-    hidden_units: list[int] = option([16], "Widths of the layers between them and the weights.", least=1)
+    embedding_dim: int = option(8, "Width of the embeddings of those inputs.", least=1, most=MOST_WIDTH)
+    hidden_units: list[int] = option(
+        [16], "Widths of the layers between them and the weights.", least=1, most=MOST_WIDTH
+    )
     learning_rate: float = option(0.005, "Learning rate of Adam.", above=0)
     epochs: int = option(20, "Most passes over the validation requests.", least=1)
     batch_requests: int = option(64, "Requests in a step.", least=1)

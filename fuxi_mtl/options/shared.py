@@ -18,20 +18,28 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from fuxi_mtl.options.blocks import GateStabilize, Generation, PropensityWeights
 from fuxi_mtl.options.bottoms import BOTTOMS
-from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
 
 # ---- what several models write beside the star --------------------------------------------------
 
-BottomUnits = Annotated[Sequence[int], option("Widths of the stack under the towers.", least=1)]
-ExpertUnits = Annotated[Sequence[int], option("Widths of each expert.", least=1)]
+BottomUnits = Annotated[
+    Sequence[int], option("Widths of the stack under the towers.", least=1, most=MOST_WIDTH)
+]
+ExpertUnits = Annotated[Sequence[int], option("Widths of each expert.", least=1, most=MOST_WIDTH)]
 GateUnits = Annotated[
     Sequence[int],
-    option("Widths of the hidden layers of each gate; none is the gate of MMoE's paper.", least=1),
+    option(
+        "Widths of the hidden layers of each gate; none is the gate of MMoE's paper.",
+        least=1,
+        most=MOST_WIDTH,
+    ),
 ]
-NumExperts = Annotated[int, option("Number of experts.", least=1)]
-NumSharedExperts = Annotated[int, option("Shared experts, in each level.", least=0)]
-NumSpecificExperts = Annotated[int, option("Private experts of each task, in each level.", least=0)]
-NumLevels = Annotated[int, option("Number of levels; 1 is CGC.", least=1)]
+NumExperts = Annotated[int, option("Number of experts.", least=1, most=MOST_PARTS)]
+NumSharedExperts = Annotated[int, option("Shared experts, in each level.", least=0, most=MOST_PARTS)]
+NumSpecificExperts = Annotated[
+    int, option("Private experts of each task, in each level.", least=0, most=MOST_PARTS)
+]
+NumLevels = Annotated[int, option("Number of levels; 1 is CGC.", least=1, most=MOST_PARTS)]
 CalibratorWeight = Annotated[
     float, option("Factor of the loss of steps more probable than the step before.", least=0)
 ]
@@ -68,7 +76,7 @@ Stabilize = Annotated[
 class NetworkOptions(TypedDict, total=False):
     """Embeddings and hidden layers."""
 
-    embedding_dim: Annotated[int, option("Width of the embeddings.", default=16, least=1)]
+    embedding_dim: Annotated[int, option("Width of the embeddings.", default=16, least=1, most=MOST_WIDTH)]
     embedding_regularizer: Annotated[
         float | str,
         option(
@@ -96,7 +104,12 @@ class _Norm(TypedDict, total=False):
 class _Towers(TypedDict, total=False):
     tower_hidden_units: Annotated[
         Sequence[int],
-        option("Widths of the hidden layers of each tower, one tower a task.", default=(64,), least=1),
+        option(
+            "Widths of the hidden layers of each tower, one tower a task.",
+            default=(64,),
+            least=1,
+            most=MOST_WIDTH,
+        ),
     ]
 
 
@@ -143,6 +156,7 @@ class FrozenPropensityOptions(BottomOptions, total=False):
             "Hidden layers of the propensity model; none is a logistic regression.",
             default=(64,),
             least=1,
+            most=MOST_WIDTH,
         ),
     ]
     propensity_epochs: Annotated[

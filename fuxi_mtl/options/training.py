@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fuxi_mtl.options.declaring import MOST_OF_SEEDS, option
+from fuxi_mtl.options.declaring import MOST_OF_SEEDS, MOST_STEPS, option
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class TrainingOptions:
         "Keras dtype policy; auto is mixed_bfloat16 where the processor multiplies it in hardware.",
         ("float32", "mixed_float16", "mixed_bfloat16", "auto"),
     )
-    steps_per_execution: int = option(16, "Training steps in one call of the graph.", least=1)
+    steps_per_execution: int = option(
+        16, "Training steps in one call of the graph.", least=1, most=MOST_STEPS
+    )
     verbose: int = option(1, "0 hides the progress bar.", least=0)
     tensorboard: bool = option(False, "Also write TensorBoard summaries into the folder of the run.")
-    num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.", least=0)
+    num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.", least=0, most=1024)
     debug_mode: bool = option(
         False, "A first try, as in FuxiCTR: one epoch on the first 10,000 rows of each file."
     )

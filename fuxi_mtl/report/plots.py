@@ -23,6 +23,7 @@ SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": _INK,
+    "text.parse_math": False,  # the $ of a name is no formula
     "axes.labelcolor": _INK,
     "axes.edgecolor": _GRID,
     "axes.titlesize": 10.5,

@@ -16,6 +16,7 @@ from rich.text import Text
 from fuxi_mtl.comparison import Row, Table
 from fuxi_mtl.report import cells
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COST: dict[str, Callable[[Row], str]] = {
     "parameters": cells.parameters,
     "train seconds": cells.seconds,
@@ -164,13 +165,18 @@ def _pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def csv(tables: Sequence[Table]) -> str:
     """One line an experiment, in full precision; an empty field is an undefined number."""
-    found = records(tables)
+    found = [{_defused(name): _defused(value) for name, value in each.items()} for each in records(tables)]
     header = list(dict.fromkeys(name for record in found for name in record))
     out = io.StringIO()
     writer = csv_format.DictWriter(out, header, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(found)
     return out.getvalue()
+
+
+def _defused(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula, as the text that it is; numbers stay."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:

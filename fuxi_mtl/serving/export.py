@@ -58,7 +58,7 @@ def export_model(
     """
     if encoder.feature_map != model.features:
         raise ExportError("the encoder belongs to other features than the model: load both from one run.")
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if folder.exists() and not _is_replaceable(folder):
         raise ExportError(f"{folder} exists and is no SavedModel: name a new folder.")
     partial = partial_name(folder)

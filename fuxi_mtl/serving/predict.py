@@ -63,7 +63,7 @@ def predict_file(
     Raises:
         DataError: A file, a column or an entry is not as it must be.
     """
-    input, output = Path(input), Path(output)  # noqa: A001
+    input, output = Path(input).expanduser(), Path(output).expanduser()  # noqa: A001
     keep = tuple(dict.fromkeys(keep))
     source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows)
     _check_output(input, output)

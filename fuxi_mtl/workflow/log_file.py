@@ -5,6 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fuxi_mtl.hints import printable
+
+
+class PlainFormatter(logging.Formatter):
+    """Lines of the log without control characters, whatever a name or an entry holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and what follows of a message of several."""
+        return printable(super().format(record))
+
+
 LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
 
@@ -23,7 +34,7 @@ def log_file(path: Path, keeps: bool = False) -> Iterator[None]:
         handler = logging.FileHandler(written, mode="w", encoding="utf-8")
     except OSError as error:
         raise ValueError(f"model_root: cannot write {written} ({error.strerror}).") from error
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(PlainFormatter(LOG_FORMAT))
     logging.getLogger().addHandler(handler)
     ended = path.with_suffix(".failed.log") if written != path else path
     try:

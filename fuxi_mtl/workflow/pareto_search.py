@@ -57,7 +57,7 @@ def search(
             runs.append(read_run(run_or_resume(experiment.with_seed(seed), gpus, resume=True).folder))
             traded_metrics(options, runs[0])  # What cannot be traded off is known after one run.
     front = make_front(expid, options, named, runs)
-    folder = Path(base.options.model_root) / base.options.dataset_id / expid
+    folder = Path(base.options.model_root).expanduser() / base.options.dataset_id / expid
     store(front, compare(runs, resamples=0), folder)
     return front
 

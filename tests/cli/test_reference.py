@@ -61,7 +61,7 @@ def test_a_model_is_listed_with_its_paper_and_its_options():
     assert text.startswith("MMoE: Multi-gate mixture of experts.\n\nPaper: Ma et al. ")
     own, _, shared = text.partition("Options that models share")
     assert "  gate_stabilize.temperature: a number; above 0; default 1.2\n" in own
-    assert "  tower_hidden_units: a list of whole numbers; from 1; default [64]\n" in shared
+    assert "  tower_hidden_units: a list of whole numbers; from 1 to 65536; default [64]\n" in shared
 
 
 def test_metrics_are_listed_with_what_they_measure_and_which_way_is_better():
@@ -94,3 +94,13 @@ def test_every_command_has_an_example_that_it_takes(capsys):
             parser.parse_args([name, "--help"])
         example = capsys.readouterr().out.partition("example:\n  python -m fuxi_mtl ")[2]
         assert parser.parse_args(shlex.split(example)).command.__name__ == f"_{name}"
+
+
+def test_every_width_and_number_of_layers_has_an_upper_bound():
+    unbounded = set()
+    for name in registry.names():
+        for key, parameter in registry.options(name).items():
+            sized = key.endswith(("_units", "_dim", "_dims")) or key.startswith("num_")
+            if sized and parameter.option.most is None:
+                unbounded.add(f"{name}.{key}")
+    assert not unbounded

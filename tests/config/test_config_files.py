@@ -1,5 +1,6 @@
 """The files: safe YAML with lines, duplicates, folders of files, and which Base applies."""
 
+import json
 import re
 
 import pytest
@@ -176,3 +177,87 @@ class TestBase:
             ConfigError, match=r"^config/model_config/B\.yaml, line 4 \(B\): unknown key 'sed'"
         ):
             load_experiment(folder, "B")
+
+
+def test_a_small_file_that_aliases_blow_up_is_refused_at_once(tmp_path):
+    levels = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(levels))
+    with pytest.raises(ConfigError, match=r"bomb.yaml, line \d+: aliases repeat more than 100,000 values"):
+        read_mapping(tmp_path / "bomb.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "{a: " * 20_000, "- " * 20_000 + "1"])
+def test_levels_without_end_are_refused(text):
+    with pytest.raises(ConfigError, match="more than 100 levels inside each other|too deep to be read"):
+        read_value(text, "--set x")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("010", "010 is 8 to YAML 1.1, which reads base 8"),
+        ("-017", "-017 is -15 to YAML 1.1, which reads base 8"),
+        ("1:00", "1:00 is 60 to YAML 1.1, which reads base 60"),
+        ("1:30:0.5", "1:30:0.5 is 5400.5 to YAML 1.1, which reads base 60"),
+    ],
+)
+def test_numbers_of_base_8_and_60_are_refused_and_their_texts_are_not(text, told, write):
+    with pytest.raises(ConfigError, match=rf"{re.escape(told)}\. Write .* or '{text}' in quotes"):
+        read_value(text, "--set x")
+    with pytest.raises(ConfigError, match=r"line 6 \(MMoE_test\): seed: 010 is 8"):
+        load_experiment(write("seed: 010"), "MMoE_test")
+    assert read_value(f"'{text}'", "--set x").value == text
+
+
+@pytest.mark.parametrize("plain", ["0", "10", "0.5", "1_000", "0x1F", "-3", "08:15 o'clock"])
+def test_other_numbers_and_texts_are_what_they_were(plain):
+    read_value(plain, "--set x")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("../up", "it is a path"),
+        ("/etc/passwd", "it is a path"),
+        (".", "it is a path"),
+        ("..", "it is a path"),
+        ("a\\b", "it is a path"),
+        ("a\nb", "control characters"),
+        ("a\x1b[2Jb", "control characters"),
+        ("x" * 201, "longer than 200 bytes"),
+        ("ä" * 101, "longer than 200 bytes"),
+    ],
+)
+def test_names_that_cannot_be_folders_are_refused_with_their_line(write, name, problem):
+    written = json.dumps(name)
+    folder = write(model_config=STANZA.format(name=written))
+    with pytest.raises(
+        ConfigError, match=rf"line 1 [^:]*: the expid .* names a folder, which it cannot: .*{problem}"
+    ):
+        load_experiment(folder, name)
+    folder = write("seed: 1", model_config=f"A:\n  model: MMoE\n  dataset_id: {written}\n")
+    file = folder / "dataset_config.yaml"
+    file.write_text(file.read_text().replace("tiny:", f"{written}:", 1))
+    with pytest.raises(ConfigError, match=rf"the dataset id .* names a folder, which it cannot: .*{problem}"):
+        load_experiment(folder, "A")
+
+
+@pytest.mark.parametrize(
+    ("option", "most"),
+    [
+        ("steps_per_execution=1000000000", 10_000),
+        ("num_workers=1000000000", 1024),
+        ("seed=4294967296", 2**32 - 1),
+        ("feature_specs=[{name: user, embedding_dim: 1000000000}]", 2**16),
+        ("feature_specs=[{name: user, max_len: 1000000000}]", 10**6),
+    ],
+)
+def test_numbers_that_no_machine_can_hold_are_refused_with_their_key(write, option, most):
+    with pytest.raises(ConfigError, match=rf"is \d+; (the most is|it lies .* to) {most}\b"):
+        load_experiment(write(), "MMoE_test", [option])
+
+
+def test_a_feature_whose_name_holds_control_characters_is_refused(write):
+    with pytest.raises(ConfigError, match=r"the name 'a\\x1bb' holds control characters"):
+        load_experiment(write(), "MMoE_test", ['feature_cols=[{name: "a\\eb"}]'])

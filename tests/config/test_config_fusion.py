@@ -69,7 +69,7 @@ MISTAKES = {
     "{search: {least_deviation: [1]}}": "search.least_deviation is [1.0]; give two numbers from 0 up.",
     "{search: {rounds: 0}}": "search.rounds is 0; the least is 1.",
     "{ltr: {held_out: 1}}": "ltr.held_out is 1; it lies above 0 and below 1.",
-    "{ltr: {hidden_units: [0]}}": "ltr.hidden_units[0] is 0; the least is 1.",
+    "{ltr: {hidden_units: [0]}}": "ltr.hidden_units[0] is 0; it lies from 1 to 65536.",
     "{ltr: {learning_rate: 0}}": "ltr.learning_rate is 0; it must be above 0.",
     "{ltr: {list_size: 1}}": "ltr.list_size is 1; the least is 2.",
     "{ltr: {features: [usr]}}": "ltr.features: 'usr' is no input. Did you mean 'user'? Inputs: ",

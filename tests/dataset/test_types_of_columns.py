@@ -83,7 +83,7 @@ def test_the_smallest_integer_is_missing_as_numpy_makes_it_of_nan():
 @pytest.mark.parametrize(
     ("column", "feature", "expected"),
     [
-        (pa.array([["a"]] * 4), {}, "holds lists of String, which is not a category. Make .* sequence"),
+        (pa.array([["a"]] * 4), {}, "holds lists of String, which is not a category. Store one .* sequence"),
         (pa.array([["a"]] * 4), {"dtype": "int"}, "lists of String, which is not a"),
         (pa.array([[1]] * 4), {"type": "numeric"}, "lists of Int64, which is not a number"),
         (pa.array([[1]] * 4), {"remap": False, "vocab_size": 9}, "lists of Int64, which is not an integer"),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from synthetic_runs import labels_of_test, write_run
 
 from fuxi_mtl.comparison import compare, stored_runs
-from fuxi_mtl.report import FORMATS, cells, render
+from fuxi_mtl.report import FORMATS, cells, plots, render
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,18 @@ def test_csv_keeps_full_precision_and_leaves_undefined_fields_empty(tables):
     assert records[0]["ctr_AUC_difference"] == ""
     assert records[3]["cvr_AUC"] == ""
     assert records[3]["seeds"] == "1"
+
+
+def test_names_in_csv_that_a_spreadsheet_would_run_are_texts_and_numbers_stay(tables):
+    row = replace(tables[0].rows[1], expid="=1+1", model="@cmd")
+    (found,) = csv.DictReader(io.StringIO(render([replace(tables[0], rows=(row,))], "csv")))
+    assert (found["expid"], found["model"]) == ("'=1+1", "'@cmd")
+    assert float(found["ctr_AUC_low"]) == row.differences["ctr_AUC"].low
+
+
+def test_a_dollar_in_a_name_is_no_formula_of_a_plot(tables):
+    rows = tuple(replace(row, expid=rf"$\frac{{${row.expid}") for row in tables[0].rows)
+    assert "<svg" in plots.metrics_by_experiment(replace(tables[0], rows=rows))
 
 
 def test_json_is_valid_and_holds_every_seed_and_reason(tables):

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.blocks.gates import GateStabilize
-from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Backbone:
         None,
         "What each head gets, by name; a head without a name here gets neither. Null gives every head both.",
     )
-    deep_hidden_dims: Sequence[int] = option((128, 64), "Widths of the deep part.", least=1)
+    deep_hidden_dims: Sequence[int] = option((128, 64), "Widths of the deep part.", least=1, most=MOST_WIDTH)
     deep_dropout: float | None = option(
         None, "Share of the deep part's units dropped; the model's unless said.", least=0, below=1
     )
@@ -48,13 +48,16 @@ class Backbone:
     )
     fm_enabled: bool = option(True, "Whether there is a factorization machine.")
     fm_projection_dim: int | None = option(
-        None, "Width to which embeddings are projected for it; null takes them as they are.", least=1
+        None,
+        "Width to which embeddings are projected for it; null takes them as they are.",
+        least=1,
+        most=MOST_WIDTH,
     )
     fm_scale: Literal["mean", "sum"] = option(
         "mean", "mean divides by the number of features, sum is the classic machine."
     )
     out_dim: int | None = option(
-        None, "Width of h in the legacy form, that of the deep part unless said.", least=1
+        None, "Width of h in the legacy form, that of the deep part unless said.", least=1, most=MOST_WIDTH
     )
 
     def __post_init__(self):
@@ -105,15 +108,16 @@ class Mixture:
         "log_gates": "write log_health_metrics: True beside the model's options.",
     }
 
-    num_experts: int = option(4, "Number of experts.", least=1)
-    expert_mlp_dims: Sequence[int] = option((128,), "Widths of each expert.", least=1)
+    num_experts: int = option(4, "Number of experts.", least=1, most=MOST_PARTS)
+    expert_mlp_dims: Sequence[int] = option((128,), "Widths of each expert.", least=1, most=MOST_WIDTH)
     gate_hidden_dims: Sequence[int] = option(
-        (), "Widths of the hidden layers of each gate; none is a linear gate.", least=1
+        (), "Widths of the hidden layers of each gate; none is a linear gate.", least=1, most=MOST_WIDTH
     )
     dropout: float | None = option(
         None,
         "Share dropped of experts' units and of the composed parts; the model's unless said.",
         least=0,
+        most=MOST_PARTS,
         below=1,
     )
     gate_stabilize: GateStabilize | None = option(None, "Regularisation of the gates; null is off.")
@@ -124,11 +128,11 @@ class Mixture:
         "Embeddings of different widths are summed by width.",
     )
     part_proj_dim: int | None = option(
-        128, "Width to which each part is projected; null leaves them as they are.", least=1
+        128, "Width to which each part is projected; null leaves them as they are.", least=1, most=MOST_WIDTH
     )
     fusion: Literal["concat", "sum"] = option("concat", "How parts become one.")
     adapter_mlp_dims: Sequence[int] = option(
-        (128,), "Widths of the hidden layers behind it; none is no adapter.", least=1
+        (128,), "Widths of the hidden layers behind it; none is no adapter.", least=1, most=MOST_WIDTH
     )
     adapter_dropout: float | None = option(
         None, "Share of their units dropped; that of dropout unless said.", least=0, below=1
@@ -146,7 +150,7 @@ class Mixture:
 class Head:
     """An entry of ``heads``: the tower of one head, or of all of them under ``default``."""
 
-    mlp_dims: Sequence[int] | None = option(None, "Widths of the hidden layers.", least=1)
+    mlp_dims: Sequence[int] | None = option(None, "Widths of the hidden layers.", least=1, most=MOST_WIDTH)
     dropout: float | None = option(
         None, "Share of their units dropped; the model's unless said.", least=0, below=1
     )

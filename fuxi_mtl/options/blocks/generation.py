@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fuxi_mtl.options.declaring import option
+from fuxi_mtl.options.declaring import MOST_WIDTH, option
 
 BASIC, LOW_RANK, DECOMPOSED, OVER_PARAMETERIZED = MODES = (
     "basic",
@@ -32,10 +32,14 @@ class Generation:
         "basic generates the whole matrix W_i; low_rank U_i, S_i and V_i; decomposed S_i alone, between a U "
         "and a V that all rows share; over_parameterized makes U and V products.",
     )
-    rank_k: int = option(16, "K, the width of S_i; no more than any layer has inputs or outputs.", least=1)
-    overparam_p: int = option(64, "P, the inner width of the products, more than K.", least=1)
+    rank_k: int = option(
+        16, "K, the width of S_i; no more than any layer has inputs or outputs.", least=1, most=MOST_WIDTH
+    )
+    overparam_p: int = option(
+        64, "P, the inner width of the products, more than K.", least=1, most=MOST_WIDTH
+    )
     hypernet_hidden_units: Sequence[int] = option(
-        (32,), "Widths of the hidden layers of each generating network (relu).", least=1
+        (32,), "Widths of the hidden layers of each generating network (relu).", least=1, most=MOST_WIDTH
     )
     generate_bias: bool = option(True, "Whether the bias is generated, too; else all rows share one.")
     condition_features: Sequence[str] | None = option(
