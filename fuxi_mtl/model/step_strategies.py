@@ -124,6 +124,9 @@ class AlternatingStep(PlainStep):
     """In turns: step t moves the variables of turn ``t mod n`` against the objectives of that turn."""
 
     asks_again = True
+    on_several_devices = (
+        "steps in turns work on one device. Give one --gpu, or use dr_grad: joint where the model has it."
+    )
 
     @classmethod
     def is_wanted(cls, model):
