@@ -79,6 +79,21 @@ class Feature:
         return slice(self.start, self.start + self.max_len)
 
 
+@dataclass(frozen=True)
+class LabelUnit:
+    """The unit in which a regression label is learnt: ``(f(y) - offset) / scale``.
+
+    Attributes:
+        offset: Mean of f(y) over the training rows, or its least value.
+        scale: Its standard deviation, or its range.
+        log: Whether f is ``log(1 + y)``.
+    """
+
+    offset: float = 0.0
+    scale: float = 1.0
+    log: bool = False
+
+
 class RowReader(Protocol):
     """What turns raw rows into a batch, and predictions into what the rows came in."""
 
@@ -100,6 +115,7 @@ class FeatureMap:
         dataset_id: Name of the dataset's stanza.
         features: The inputs, in the order of ``feature_cols``.
         labels: Label columns, in the order of ``label_col``.
+        label_units: The unit of each label that has a normalizer.
         folder: Where the encoded data lie (pretrained files are relative to it).
         reader: Encodes raw rows, where that is known.
 
@@ -112,6 +128,7 @@ class FeatureMap:
     dataset_id: str
     features: tuple[Feature, ...]
     labels: tuple[str, ...] = ()
+    label_units: Mapping[str, LabelUnit] = field(default_factory=dict, hash=False)
     folder: str = field(default="", compare=False)
     reader: RowReader | None = field(default=None, compare=False, repr=False)
 
@@ -167,12 +184,14 @@ class FeatureMap:
 
     def to_json(self) -> dict:
         """FuxiCTR's ``feature_map.json``, with our keys in each feature's entry."""
+        units = self.label_units.items()
         return {
             "dataset_id": self.dataset_id,
             "num_fields": len(self.features),
             "total_features": self.total_features,
             "input_length": self.id_columns + self.numeric_columns,
             "labels": list(self.labels),
+            **({"label_units": {name: asdict(unit) for name, unit in units}} if units else {}),
             "features": [
                 {f.name: {**{k: v for k, v in asdict(f).items() if k != "name"}, "padding_idx": PAD}}
                 for f in self.features
@@ -187,7 +206,8 @@ class FeatureMap:
             ((name, attributes),) = entry.items()
             attributes = {k: v for k, v in attributes.items() if k != "padding_idx"}
             features.append(Feature(name=name, **attributes))
-        return cls(content["dataset_id"], tuple(features), tuple(content["labels"]), folder)
+        units = {name: LabelUnit(**unit) for name, unit in content.get("label_units", {}).items()}
+        return cls(content["dataset_id"], tuple(features), tuple(content["labels"]), units, folder)
 
 
 def assign_columns(features: list[Feature]) -> tuple[Feature, ...]:

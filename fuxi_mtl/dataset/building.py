@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fuxi_mtl.dataset.checks import label_warnings, leak_warnings
+from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, same_rows, weight_warnings
 from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import fit
 from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.inputs import Input, meta_columns
-from fuxi_mtl.dataset.labels import LabelReader
+from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
 from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
 from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
@@ -85,7 +85,7 @@ def build(
             raise DataError(f"{source.name} has no row for {name}.")
     warnings += [note for source in recipe.sources.values() for note in source.notes()]
     warnings += labels.warnings()
-    warnings += _check(folder, encoder, labels, list(rows))
+    warnings += _check(folder, encoder, recipe, labels, list(rows))
     return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
 
 
@@ -107,17 +107,20 @@ def _fit(
     advance: Callable[[str, int], None],
 ) -> Encoder:
     """Reads the training source, whose rows are kept in ``coded``."""
+    units = LabelUnits(labels)
 
     def blocks() -> Iterator[Block]:
         for part in _labelled(recipe, ["train"], labels, assigned, partial(advance, "Fitting")):
             with part.block.errors():
                 rest = coded.add(part)
             if part.split == "train":
+                units.observe(part.events)
                 yield rest
 
-    return fit(
+    encoder = fit(
         recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, folder, warnings, each, coded.texts
     )
+    return replace(encoder, feature_map=replace(encoder.feature_map, label_units=units.fitted()))
 
 
 def _labelled(
@@ -193,12 +196,17 @@ def _encode(
     return rows, {name: found for name, found in unknown.items() if name in rows}
 
 
-def _check(folder: Path, encoder: Encoder, labels: LabelReader, names: Sequence[str]) -> list[str]:
-    """What the user should know about the labels."""
+def _check(
+    folder: Path, encoder: Encoder, recipe: Recipe, labels: LabelReader, names: Sequence[str]
+) -> list[str]:
+    """What the user should know about labels, weights and rows."""
     warnings: list[str] = []
-    for name in names:
-        split = open_split(folder, name, encoder.feature_map.labels)
+    splits = {name: open_split(folder, name, encoder.feature_map.labels) for name in names}
+    for name, split in splits.items():
         warnings += label_warnings(split, labels.binary)
-        if name == "train":
+        warnings += weight_warnings(split, recipe.options.sample_weight in recipe.label_names)
+        if name != "train":
+            warnings += same_rows(split, splits["train"])
+        else:
             warnings += leak_warnings(split, encoder.feature_map.features, labels.binary, labels.required)
     return warnings

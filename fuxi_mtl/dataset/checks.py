@@ -1,6 +1,6 @@
 """Checks of labels before anybody trains on them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,53 @@ def check_names(options: DatasetOptions, inputs: Iterable[str]) -> None:
             f"{both[0]!r} is a label and an input too: the model would read the answer. Remove it from "
             "feature_cols."
         )
+
+
+def check_weight(sample_weight: str | None, binary: Collection[str]) -> None:
+    """The weight of a row is no label of 0 and 1.
+
+    Raises:
+        DataError: All rows in which the event did not happen would count nothing.
+    """
+    if sample_weight in binary:
+        raise DataError(
+            f"sample_weight: {sample_weight!r} is a label of 0 and 1, so only its positives would count. "
+            "Name the column with the weights of the rows."
+        )
+
+
+def weight_warnings(split: Split, label: bool) -> Iterator[str]:
+    """Says what weights of a split do that hardly anybody wants.
+
+    Args:
+        split: The rows.
+        label: Whether the weight is a label too.
+
+    Raises:
+        DataError: No training row counts.
+    """
+    if split.sample_weight is None:
+        return
+    if split.name == "train" and label:
+        yield "sample_weight is a label too: rows in which it is 0 do not count in the loss."
+    if not np.any(split.sample_weight):
+        if split.name == "train":
+            raise DataError(f"sample_weight is 0 in all {split.rows} training rows: nothing can be learned.")
+        yield f"sample_weight is 0 in all {split.rows} rows of {split.name}."
+
+
+def same_rows(split: Split, train: Split) -> Iterator[str]:
+    """Says that rows which should judge a model are those that it was trained on."""
+    pairs = ((split.ids, train.ids), (split.numeric, train.numeric), (split.events, train.events))
+    if all(_same(*pair) for pair in pairs):
+        yield f"{split.name} has the very rows of train: its metrics are of what was learned by heart."
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of float32 or int32 are equal; few rows tell most that are not."""
+    if one.shape != other.shape or not np.array_equal(one[:1000], other[:1000], equal_nan=True):
+        return False
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:

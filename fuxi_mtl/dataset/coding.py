@@ -116,6 +116,14 @@ class CodedRows:
             for given in inputs
             if isinstance(given.rule, Number | Buckets) and given.bag is None and given.name not in kept
         ]
+        # Float32 says all that these rules look at; whether others need more is known at the end.
+        self._single = [
+            given.name
+            for given in inputs
+            if given.name in self._numbers
+            and isinstance(given.rule, Number)
+            and (given.rule.log or not given.options.normalizer)
+        ]
         self._needed = kept | {given.name for given in inputs}
         self._folder, self._each = folder, each
         self._stored: list[tuple[str, str, int, tuple[str, ...]]] = []
@@ -135,7 +143,8 @@ class CodedRows:
         series = list(self._each(lambda name: self.texts[name].codes(frame[name], counted), coded))
         place = self._folder / f"{len(self._stored)}"
         with place.with_suffix(".arrow").open("wb") as file:
-            frame.with_columns(series).write_ipc_stream(file)
+            numbers = pl.col(self._single).cast(pl.Float32)
+            frame.with_columns(*series, *([numbers] if self._single else [])).write_ipc_stream(file)
         weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
         np.savez(place, rows=rows.block.rows, events=rows.events, weights=weights)
         self._stored.append((rows.split, rows.block.file, rows.block.start, tuple(coded)))
@@ -162,6 +171,6 @@ def _can_be_coded(entries: pl.Series) -> bool:
 
 
 def _parsed(entries: pl.Series) -> pl.Series:
-    """Entries as float32, which every rule of numbers begins with."""
+    """Entries as float64, which every rule of numbers begins with."""
     with errors_of(entries.name, entries.dtype):
-        return pl.Series(entries.name, raw.numbers(entries))
+        return pl.Series(entries.name, raw.doubles(entries))

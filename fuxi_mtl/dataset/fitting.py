@@ -15,9 +15,18 @@ from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
 from fuxi_mtl.dataset.errors import BadEntryError, errors_of
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.pretrained import read_pretrained, write_pretrained
-from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.dataset.rules import (
+    Buckets,
+    HashBuckets,
+    Ids,
+    Number,
+    Rule,
+    Vocabulary,
+    check_logarithms,
+    filled,
+)
 from fuxi_mtl.dataset.sources import Block
-from fuxi_mtl.dataset.statistics import Moments, Sample, TokenCounts, frequent_tokens
+from fuxi_mtl.dataset.statistics import Numbers, Sample, TokenCounts, frequent_tokens
 from fuxi_mtl.features import FeatureMap, assign_columns
 
 
@@ -28,8 +37,9 @@ class Observer:
     input: Input
     longest: int = 0
     zeros: int = 0
+    rows: int = 0
     counts: TokenCounts = field(default_factory=TokenCounts)
-    moments: Moments = field(default_factory=Moments)
+    numbers: Numbers = field(default_factory=Numbers)
     sample: Sample = field(default_factory=Sample)
 
     def observe(self, frame: pl.DataFrame) -> None:
@@ -41,6 +51,7 @@ class Observer:
         if self.input.name not in frame.columns:
             return  # Its texts are counted where they are coded.
         entries = frame[self.input.name]
+        self.rows += len(entries)
         with errors_of(self.input.name, entries.dtype):
             if self.input.bag is None:
                 self._observe(entries)
@@ -59,13 +70,23 @@ class Observer:
             # An empty member of a bag is padding, no token.
             real = tokens != raw.MISSING if self.input.bag else tokens.is_not_null()
             self.counts.observe(tokens.filter(real), counts.filter(real))
-        elif isinstance(rule, Number) and self.input.options.normalizer:
-            self.moments.observe(rule.filled(entries))
-        elif isinstance(rule, Buckets):
-            self.sample.observe(rule.filled(entries))
+        elif isinstance(rule, Number | Buckets) and not self.input.bag:
+            self._observe_numbers(entries, rule)
         elif isinstance(rule, Ids):
             ids = _checked_ids(entries, rule.count)
             self.zeros += int((ids == 0).sum() or 0)
+
+    def _observe_numbers(self, entries: pl.Series, rule: Number | Buckets) -> None:
+        x = raw.doubles(entries)
+        infinite = raw.infinite(x)
+        self.numbers.infinite += int(np.count_nonzero(infinite))
+        x[infinite] = np.nan
+        x = filled(x, rule.fill_na)
+        if isinstance(rule, Number) and rule.log:
+            check_logarithms(entries, x)
+        self.numbers.observe(x, rounded=isinstance(rule, Number) and bool(self.input.options.normalizer))
+        if isinstance(rule, Buckets):
+            self.sample.observe(x)
 
 
 def fit(
@@ -102,7 +123,7 @@ def fit(
     for observer in observers:
         if seen and observer.input.name in seen:
             observer.counts.add(seen[observer.input.name].observed())
-    warnings += [told for observer in observers for told in _notes(observer)]
+    warnings += [told for observer in observers for told in (*_notes(observer), *said_of(observer))]
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
         for each_input in inputs
@@ -125,7 +146,8 @@ def fit(
         else f
         for f in features
     ]
-    return Encoder(FeatureMap(dataset_id, assign_columns(features), labels, str(folder)), columns, tokens)
+    feature_map = FeatureMap(dataset_id, assign_columns(features), labels, folder=str(folder))
+    return Encoder(feature_map, columns, tokens)
 
 
 def _notes(observer: Observer) -> Iterator[str]:
@@ -143,6 +165,34 @@ def _notes(observer: Observer) -> Iterator[str]:
         )
 
 
+def said_of(observer: Observer) -> Iterator[str]:
+    """What to say of numbers and bags that tell little or nothing."""
+    name, numbers, rule = observer.input.name, observer.numbers, observer.input.rule
+    bag, there = observer.input.bag, observer.counts.total()
+    if bag and isinstance(rule, Vocabulary) and observer.longest == 1 and there.height:
+        yield (
+            f"feature {name!r}: no row of the training data has more than one token, such as "
+            f"{there['token'].min()!r}. Is {bag.splitter!r} the splitter?"
+        )
+    if bag or not observer.rows or not isinstance(rule, Number | Buckets):
+        return
+    if not numbers.double.count:
+        yield f"feature {name!r} is missing or infinite in all {observer.rows} training rows."
+        return
+    if numbers.infinite:
+        yield f"feature {name!r}: {numbers.infinite} infinite entries of training rows are read as missing."
+    if numbers.constant:
+        rows = f"all {numbers.double.count} training rows that have it"
+        yield f"feature {name!r} is {numbers.double.least:.10g} in {rows}: it says nothing."
+    if isinstance(rule, Number) and (rule.log or not observer.input.options.normalizer):
+        left, distinct = numbers.distinct()
+        if left < distinct:
+            yield (
+                f"feature {name!r}: float32 tells {left} of {distinct} distinct numbers apart, near "
+                f"{numbers.double.mean:.10g}. normalizer: StandardScaler subtracts before it rounds."
+            )
+
+
 def _owns(each: Input) -> bool:
     return isinstance(each.rule, Vocabulary) and each.rule.owner == each.name
 
@@ -151,6 +201,12 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
     """The vocabulary of a feature, counted over all columns that share it."""
     counts = [o.counts for o in observers if getattr(o.input.rule, "owner", None) == owner.name]
     tokens = frequent_tokens(counts, owner.min_count, (PAD_TOKEN, OOV_TOKEN))
+    if len(tokens) == 1 and not owner.options.pretrained_emb:
+        only = repr(tokens[0]) if tokens[0] else "that of missing entries"
+        warnings.append(
+            f"feature {owner.name!r}: its vocabulary has one token, {only} (min_categr_count "
+            f"{owner.min_count}): it says next to nothing."
+        )
     if not tokens:
         warnings.append(
             f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training "
@@ -161,17 +217,22 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
 
 def _rule(observer: Observer) -> Rule:
     """The rule with what was seen."""
-    rule, options = observer.input.rule, observer.input.options
+    rule, options, numbers = observer.input.rule, observer.input.options, observer.numbers
     if isinstance(rule, Buckets):
-        return replace(rule, boundaries=observer.sample.boundaries(options.num_buckets or 0))
-    moments = observer.moments
-    if isinstance(rule, Number) and moments.count:
-        offset, scale = moments.mean, moments.deviation
-        if options.normalizer == "MinMaxScaler":
-            offset, scale = moments.least, moments.most - moments.least
-        # A constant column becomes 0.
-        return replace(rule, offset=float(np.float32(offset)), scale=float(np.float32(scale)) or 1.0)
-    return rule
+        buckets = options.num_buckets or 0
+        boundaries = observer.sample.boundaries(buckets)
+        if numbers.rounding and not observer.input.single:
+            exact = observer.sample.boundaries(buckets, np.float64)
+            if len(exact) > len(boundaries):
+                return replace(rule, boundaries=exact, double=True)
+        return replace(rule, boundaries=boundaries)
+    if not isinstance(rule, Number) or rule.log or not options.normalizer or not numbers.double.count:
+        return rule
+    offset, scale = numbers.double.scaling(options.normalizer)
+    if numbers.needs_double(offset) and not observer.input.single:
+        return replace(rule, offset=offset, scale=scale, double=True)
+    offset, scale = numbers.single.scaling(options.normalizer)
+    return replace(rule, offset=float(np.float32(offset)), scale=float(np.float32(scale)) or 1.0)
 
 
 def _bag(observer: Observer) -> Bag | None:

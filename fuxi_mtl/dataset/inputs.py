@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
@@ -27,6 +28,7 @@ class Input:
         bag: Its layout, with ``max_len`` 0 if the training rows decide; None for a single entry a row.
         shares: The feature whose table it reads, or None.
         min_count: Rarer tokens are OOV.
+        single: Whether numbers are scaled in float32 whatever that loses, as encodings of format 1 were.
     """
 
     options: FeatureOptions
@@ -34,6 +36,7 @@ class Input:
     bag: Bag | None
     shares: str | None
     min_count: int
+    single: bool = False
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ def as_in_format_1(given: Input) -> Input:
         rule = replace(rule, dtype="text")
     elif isinstance(rule, Ids):
         rule = replace(rule, unknown=rule.count - 1)
-    return replace(given, rule=rule, bag=given.bag and replace(given.bag, gaps=True))
+    return replace(given, rule=rule, bag=given.bag and replace(given.bag, gaps=True), single=True)
 
 
 def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
@@ -172,7 +175,13 @@ def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOption
     if feature.type == "embedding":
         return Number()
     if feature.type == "numeric" and not feature.category_processor:
-        return Number(fill_na=_filling(feature, _number))
+        fill, log = _filling(feature, _number), feature.normalizer == "log1p"
+        if log and fill is not None and fill <= -1:
+            raise DataError(
+                f"feature {feature.name!r}: fill_na {fill:g} has no logarithm; normalizer: log1p asks for a "
+                "number above -1."
+            )
+        return Number(fill_na=fill, log=log)
     if owner.category_processor and not owner.num_buckets:
         raise DataError(
             f"feature {owner.name!r}: category_processor {owner.category_processor} needs num_buckets."
@@ -205,6 +214,10 @@ def _bag(feature: FeatureOptions) -> Bag | None:
         raise DataError(
             f"feature {feature.name!r}: weights is for a sequence, but its type is {feature.type}."
         )
+    if feature.weights is not None and feature.weights == feature.name:
+        raise DataError(
+            f"feature {feature.name!r}: weights names its own bag; it is a column with a weight for each id."
+        )
     if feature.type not in ("sequence", "embedding"):
         return None
     fill = None if feature.fill_na is None else str(feature.fill_na)
@@ -213,7 +226,8 @@ def _bag(feature: FeatureOptions) -> Bag | None:
 
 
 def _number(entries: pl.Series) -> float:
-    return float(raw.numbers(entries)[0])
+    number = float(raw.doubles(entries)[0])
+    return number if np.isfinite(number) else float("nan")
 
 
 def _filling(feature: FeatureOptions, read: Callable[[pl.Series], object]):

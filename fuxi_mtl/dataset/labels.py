@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,8 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.statistics import Moments
+from fuxi_mtl.features import LabelUnit
 from fuxi_mtl.options import LabelOptions
 from fuxi_mtl.tasks import Task, required_events
 
@@ -26,6 +29,7 @@ class LabelReader:
         inconsistent: What to do with a row whose event lacks its required event.
         changed: Rows dropped or zeroed so far, by what was wrong.
         masked: Entries so far that were not missing but hold the mask_value, by label.
+        learnt: The regressions whose label has a normalizer.
     """
 
     labels: tuple[LabelOptions, ...]
@@ -34,6 +38,7 @@ class LabelReader:
     inconsistent: str
     changed: dict[str, int] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
+    learnt: tuple[Task, ...] = ()
 
     @classmethod
     def of(cls, labels: Iterable[LabelOptions], tasks: Iterable[Task], inconsistent: str) -> "LabelReader":
@@ -48,7 +53,28 @@ class LabelReader:
             raise DataError(
                 f"a task reads the label {min(unknown)!r}, which label_col does not name: {known}."
             )
-        return cls(labels, frozenset(used - numbers), required_events(tasks), inconsistent)
+        for label in labels:
+            if label.normalizer and label.name not in numbers:
+                raise DataError(
+                    f"label {label.name!r}: normalizer {label.normalizer} is for a regression (kind: "
+                    "regression); a label of 0 and 1 stays what it is."
+                )
+        normalized = {label.name for label in labels if label.normalizer}
+        learnt = tuple(each for each in tasks if each.kind == "regression" and each.event[0] in normalized)
+        return cls(labels, frozenset(used - numbers), required_events(tasks), inconsistent, learnt=learnt)
+
+    @property
+    def identity(self) -> dict[str, list[Any]]:
+        """What the units of labels depend on, beside the rows: normalizers and conditions by label."""
+        return {
+            label.name: [label.normalizer, sorted(task.given for task in self.learnt_from(label))]
+            for label in self.labels
+            if label.normalizer
+        }
+
+    def learnt_from(self, label: LabelOptions) -> list[Task]:
+        """The regressions on a label that has a normalizer."""
+        return [task for task in self.learnt if task.event[0] == label.name]
 
     def read(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """The events of a block and the rows to keep.
@@ -91,9 +117,13 @@ class LabelReader:
         good = np.isnan(values) | np.isfinite(values)
         if label.name in self.binary:
             good = np.isnan(values) | (values == 0) | (values == 1)
+        elif label.normalizer == "log1p":
+            good &= ~(values <= -1)
         if not good.all():
             index = int(np.argmin(good))
             wanted = "a finite number"
+            if label.normalizer == "log1p":
+                wanted = "a finite number above -1, as normalizer: log1p asks"
             if label.name in self.binary:
                 wanted = f"0, 1 or missing (empty, or {mask:g}); kind: regression takes any number"
             raise BadEntryError(label.name, index, entries[index], wanted)
@@ -127,3 +157,37 @@ class LabelReader:
             kept &= ~bad
         else:
             events[bad, column] = 0
+
+
+@dataclass
+class LabelUnits:
+    """The units in which regressions are learnt, from the training rows where their tasks are defined.
+
+    Attributes:
+        reader: Knows the labels and what is learnt from them.
+    """
+
+    reader: LabelReader
+    _moments: dict[str, Moments] = field(default_factory=dict)
+
+    def observe(self, events: np.ndarray) -> None:
+        """Takes in the labels of a block of training rows, ``(rows, labels)``."""
+        columns = {label.name: events[:, i] for i, label in enumerate(self.reader.labels)}
+        for label in self.reader.labels:
+            if label.normalizer in (None, "log1p"):
+                continue
+            defined = [~np.isnan(task.label(columns)) for task in self.reader.learnt_from(label)]
+            values = columns[label.name]
+            if defined:
+                values = np.where(np.logical_or.reduce(defined), values, np.nan)
+            self._moments.setdefault(label.name, Moments()).observe(values)
+
+    def fitted(self) -> dict[str, LabelUnit]:
+        """The unit of each label that has a normalizer."""
+        return {
+            label.name: LabelUnit(log=True)
+            if label.normalizer == "log1p"
+            else LabelUnit(*self._moments[label.name].scaling(label.normalizer))
+            for label in self.reader.labels
+            if label.normalizer
+        }

@@ -12,7 +12,7 @@ from typing import Any
 
 from fuxi_mtl.dataset.building import Recipe, build
 from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_of
-from fuxi_mtl.dataset.checks import check_names
+from fuxi_mtl.dataset.checks import check_names, check_weight
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
 from fuxi_mtl.dataset.inputs import as_in_format_1, plan_inputs
@@ -134,12 +134,16 @@ def verify_files(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str
 
 
 def _recipe(
-    options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, frames: Mapping[str, Any]
+    options: DatasetOptions,
+    tasks: Sequence[Task],
+    dataset_id: str,
+    frames: Mapping[str, Any],
 ) -> Recipe:
     """Checks all that can be checked before rows are read."""
     inputs = plan_inputs(options)
     check_names(options, [each.name for each in inputs])
     labels = LabelReader.of(options.label_col, tasks, options.inconsistent)
+    check_weight(options.sample_weight, labels.binary)
     found = find_sources(options, but=frames)
     sources: dict[str, Source | FrameSource] = {}
     for name in NAMES:
@@ -178,6 +182,8 @@ def _content(recipe: Recipe) -> dict[str, Any]:
         name: source.identity() for name, source in recipe.sources.items() if isinstance(source, FrameSource)
     }
     content |= {"frames": in_memory} if in_memory else {}
+    units = recipe.labels.identity
+    content |= {"label_units": units} if units else {}
     return content | {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
 
 

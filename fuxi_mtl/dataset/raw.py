@@ -5,8 +5,8 @@ fraction is its integer, as a number and as a text: pandas makes ``3.0`` of ``3`
 missing, so ids would be others in a file with a gap than in one without. ``dtype: text`` keeps every text
 as it is. A float from 2^53 on may stand for several integers and is no id.
 
-Numbers are parsed to float64 and rounded to float32 at once: a network served with float32
-inputs then sees exactly what it saw in training.
+Numbers are parsed to float64, and rounded to float32 at once unless their rule needs float64: a network that
+is served with inputs of that type then sees exactly what it saw in training.
 """
 
 import numpy as np
@@ -205,6 +205,12 @@ def _whole(values: pl.Series, entries: pl.Series, chosen: pl.Series) -> pl.Serie
         wanted = _EXACT_ID if values[place] == round(values[place]) else "an integer"
         raise BadEntryError(entries.name, index, entries[index], wanted)
     return values.cast(pl.Int64)
+
+
+def infinite(values: np.ndarray) -> np.ndarray:
+    """Which float64 numbers are infinite in float32, as booleans."""
+    with np.errstate(over="ignore"):
+        return np.isinf(values.astype(np.float32))
 
 
 def numbers(entries: pl.Series) -> np.ndarray:

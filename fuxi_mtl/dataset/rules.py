@@ -76,22 +76,20 @@ class Buckets:
     """Id = 1 + number of boundaries that are not above the number; missing is ``vocab_size - 1``.
 
     Attributes:
-        boundaries: Rising float32 numbers; ``vocab_size`` is three more than their number.
+        boundaries: Rising numbers; ``vocab_size`` is three more than their number.
         fill_na: Number that stands for a missing one.
+        double: Whether numbers are compared in float64, as float32 makes some boundaries one.
     """
 
     boundaries: tuple[float, ...]
     fill_na: float | None = None
+    double: bool = False
 
     def apply(self, entries: pl.Series) -> np.ndarray:
         """Ids ``(rows,)`` int32."""
-        x = self.filled(entries)
-        ids = 1 + np.searchsorted(np.asarray(self.boundaries, np.float32), x, side="right")
+        x = filled_numbers(entries, self.fill_na, self.double)
+        ids = 1 + np.searchsorted(np.asarray(self.boundaries, x.dtype), x, side="right")
         return np.where(np.isnan(x), len(self.boundaries) + 2, ids).astype(np.int32)
-
-    def filled(self, entries: pl.Series) -> np.ndarray:
-        """Entries as float32, NaN where missing."""
-        return _filled_numbers(entries, self.fill_na)
 
 
 @dataclass(frozen=True)
@@ -121,27 +119,37 @@ class Ids:
 
 @dataclass(frozen=True)
 class Number:
-    """``(x - offset) / scale`` in float32; a missing number without ``fill_na`` gives 0.
+    """``(x - offset) / scale``, or ``log(1 + x)``; a missing number without ``fill_na`` gives 0.
 
     Attributes:
         offset: Mean, or least value; 0 without a normalizer.
         scale: Standard deviation, or range; 1 without a normalizer.
         fill_na: Number that stands for a missing one, before scaling.
+        double: Whether x is scaled in float64, as float32 loses too much of it before the subtraction: Unix
+            time is a constant there.
+        log: Whether it is the logarithm, which is taken in float64 of x in float32.
     """
 
     offset: float = 0.0
     scale: float = 1.0
     fill_na: float | None = None
+    double: bool = False
+    log: bool = False
 
     def apply(self, entries: pl.Series) -> np.ndarray:
-        """Numbers ``(rows,)`` float32."""
-        x = self.filled(entries)
-        x = (x - np.float32(self.offset)) / np.float32(self.scale)
-        return np.where(np.isfinite(x), x, np.float32(0))
+        """Numbers ``(rows,)`` float32.
 
-    def filled(self, entries: pl.Series) -> np.ndarray:
-        """Entries as float32 before scaling, NaN where missing."""
-        return _filled_numbers(entries, self.fill_na)
+        Raises:
+            BadEntryError: An entry has no logarithm.
+        """
+        x = filled_numbers(entries, self.fill_na, self.double)
+        if self.log:
+            check_logarithms(entries, x)
+            x = np.log1p(x, dtype=np.float64)
+        else:
+            x = (x - x.dtype.type(self.offset)) / x.dtype.type(self.scale)
+        x = x.astype(np.float32)
+        return np.where(np.isfinite(x), x, np.float32(0))
 
 
 Rule = Vocabulary | HashBuckets | Buckets | Ids | Number
@@ -162,6 +170,27 @@ def _filled_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> pl.Se
     return tokens if fill_na is None else tokens.replace(raw.MISSING, fill_na)
 
 
-def _filled_numbers(entries: pl.Series, fill_na: float | None) -> np.ndarray:
-    x = raw.numbers(entries)
-    return x if fill_na is None else np.where(np.isnan(x), np.float32(fill_na), x)
+def filled_numbers(entries: pl.Series, fill_na: float | None, double: bool = False) -> np.ndarray:
+    """Entries as float32, or float64 if ``double``; NaN where missing, or infinite in float32."""
+    x = raw.doubles(entries) if double else raw.numbers(entries)
+    if double:
+        x[raw.infinite(x)] = np.nan
+    return filled(x, fill_na)
+
+
+def filled(x: np.ndarray, fill_na: float | None) -> np.ndarray:
+    """Numbers with ``fill_na`` in the place of NaN, if there is one."""
+    return x if fill_na is None else np.where(np.isnan(x), x.dtype.type(fill_na), x)
+
+
+def check_logarithms(entries: pl.Series, x: np.ndarray) -> None:
+    """Every number has a logarithm ``log(1 + x)``.
+
+    Raises:
+        BadEntryError: One has not.
+    """
+    bad = x <= -1
+    if bad.any():
+        index = int(np.argmax(bad))
+        wanted = "a number above -1, as normalizer: log1p asks"
+        raise BadEntryError(entries.name, index, entries[index], wanted)

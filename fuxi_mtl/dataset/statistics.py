@@ -68,8 +68,9 @@ class Moments:
         if not len(x):
             return
         total = self.count + len(x)
-        gap = x.mean() - self.mean
-        self.squares += ((x - x.mean()) ** 2).sum() + gap**2 * self.count * len(x) / total
+        mean = x.mean()
+        gap = mean - self.mean
+        self.squares += ((x - mean) ** 2).sum() + gap**2 * self.count * len(x) / total
         self.mean += gap * len(x) / total
         self.count = total
         self.least, self.most = min(self.least, x.min()), max(self.most, x.max())
@@ -78,6 +79,75 @@ class Moments:
     def deviation(self) -> float:
         """Standard deviation, of the population."""
         return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+
+    def scaling(self, normalizer: str | None) -> tuple[float, float]:
+        """Offset and scale of ``(x - offset) / scale``; a constant becomes 0, and so does what is not there.
+
+        Args:
+            normalizer: ``StandardScaler`` or ``MinMaxScaler``.
+        """
+        if not self.count:
+            return 0.0, 1.0
+        if normalizer == "MinMaxScaler":
+            return float(self.least), float(self.most - self.least) or 1.0
+        return self.mean, self.deviation or 1.0
+
+
+@dataclass
+class Numbers:
+    """What a column of numbers shows, as they are and as float32 holds them.
+
+    Attributes:
+        single: Moments of the numbers rounded to float32.
+        double: Moments of the numbers.
+        rounding: The most by which rounding moves one.
+        infinite: Entries that float32 cannot hold; they are missing.
+        first: The numbers of the first block.
+    """
+
+    single: Moments = field(default_factory=Moments)
+    double: Moments = field(default_factory=Moments)
+    rounding: float = 0.0
+    infinite: int = 0
+    first: np.ndarray | None = None
+
+    def observe(self, numbers: np.ndarray, rounded: bool) -> None:
+        """Takes in a block of float64 numbers, NaN where missing.
+
+        Args:
+            numbers: ``(rows,)``.
+            rounded: Whether the moments of the rounded numbers are wanted too.
+        """
+        x = numbers[~np.isnan(numbers)]
+        if not len(x):
+            return
+        single = x.astype(np.float32)
+        self.first = x if self.first is None else self.first
+        self.rounding = max(self.rounding, float(np.abs(x - single).max()))
+        self.double.observe(x)
+        if rounded:
+            self.single.observe(single)
+
+    @property
+    def constant(self) -> bool:
+        """Whether all are one number."""
+        return self.double.least == self.double.most
+
+    def needs_double(self, offset: float) -> bool:
+        """Whether rounding, of a number or of an offset, moves it by 1/10,000 of the deviation."""
+        rounding = max(self.rounding, abs(offset - float(np.float32(offset))))
+        return not self.constant and rounding > 1e-4 * self.double.deviation
+
+    def distinct(self) -> tuple[int, int]:
+        """How many of the first block's distinct numbers rounding leaves, and how many there are.
+
+        Both are 0 where rounding takes only digits of fractions that say nothing.
+        """
+        if self.first is None or not self.rounding:
+            return 0, 0
+        if not self.needs_double(0.0) and (self.first != np.round(self.first)).any():
+            return 0, 0
+        return len(np.unique(self.first.astype(np.float32))), len(np.unique(self.first))
 
 
 @dataclass
@@ -104,11 +174,11 @@ class Sample:
             self.parts = [numbers_kept[::2]]
             self.kept = len(self.parts[0])
 
-    def boundaries(self, buckets: int) -> tuple[float, ...]:
+    def boundaries(self, buckets: int, dtype: type = np.float32) -> tuple[float, ...]:
         """The numbers that cut the sample into buckets of equal size, repeated ones left out."""
-        x = np.concatenate(self.parts) if self.parts else np.zeros(0, np.float32)
+        x = np.concatenate(self.parts) if self.parts else np.zeros(0, dtype)
         if not len(x):
             return ()
         # "higher" takes a number of the sample: no rounding between float32 and float64.
-        cuts = np.quantile(x, np.arange(1, buckets) / buckets, method="higher")
-        return tuple(float(cut) for cut in np.unique(cuts.astype(np.float32)))
+        cuts: np.ndarray = np.quantile(x.astype(dtype), np.arange(1, buckets) / buckets, method="higher")
+        return tuple(float(cut) for cut in np.unique(cuts))

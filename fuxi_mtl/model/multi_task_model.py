@@ -12,6 +12,7 @@ from fuxi_mtl.layers import folded, lookup_of
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, replicas, strategies_of
+from fuxi_mtl.model.values import learnt, served, unit_of
 from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.optimizers import split_of, with_rows
@@ -78,7 +79,7 @@ class MultiTaskModel(keras.Model):
         return self.embedding(inputs)
 
     def heads(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
-        """A ``(batch,)`` float32 tensor for each task: a logit, or the value of a regression."""
+        """A ``(batch,)`` float32 tensor for each task: a logit, or a regression in its label's unit."""
         raise NotImplementedError(f"{type(self).__name__} must define heads(x, training).")
 
     def shared_variables(self) -> list[keras.Variable]:
@@ -169,11 +170,9 @@ class MultiTaskModel(keras.Model):
         return self.probabilities(self(inputs, training=False))
 
     def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
-        """Turns logits into probabilities, calibrated if so; the values of regressions pass."""
-        plain = {
-            task.name: tf.sigmoid(heads[task.name]) if task.kind == "binary" else heads[task.name]
-            for task in self.tasks
-        }
+        """Turns logits into probabilities, calibrated if so, and regressions into the unit of the data."""
+        units = self.features.label_units
+        plain = {task.name: served(task, heads[task.name], unit_of(task, units)) for task in self.tasks}
         return plain if self.calibration is None else self.calibration(heads, plain)
 
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
@@ -270,7 +269,7 @@ class MultiTaskModel(keras.Model):
             self.steps_per_execution = several
 
     def logits(self, x: Any, batch_size: int = ROWS_PER_STEP) -> Any:
-        """The raw heads by task: logits, and the values of regressions as they are; not calibrated.
+        """The raw heads by task: logits, and regressions in the unit of a normalizer; not calibrated.
 
         Args:
             x: Rows, as :meth:`predict` takes them.
@@ -364,10 +363,16 @@ class MultiTaskModel(keras.Model):
     def losses_of(self, objectives, heads, labels, sample_weight):
         """The loss of each objective on a batch, and the weight of the rows behind it over all replicas."""
         losses, rows = {}, {}
+        labels = self.labels_learnt(labels)
         for objective in objectives:
             loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
         return (losses, rows) if replicas() == 1 else over_replicas(losses, rows)
+
+    def labels_learnt(self, labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Labels by task, those of regressions in the unit of their normalizers."""
+        units = {task.name: unit_of(task, self.features.label_units) for task in self.tasks}
+        return {name: learnt(label, units.get(name)) for name, label in labels.items()}
 
     def _reweight(self, step: Step) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""

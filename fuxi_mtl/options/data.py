@@ -25,6 +25,9 @@ POOLING_OF_ENCODER = {
 }
 
 
+NORMALIZERS = ("StandardScaler", "MinMaxScaler", "log1p")
+
+
 @dataclass(frozen=True)
 class FeatureOptions:
     """One entry of ``feature_cols``."""
@@ -74,8 +77,8 @@ class FeatureOptions:
     freeze_emb: bool = option(False, "Never change the pretrained rows.")
     normalizer: str | None = option(
         None,
-        "Scaling of a number by the training rows: to mean 0 and deviation 1, or to 0 up to 1.",
-        ("StandardScaler", "MinMaxScaler"),
+        "Scaling of a number by the training rows, to mean 0 and deviation 1 or to 0 up to 1; or log(1 + x).",
+        NORMALIZERS,
     )
     category_processor: str | None = option(
         None,
@@ -128,6 +131,11 @@ class LabelOptions:
     )
     mask_value: float | None = option(
         None, "Value that means missing, beside NaN; -1 unless said, and for a regression none."
+    )
+    normalizer: str | None = option(
+        None,
+        "Unit in which a regression is learnt, as for features; predictions and metrics stay in the data's.",
+        NORMALIZERS,
     )
 
 

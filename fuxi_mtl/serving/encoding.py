@@ -28,7 +28,7 @@ class GraphEncoder(tf.Module):
         self._encoder = encoder
         # As a constant TensorFlow would replace the division by a multiplication, which rounds another way.
         self.scales = {
-            column.name: tf.Variable(column.rule.scale, trainable=False)
+            column.name: tf.Variable(column.rule.scale, trainable=False, dtype=_dtype(column.rule))
             for column in encoder.columns
             if isinstance(column.rule, Number)
         }
@@ -113,7 +113,7 @@ class GraphEncoder(tf.Module):
         """The column's rule on each entry: int32 ids, or float32 numbers."""
         rule = column.rule
         if isinstance(rule, Number):
-            x = (numbers(entries, rule.fill_na) - rule.offset) / self.scales[column.name]
+            x = _number(rule, numbers(entries, rule.fill_na, rule.double), self.scales[column.name])
             return tf.where(tf.math.is_finite(x), x, 0.0)
         if isinstance(rule, Vocabulary):
             ids = self.tables[rule.owner].lookup(tokens(entries, rule.dtype, rule.fill_na))
@@ -121,7 +121,7 @@ class GraphEncoder(tf.Module):
             text = tokens(entries, rule.dtype, rule.fill_na)
             ids = 1 + tf.strings.to_hash_bucket_fast(text, rule.buckets)
         elif isinstance(rule, Buckets):
-            ids = _buckets(rule, numbers(entries, rule.fill_na))
+            ids = _buckets(rule, numbers(entries, rule.fill_na, rule.double))
         else:
             ids = _known_ids(rule, integers(entries))
         return tf.cast(ids, tf.int32)
@@ -136,8 +136,17 @@ def _table(known: tuple[str, ...]) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), unknown)
 
 
+def _number(rule: Number, x: tf.Tensor, scale: tf.Variable) -> tf.Tensor:
+    """Float32, scaled in the type of x or as the logarithm of float64."""
+    if not rule.log:
+        return tf.cast((x - rule.offset) / scale, tf.float32)
+    good = (x > -1) | tf.math.is_nan(x)
+    tf.debugging.Assert(tf.reduce_all(good), ["An entry is not above -1, as normalizer: log1p asks:", x])
+    return tf.cast(tf.math.log1p(tf.cast(x, tf.float64)), tf.float32)
+
+
 def _buckets(rule: Buckets, x: tf.Tensor) -> tf.Tensor:
-    boundaries = tf.constant(rule.boundaries, tf.float32)
+    boundaries = tf.constant(rule.boundaries, x.dtype)
     ids = 1 + tf.searchsorted(boundaries, x, side="right")
     return tf.where(tf.math.is_nan(x), len(rule.boundaries) + 2, ids)
 
@@ -152,7 +161,7 @@ def _known_ids(rule: Ids, ids: tf.Tensor) -> tf.Tensor:
 def _dtype(rule: Rule) -> tf.DType:
     """How one entry arrives."""
     if isinstance(rule, (Number, Buckets)):
-        return tf.float32
+        return tf.float64 if rule.double else tf.float32
     return tf.int64 if isinstance(rule, Ids) or rule.dtype == "int" else tf.string
 
 

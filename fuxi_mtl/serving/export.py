@@ -32,9 +32,10 @@ def export_model(
     Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression,
     and ``fused_score`` ``(batch,)`` float64 if there is a fusion:
 
-    * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers, int64 for
-      features of dtype int and for ids, text for the rest. A bag and its weights are texts as in a csv file
-      (``a^b^c``); a dense vector is ``(batch, length)``.
+    * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers
+      (float64 for those that float32 does not tell apart, such as Unix time), int64 for features of dtype
+      int and for ids, text for the rest. A bag and its weights are texts as in a csv file (``a^b^c``); a
+      dense vector is ``(batch, length)``.
     * ``serve_lists``, if there are bags, takes these as padded lists ``(batch, length)`` instead: behind the
       last member, members are missing.
     * ``from_ids`` takes an encoded batch, ``ids`` and ``numeric``.

@@ -31,14 +31,16 @@ def integers(entries: tf.Tensor) -> tf.Tensor:
     return tf.where(missing, tf.constant(MISSING_INTEGER, tf.int64), tf.where(large, exact, small))
 
 
-def numbers(entries: tf.Tensor, fill_na: float | None = None) -> tf.Tensor:
-    """Entries as float32, ``fill_na`` or NaN where missing or infinite."""
+def numbers(entries: tf.Tensor, fill_na: float | None = None, double: bool = False) -> tf.Tensor:
+    """Entries as float32, or float64 if ``double``; ``fill_na`` or NaN where missing or too large."""
     if entries.dtype == tf.string:
         text = tf.strings.strip(entries)
         # By way of float64, as the training data were read: direct parsing may round another way.
         entries = tf.strings.to_number(tf.where(text == MISSING, "nan", text), tf.float64)
-    x = tf.cast(entries, tf.float32)
-    return tf.where(tf.math.is_finite(x), x, float("nan") if fill_na is None else fill_na)
+    single = tf.cast(entries, tf.float32)
+    x = tf.cast(entries, tf.float64) if double else single
+    filling = tf.constant(float("nan") if fill_na is None else fill_na, x.dtype)
+    return tf.where(tf.math.is_finite(single), x, filling)
 
 
 def is_missing(entries: tf.Tensor) -> tf.Tensor:

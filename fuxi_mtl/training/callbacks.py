@@ -14,6 +14,7 @@ from fuxi_mtl.evaluation.evaluate import Scores, is_better, log_lines, monitor_v
 from fuxi_mtl.evaluation.monitor import undefined_parts
 from fuxi_mtl.model.step_means import WATCHED
 from fuxi_mtl.optimizers import is_scheduled, rate_of
+from fuxi_mtl.training.loss_scales import LossScales
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Evaluation(keras.callbacks.Callback):
 
     Args:
         measure: Gives the scores of the model as it is now.
+        loss_scales: Is told the losses.
         save_best: Saves the model as it is now.
         monitor: The stanza's ``monitor``.
         direction: ``max`` or ``min``.
@@ -38,6 +40,7 @@ class Evaluation(keras.callbacks.Callback):
     def __init__(
         self,
         measure: Callable[[], Scores],
+        loss_scales: LossScales,
         save_best: Callable[[], None],
         monitor: str | Mapping[str, float],
         direction: str,
@@ -47,7 +50,7 @@ class Evaluation(keras.callbacks.Callback):
         total_steps: int,
     ):
         super().__init__()
-        self._measure, self._save_best = measure, save_best
+        self._measure, self._loss_scales, self._save_best = measure, loss_scales, save_best
         self._monitor, self._direction = monitor, direction
         self._steps, self._steps_per_epoch, self._total = steps, steps_per_epoch, total_steps
         self._announced = 0
@@ -73,6 +76,7 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Train loss: %.6f", record["loss"])
         logger.info("Losses: %s", _line(record["losses"]))
         logger.info("Weights: %s", _line(record["weights"]))
+        self._loss_scales.observe(record["losses"], record["weights"])
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
         if record["watched"]:

@@ -31,6 +31,7 @@ from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside, make_bilevel_optimizer, rows_of_both
 from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.training.diagnostics import Diagnostics
+from fuxi_mtl.training.loss_scales import LossScales
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
@@ -243,6 +244,7 @@ def _evaluation(
 
     return Evaluation(
         scores,
+        LossScales(model.training_objectives(), model.features.label_units),
         lambda: checkpoint.save(model, run.checkpoint),
         options.monitor,
         monitor_direction(options.monitor, options.monitor_mode, keys),

@@ -161,3 +161,27 @@ def test_too_few_positives_say_nothing_about_leaks(load):
     columns = leaking(30) | {"click": [0] * 28 + [1, 1], "dwell": [0] * 28 + [1, 1]}
     feature = {"name": "dwell", "type": "numeric", "dtype": "float"}
     assert load({n: list(v) for n, v in columns.items()}, [feature]).warnings == ()
+
+
+def test_the_unit_of_a_label_is_fitted_on_training_rows_where_its_task_is_defined(options, write):
+    """Mean and range by hand: rows without a click, and validation rows, do not count."""
+    columns = with_x(click=[1, 0, 1, 1, 1], spend=[2, 900, 4, "", 900]) | {"part": ["train"] * 4 + ["valid"]}
+    tasks = (Task("ctr", ("click",)), Task("value", ("spend",), ("click",), kind="regression"))
+    split = {"split_type": "column", "split_col": "part"}
+    for normalizer, offset, scale in (("StandardScaler", 3, 1), ("MinMaxScaler", 2, 2)):
+        labels = ["click", {"name": "spend", "kind": "regression", "normalizer": normalizer}]
+        stanza = options(write("train.csv", columns), [{"name": "x"}], labels, **split)
+        units = load_dataset(stanza, tasks, "units", progress=False).feature_map.label_units
+        assert (units["spend"].offset, units["spend"].scale, units["spend"].log) == (offset, scale, False)
+
+
+def test_a_label_whose_logarithm_is_no_number_is_named_with_its_row(load):
+    labels = ["click", {"name": "spend", "kind": "regression", "normalizer": "log1p"}]
+    with pytest.raises(DataError, match="'spend', row 2: '-1' is not a finite number above -1, as"):
+        load(with_x(click=[1, 0], spend=[3, -1]), [{"name": "x"}], labels, {"ctr": "click"})
+
+
+def test_a_binary_label_has_no_unit(load):
+    labels = [{"name": "click", "normalizer": "StandardScaler"}]
+    with pytest.raises(DataError, match="label 'click': normalizer StandardScaler is for a regression"):
+        load(with_x(click=[1, 0]), [{"name": "x"}], labels)

@@ -93,7 +93,7 @@ def test_files_come_in_natural_order_from_all_levels_and_folders_give_their_colu
 
 
 def by_user(load, users, **sizes):
-    columns = {"u": users, "x": ["a"] * len(users), "click": [0, 1] * (len(users) // 2)}
+    columns = {"u": users, "x": ["a", "b", "b", "a"] * (len(users) // 4), "click": [0, 1] * (len(users) // 2)}
     features = [{"name": "x"}, {"name": "u", "type": "meta"}]
     return load(columns, features, split_type="user", split_col="u", **sizes)
 
