@@ -50,6 +50,7 @@ def test_a_run_is_whole(run):
         "checkpoint/state.h5",
         "features/feature_map.json",
         "features/feature_vocab.json",
+        "features/checksums.json",
         "features/encoders.json",
     }
     assert sorted(path.name for path in run.folder.parent.iterdir()) == ["seed_2026", "seed_2026.log"]
