@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -136,6 +137,17 @@ def test_damaged_hashes_of_files_are_made_anew(options, write, builds, tmp_path,
     load_dataset(stanza, TASKS, "small", progress=False)
     assert list(json.loads(hashes.read_text())) == [str(path)]
     assert len(builds) == 1
+
+
+def test_a_key_of_format_1_is_what_it_was(write):
+    """Runs of version 0.1.0 hold it: a hash of the options and of path, size and time of every file."""
+    path = write("train.csv", COLUMNS)
+    os.utime(path, ns=(5, 7))
+    marks = cache.by_time([path])
+    assert marks == [[str(path.resolve()), path.stat().st_size, 7]]
+    text = json.dumps([1, {"a": 1}, [["/data/train.csv", 3, 7]]])
+    wanted = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert cache.key_of({"a": 1}, [["/data/train.csv", 3, 7]], 1) == wanted
 
 
 def test_the_same_bytes_under_another_path_are_another_dataset(options, write, tmp_path, monkeypatch):
