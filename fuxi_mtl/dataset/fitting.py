@@ -207,12 +207,26 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
             f"feature {owner.name!r}: its vocabulary has one token, {only} (min_categr_count "
             f"{owner.min_count}): it says next to nothing."
         )
+    warnings += _differing_in_spaces(owner.name, tokens)
     if not tokens:
         warnings.append(
             f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training "
             "rows, so every value is OOV. Lower its min_categr_count or leave the feature out."
         )
     return tokens
+
+
+def _differing_in_spaces(name: str, tokens: Sequence[str]) -> Iterator[str]:
+    """Tokens that a person would take for one: files are written with spaces behind separators, by hand."""
+    written = pl.Series(tokens, dtype=pl.String)
+    bare = written.str.strip_chars()
+    more = len(written) - bare.n_unique()
+    if more:
+        first = written.filter(bare.is_duplicated() & (written != bare))[0]
+        yield (
+            f"feature {name!r}: {more} tokens differ from others in spaces around them only, such as "
+            f"{first!r}: each has an id of its own. Strip them if they are one."
+        )
 
 
 def _rule(observer: Observer) -> Rule:

@@ -114,14 +114,14 @@ class LabelReader:
             masked = values == mask
             self.masked[label.name] = self.masked.get(label.name, 0) + int(masked.sum())
             values[masked] = np.nan
-        good = np.isnan(values) | np.isfinite(values)
+        good = ~raw.infinite(values)
         if label.name in self.binary:
             good = np.isnan(values) | (values == 0) | (values == 1)
         elif label.normalizer == "log1p":
             good &= ~(values <= -1)
         if not good.all():
             index = int(np.argmin(good))
-            wanted = "a finite number"
+            wanted = "a finite number, of at most 3.4e38"
             if label.normalizer == "log1p":
                 wanted = "a finite number above -1, as normalizer: log1p asks"
             if label.name in self.binary:

@@ -88,3 +88,24 @@ def test_a_part_with_a_header_only_and_columns_in_another_order(load_file, tmp_p
     dataset = load_file(tmp_path / "part_*.csv")
     assert dataset.encoder.tokens["x"] == ("a", "b", "c")
     assert dataset.train.labels(TASKS)["click"].tolist() == [1, 0, 1]
+
+
+def test_tokens_that_differ_in_spaces_only_are_said(load_file, write):
+    rows = {"x": ["u1", " u1", "u2", "u2 "], "s": ["a^ b", "b^a", "a", "b"], "click": CLICK.tolist()}
+    features = [{"name": "x"}, {"name": "s", "type": "sequence"}]
+    (first, second) = (
+        told for told in load_file(write("a.csv", rows), features).warnings if "spaces" in told
+    )
+    assert "feature 'x': 2 tokens differ from others in spaces around them only, such as ' u1'" in first
+    assert "feature 's': 1 tokens differ" in second
+    assert "such as ' b'" in second
+
+
+@pytest.mark.parametrize("value", ["1e39", "-1e39", "inf"])
+def test_a_regression_label_beyond_float32_is_refused(options, write, value):
+    path = write("a.csv", {"x": ["a", "b"], "spend": ["1.5", value]})
+    stanza = options(path, [{"name": "x"}], [{"name": "spend", "kind": "regression"}])
+    with pytest.raises(
+        DataError, match=r"column 'spend', row 2: '.*' is not a finite number, of at most 3.4e38"
+    ):
+        load_dataset(stanza, [parse_task("spend", "spend", kind="regression")], "bad", progress=False)
