@@ -244,8 +244,13 @@ def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
 
 
 @contextmanager
-def new_run(folder: Path) -> Iterator[Run]:
+def new_run(folder: Path, keeps_trained: bool = False) -> Iterator[Run]:
     """A run that is written under a temporary name and appears under its own when the block ends.
+
+    Args:
+        folder: The run's.
+        keeps_trained: Whether weights that are in its checkpoint outlive a disk that fails behind them: as
+            ``unfinished_seed_1`` beside ``seed_1``, of which a model can be made again.
 
     Raises:
         ValueError: The folder cannot be written, or the disk is full.
@@ -258,12 +263,21 @@ def new_run(folder: Path) -> Iterator[Run]:
     try:
         yield Run(partial)
         replace_folder(partial, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ValueError(
-            f"model_root: the disk of {folder.parent} is full: make room, or set model_root to another one."
-        ) from error
+    except (OSError, ValueError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        kept = ""
+        if keeps_trained and isinstance(cause, OSError) and Run(partial).checkpoint.is_dir():
+            unfinished = folder.with_name(f"unfinished_{folder.name}")
+            replace_folder(partial, unfinished)
+            kept = f" What was trained is kept in {unfinished}: its checkpoint holds the best weights so far."
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"model_root: the disk of {folder.parent} is full: make room, or set model_root to another "
+                f"one.{kept}"
+            ) from error
+        if kept:
+            raise ValueError(f"{str(error).replace(str(partial), str(folder))}{kept}") from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

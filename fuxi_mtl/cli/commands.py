@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _start(options)
-    except KeyboardInterrupt:
-        print("Interrupted; nothing half-written was left.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        kept = f" {interrupt}" if interrupt.args else ""
+        print(printable(f"Interrupted; nothing half-written was left.{kept}"), file=sys.stderr)
         return 130
     except BrokenPipeError:  # as in `list | head`; Python would complain once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +77,7 @@ def _run(options: argparse.Namespace) -> None:
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
+    from fuxi_mtl.runs import Run
     from fuxi_mtl.workflow.experiment import try_model
     from fuxi_mtl.workflow.resume import run_or_resume, verify_data
 
@@ -83,7 +85,16 @@ def _run(options: argparse.Namespace) -> None:
         try_model(experiment)
         if options.verify:
             verify_data(experiment)
-    runs = [run_or_resume(experiment, options.gpu, options.resume) for experiment in seeded]
+    runs: list[Run] = []
+    try:
+        for experiment in seeded:
+            # One by one: those that are whole count when the next is interrupted.
+            runs.append(run_or_resume(experiment, options.gpu, options.resume))  # noqa: PERF401
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        kept = ", ".join(str(run.folder) for run in runs)
+        raise KeyboardInterrupt(f"Kept, and not trained again with --resume: {kept}.") from None
     if len(runs) > 1:
         from fuxi_mtl.comparison import compare
 
@@ -116,7 +127,10 @@ def _pareto(options: argparse.Namespace) -> None:
     from fuxi_mtl.report import fronts
     from fuxi_mtl.workflow.pareto_search import search
 
-    front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
+    try:
+        front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Whole runs are kept: the same command goes on with the next.") from None
     width = shutil.get_terminal_size((160, 40)).columns
     print(printable(fronts.terminal(front, width=width, colour=sys.stdout.isatty()), colours=True))
 
@@ -175,10 +189,16 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _fuse(options: argparse.Namespace) -> None:
-    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.config import load_experiment, located
     from fuxi_mtl.workflow.amending import fuse_run
 
     section = load_experiment(options.config, options.expid, options.set).fusion
+    if section.fusion is None:
+        raise located(
+            options.config,
+            options.expid,
+            "there is no block fusion: add fusion: {method: product}, or --set fusion.method=product.",
+        )
     table = fuse_run(_folder_of_run(options), section, options.compare)
     if table is not None:
         _show([table], options.format, options.output)

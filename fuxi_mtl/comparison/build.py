@@ -229,6 +229,18 @@ def _notes(
     for task, meanings in expressions.items():
         if len(meanings) > 1:
             notes.append(f"Task {task} means different things here: {'; '.join(sorted(meanings))}.")
-    reasons = {d.reason for row in rows for d in row.differences.values() if d.reason}
-    notes += [f"No interval against {baseline}: {reason}." for reason in sorted(reasons)]
-    return notes
+    return notes + _without_interval(rows, baseline)
+
+
+def _without_interval(rows: Sequence[Row], baseline: str | None) -> list[str]:
+    """Why there is no interval, and of which columns where others have one, or another reason."""
+    columns: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for column, difference in row.differences.items():
+            if difference.reason:
+                columns.setdefault(difference.reason, {})[column] = None
+    every = {column for row in rows for column in row.differences}
+    return [
+        f"No interval{'' if set(those) == every else ' of ' + ', '.join(those)} against {baseline}: {reason}."
+        for reason, those in sorted(columns.items())
+    ]

@@ -35,6 +35,7 @@ from fuxi_mtl.config.experiment import (
     load_experiment,
     load_experiments,
     load_resolved,
+    located,
     make_dataset,
     make_experiment,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "load_experiment",
     "load_experiments",
     "load_resolved",
+    "located",
     "make_dataset",
     "make_experiment",
 ]

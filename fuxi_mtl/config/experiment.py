@@ -47,7 +47,7 @@ from fuxi_mtl.options import (
     WeightingOptions,
 )
 from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
-from fuxi_mtl.options.source_location import Located, SourceLocation, as_located
+from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation, as_located
 from fuxi_mtl.options.values import checked, show, spelled
 from fuxi_mtl.tasks import Task
 
@@ -149,6 +149,11 @@ def available(config_dir: str | Path) -> Available:
     """What can be run from a config folder."""
     folder = read_folder(config_dir)
     return Available(tuple(folder.experiments), tuple(folder.datasets))
+
+
+def located(config_dir: str | Path, expid: str, message: str) -> ConfigError:
+    """An error at the head of a stanza of a config folder."""
+    return read_folder(config_dir).experiments[expid].error(message)
 
 
 def load_experiment(

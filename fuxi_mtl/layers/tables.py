@@ -1,5 +1,8 @@
 """Embedding tables: the rows of all features of one width in one variable."""
 
+import logging
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,9 @@ import tensorflow as tf
 from fuxi_mtl.features import PAD, Feature, FeatureMap
 from fuxi_mtl.layers.pooling import pool
 
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
 DEVIATION = 0.01  # of a vector's numbers at the start
 CHUNK = 2**18  # rows that are made at a time: a table is never held twice
 
@@ -90,6 +96,7 @@ class Table(keras.layers.Layer):
                     part_name = (owner.name, *names[part : part + 1])
                     self.row_ranges[part_name] = (rows, rows + count)
                     rows += count
+        check_memory(rows, width, members)
         self.rows = self.add_weight(
             shape=(rows, width),
             initializer="zeros",
@@ -149,6 +156,37 @@ class Table(keras.layers.Layer):
         found = tf.gather(self.rows.value, joined)
         # Along its first axis a tensor is split without copying.
         return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))
+
+
+def check_memory(rows: int, width: int, members: Sequence[Feature]) -> None:
+    """Says what a large table takes, and refuses one that the machine cannot hold.
+
+    Raises:
+        ValueError: It is larger than the memory; the message names its largest feature.
+    """
+    size, memory = 4 * rows * width, memory_of_machine()
+    largest = max(members, key=lambda each: each.vocab_size)
+    told = f"a table of {rows:,} rows of {width} numbers takes {size / GIB:,.1f} GiB"
+    if size > memory:
+        raise ValueError(
+            f"{told}, and this machine has {memory / GIB:,.1f}. Feature {largest.name!r} has "
+            f"{largest.vocab_size:,} ids: raise its min_categr_count, lower num_buckets or vocab_size, set "
+            "compositional: quotient_remainder, or take a smaller embedding_dim."
+        )
+    if size > GIB:
+        logger.info("Embeddings: %s; the moments of Adam take twice that again.", told)
+
+
+def memory_of_machine() -> float:
+    """Bytes that the process may use, a container's bound included; without an answer there is no bound."""
+    try:
+        memory = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # no such question on this system
+        return math.inf
+    try:
+        return min(memory, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no bound, which is written as "max"
+        return memory
 
 
 class _Group:

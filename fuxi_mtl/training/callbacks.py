@@ -77,6 +77,13 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Losses: %s", _line(record["losses"]))
         logger.info("Weights: %s", _line(record["weights"]))
         self._loss_scales.observe(record["losses"], record["weights"])
+        for name, weight in record["weights"].items():
+            if weight > 0.5 * self.model.weighting.largest:
+                logger.warning(
+                    "The weight of %s is near its bound, %.3g: its loss is all but 0. Is its label constant?",
+                    name,
+                    self.model.weighting.largest,
+                )
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
         if record["watched"]:

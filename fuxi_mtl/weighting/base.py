@@ -37,6 +37,7 @@ class Weighting(tf.Module):
     """
 
     needs_norms: ClassVar[bool] = False
+    largest: ClassVar[float] = math.inf  # no weight grows beyond it
 
     def __init__(self, objectives: Mapping[str, str]):
         super().__init__()

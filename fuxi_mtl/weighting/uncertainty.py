@@ -1,12 +1,15 @@
 """Weights from a noise that each objective learns."""
 
+import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
 from fuxi_mtl.options import option
 from fuxi_mtl.weighting.base import Numbers, Weighting
+
+_LEAST = -10.0  # of the log variances
 
 
 class Uncertainty(Weighting):
@@ -23,7 +26,8 @@ class Uncertainty(Weighting):
     less, whether it is difficult or merely measured in large units.
 
     Differs from the paper: s has its own gradient descent instead of the network's optimizer, and
-    ``ds`` is cut at -1, so that a loss of a million in raw units does not end at a weight of zero.
+    ``ds`` is cut at -1, so that a loss of a million in raw units does not end at a weight of zero. s stays
+    above -10: a loss that is 0 has no best weight, and its weight would grow to 2.7e5 in 1,000 steps and on.
 
     Args:
         objectives: Kind of each objective, by name.
@@ -38,6 +42,8 @@ class Uncertainty(Weighting):
     >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
     {'ctr': 0.951, 'cvr': 1.041}
     """
+
+    largest: ClassVar[float] = math.exp(-_LEAST)
 
     def __init__(
         self,
@@ -70,4 +76,5 @@ class Uncertainty(Weighting):
         observed = tf.logical_not(tf.math.is_nan(loss)) & self.adaptive
         push = tf.sigmoid(self.log_variance) if self._revised else 0.5
         gradient = tf.maximum(push - self._weights() * tf.where(observed, loss, 0.0), -1.0)
-        self.log_variance.assign_sub(tf.where(observed, self._learning_rate * gradient, 0.0))
+        step = tf.where(observed, self._learning_rate * gradient, 0.0)
+        self.log_variance.assign(tf.maximum(self.log_variance - step, _LEAST))

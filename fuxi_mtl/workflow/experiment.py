@@ -102,12 +102,15 @@ def train_run(
         if experiment.evaluation.metrics_by:
             values_of(split, dataset, experiment.evaluation.metrics_by)
     keras.utils.set_random_seed(experiment.training.seed)
-    with new_run(folder) as run:
+    with new_run(folder, keeps_trained=True) as run:
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
             training = train(model, dataset, experiment, run)
+        run.write_json(run.history, {"evaluations": training.history})
+        if training.diagnostics:
+            run.write_json(run.diagnostics, training.diagnostics, indent=None)
         step = training.best_step or training.history[-1]["step"]
         calibrate_model(model, dataset, experiment, run, step)
         scores, checks = measure_splits(model, dataset, experiment, run)
@@ -270,10 +273,7 @@ def save_results(
     scores: Mapping[str, Scores],
     checks: Mapping[str, Any],
 ) -> None:
-    """Writes history.json, diagnostics.json and metrics.json."""
-    run.write_json(run.history, {"evaluations": training.history})
-    if training.diagnostics:
-        run.write_json(run.diagnostics, training.diagnostics, indent=None)
+    """Writes metrics.json, which makes a run a finished one."""
     run.write_json(
         run.metrics,
         {

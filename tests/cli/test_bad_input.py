@@ -1,11 +1,14 @@
 """Whatever is wrong: one message, a non-zero status, and nothing half-written."""
 
 import errno
+import json
 import shutil
 
 import numpy as np
 import pytest
 from command_line import call, write_csv
+
+from fuxi_mtl.workflow.experiment import load_run
 
 ROWS = 60
 
@@ -126,7 +129,6 @@ def full_disk(monkeypatch):
     [
         "h5py.Dataset.__setitem__",
         "fuxi_mtl.runs.write_text",
-        "numpy.savez_compressed",
         "fuxi_mtl.dataset.encoding.Encoder.save",
     ],
 )
@@ -138,6 +140,22 @@ def test_a_full_disk_is_named_and_leaves_no_run(tmp_path, full_disk, writer):
     assert "full" in done.err or "No space left" in done.err
     assert len(done.err.splitlines()) == 1
     assert [path.name for path in (tmp_path / "toy" / "Toy").iterdir()] == ["seed_1.log"]
+
+
+def test_a_disk_that_fails_behind_training_loses_nothing_that_was_trained(tmp_path, full_disk):
+    full_disk("numpy.savez_compressed")
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1")
+    place = tmp_path / "toy" / "Toy"
+    assert done.status == 1
+    assert (
+        f"is full: make room, or set model_root to another one. What was trained is kept in {place}"
+        in done.err
+    )
+    assert sorted(path.name for path in place.iterdir()) == ["seed_1.log", "unfinished_seed_1"]
+    model, encoder = load_run(place / "unfinished_seed_1")
+    assert model.count_params()
+    assert encoder.feature_map == model.features
+    assert json.loads((place / "unfinished_seed_1" / "history.json").read_text())["evaluations"]
 
 
 def test_another_failure_of_the_system_is_told_as_it_is(tmp_path, monkeypatch):

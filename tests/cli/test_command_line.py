@@ -14,6 +14,7 @@ from command_line import REPOSITORY, Trained, call, in_process
 
 from fuxi_mtl import registry
 from fuxi_mtl.options import Family
+from fuxi_mtl.runs import Run
 
 SEEDS = (1, 2)
 
@@ -316,6 +317,22 @@ def test_an_interrupted_run_leaves_nothing_half_written(place, tmp_path, sent):
     assert err.splitlines()[-1] == "Interrupted; nothing half-written was left."
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "toy" / "Toy").iterdir()] == ["seed_1.log"]
+
+
+def test_an_interrupted_sweep_says_which_runs_are_kept(monkeypatch, tmp_path):
+    begun = []
+
+    def trained(experiment, *_):
+        begun.append(experiment.expid)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return Run(tmp_path / experiment.expid)
+
+    monkeypatch.setattr("fuxi_mtl.workflow.resume.run_or_resume", trained)
+    done = call("run", "--expid", "Toy", "--seed", 1, 2, 3)
+    assert done.status == 130
+    kept = f"Kept, and not trained again with --resume: {tmp_path / 'Toy'}."
+    assert done.err == f"Interrupted; nothing half-written was left. {kept}\n"
 
 
 def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypatch):

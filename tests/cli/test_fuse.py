@@ -241,7 +241,8 @@ def test_export_writes_the_fused_score_too(fused, tmp_path):
 def test_a_stanza_without_a_fusion_cannot_be_fused(copied):
     done = fuse(copied, "null")
     assert done.status == 1
-    assert "Toy has no block fusion: add fusion: {method: product} to its stanza." in done.err
+    assert "toy.yaml, line " in done.err
+    assert "(Toy): there is no block fusion: add fusion: {method: product}" in done.err
 
 
 @pytest.mark.parametrize(("name", "message"), [

@@ -1,5 +1,7 @@
 """The bricks: pooling, embeddings, penalties, stacks, gates and the wiring of PLE."""
 
+import logging
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from fuxi_mtl.layers import (
 from fuxi_mtl.layers.experts import side_by_side, wide_product
 from fuxi_mtl.layers.pooling import pool
 from fuxi_mtl.layers.regularizers import penalty_gradient
+from fuxi_mtl.layers.tables import check_memory, memory_of_machine
 
 
 def maps(*features, folder=""):
@@ -539,3 +542,19 @@ def test_an_unknown_option_of_a_bottom_gets_a_suggestion():
         make_bottom({"type": "MMoE", "num_expert": 2}, ["a"], {})
     with pytest.raises(ValueError, match="bottom: unknown key 'x' .* of shared_embedding. Keys: type."):
         make_bottom({"type": "shared_embedding", "x": 2}, ["a"], {})
+
+
+def test_a_table_beyond_the_memory_is_refused_before_it_is_made(monkeypatch, caplog):
+    monkeypatch.setattr("fuxi_mtl.layers.tables.memory_of_machine", lambda: 2 * 2**30)
+    features = [Feature("a", "categorical", vocab_size=10), Feature("user", "categorical", vocab_size=2**29)]
+    with pytest.raises(ValueError, match=r"takes 8\.0 GiB, and this machine has 2\.0\. Feature 'user' "):
+        check_memory(2**29, 4, features)
+    with caplog.at_level(logging.INFO):
+        check_memory(2**28, 2, features)
+        check_memory(2**20, 2, features)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Embeddings: a table of 268,435,456 rows of 2 numbers takes 2.0 GiB; the moments of Adam take twice "
+        "that again."
+    ]
+    monkeypatch.undo()
+    assert memory_of_machine() > 2**28

@@ -113,6 +113,13 @@ def test_a_huge_first_loss_does_not_throw_an_uncertainty_away():
     assert repeat(weighting, 400, {"watch": 1e6}) == pytest.approx([5e-7], rel=1e-2)
 
 
+def test_a_loss_of_zero_does_not_grow_its_weight_without_end():
+    weighting = Uncertainty({"click": "binary"})
+    assert repeat(weighting, 1000, {"click": 0.0}) == pytest.approx([np.exp(10)], rel=1e-5)
+    assert weighting.largest == pytest.approx(np.exp(10))
+    assert repeat(weighting, 2000, {"click": 0.5}) == pytest.approx([1.0], rel=1e-2)
+
+
 def test_an_unobserved_objective_keeps_its_uncertainty():
     weighting = Uncertainty(TWO, uw_lr=0.1)
     weighting.update({"ctr": 0.1, "ctcvr": NAN})
