@@ -72,6 +72,8 @@ class Observer:
             self.counts.observe(tokens.filter(real), counts.filter(real))
         elif isinstance(rule, Number | Buckets) and not self.input.bag:
             self._observe_numbers(entries, rule)
+        elif isinstance(rule, Number | Buckets):
+            self.numbers.infinite += int(np.count_nonzero(raw.infinite(raw.doubles(entries))))
         elif isinstance(rule, Ids):
             ids = _checked_ids(entries, rule.count)
             self.zeros += int((ids == 0).sum() or 0)
@@ -174,13 +176,13 @@ def said_of(observer: Observer) -> Iterator[str]:
             f"feature {name!r}: no row of the training data has more than one token, such as "
             f"{there['token'].min()!r}. Is {bag.splitter!r} the splitter?"
         )
+    if numbers.infinite and (bag or numbers.double.count):
+        yield f"feature {name!r}: {numbers.infinite} infinite entries of training rows are read as missing."
     if bag or not observer.rows or not isinstance(rule, Number | Buckets):
         return
     if not numbers.double.count:
         yield f"feature {name!r} is missing or infinite in all {observer.rows} training rows."
         return
-    if numbers.infinite:
-        yield f"feature {name!r}: {numbers.infinite} infinite entries of training rows are read as missing."
     if numbers.constant:
         rows = f"all {numbers.double.count} training rows that have it"
         yield f"feature {name!r} is {numbers.double.least:.10g} in {rows}: it says nothing."

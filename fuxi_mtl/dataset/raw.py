@@ -219,7 +219,8 @@ def numbers(entries: pl.Series) -> np.ndarray:
     Raises:
         BadEntryError: An entry is no number.
     """
-    values = doubles(entries).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, too
+        values = doubles(entries).astype(np.float32)
     values[~np.isfinite(values)] = np.nan
     return values
 

@@ -109,3 +109,11 @@ def test_a_regression_label_beyond_float32_is_refused(options, write, value):
         DataError, match=r"column 'spend', row 2: '.*' is not a finite number, of at most 3.4e38"
     ):
         load_dataset(stanza, [parse_task("spend", "spend", kind="regression")], "bad", progress=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_members_of_vectors_are_missing_and_counted(load_file, write):
+    rows = pl.DataFrame({"x": [[1.0, float("inf")], [1.0, 2.0], [3.0, 1e39], [-1e39, 6.0]], "click": CLICK})
+    dataset = load_file(write("a.parquet", rows), [{"name": "x", "type": "embedding", "max_len": 2}])
+    assert dataset.train.numeric.tolist() == [[1, 0], [1, 2], [3, 0], [0, 6]]
+    assert "feature 'x': 3 infinite entries of training rows are read as missing." in dataset.warnings
