@@ -1,4 +1,4 @@
-"""The base class of every model: network in, one weighted and clipped step out."""
+"""The base class of every model, the strategies of its training step, and recipes of model objects."""
 
 from fuxi_mtl.model.multi_task_model import MultiTaskModel
 

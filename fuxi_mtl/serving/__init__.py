@@ -1,8 +1,8 @@
-"""The fitted encoding of raw rows as TensorFlow operations, so that a SavedModel takes raw features.
+"""SavedModels that take raw rows, predictions for files, and the fitted encoding as TensorFlow operations.
 
-Each module computes in a graph what its namesake in :mod:`fuxi_mtl.dataset` computes with polars and numpy,
-from the same fitted rules. A missing text is ``""`` and a missing number is NaN. A missing integer is the
-smallest int64, which is also what numpy makes of NaN.
+`bags`, `encoding` and `raw` compute in a graph what their namesakes in :mod:`fuxi_mtl.dataset` compute with
+polars and numpy, from the same fitted rules. A missing text is ``""`` and a missing number is NaN. A missing
+integer is the smallest int64, which is also what numpy makes of NaN.
 """
 
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
