@@ -70,7 +70,7 @@ def build(
     warnings: list[str] = []
     assigned = assign_rows(recipe.sources["train"], recipe.options)
     warnings += split_warnings(assigned, recipe.options)
-    labels = replace(recipe.labels, changed={}, masked={})
+    labels = replace(recipe.labels, changed={}, masked={}, numbers={})
     coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
     encoder = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
     rows, unknown = _encode(recipe, labels, encoder, coded, folder, each, advance)

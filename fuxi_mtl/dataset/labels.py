@@ -10,7 +10,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.sources import Block
-from fuxi_mtl.dataset.statistics import Moments
+from fuxi_mtl.dataset.statistics import Moments, Numbers
 from fuxi_mtl.features import LabelUnit
 from fuxi_mtl.options import LabelOptions
 from fuxi_mtl.tasks import Task, required_events
@@ -30,6 +30,7 @@ class LabelReader:
         changed: Rows dropped or zeroed so far, by what was wrong.
         masked: Entries so far that were not missing but hold the mask_value, by label.
         learnt: The regressions whose label has a normalizer.
+        numbers: What labels that are no event have shown so far.
     """
 
     labels: tuple[LabelOptions, ...]
@@ -39,6 +40,7 @@ class LabelReader:
     changed: dict[str, int] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
     learnt: tuple[Task, ...] = ()
+    numbers: dict[str, Numbers] = field(default_factory=dict)
 
     @classmethod
     def of(cls, labels: Iterable[LabelOptions], tasks: Iterable[Task], inconsistent: str) -> "LabelReader":
@@ -101,6 +103,13 @@ class LabelReader:
             for name, count in self.masked.items()
             if count
         ]
+        for name, numbers in self.numbers.items():
+            left, distinct = numbers.distinct()
+            if left < distinct:
+                told.append(
+                    f"label {name!r}: float32 tells {left} of {distinct} distinct numbers apart, near "
+                    f"{numbers.double.mean:.10g}. Subtract what they have in common before."
+                )
         return told
 
     def _mask_value(self, label: LabelOptions) -> float | None:
@@ -127,6 +136,8 @@ class LabelReader:
             if label.name in self.binary:
                 wanted = f"0, 1 or missing (empty, or {mask:g}); kind: regression takes any number"
             raise BadEntryError(label.name, index, entries[index], wanted)
+        if label.name not in self.binary:
+            self.numbers.setdefault(label.name, Numbers()).observe(values, rounded=False)
         return values.astype(np.float32)
 
     def _consistent(self, events: np.ndarray, block: Block) -> np.ndarray:

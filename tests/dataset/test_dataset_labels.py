@@ -42,9 +42,19 @@ def test_a_regression_label_is_any_finite_number(options, write):
     tasks = [Task("time", ("time",), kind="regression")]
     dataset = load_dataset(options(path, [{"name": "x"}], ["time"]), tasks, "small", progress=False)
     np.testing.assert_array_equal(dataset.train.events[:, 0], np.float32([0.5, 700, np.nan, -2]))
-    write("train.csv", with_x(time=["0.5", "inf", "", "-2"]))
-    with pytest.raises(DataError, match="column 'time', row 2: 'inf' is not a finite number"):
-        load_dataset(options(path, [{"name": "x"}], ["time"]), tasks, "small", progress=False)
+    for value in ("inf", "1e39"):
+        write("train.csv", with_x(time=["0.5", value, "", "-2"]))
+        with pytest.raises(
+            DataError, match=f"'time', row 2: '{value}' is not a finite number, of at most 3.4"
+        ):
+            load_dataset(options(path, [{"name": "x"}], ["time"]), tasks, "small", progress=False)
+
+
+def test_numbers_of_a_label_that_float32_does_not_tell_apart_are_said(load):
+    columns = with_x(click=[0, 1, 0, 1], time=[1_700_000_000 + i for i in range(4)])
+    labels = ["click", {"name": "time", "kind": "regression"}]
+    told = " ".join(load(columns, [{"name": "x"}], labels, {"ctr": "click"}).warnings)
+    assert "label 'time': float32 tells 1 of 4 distinct numbers apart, near 1700000002. Subtract" in told
 
 
 def test_an_event_without_its_condition_is_an_error_that_says_what_to_do(load):
