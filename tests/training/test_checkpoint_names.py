@@ -239,16 +239,20 @@ class Unusual(MultiTaskModel):
 
 
 def test_unusual_models_have_names_for_everything(tmp_path):
-    slashed = features(Feature("user/id", "categorical", vocab_size=4), PRICE)
+    named = [Feature(name, "categorical", vocab_size=4) for name in ("user/id", ".", "..", "a/./b")]
+    slashed = features(*named, PRICE)
     model, other = (Unusual(slashed, TASKS[:1]) for _ in range(2))
     for each in (model, other):
         each.build()
     checkpoint.save(model, tmp_path / "checkpoint")
     found = set(contents(tmp_path / "checkpoint"))
-    assert len(found) == len(model.weights)
+    assert len(found) == len(model.weights) + 2 * 3  # a table has a part for each feature
     assert found >= {
         "network/first/user%2Fid",
         "network/second/user%2Fid",
+        "network/first/%2E",
+        "network/first/..",
+        "network/first/a%2F.%2Fb",
         "network/stacks/a%2Fb/0/kernel",
         "network/stacks/a%2Fb/same/kernel",
         "network/others/same/kernel",

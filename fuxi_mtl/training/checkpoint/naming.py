@@ -235,8 +235,8 @@ def _joined(*names: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name without the slash, which separates names."""
-    return name.replace("%", "%25").replace("/", "%2F")
+    """A name without the slash, which separates names; a dot alone is no name to HDF5."""
+    return "%2E" if name == "." else name.replace("%", "%25").replace("/", "%2F")
 
 
 def _free(name: str, taken: Any) -> str:
