@@ -133,7 +133,7 @@ def test_a_run_that_cannot_be_calibrated_says_why(calibrated, tmp_path):
     (folder / "metrics.json").write_text(json.dumps({**metrics, "data_key": "other"}))
     assert "the data are not those it was trained on" in calibrate("platt").err
     (folder / "metrics.json").unlink()
-    assert "metrics.json cannot be read (" in calibrate("platt").err
+    assert "holds no finished run: metrics.json is missing" in calibrate("platt").err
 
 
 def test_a_damaged_calibration_is_not_predicted_with(calibrated, tmp_path):

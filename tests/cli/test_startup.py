@@ -45,7 +45,7 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
     assert "num_experts" in done.stdout
     for part in (
         "num_experts expects a whole number, not 'two'.",
-        "num_experts is 0; the least is 1.",
+        "num_experts is 0; it lies from 1 to 10000.",
         "gate_stabilize: unknown key 'temprature' (value 1). Did you mean 'temperature'?",
         "unknown key 'embeding_dim' (value 3). Did you mean 'embedding_dim'?",
     ):

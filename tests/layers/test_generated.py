@@ -312,7 +312,7 @@ def test_a_rank_that_a_layer_cannot_have_is_refused():
     [
         ({"mode": "lowrank"}, "apg.mode is 'lowrank'. Did you mean 'low_rank'. Choices: basic, low_rank, "),
         ({"rank": 4}, "apg: unknown key 'rank' .value 4.. Did you mean 'rank_k'"),
-        ({"rank_k": 0}, "apg.rank_k is 0; the least is 1"),
+        ({"rank_k": 0}, "apg.rank_k is 0; it lies from 1 to 65536"),
         (
             {"overparam_p": 16},
             "apg.overparam_p is 16 and rank_k 16: products of no larger",

@@ -195,7 +195,7 @@ def test_embeddings_of_no_feature_have_no_mean():
         ({"return_logit_parts": True}, "backbone.return_logit_parts: the model's logit_parts always gives"),
         ({"fm_scale": "men"}, "backbone.fm_scale is 'men'. Did you mean 'mean'. Choices: mean, sum."),
         ({"deep_hidden_dims": []}, "backbone.deep_hidden_dims is empty"),
-        ({"fm_projection_dim": 0}, "backbone.fm_projection_dim is 0; the least is 1"),
+        ({"fm_projection_dim": 0}, "backbone.fm_projection_dim is 0; it lies from 1 to 65536"),
         ({"out_dim": 8}, "backbone.out_dim is 8, but the deep part ends in 64"),
         ({"use_legacy_pseudo_deepfm": True, "fm_enabled": False}, "needs fm_enabled: True"),
         ({"use_legacy_pseudo_deepfm": True, "per_head_add": {}}, "per_head_add has no effect with"),
@@ -229,7 +229,7 @@ def test_a_wrong_backbone_says_what_is_right(block, message):
         ({"add_emb": "max"}, "mmoe.add_emb is 'max'. Choices: none, sum, mean, concat."),
         ({"fusion": "add"}, "mmoe.fusion is 'add'. Choices: concat, sum."),
         ({"norm": "layer_norm"}, "mmoe.norm is 'layer_norm'. Did you mean 'layernorm'"),
-        ({"part_proj_dim": 0}, "mmoe.part_proj_dim is 0; the least is 1"),
+        ({"part_proj_dim": 0}, "mmoe.part_proj_dim is 0; it lies from 1 to 65536"),
     ],
 )
 def test_a_wrong_mixture_says_what_is_right(block, message):

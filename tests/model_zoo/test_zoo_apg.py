@@ -315,8 +315,8 @@ def test_one_task_has_no_transfer_and_two_kinds_of_experts():
     ("options", "message"),
     [
         ({"transfer": "gate"}, "transfer is 'gate'. Did you mean 'gated'. Choices: gated, attention"),
-        ({"num_shared_experts": 0}, "num_shared_experts is 0; the least is 1"),
-        ({"num_specific_experts": -1}, "num_specific_experts is -1; the least is 0"),
+        ({"num_shared_experts": 0}, "num_shared_experts is 0; it lies from 1 to 10000"),
+        ({"num_specific_experts": -1}, "num_specific_experts is -1; it lies from 0 to 10000"),
         ({"expert_hidden_units": []}, "expert_hidden_units is empty: APG_AITM_V2 transfers what"),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_wrong_condition_is_refused_before_data_are_read_with_what_there_is():
 
 
 def test_no_expert_is_refused():
-    with pytest.raises(ValueError, match="num_experts is 0; the least is 1"):
+    with pytest.raises(ValueError, match="num_experts is 0; it lies from 1 to 10000"):
         apg(APG_MMOE, num_experts=0)
 
 

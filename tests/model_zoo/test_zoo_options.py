@@ -75,8 +75,8 @@ def test_an_option_that_the_model_does_not_have_is_a_type_error(name, options, m
     ("name", "options", "message"),
     [
         ("MMoE", {"num_experts": "two"}, "num_experts expects a whole number, not 'two'."),
-        ("MMoE", {"num_experts": 0}, "num_experts is 0; the least is 1."),
-        ("MMoE", {"expert_hidden_units": (8, 0)}, "expert_hidden_units[1] is 0; the least is 1."),
+        ("MMoE", {"num_experts": 0}, "num_experts is 0; it lies from 1 to 10000."),
+        ("MMoE", {"expert_hidden_units": (8, 0)}, "expert_hidden_units[1] is 0; it lies from 1 to 65536."),
         ("MMoE", {"net_dropout": 1}, "net_dropout is 1; it lies from 0 to below 1."),
         (
             "MMoE",
