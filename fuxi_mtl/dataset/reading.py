@@ -84,8 +84,7 @@ def count_rows(path: Path, data_format: str, csv: CsvFormat) -> int:
     """Rows of a file, without reading its values where that is possible."""
     with _errors(path, data_format):
         if data_format == "csv":
-            first = csv_reading.header(path, csv)[:1]
-            return sum(frame.height for frame in csv_reading.blocks(path, csv, first, None))
+            return csv_reading.count_rows(path, csv)
         if data_format == "parquet":
             return int(_scan(path).select(pl.len()).collect().item())
         with _OPEN[data_format](path) as arrays:

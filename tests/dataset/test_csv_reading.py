@@ -1,6 +1,7 @@
 """Csv files: every field of every row is parsed, and what is not as it should be is counted or refused."""
 
 import gzip
+import threading
 
 import polars as pl
 import pytest
@@ -164,3 +165,32 @@ def test_what_is_skipped_is_among_the_warnings_of_the_dataset(load, tmp_path):
     assert dataset.valid.rows == 12
     told = [warning for warning in dataset.warnings if "part.csv" in warning]
     assert [each.split("part.csv: ")[1].split(" are ")[0] for each in told] == ["1 bad rows", "1 blank lines"]
+
+
+@pytest.mark.parametrize(
+    ("content", "plain"),
+    [
+        (text("u1,a,1", "u2,b,0"), True),
+        (text("u1,a,1", "u2,b,0").removesuffix("\n"), True),
+        (text(), True),
+        (text("u1,a,1", "", "u2,b,0"), False),
+        ("\n" + text("u1,a,1"), False),
+        (text("u1,a,1", "   ", "u2,b,0"), False),
+        (text('u1,"a\nb",1', "u2,b,0"), False),
+        (text("u1,a,1", "u2,b,0").replace("\n", "\r\n"), False),
+    ],
+)
+@pytest.mark.parametrize("part", [3, 1 << 22])
+def test_rows_are_counted_as_they_are_read_with_or_without_parsing(file, monkeypatch, content, plain, part):
+    monkeypatch.setattr(csv_reading, "_PART_BYTES", part)
+    columns, _ = read(file, content, "user")
+    assert csv_reading.count_rows(file, CsvFormat()) == len(columns["user"])
+    assert (csv_reading._plain_lines(file, CsvFormat()) is not None) == plain
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_behind(file):
+    before = threading.active_count()
+    file.write_text(text(*(f"u{number},a,1" for number in range(50))))
+    first = next(iter(blocks(file, CsvFormat(), ["user"], None)))
+    assert first.height == 50
+    assert threading.active_count() == before
