@@ -200,6 +200,17 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
 
 # In a file with all of a DeepFM-MMoE experiment, by their paths. `convert` reads it.
 _WORKERS = "Batches are cut from memory-mapped arrays: there are no workers."
+# Of `model` in a DeepFM-MMoE file; they count where `model.backbone` does not say.
+DEEP_KEYS = (
+    "deep_hidden_dims",
+    "deep_dropout",
+    "deep_activation",
+    "deep_use_bn",
+    "fm_enabled",
+    "fm_projection_dim",
+    "out_dim",
+)
+
 NESTED_NAMES: dict[str, ForeignName] = {
     "experiment.name": ForeignName(advice="It is the expid.", computed=True),
     "use_esmm": ForeignName("tasks", "With a task ctcvr it is an entire-space model.", computed=True),
@@ -252,15 +263,7 @@ NESTED_NAMES: dict[str, ForeignName] = {
     "model.heads": ForeignName("heads"),
     **{
         f"model.{key}": ForeignName(f"backbone.{key}", "Where model.backbone does not say.", computed=True)
-        for key in (
-            "deep_hidden_dims",
-            "deep_dropout",
-            "deep_activation",
-            "deep_use_bn",
-            "fm_enabled",
-            "fm_projection_dim",
-            "out_dim",
-        )
+        for key in DEEP_KEYS
     },
     "optim.type": ForeignName("optimizer", computed=True),
     "optim.dense.lr": ForeignName("learning_rate"),

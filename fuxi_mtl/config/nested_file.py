@@ -5,21 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuxi_mtl.config.foreign_names import NESTED_NAMES, ForeignName
+from fuxi_mtl.config.foreign_names import DEEP_KEYS, NESTED_NAMES, ForeignName
 from fuxi_mtl.config.stanza_text import StanzaText
 from fuxi_mtl.options.source_location import Located
 from fuxi_mtl.options.values import plain, show
 
 _ENTIRE_SPACE = {"ctr": "click", "cvr": "conversion | click", "ctcvr": "click & conversion"}
-_DEEP = (
-    "deep_hidden_dims",
-    "deep_dropout",
-    "deep_activation",
-    "deep_use_bn",
-    "fm_enabled",
-    "fm_projection_dim",
-    "out_dim",
-)
 
 
 @dataclass
@@ -233,7 +224,7 @@ class _File:
     def network(self) -> None:
         """What several keys say of the network together."""
         backbone = self.stanza.values.setdefault("backbone", {})
-        for key in _DEEP:
+        for key in DEEP_KEYS:
             where = f"model.{key}"
             outer = self.given(where)
             if outer is not None and key not in backbone:
