@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _start(options)
+        return _start(options)
     except KeyboardInterrupt as interrupt:
         kept = f" {interrupt}" if interrupt.args else ""
         print(printable(f"Interrupted; nothing half-written was left.{kept}"), file=sys.stderr)
@@ -43,31 +43,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError) as error:
-        print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
+        _tell(error)
         return 1
-    return 0
 
 
-def _start(options: argparse.Namespace) -> None:
-    """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it."""
+def _tell(error: Exception) -> None:
+    print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
+
+
+def _start(options: argparse.Namespace) -> int:
+    """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it.
+
+    Mistakes of stanzas that can be told without it are told first; what else is wrong with them follows.
+
+    Returns:
+        The exit status: 1 if mistakes have been told already, else 0.
+    """
     if options.command in (_compare, _simulate):
         options.command(options)
-        return
-    from fuxi_mtl.config import check_stanzas
+        return 0
+    from fuxi_mtl.config import ConfigError, check_further, check_stanzas
     from fuxi_mtl.registry import declared, import_models, import_zoo, zoo_folder
 
+    early: ConfigError | None = None
     with declared(zoo_folder()) as known:
         if known and not options.models:
             if options.command in (_list, _convert):
                 options.command(options)
-                return
-            expids = [options.expid] if isinstance(options.expid, str) else options.expid
-            check_stanzas(options.config, expids, options.set)
+                return 0
+            try:
+                check_stanzas(options.config, _expids(options), options.set)
+            except ConfigError as error:
+                if not error.unfinished:
+                    raise
+                early = error
+                _tell(early)
     with quiet_start():
         import_zoo()
+    if early is not None:
+        check_further(options.config, _expids(options), options.set, early.mistakes)
+        return 1
     for path in options.models:
         import_models(path)
     options.command(options)
+    return 0
+
+
+def _expids(options: argparse.Namespace) -> list[str]:
+    return [options.expid] if isinstance(options.expid, str) else options.expid
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """One experiment, read from its stanza and checked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from fuxi_mtl import registry
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
-from fuxi_mtl.config.families import check_members_fit
+from fuxi_mtl.config.families import check_members_fit, keys_to_try
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
 from fuxi_mtl.config.optimizer import check_moments, checked_schedule
@@ -46,7 +46,7 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
-from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes
+from fuxi_mtl.options.mistakes import UNJUDGED, Mistakes, together
 from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation, as_located
 from fuxi_mtl.options.values import checked, show, spelled
 from fuxi_mtl.tasks import Task
@@ -195,18 +195,21 @@ def load_experiments(
     return experiments
 
 
-def make_experiment(expid: str, entries: Mapping[str, Any], source: str) -> Experiment:
+def make_experiment(
+    expid: str, entries: Mapping[str, Any], source: str, mistakes: Mistakes | None = None
+) -> Experiment:
     """An experiment of plain Python values, which are checked as if they stood in a stanza.
 
     Args:
         expid: Its name.
         entries: Every key, those of the dataset and of the model included.
         source: What errors name in the place of a file, such as ``fit``.
+        mistakes: Those that the caller has found; they are told with the others.
 
     Raises:
         ConfigError: All mistakes.
     """
-    return _experiment(stored_settings(expid, _located(entries, source), source), "")
+    return _experiment(stored_settings(expid, _located(entries, source), source), "", mistakes)
 
 
 def make_dataset(entries: Mapping[str, Any], source: str) -> tuple[DatasetOptions, tuple[Task, ...]]:
@@ -271,7 +274,8 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     own, what depends on its tasks.
 
     Raises:
-        ConfigError: All of them, as :func:`load_experiment` would tell them.
+        ConfigError: All of them, as :func:`load_experiment` would tell them; ``unfinished`` if it may tell
+            more.
     """
     folder = read_folder(config_dir)
     mistakes = Mistakes()
@@ -280,6 +284,23 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
             settings = folder.settings(expid, overrides, mistakes=mistakes)
             _judged(settings, str(config_dir), mistakes, imported=False)
     mistakes.tell()
+
+
+def check_further(
+    config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str], told: Iterable[ConfigError]
+) -> None:
+    """Finds what :func:`check_stanzas` could not, now that the models are imported.
+
+    Raises:
+        ConfigError: What has not been told.
+    """
+    before = set(map(str, told))
+    try:
+        load_experiments(config_dir, expids, overrides)
+    except ConfigError as error:
+        further = [each for each in error.mistakes if str(each) not in before]
+        if further:
+            raise together(further) from None
 
 
 def load_resolved(
@@ -326,7 +347,9 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         name = model_name(settings)
         if imported:
             model = registry.model(name)
-        elif not registry.plans_tasks(name):
+        elif registry.plans_tasks(name):
+            mistakes.unfinished = True
+        else:
             model = _AsWritten
     with mistakes.noted():
         tasks = plan(settings, parts["options"], parts["dataset"].label_col, model, own)
@@ -344,6 +367,8 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         }
         if imported:
             check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)
+        elif keys_to_try(settings, parts["weighting"], parts["surgery"], kinds):
+            mistakes.unfinished = True
     with mistakes.noted():
         checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     with mistakes.noted():

@@ -1,6 +1,6 @@
 """Members of the families that a stanza chooses, and their own options."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,8 +80,6 @@ def check_members_fit(
 ) -> None:
     """The chosen weighting and surgery can be made for the objectives.
 
-    Of the library's own only those with options are tried; the others refuse nothing.
-
     Args:
         settings: For the locations of errors.
         weighting: Names the weighting.
@@ -92,20 +90,41 @@ def check_members_fit(
     Raises:
         ConfigError: What the constructor refuses, at the line of the option that its message names first.
     """
-    if _may_refuse("loss_weight", weighting.loss_weight):
+    trials = keys_to_try(settings, weighting, surgery, objectives)
+    if "loss_weight" in trials:
         from fuxi_mtl.weighting import make_weighting  # only here does a stanza need TensorFlow
 
         with _located(settings, "loss_weight", own):
             make_weighting(weighting, objectives, own=own)
-    if len(objectives) > 1 and (_may_refuse("surgery", surgery.surgery) or surgery.surgery_normalize):
+    if "surgery" in trials:
         from fuxi_mtl.surgery import make_surgery
 
         with _located(settings, "surgery", (*own, "surgery_normalize")):
             make_surgery(surgery, objectives, own=own)
 
 
-def _may_refuse(key: str, value: Any) -> bool:
-    return any(each.options or callable(each.target) for each in _members(families_of(key), value))
+def keys_to_try(
+    settings: Settings, weighting: WeightingOptions, surgery: SurgeryOptions, objectives: Sized
+) -> list[str]:
+    """The keys whose members may refuse the objectives when they are made.
+
+    Of the library's own they are those with an option that is given: none refuses its defaults.
+    """
+    keys = []
+    if _may_refuse(settings, "loss_weight", weighting.loss_weight):
+        keys.append("loss_weight")
+    if len(objectives) > 1 and (
+        _may_refuse(settings, "surgery", surgery.surgery) or surgery.surgery_normalize
+    ):
+        keys.append("surgery")
+    return keys
+
+
+def _may_refuse(settings: Settings, key: str, value: Any) -> bool:
+    members = _members(families_of(key), value)
+    return any(
+        callable(each.target) or not settings.entries.keys().isdisjoint(each.options) for each in members
+    )
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.model.recipe import make_again
 from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.options.mistakes import Mistakes
+from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
@@ -94,7 +96,7 @@ def experiment(expid: str, config: str | Path = "./config/", **changes: Any) -> 
         **changes: Keys that are to have other values, as ``--set`` of the command line has them.
 
     Raises:
-        ValueError: The first mistake of the stanza, with its file and line.
+        ValueError: All mistakes of the stanza, each with its file and line.
 
     Example:
         >>> fm.experiment("MMoE_test", config="config", epochs=2)
@@ -216,9 +218,10 @@ def _checked(
     )
     belongs |= {"task": "Dataset, as the kind of its labels", "model": "fit, as an object"}
     belongs |= {"model_root": "fit, as folder=", "pareto": "a stanza, for the command pareto"}
-    for key in options:
-        if key in belongs:
-            raise ValueError(f"fit: {key} is no option of training: give it to {belongs[key]}.")
+    mistakes = Mistakes()
+    for key in [key for key in options if key in belongs]:
+        mistakes.add(ConfigError("fit", f"{key} is no option of training: give it to {belongs[key]}."))
+    options = {key: value for key, value in options.items() if key not in belongs}
     if model.built and "precision" not in options:
         options = {**options, "precision": model.dtype_policy.name}
     entries = {
@@ -229,7 +232,7 @@ def _checked(
         "export": False,  # Run.export writes it where it is wanted
         **options,
     }
-    return make_experiment(expid or name, entries, "fit")
+    return make_experiment(expid or name, entries, "fit", mistakes)
 
 
 def _tasks(tasks: Sequence[Task], data: Dataset) -> dict[str, Any]:

@@ -17,10 +17,15 @@ class Mistakes:
             with mistakes.noted():
                 values[key] = convert(entry, types[key], key)
         mistakes.tell()
+
+    Attributes:
+        found: All of them.
+        unfinished: Whether something has not been looked at, because it needs models that are imported.
     """
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []
+        self.unfinished = False
         self._causes: set[Hashable] = set()
 
     def add(self, mistake: ConfigError) -> None:
@@ -51,7 +56,9 @@ class Mistakes:
             ConfigError: All mistakes, each with its location and once.
         """
         if self.found:
-            raise together(self.found)
+            error = together(self.found)
+            error.unfinished = self.unfinished
+            raise error
 
 
 def together(mistakes: Sequence[ConfigError]) -> ConfigError:

@@ -14,12 +14,14 @@ class ConfigError(ValueError):
     Attributes:
         location: Where it was written.
         mistakes: The mistake itself, or all of them where several are told at once.
+        unfinished: Whether there may be others, which only models that are imported tell.
     """
 
     def __init__(self, location: "SourceLocation | str", message: str):
         super().__init__(f"{location}: {message}" if str(location) else message)
         self.location = location
         self.mistakes: tuple[ConfigError, ...] = (self,)
+        self.unfinished = False
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,48 @@ def test_what_is_told_early_is_what_would_be_told_later(expid, override):
     assert str(early.value) == str(late.value)
 
 
+@pytest.mark.parametrize(
+    "expid",
+    [
+        "ESMM_test",
+        "ESM2_test",
+        "MultiDR_test",
+        "NaiveIPW_test",
+        "AITM_test",
+        "APG_AITM_test",
+        "DeepFM_MMoE_test",
+    ],
+)
+def test_one_command_tells_all_mistakes_of_a_model_that_plans_its_own_tasks(expid, capsys):
+    early = ("epochs=ten", "batch_size=0", "embeding_dim=3")
+    late = ("loss_weight={nobody: 1}", "monitor=clik_AUC", "grad_diag_min_tasks=9")
+    given = [*early, "grad_diag_enabled=true", *late]
+    assert commands.main(["run", "--config", str(ROOT / "config"), "--expid", expid, "--set", *given]) == 1
+    first, second = capsys.readouterr().err.split("ConfigError: ")[1:]
+    for each in early:
+        assert first.count(f"--set {each}: ") == 1
+    for each in late:
+        assert f"--set {each}: " in second
+    assert not any(each in second for each in early)
+
+
+def test_nothing_is_imported_for_a_mistake_beside_which_there_is_no_other(monkeypatch, capsys):
+    monkeypatch.setattr(commands, "quiet_start", lambda: pytest.fail("TensorFlow would be imported"))
+    given = ["--config", str(ROOT / "config"), "--set", "epochs=ten"]
+    for expid, weighting in (("MMoE_test", "EQ"), ("MMoE_test", "GN"), ("MMoE_tset", "EQ")):
+        assert commands.main(["run", "--expid", expid, *given, f"loss_weight={weighting}"]) == 1
+    assert capsys.readouterr().err.count("ConfigError: ") == 3
+
+
+def test_what_a_weighting_refuses_when_it_is_made_follows_the_other_mistakes(capsys):
+    given = ["epochs=ten", "loss_weight=NISE", "nise_reference=nobody"]
+    config = str(ROOT / "config")
+    assert commands.main(["run", "--config", config, "--expid", "MMoE_test", "--set", *given]) == 1
+    first, second = capsys.readouterr().err.split("ConfigError: ")[1:]
+    assert "epochs expects" in first
+    assert "nise_reference names 'nobody'" in second
+
+
 def test_a_package_is_absent_inside_and_there_afterwards(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     with absent("colorsys"), pytest.raises(ImportError):

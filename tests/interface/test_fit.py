@@ -291,6 +291,14 @@ def test_a_wrong_option_is_told_as_in_a_stanza(what, data):
         fm.fit(small_model(data), data, **options)
 
 
+def test_all_wrong_options_are_told_at_once(data):
+    wrong = {"num_experts": 2, "valid_size": 0.1, "epochs": "two", "epoch": 2, "monitor": "ctr_AUX"}
+    with pytest.raises(ValueError, match="^5 mistakes:") as caught:
+        fm.fit(small_model(data), data, **wrong)
+    assert all(f"  fit: {key}" in str(caught.value) for key in ("num_experts", "valid_size", "epochs"))
+    assert all(text in str(caught.value) for text in ("unknown key 'epoch'", "ctr_AUX"))
+
+
 def test_a_wrong_option_of_a_model_is_told(data):
     with pytest.raises((TypeError, ValueError), match="num_expert"):
         fm.MMoE(data.features, data.tasks, num_expert=2)
