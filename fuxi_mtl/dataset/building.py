@@ -17,10 +17,10 @@ from fuxi_mtl.dataset.fitting import fit
 from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
-from fuxi_mtl.dataset.rows import LabelledRows, labelled_rows, needed_columns
+from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
 from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
-from fuxi_mtl.dataset.splitting import NAMES, assign_rows, split_warnings
+from fuxi_mtl.dataset.splitting import NAMES, TRAIN, assign_rows, split_warnings
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.dataset.writing import SplitFiles
 from fuxi_mtl.options import DatasetOptions
@@ -52,7 +52,7 @@ class Recipe:
 
 def build(
     recipe: Recipe, each: Callable, advance: Callable[[str, int], None], folder: Path
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Encoder]:
     """Writes an encoded dataset into an empty folder.
 
     Args:
@@ -62,7 +62,7 @@ def build(
         folder: Where the files go.
 
     Returns:
-        The manifest: number of rows by split, and warnings.
+        The manifest, which has the number of rows by split and warnings, and what the rows were encoded by.
 
     Raises:
         DataError: The data cannot be used.
@@ -86,7 +86,7 @@ def build(
     warnings += [note for source in recipe.sources.values() for note in source.notes()]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, recipe, labels, list(rows))
-    return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
+    return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}, encoder
 
 
 def _carried(recipe: Recipe) -> list[str]:
@@ -113,8 +113,9 @@ def _fit(
         for part in _labelled(recipe, ["train"], labels, assigned, partial(advance, "Fitting")):
             with part.block.errors():
                 rest = coded.add(part)
-            if part.split == "train":
-                units.observe(part.events)
+            training = part.events[part.splits == TRAIN]
+            if len(training):
+                units.observe(training)
                 yield rest
 
     encoder = fit(
@@ -129,8 +130,8 @@ def _labelled(
     labels: LabelReader,
     assigned: np.ndarray | None,
     advance: Callable[[int], None],
-) -> Iterator[LabelledRows]:
-    return labelled_rows(
+) -> Iterator[LabelledBlock]:
+    return labelled_blocks(
         {name: recipe.sources[name] for name in sources},
         needed_columns(recipe.options, recipe.inputs),
         labels,
@@ -156,8 +157,9 @@ def _parts(
         advance(part.block.frame.height)
         yield part, {name: ids[name] for name in columns}
     rest = [name for name in recipe.sources if name != "train"]
-    for part in _labelled(recipe, rest, labels, None, advance):
-        yield part, {}
+    for block in _labelled(recipe, rest, labels, None, advance):
+        for part in block.parts():
+            yield part, {}
 
 
 def _encode(

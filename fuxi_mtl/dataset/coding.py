@@ -17,9 +17,10 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import errors_of
 from fuxi_mtl.dataset.inputs import Input
-from fuxi_mtl.dataset.rows import LabelledRows
+from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows
 from fuxi_mtl.dataset.rules import Buckets, Number, Vocabulary
 from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.splitting import TRAIN
 from fuxi_mtl.dataset.statistics import TokenCounts
 
 
@@ -38,12 +39,12 @@ class SeenTexts:
     _parts: list[pl.Series] = field(default_factory=list)
     _counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def codes(self, entries: pl.Series, counted: bool) -> pl.Series:
+    def codes(self, entries: pl.Series, counted: np.ndarray) -> pl.Series:
         """The number of each entry, UInt32.
 
         Args:
             entries: Texts or integers.
-            counted: Whether these are training rows, which make the vocabulary.
+            counted: Which are training rows, which make the vocabulary, ``(rows,)`` booleans.
 
         Raises:
             BadEntryError: An entry of an integer column is no integer.
@@ -51,15 +52,15 @@ class SeenTexts:
         if self.rule.dtype == "int" and entries.dtype != pl.Int64:
             raw.integers(entries)  # A mistake is told with its row, which is known here only.
         # A missing entry and an empty text are one token.
-        seen = entries.cast(pl.String).fill_null(raw.MISSING).cast(self._dtype)
+        texts = entries.cast(pl.String)
+        seen = (texts.fill_null(raw.MISSING) if texts.null_count() else texts).cast(self._dtype)
         codes = seen.to_physical()
         numbers, known = codes.to_numpy(), len(self._counts)
         highest = int(codes.max() or 0) if len(codes) else -1
         if highest >= known:
             self._parts.append(seen.filter(codes >= known).unique())
             self._counts = np.append(self._counts, np.zeros(highest + 1 - known, np.int64))
-        if counted:
-            self._count(numbers)
+        self._count(numbers if counted.all() else numbers[counted])
         return codes
 
     def _count(self, numbers: np.ndarray) -> None:
@@ -126,11 +127,13 @@ class CodedRows:
         ]
         self._needed = kept | {given.name for given in inputs}
         self._folder, self._each = folder, each
-        self._stored: list[tuple[str, str, int, tuple[str, ...]]] = []
+        self._stored: list[tuple[str, int, tuple[str, ...]]] = []
         folder.mkdir()
 
-    def add(self, rows: LabelledRows) -> Block:
-        """Keeps rows, and returns those columns of them that are still to be observed.
+    def add(self, rows: LabelledBlock) -> Block:
+        """Keeps rows, and returns those columns of the training rows that are still to be observed.
+
+        Rows are coded before they are divided: numbers of texts take a quarter of the texts' bytes.
 
         Raises:
             BadEntryError: An entry is no number, or one of an integer column no integer.
@@ -139,29 +142,31 @@ class CodedRows:
         frame = rows.block.frame.select(name for name in rows.block.frame.columns if name in self._needed)
         frame = frame.with_columns(self._each(lambda name: _parsed(frame[name]), self._numbers))
         coded = [name for name in self.texts if _can_be_coded(frame[name])]
-        counted = rows.split == "train"
+        counted = rows.splits == TRAIN
         series = list(self._each(lambda name: self.texts[name].codes(frame[name], counted), coded))
         place = self._folder / f"{len(self._stored)}"
         with place.with_suffix(".arrow").open("wb") as file:
             numbers = pl.col(self._single).cast(pl.Float32)
             frame.with_columns(*series, *([numbers] if self._single else [])).write_ipc_stream(file)
         weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
-        np.savez(place, rows=rows.block.rows, events=rows.events, weights=weights)
-        self._stored.append((rows.split, rows.block.file, rows.block.start, tuple(coded)))
-        return Block(frame.drop(coded), rows.block.file, rows.block.rows, rows.block.start)
+        np.savez(place, rows=rows.block.rows, events=rows.events, weights=weights, splits=rows.splits)
+        self._stored.append((rows.block.file, rows.block.start, tuple(coded)))
+        return Block(frame.drop(coded), rows.block.file, rows.block.rows, rows.block.start).where(counted)
 
     def parts(self) -> Iterator[tuple[LabelledRows, tuple[str, ...]]]:
         """The rows in their order, and which of their columns are coded; what was read is removed."""
-        for number, (split, file, start, coded) in enumerate(self._stored):
+        for number, (file, start, coded) in enumerate(self._stored):
             place = self._folder / f"{number}"
             with place.with_suffix(".arrow").open("rb") as stream:
                 frame = pl.read_ipc_stream(stream)
             with np.load(place.with_suffix(".npz")) as arrays:
                 block = Block(frame, file, arrays["rows"], start)
-                events, weights = arrays["events"], arrays["weights"]
+                events, weights, splits = arrays["events"], arrays["weights"], arrays["splits"]
             place.with_suffix(".arrow").unlink()
             place.with_suffix(".npz").unlink()
-            yield LabelledRows(split, block, events, weights if len(weights) else None), coded
+            whole = LabelledBlock(block, events, weights if len(weights) else None, splits)
+            for part in whole.parts():
+                yield part, coded
         shutil.rmtree(self._folder)
 
 

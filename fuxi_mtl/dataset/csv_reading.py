@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from fuxi_mtl.dataset.errors import DataError
 PACKED = (".gz", ".bz2", ".zst")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SHOWN = 3  # bad rows that are told
-_BLOCK_BYTES, _MOST_BYTES = 1 << 24, 1 << 30
-_PART_BYTES = 1 << 22
+# What fits into the processor's caches is parsed in two thirds of the time; what is given on is larger.
+_BLOCK_BYTES, _MOST_BYTES = 1 << 21, 1 << 30
+_GIVEN_BLOCKS = 16
+_PART_BYTES = 1 << 20
 _BLANKS = np.frombuffer(b"\n \t", np.uint8)
 
 
@@ -132,7 +135,7 @@ def blocks(
     if not names:
         return
     rows, given = _Reader(path, form, names), 0
-    for frame in _ahead(rows.frames(columns)):
+    for frame in _ahead(_joined(rows.frames(columns))):
         given += frame.height
         yield frame
     if notes is None:
@@ -174,6 +177,12 @@ def _plain_lines(path: Path, form: CsvFormat) -> int | None:
             lines += len(ends)
             last = chunk[-1:]
     return lines
+
+
+def _joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in fewer frames."""
+    while parts := list(islice(frames, _GIVEN_BLOCKS)):
+        yield pl.concat(parts, rechunk=True)
 
 
 def _ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -12,7 +12,7 @@ from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.frames import FrameSource, column_names, rows_of
 from fuxi_mtl.dataset.inputs import meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
-from fuxi_mtl.dataset.rows import labelled_rows
+from fuxi_mtl.dataset.rows import labelled_blocks
 from fuxi_mtl.dataset.splits import Split
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.dataset.writing import carried
@@ -52,7 +52,7 @@ def encode_labelled(
     reader = LabelReader.of(options.label_col, tasks, options.inconsistent)
     found: dict[str, list[Any]] = {"ids": [], "numeric": [], "events": [], "weights": [], "meta": []}
     source, unknown = FrameSource(key, frame), UnknownIds(encoder)
-    for part in labelled_rows({key: source}, frame.columns, reader, weight, None, lambda _: None):
+    for part in labelled_blocks({"test": source}, frame.columns, reader, weight, None, lambda _: None):
         with part.block.errors():
             ids, numeric = encoder.encode(part.block.frame)
             unknown.observe(part.block.frame, ids)

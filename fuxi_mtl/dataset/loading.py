@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -74,9 +73,18 @@ def _place(options: DatasetOptions, dataset_id: str) -> Path:
 
 
 def _load(recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True) -> Dataset:
+    built: Encoder | None = None
+
+    def fill(folder: Path) -> Mapping[str, Any]:
+        nonlocal built
+        content, built = build(recipe, pool.map, advance, folder)
+        return content
+
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress_bar(progress) as advance:
-        manifest = cache.get(partial(build, recipe, pool.map, advance))
-    dataset = _open(cache, manifest["rows"], manifest["warnings"])
+        manifest = cache.get(fill)
+    # What was written in this moment need not be read: a vocabulary may have millions of tokens.
+    encoder = Encoder.load(cache.folder) if built is None else built.moved(cache.folder)
+    dataset = _open(cache, encoder, manifest["rows"], manifest["warnings"])
     for warning in dataset.warnings:
         logger.warning("%s: %s", recipe.dataset_id, warning)
     return dataset
@@ -211,8 +219,7 @@ def _as_in_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _open(cache: Cache, names: Sequence[str], warnings: Sequence[str]) -> Dataset:
-    encoder = Encoder.load(cache.folder)
+def _open(cache: Cache, encoder: Encoder, names: Sequence[str], warnings: Sequence[str]) -> Dataset:
     splits = {name: open_split(cache.folder, name, encoder.feature_map.labels) for name in names}
     return Dataset(
         folder=cache.folder,

@@ -1,4 +1,4 @@
-"""Raw rows with their split, labels and weights: what both passes over the data read."""
+"""Raw rows with their splits, labels and weights: what both passes over the data read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +32,37 @@ class LabelledRows:
     weights: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class LabelledBlock:
+    """Rows of one source, which may be of several splits.
+
+    Attributes:
+        block: The raw rows.
+        events: ``(rows, labels)`` float32, NaN where missing.
+        weights: ``(rows,)`` float32, or None.
+        splits: The split of each row, as :func:`fuxi_mtl.dataset.splitting.assign_rows` numbers them.
+    """
+
+    block: Block
+    events: np.ndarray
+    weights: np.ndarray | None
+    splits: np.ndarray
+
+    def where(self, kept: np.ndarray) -> "LabelledBlock":
+        """The rows that a mask keeps."""
+        if kept.all():
+            return self
+        weights = None if self.weights is None else self.weights[kept]
+        return LabelledBlock(self.block.where(kept), self.events[kept], weights, self.splits[kept])
+
+    def parts(self) -> Iterator[LabelledRows]:
+        """The rows of each split that has some."""
+        for code, name in enumerate(NAMES):
+            part = self.where(self.splits == code)
+            if len(part.splits):
+                yield LabelledRows(name, part.block, part.events, part.weights)
+
+
 def needed_columns(options: DatasetOptions, inputs: Sequence[Input]) -> list[str]:
     """The columns that every file must have."""
     columns = [each.name for each in inputs]
@@ -42,14 +73,14 @@ def needed_columns(options: DatasetOptions, inputs: Sequence[Input]) -> list[str
     return list(dict.fromkeys(columns))
 
 
-def labelled_rows(
+def labelled_blocks(
     sources: Mapping[str, Source | FrameSource],
     columns: Sequence[str],
     labels: LabelReader,
     sample_weight: str | None,
     assigned: np.ndarray | None,
     advance: Callable[[int], None],
-) -> Iterator[LabelledRows]:
+) -> Iterator[LabelledBlock]:
     """The rows of some sources in order, without those that contradict themselves.
 
     Args:
@@ -69,22 +100,11 @@ def labelled_rows(
             with block.errors():
                 events, kept = labels.read(block)
                 weights = None if sample_weight is None else _weights(block, sample_weight)
-            for split, chosen in _parts(name, block, kept, assigned):
-                if chosen.any():
-                    chosen_weights = None if weights is None else weights[chosen]
-                    yield LabelledRows(split, block.where(chosen), events[chosen], chosen_weights)
-
-
-def _parts(
-    name: str, block: Block, kept: np.ndarray, assigned: np.ndarray | None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The splits that the kept rows of a block go to, as masks."""
-    if name != "train" or assigned is None:
-        yield name, kept
-        return
-    splits = assigned[block.start : block.start + len(kept)]
-    for code, split in enumerate(NAMES):
-        yield split, kept & (splits == code)
+            splits = np.full(len(kept), NAMES.index(name), np.uint8)
+            if name == "train" and assigned is not None:
+                splits = assigned[block.start : block.start + len(kept)]
+            if kept.any():
+                yield LabelledBlock(block, events, weights, splits).where(kept)
 
 
 def _weights(block: Block, column: str) -> np.ndarray:

@@ -102,9 +102,9 @@ def test_the_training_file_is_read_once_and_nothing_else_stays(load, monkeypatch
 def test_many_rare_texts_are_counted_as_few_common_ones():
     """With far more texts than rows in a block, counting goes another way."""
     texts = SeenTexts("item", Vocabulary("item"))
-    texts.codes(pl.Series([f"t{i}" for i in range(1000)]), counted=True)
-    texts.codes(pl.Series(["t5", "t5", "t999", None]), counted=True)
-    texts.codes(pl.Series(["t5", "later"]), counted=False)
+    texts.codes(pl.Series([f"t{i}" for i in range(1000)]), np.ones(1000, bool))
+    texts.codes(pl.Series(["t5", "t5", "t999", None]), np.ones(4, bool))
+    texts.codes(pl.Series(["t5", "later"]), np.zeros(2, bool))
     counts = dict(texts.observed().total().iter_rows())
     assert (counts["t5"], counts["t999"], counts["t0"], counts[""]) == (3, 2, 1, 1)
     assert "later" not in counts
