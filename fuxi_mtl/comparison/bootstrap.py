@@ -50,7 +50,7 @@ def resampling(
     bundles vary as those of single units do, and memory stays bounded at any number of rows.
     """
     rng = np.random.default_rng(seed)
-    unit_of_row = np.arange(rows) if groups is None else _units_of_groups(groups)
+    unit_of_row = np.arange(rows) if groups is None else metrics.group_units(groups)
     units = int(unit_of_row.max()) + 1 if rows else 0
     if units > MAX_UNITS:
         unit_of_row = (rng.permutation(units) % MAX_UNITS)[unit_of_row]
@@ -59,13 +59,6 @@ def resampling(
     for i in range(resamples):
         surplus[i] = np.bincount(rng.integers(0, units, units), minlength=units) - 1
     return Resampling(unit_of_row, surplus)
-
-
-def _units_of_groups(groups: np.ndarray) -> np.ndarray:
-    codes = metrics.group_codes(groups)
-    alone = codes < 0  # a row without a group stands for itself
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return np.unique(codes, return_inverse=True)[1]
 
 
 @dataclass(frozen=True)

@@ -190,8 +190,9 @@ class Paired:
         return found, reasons
 
     def _draw(self, scores: StoredScores) -> Resampling:
-        units = scores.rows if scores.groups is None else len(np.unique(scores.groups))
-        what = "test rows" if scores.groups is None else "groups of test rows"
+        units, what = scores.rows, "test rows"
+        if scores.groups is not None:
+            units, what = int(metrics.group_units(scores.groups).max(initial=-1)) + 1, "groups of test rows"
         self.resampled = f"{self._resamples:,} resamples of the {units:,} {what}"
         return resampling(scores.rows, scores.groups, self._resamples, self._seed)
 
@@ -240,8 +241,16 @@ def _other_rows(reference: _Tested, tested: _Tested) -> str:
     for key, values in reference.scores.arrays.items():
         if key not in theirs:
             continue
-        if len(values) != len(theirs[key]):
-            return f"{who} was tested on {len(theirs[key])} rows, {reference.run.expid} on {len(values)}"
-        if not key.endswith("_pred") and not np.array_equal(values, theirs[key], equal_nan=key != "group"):
+        other = theirs[key]
+        if len(values) != len(other):
+            return f"{who} was tested on {len(other)} rows, {reference.run.expid} on {len(values)}"
+        if not key.endswith("_pred") and not _are_equal(key, values, other):
             return f"{who} was tested on rows with another {key} than {reference.run.expid}"
     return ""
+
+
+def _are_equal(key: str, values: np.ndarray, others: np.ndarray) -> bool:
+    """Whether stored values of the same rows are the same; a row without one has none in both."""
+    if key == "group":
+        return np.array_equal(metrics.group_codes(values), metrics.group_codes(others))
+    return np.array_equal(values, others, equal_nan=True)

@@ -140,10 +140,11 @@ def _from_the_end(order: np.ndarray, sizes: dict[int, int]) -> np.ndarray:
 def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
     """Whole users in a seeded order, until a split has its rows or a few more.
 
-    A row without a user is a user of its own. A user of more rows than a split is to have stays in training,
-    unless no split could be made without.
+    A row without a user is a user of its own; ``3.0`` is the user ``3``, as another file may write it. A user
+    of more rows than a split is to have stays in training, unless no split could be made without.
     """
-    codes = users.cast(pl.String).fill_null(raw.MISSING).rank("dense").to_numpy().astype(np.int64) - 1
+    names = users.cast(pl.String).fill_null(raw.MISSING).str.replace(raw.WHOLE, "$1$2")
+    codes = names.rank("dense").to_numpy().astype(np.int64) - 1
     missing = raw.is_missing(users)
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     codes = np.unique(codes, return_inverse=True)[1]

@@ -119,6 +119,9 @@ class SplitFiles:
 def carried(entries: pl.Series, dtype: str) -> pl.Series:
     """A meta column in its type.
 
+    Texts are read as those of features are, ``3.0`` as ``3`` unless `dtype` is ``text``: a user is one group
+    however a file writes it.
+
     Raises:
         DataError: An entry, or the column, is not of that type.
     """
@@ -133,4 +136,4 @@ def _carried(entries: pl.Series, dtype: str) -> pl.Series:
         return pl.Series(entries.name, raw.doubles(entries)).fill_nan(None)
     if dtype == "list":
         return entries
-    return raw.tokens(entries, "text").set(entries.is_null(), None)
+    return raw.tokens(entries, "text" if dtype == "text" else "str").set(entries.is_null(), None)

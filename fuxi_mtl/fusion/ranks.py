@@ -12,7 +12,7 @@ def ranks(scores: np.ndarray, groups: np.ndarray | None = None, ties: str = "min
 
     Args:
         scores: ``(rows,)``.
-        groups: Request of each row; a row without one (None or NaN) is a request of its own. All rows are
+        groups: Request of each row; a row without one is a request of its own. All rows are
             one request unless said.
         ties: Rank of equal scores: the ``min`` of their places, their ``average``, or ``dense``, without
             gaps behind them.
@@ -45,7 +45,4 @@ def requests(groups: np.ndarray | None, rows: int) -> np.ndarray:
     """The request of each row as an integer from 0 up; a row without one has its own."""
     if groups is None:
         return np.zeros(rows, np.int64)
-    codes = metrics.group_codes(groups).copy()
-    alone = codes < 0
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return codes
+    return metrics.group_units(groups)

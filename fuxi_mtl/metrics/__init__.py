@@ -34,6 +34,7 @@ from fuxi_mtl.metrics.ranking import (
     gauc,
     group_aucs,
     group_codes,
+    group_units,
     ks,
     largest_gaps,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "gauc",
     "group_aucs",
     "group_codes",
+    "group_units",
     "ks",
     "largest_gaps",
     "logloss",

@@ -112,7 +112,8 @@ def gauc(
     Args:
         labels: 0, 1 or NaN.
         predictions: Scores; only their order inside a group matters.
-        groups: Group of each row: integers, strings, or None or NaN for no group (the row is left out).
+        groups: Group of each row: integers or strings; None, NaN and empty text are no group, and the row
+            is left out.
         gauc_weight: What weighs a group: its ``exposures`` (rows, or their weight) or its ``clicks``
             (positive rows, or their weight).
         weights: Sample weights, which count inside a group's AUC, too.
@@ -243,7 +244,7 @@ def _compact(codes: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def group_codes(groups: ArrayLike) -> np.ndarray:
-    """Groups as integers from 0, -1 for a missing one (None or NaN).
+    """Groups as integers from 0, -1 for a missing one (None, NaN or empty text).
 
     Integers are fast, also as floats; ten million strings take a quarter of a minute, so code them
     beforehand.
@@ -262,9 +263,23 @@ def group_codes(groups: ArrayLike) -> np.ndarray:
     if values.dtype.kind == "O":
         missing = np.array([v is None or (isinstance(v, float) and math.isnan(v)) for v in values], bool)
         values = values.astype(str)
+    if values.dtype.kind in "SU":
+        missing = missing | (values == values.dtype.type())
     codes = np.full(len(values), -1, np.int64)
     codes[~missing] = np.unique(values[~missing], return_inverse=True)[1]
     return codes
+
+
+def group_units(groups: ArrayLike) -> np.ndarray:
+    """Groups as integers from 0, where a row without a group is one of its own.
+
+    >>> group_units(["b", "a", "", "b", None]).tolist()
+    [1, 0, 2, 1, 3]
+    """
+    codes = np.array(group_codes(groups))
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
+    return np.unique(codes, return_inverse=True)[1]
 
 
 def _score_order(scores: np.ndarray) -> np.ndarray:

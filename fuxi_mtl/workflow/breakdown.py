@@ -8,6 +8,7 @@ import polars as pl
 
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split
+from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.dataset.rules import Ids
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate, metrics_of
 from fuxi_mtl.evaluation.measure import groups, sample_weights
@@ -102,4 +103,5 @@ def _values(split: Split, dataset: Dataset, column: str) -> pl.Series:
             f"metrics_by names {column!r}, which is neither a categorical feature nor a meta column. "
             f"There are: {', '.join(known) or 'none'}."
         )
-    return split.meta([column])[column].cast(pl.String).fill_null(MISSING)
+    entries = split.meta([column])[column]
+    return entries.set(pl.Series(is_missing(entries)), None).cast(pl.String).fill_null(MISSING)

@@ -147,6 +147,15 @@ def test_groups_are_the_unit_of_resampling_where_they_were_saved(tmp_path):
     assert "400 groups of test rows" in table.resampled
 
 
+def test_rows_without_a_group_are_resampled_one_by_one_and_are_the_same_rows_in_every_run(tmp_path):
+    groups = np.where(np.arange(4000) < 1000, np.nan, np.arange(4000) % 400)
+    for expid in ("base", "other"):
+        write_run(tmp_path, expid, groups=groups)
+    (table,) = compare(stored_runs(tmp_path))
+    assert "1,400 groups of test rows" in table.resampled
+    assert not np.isnan(table.rows[1].differences["AUC"].low)
+
+
 def test_intervals_can_be_left_out(three):
     (table,) = compare(stored_runs(three), resamples=0)
     difference = table.rows[0].differences["AUC"]

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxi_mtl.dataset import DataError
+from fuxi_mtl.dataset import DataError, load_dataset
+from fuxi_mtl.tasks import parse_task
 
 ROWS = 100
 FEATURES = [{"name": "x"}, {"name": "row", "type": "meta", "dtype": "int"}]
@@ -87,6 +88,24 @@ def test_a_split_by_user_keeps_users_whole(load):
     assert 30 <= len(parts[2]) <= 40
     other = rows_of(load(columns(user=users.tolist()), FEATURES, split_seed=3, **given))
     assert other != parts
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_user_that_another_file_writes_with_a_point_is_the_same_user(options, write, tmp_path, suffix):
+    users = [number // 2 for number in range(ROWS)]
+    write(f"part_1.{suffix}", columns(user=users))
+    write(
+        f"part_2.{suffix}",
+        columns(user=[float(user) for user in users[:-1]] + [None], row=list(range(ROWS, 2 * ROWS))),
+    )
+    given = {"split_type": "user", "split_col": "user", "valid_size": 0.2, "test_size": 0.3}
+    stanza = options(tmp_path / f"part_*.{suffix}", FEATURES, data_format=suffix, **given)
+    dataset = load_dataset(stanza, [parse_task("ctr", "click")], "users", threads=1, progress=False)
+    names = np.array(users + users[:-1] + [-1])
+    held = [set(names[part]) for part in rows_of(dataset)]
+    assert not held[0] & held[1]
+    assert not held[0] & held[2]
+    assert not held[1] & held[2]
 
 
 def test_a_column_may_say_the_split(load):

@@ -54,12 +54,16 @@ def test_c9_gauc_of_200k_rows_in_20k_groups_equals_a_loop_over_some_of_them():
 def test_gauc_takes_strings_and_leaves_out_rows_without_a_group():
     labels = np.array([1, 0, 1, 0, 1, 0])
     scores = np.array([0.9, 0.1, 0.2, 0.8, 0.1, 0.9])
-    names = np.array(["a", "a", "b", "b", None, None], object)
+    names = np.array(["a", "a", "b", "b", None, ""], object)
     result = metrics.gauc(labels, scores, names)
     assert (result.value, result.groups, result.coverage) == (0.5, 2, pytest.approx(4 / 6))
     assert metrics.gauc(labels, scores, np.array(["a", "a", "b", "b", "c", "c"])).groups == 3
-    floats = np.array([1, 1, 2, 2, np.nan, np.nan])
-    assert metrics.gauc(labels, scores, floats) == result
+    for others in (
+        [1, 1, 2, 2, np.nan, np.nan],
+        ["b", "b", "c", "c", "", ""],
+        [b"b", b"b", b"c", b"c", b"", b""],
+    ):
+        assert metrics.gauc(labels, scores, np.array(others)) == result
     assert metrics.gauc(labels, scores, [True] * 4 + [False] * 2).groups == 2
 
 

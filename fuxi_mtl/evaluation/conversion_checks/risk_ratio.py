@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fuxi_mtl import metrics
 from fuxi_mtl.evaluation.conversion_checks.matching import Matches
 
 NAN = float("nan")
@@ -56,7 +57,8 @@ def causal_risk_ratio(
         treated_values: ``(treated,)`` predictions.
         pool_values: ``(pool,)`` predictions.
         matches: From :func:`fuxi_mtl.evaluation.conversion_checks.match`.
-        groups: ``(treated,)`` a label of rows that belong together, such as the user.
+        groups: ``(treated,)`` a label of rows that belong together, such as the user; one without
+            a label stands for itself.
         resamples: Bootstrap resamples; 0 leaves the interval out.
         level: Its coverage.
         seed: Seed of the resamples.
@@ -73,7 +75,7 @@ def causal_risk_ratio(
     low = high = NAN
     if resamples and not np.isnan(value):
         if groups is not None:
-            codes = np.unique(np.asarray(groups)[found], return_inverse=True)[1]
+            codes = metrics.group_units(np.asarray(groups)[found])
             ours, theirs = np.bincount(codes, ours), np.bincount(codes, theirs)
         ratios = _resampled(ours, theirs, resamples, np.random.default_rng(seed))
         low, high = np.nanquantile(ratios, [(1 - level) / 2, (1 + level) / 2])

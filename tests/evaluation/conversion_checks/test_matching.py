@@ -164,3 +164,12 @@ def test_calibration_has_bins_of_equally_many_rows_and_keeps_equal_predictions_t
     assert calibration([0.3], [np.nan]) == []
     with pytest.raises(ValueError, match="bins is 0; the least is 1"):
         calibration([0.3], [1], 0)
+
+
+def test_rows_without_a_group_are_resampled_one_by_one():
+    rng = np.random.default_rng(6)
+    treated, pool = rng.random(200), np.full(200, 0.5)
+    found = match(rng.random(200), rng.random(200), 1)
+    alone = causal_risk_ratio(treated, pool, found)
+    for groups in (np.full(200, np.nan), [""] * 200):
+        assert causal_risk_ratio(treated, pool, found, groups=groups) == alone
