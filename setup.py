@@ -22,7 +22,6 @@ REQUIRES = [
     "pyyaml>=6.0.1,<7",
     "rich>=13.7,<16",
     "matplotlib>=3.9,<4",
-    "filelock>=3.15,<5",
     "scikit-learn>=1.5,<2",
     "typing-extensions>=4.12,<5",
 ]

@@ -13,6 +13,7 @@ it lies in a folder of its own, which is removed if the run fails.
 
 import errno
 import json
+import logging
 import os
 import platform
 import shutil
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -31,9 +32,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fuxi_mtl.files import name_problem, partial_name, replace_folder, write_text
+from fuxi_mtl.files import held, name_problem, partial_name, remove_leavings, replace_folder, write_text
 from fuxi_mtl.metrics import Truth
 
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 60.0  # seconds that a change of a run waits for another one
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
 
@@ -244,24 +248,40 @@ def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
 
 
 @contextmanager
-def new_run(folder: Path, keeps_trained: bool = False) -> Iterator[Run]:
+def new_run(folder: Path, keeps_trained: bool = False, wait: bool | float = False) -> Iterator[Run]:
     """A run that is written under a temporary name and appears under its own when the block ends.
+
+    It holds the lock of the folder, and removes what killed writers of the same run have left.
 
     Args:
         folder: The run's.
         keeps_trained: Whether weights that are in its checkpoint outlive a disk that fails behind them: as
             ``unfinished_seed_1`` beside ``seed_1``, of which a model can be made again.
+        wait: Whether to wait for another process that writes it, or for how many seconds.
 
     Raises:
+        LockedError: Another process writes it.
         ValueError: The folder cannot be written, or the disk is full.
     """
     partial = partial_name(folder)
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(held(folder, wait))
+            for removed in remove_leavings(folder, alone=True):
+                logger.info("%s, which a process that is gone has left, is removed.", removed)
+            partial.mkdir()
+        except OSError as error:
+            raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
+        with _renamed(partial, folder, keeps_trained):
+            yield Run(partial)
+            lock.check()
+
+
+@contextmanager
+def _renamed(partial: Path, folder: Path, keeps_trained: bool) -> Iterator[None]:
+    """Gives a folder its name when the block ends; see :func:`new_run`."""
     try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
-    try:
-        yield Run(partial)
+        yield
         replace_folder(partial, folder)
     except (OSError, ValueError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
@@ -290,7 +310,7 @@ def amended_run(folder: Path) -> Iterator[Run]:
         ValueError: The folder cannot be written, the disk is full, or what the block raises; in an error that
             the block raises the run has its own name.
     """
-    with new_run(folder) as run:
+    with new_run(folder, wait=_PATIENCE) as run:
         try:
             copy = partial(_copied, folder)
             shutil.copytree(folder, run.folder, copy_function=copy, dirs_exist_ok=True)

@@ -101,7 +101,7 @@ def test_a_paper_imports_no_other_paper(path):
 LIGHT = [
     "tasks.py",
     "features.py",
-    "files.py",
+    "files",
     "registry.py",
     "runs.py",
     "options",

@@ -2,12 +2,14 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fuxi_mtl import runs
+from fuxi_mtl.files import LockedError
 from fuxi_mtl.metrics import Truth
 
 
@@ -43,6 +45,27 @@ def test_a_new_run_replaces_the_older_one_whole(tmp_path):
     with runs.new_run(folder) as run:
         run.write_json(run.folder / "new.json", {})
     assert [path.name for path in folder.iterdir()] == ["new.json"]
+
+
+def test_a_second_process_is_refused_by_name(tmp_path):
+    folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
+    with runs.new_run(folder), ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lambda: runs.new_run(folder).__enter__())
+        with pytest.raises(LockedError, match=rf"seed_7 is in use by process {os.getpid()} on "):
+            second.result()
+    assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
+
+
+def test_a_run_whose_lock_was_taken_over_does_not_take_the_place_of_the_other(tmp_path):
+    folder = runs.run_folder(str(tmp_path), "data", "MMoE", 7)
+
+    def overtaken():
+        with runs.new_run(folder):
+            folder.with_name(".seed_7.lock").unlink()
+
+    with pytest.raises(LockedError, match="another one took over. Run the command again"):
+        overtaken()
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_nan_is_written_as_null_and_numpy_numbers_as_numbers(tmp_path):

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from fuxi_mtl.dataset.encoding import write_json
-from fuxi_mtl.files import replace_folder, write_text
+from fuxi_mtl.files import Lock, held, remove_leavings, replace_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +133,11 @@ class Cache:
         if not self._damage():
             return self._manifest()
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f"encoded-{self.key}.lock"):
+            with held(self.folder) as lock:
                 damage = self._damage()
                 if damage and self.folder.exists():
                     logger.warning("%s is damaged (%s): building it again.", self.folder, ", ".join(damage))
-                return self._build(build) if damage else self._manifest()
+                return self._build(build, lock) if damage else self._manifest()
         except OSError as error:
             explained = _explained(error, self.root)
             if explained is None:
@@ -158,16 +155,19 @@ class Cache:
             return [MANIFEST]
         return [name for name, mark in marks if fingerprint(self.folder / name) != mark]
 
-    def _build(self, build: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    def _build(self, build: Callable[[Path], Mapping[str, Any]], lock: Lock) -> dict[str, Any]:
         # Under the lock nobody else builds this key: what lies there is left from a crash.
         building = self.root / f".building-{self.key}"
         shutil.rmtree(building, ignore_errors=True)
+        for each in (self.folder, self.root / SOURCES):
+            remove_leavings(each)
         building.mkdir()
         try:
             manifest = dict(build(building))
             files = sorted(file for file in building.iterdir())
             manifest["files"] = {file.name: fingerprint(file) for file in files}
             write_json(building / MANIFEST, manifest)
+            lock.check()
             replace_folder(building, self.folder)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Encoder
-from fuxi_mtl.files import partial_name, replace_folder
+from fuxi_mtl.files import partial_name, remove_leavings, replace_folder
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
@@ -65,6 +65,7 @@ def export_model(
     partial = partial_name(folder)
     try:
         partial.mkdir(parents=True)
+        remove_leavings(folder)
         served, signatures = served_module(model, encoder, fusion)
         tf.saved_model.save(served, str(partial), signatures=signatures)
         replace_folder(partial, folder)

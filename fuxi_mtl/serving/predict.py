@@ -15,7 +15,7 @@ from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
 from fuxi_mtl.dataset.unknown import UnknownIds
-from fuxi_mtl.files import partial_name
+from fuxi_mtl.files import partial_name, remove_leavings
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
@@ -84,6 +84,7 @@ def predict_file(
     unknown = UnknownIds(encoder)
     frames = _scored(score, columns, encoder, source, keep, unknown)
     partial = partial_name(output)
+    remove_leavings(output)
     try:
         with partial.open("wb") as file:
             rows = _write(frames, file, output)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fuxi_mtl.files import partial_name, write_text
+from fuxi_mtl.files import partial_name, remove_leavings, write_text
 from fuxi_mtl.simulation import funnel, regression
 from fuxi_mtl.simulation.settings import FunnelSettings, RegressionSettings, Settings, split_rows
 from fuxi_mtl.simulation.summary import FunnelSummary, RegressionSummary
@@ -108,6 +108,7 @@ class _SplitFile:
         self._writer: Any = None
 
     def __enter__(self) -> "_SplitFile":
+        remove_leavings(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -168,11 +168,14 @@ def test_another_failure_of_the_system_is_told_as_it_is(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "toy" / "Toy").iterdir()] == ["seed_1.log"]
 
 
-def test_a_run_killed_before_does_not_stand_in_the_way(tmp_path):
-    left = tmp_path / "toy" / "Toy" / ".seed_1.partial-12345678"
+def test_a_run_killed_before_does_not_stand_in_the_way_and_its_leavings_go(tmp_path):
+    place = tmp_path / "toy" / "Toy"
+    left = place / ".seed_1.partial-12345678"
     left.mkdir(parents=True)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1")
     assert (done.status, done.err) == (0, "")
+    assert f"{left}, which a process that is gone has left, is removed" in done.out
+    assert sorted(path.name for path in place.iterdir()) == ["seed_1", "seed_1.log"]
 
 
 def test_a_damaged_run_is_one_message_of_export(toy_run, tmp_path):

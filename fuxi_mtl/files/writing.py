@@ -4,20 +4,12 @@ import ctypes
 import errno
 import os
 import shutil
-import uuid
 from pathlib import Path
+
+from fuxi_mtl.files.leavings import REPLACED, partial_name
 
 MOST_BYTES = 200  # of a name; a file system allows 255, and what is not whole yet has a longer name
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
-
-
-def partial_name(path: Path) -> Path:
-    """A hidden name beside a path for what is not whole yet, never given twice.
-
-    Not by the process id: a container that is killed and started again has the same one, and so have two
-    machines that share a disk.
-    """
-    return path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:8]}")
 
 
 def name_problem(name: str) -> str | None:
@@ -61,7 +53,7 @@ def replace_folder(new: Path, old: Path) -> None:
     Where the system can exchange two names (Linux), there is a whole folder under the name at every moment;
     elsewhere the older one has another name for the instant between two renames.
     """
-    replaced = old.with_name(f".{old.name}.replaced-{uuid.uuid4().hex[:8]}")
+    replaced = partial_name(old, REPLACED)
     if not old.exists():
         new.rename(old)
         return
