@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuxi_mtl.comparison.paired import Paired, task_of
+from fuxi_mtl.comparison.paired import Paired, decides, task_of
 from fuxi_mtl.comparison.runs import StoredRun, read_run
 from fuxi_mtl.comparison.table import Cell, Row, Table, Transfer
 from fuxi_mtl.hints import among
@@ -87,6 +87,7 @@ def _table(
     if len(experiments) == 1:
         baseline = None
     paired = Paired(experiments[baseline], columns, split, resamples, level, seed) if baseline else None
+    unlike = _measured_otherwise(columns, runs, split)
     cells = {expid: {c: _cell(of, c, split) for c in columns} for expid, of in experiments.items()}
     rows = tuple(
         Row(
@@ -95,7 +96,7 @@ def _table(
             seeds=tuple(run.seed for run in of),
             cells=cells[expid],
             differences=paired.differences(of) if paired and expid != baseline else {},
-            transfer=_transfer(expid, single_task, experiments, cells),
+            transfer=_transfer(expid, single_task, experiments, cells, unlike),
             num_parameters=of[0].num_parameters,
             train_seconds=_mean([run.train_seconds for run in of]),
             rows_per_second=_mean([run.rows_per_second for run in of]),
@@ -103,13 +104,12 @@ def _table(
         for expid, of in experiments.items()
     )
     same_tasks = all(run.tasks == runs[0].tasks for run in runs)
-    same_weights = all(run.weighted == runs[0].weighted for run in runs)
     return Table(
         dataset_id=dataset_id,
         split=split,
         columns=columns,
         rows=rows,
-        best={c: _best(c, rows, same_tasks) if same_weights else frozenset() for c in columns},
+        best={c: frozenset() if c in unlike else _best(c, rows, same_tasks) for c in columns},
         baseline=baseline,
         single_task=single_task,
         level=level,
@@ -162,6 +162,7 @@ def _transfer(
     single_task: str | None,
     experiments: Mapping[str, list[StoredRun]],
     cells: Mapping[str, Mapping[str, Cell]],
+    unlike: frozenset[str],
 ) -> Transfer:
     """Relative change of each task's first metric that has a direction, over the seeds of each."""
     if single_task is None:
@@ -172,7 +173,7 @@ def _transfer(
     by_task: dict[str, float] = {}
     metric_of: dict[str, str] = {}
     for task in (task for task, expression in ours.items() if single.get(task) == expression):
-        for column, cell in cells[expid].items():
+        for column, cell in ((key, cell) for key, cell in cells[expid].items() if key not in unlike):
             metric = METRICS.get(column.removeprefix(f"{task}_")) if task_of(column, ours) == task else None
             reference = cells[single_task][column].mean
             if metric is None or metric.larger_is_better is None or not _comparable(cell.mean, reference):
@@ -184,6 +185,15 @@ def _transfer(
     return Transfer(
         by_task, metric_of, "" if by_task else "no task in common with the single-task experiment"
     )
+
+
+def _measured_otherwise(columns: Sequence[str], runs: Sequence[StoredRun], split: str) -> frozenset[str]:
+    """The columns that do not mean the same in all runs, for weights or thresholds."""
+    if any(run.weighted != runs[0].weighted for run in runs):
+        return frozenset(columns)
+    if split == "test" and any(run.oracle != runs[0].oracle for run in runs):
+        return frozenset(column for column in columns if decides(column))
+    return frozenset()
 
 
 def _comparable(value: float, reference: float) -> bool:
@@ -217,9 +227,7 @@ def _notes(
         notes.append("The experiments were not all run with the same seeds; differences use common seeds.")
     if single_task is None and len(rows) > 1:
         notes.append("Negative transfer is not shown: no SingleTask experiment is among the runs.")
-    if weighted := {run.expid for run in runs if run.weighted}:
-        whose = "" if all(run.weighted for run in runs) else f" of {', '.join(sorted(weighted))}"
-        notes.append(f"Sample weights count in the metrics{whose}.")
+    notes += _how_measured(runs, split)
     if not same_tasks:
         notes.append("The experiments have different tasks: means over tasks do not compare.")
     expressions: dict[str, set[str]] = {}
@@ -230,6 +238,26 @@ def _notes(
         if len(meanings) > 1:
             notes.append(f"Task {task} means different things here: {'; '.join(sorted(meanings))}.")
     return notes + _without_interval(rows, baseline)
+
+
+def _how_measured(runs: Sequence[StoredRun], split: str) -> list[str]:
+    """What counts in some runs otherwise than in others, or than a reader expects."""
+    notes = []
+    if weighted := {run.expid for run in runs if run.weighted}:
+        those = "" if all(run.weighted for run in runs) else f" of {', '.join(sorted(weighted))}"
+        notes.append(f"Sample weights count in the metrics{those}.")
+    oracles = [run for run in runs if run.oracle]
+    decisions = [
+        find_metric_of_key(column) for run in oracles for column in run.metrics[split] if decides(column)
+    ]
+    if split == "test" and decisions:
+        names = dict.fromkeys(metric.name for metric in decisions if metric is not None)
+        whose = dict.fromkeys(run.expid for run in oracles)
+        notes.append(
+            f"{', '.join(names)} of {', '.join(whose)} are at a threshold that the test rows' own number of "
+            "positives gave, as in version 0.1.0: an oracle. Validation chooses it now; run again to compare."
+        )
+    return notes
 
 
 def _without_interval(rows: Sequence[Row], baseline: str | None) -> list[str]:

@@ -131,6 +131,8 @@ class Paired:
             return Difference(NAN, seeds=seeds, reason="means over different tasks")
         if any(theirs[seed].weighted != self._baseline[seed].weighted for seed in seeds):
             return Difference(NAN, seeds=seeds, reason="sample weights count in one of the two only")
+        if decides(column) and any(theirs[seed].oracle != self._baseline[seed].oracle for seed in seeds):
+            return Difference(NAN, seeds=seeds, reason="the threshold of one of the two is an oracle")
         if reason:
             return Difference(value, seeds=seeds, reason=reason)
         reasons = [one.reasons[column] for pair in pairs for one in pair if column in one.reasons]
@@ -200,6 +202,12 @@ class Paired:
 def task_of(column: str, tasks: Mapping[str, str]) -> str | None:
     """The task of ``click_AUC``; None for a mean or another model's task."""
     return metrics.split_key(column, tasks)[0] or None
+
+
+def decides(column: str) -> bool:
+    """Whether a column is a metric of decisions at a threshold."""
+    metric = metrics.find_metric_of_key(column)
+    return metric is not None and "threshold" in metric.inputs
 
 
 def _is_part(key: str, mean: str, run: StoredRun) -> bool:

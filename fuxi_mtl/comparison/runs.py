@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fuxi_mtl.hints import among
 from fuxi_mtl.runs import Run, StoredScores, run_folders
 
@@ -28,6 +30,7 @@ class StoredRun:
         rows_per_second: Training rows a second, None where unknown.
         best_step: Step of the checkpoint that was kept, None where unknown.
         thresholds: Decision thresholds on the test rows by task, where they were stored.
+        oracle: Whether these were taken from the test rows' own positives, as in runs of 0.1.0.
         gauc_weight: What weighed a group in gAUC.
         weighted: Whether sample weights count in the metrics.
         conversion_checks: The block of that name, empty where nothing was checked.
@@ -46,6 +49,7 @@ class StoredRun:
     rows_per_second: float | None = None
     best_step: int | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
+    oracle: bool = False
     gauc_weight: str = "exposures"
     weighted: bool = False
     conversion_checks: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +108,7 @@ def read_run(folder: str | Path) -> StoredRun:
             rows_per_second=content.get("rows_per_second"),
             best_step=content.get("best_step"),
             thresholds=_numbers(content.get("thresholds") or {}),
+            oracle=_took_thresholds_from_test(run, content),
             gauc_weight=content.get("gauc_weight") or "exposures",
             weighted=bool(content.get("eval_sample_weight")),
             conversion_checks=content.get("conversion_checks") or {},
@@ -143,6 +148,15 @@ def stored_runs(
             raise ValueError(f"no finished run under {root} has a seed in {sorted(chosen)}.")
     runs.sort(key=lambda run: (wanted.index(run.expid), run.seed))
     return runs
+
+
+def _took_thresholds_from_test(run: Run, content: Mapping[str, Any]) -> bool:
+    """Whether the run says no rule of its thresholds, and that of its stanza read the test rows then."""
+    if not content.get("thresholds") or content.get("thresholds_chosen_on"):
+        return False
+    stanza = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
+    rule = stanza.get("threshold", "base_rate")
+    return rule == "base_rate" or (rule == "best_f1" and not content.get("valid"))
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

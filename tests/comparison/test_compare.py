@@ -211,6 +211,43 @@ def test_delta_m_of_an_error_is_positive_when_it_falls(three):
     assert rows["better"].transfer.delta_m > 0
 
 
+def write_decisions(root, expid, model="MMoE", **changes):
+    """A run that decided, with a threshold of each task; without more keys as version 0.1.0 stored it."""
+    folder = write_run(root, expid, model=model, thresholds={"ctr": 0.4, "cvr": 0.5})
+    content = json.loads((folder / "metrics.json").read_text())
+    content["test"] = {"ctr_F1": 0.6, "cvr_F1": 0.5, **content["test"], "F1": 0.55}
+    (folder / "metrics.json").write_text(json.dumps(content | changes))
+    return folder
+
+
+def test_decisions_of_a_run_whose_threshold_read_the_test_rows_are_an_oracle_and_do_not_compare(tmp_path):
+    write_decisions(tmp_path, "old", "SingleTask")
+    write_decisions(tmp_path, "new", thresholds_chosen_on="valid")
+    write_decisions(tmp_path, "fixed").joinpath("config.yaml").write_text("threshold: 0.5\n")
+    (table,) = compare(stored_runs(tmp_path), resamples=50)
+    told = [note for note in table.notes if "oracle" in note]
+    assert told[0].startswith("F1 of old are at a threshold that the test rows' own number of positives gave")
+    difference = table.rows[0].differences["ctr_F1"]
+    assert (np.isnan(difference.value), difference.reason) == (
+        True,
+        "the threshold of one of the two is an oracle",
+    )
+    assert table.best["F1"] == table.best["ctr_F1"] == frozenset()
+    assert table.best["ctr_AUC"]
+    assert table.rows[0].transfer.metric_of == {"ctr": "AUC", "cvr": "AUC"}
+    (table,) = compare(stored_runs(tmp_path, ["new", "fixed"]), resamples=0)
+    assert not [note for note in table.notes if "oracle" in note]
+    assert table.best["F1"] == {"new", "fixed"}
+
+
+def test_the_best_threshold_of_an_old_run_is_an_oracle_without_validation_only(tmp_path):
+    for expid, valid in (("chosen", {"ctr_F1": 0.6}), ("own", {})):
+        write_decisions(tmp_path, expid, valid=valid).joinpath("config.yaml").write_text(
+            "threshold: best_f1\n"
+        )
+    assert {run.expid: run.oracle for run in stored_runs(tmp_path)} == {"chosen": False, "own": True}
+
+
 def test_without_a_single_task_experiment_there_is_no_transfer(tmp_path):
     write_run(tmp_path, "a")
     write_run(tmp_path, "b")
