@@ -108,6 +108,12 @@ def _start(options: argparse.Namespace) -> None:
     measure_start(options.rounds, options.results)
 
 
+def _mutants(options: argparse.Namespace) -> None:
+    from benchmarks.mutants import measure_mutants
+
+    measure_mutants(options.only, options.results)
+
+
 def _report(options: argparse.Namespace) -> None:
     from benchmarks.plots import draw_all
     from benchmarks.report import write_report
@@ -152,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
+    mutants = command(
+        "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
+    )
+    mutants.add_argument(
+        "--only", nargs="+", default=[], metavar="PART", help="those whose file or sentence has it"
+    )
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
     return parser
 

@@ -7,7 +7,7 @@ import tiny
 
 from fuxi_mtl import ESM2, ESMM, MMoE
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.objectives import supervised
+from fuxi_mtl.objectives import Objective, supervised
 from fuxi_mtl.tasks import Task, parse_task
 
 NAN = np.nan
@@ -112,3 +112,19 @@ def test_an_expression_decides_which_rows_count():
     label = task.label({"click": np.array([1.0, 0.0, 1.0]), "buy": np.array([1.0, 1.0, 0.0])})
     _, gradient, _ = loss_and_gradient(task, [0.0, 0.0, 0.0], label)
     assert gradient == pytest.approx([-0.25, 0, 0.25])
+
+
+def test_weights_of_rows_are_constants_to_the_gradient():
+    objective = Objective(
+        "x",
+        error=lambda heads, labels: heads["x"],
+        given=lambda labels: tf.ones_like(labels["x"], tf.bool),
+        weight=lambda heads, labels: tf.exp(heads["x"]),
+    )
+    heads = {"x": tf.constant([np.log(1.0), np.log(3.0)], tf.float32)}
+    with tf.GradientTape() as tape:
+        tape.watch(heads)
+        loss, weight = objective.loss(heads, {"x": tf.zeros(2)})
+    assert loss.numpy() == pytest.approx(3 * np.log(3) / 4)
+    assert weight.numpy() == pytest.approx(4)
+    assert tape.gradient(loss, heads)["x"].numpy() == pytest.approx([1 / 4, 3 / 4])
