@@ -75,7 +75,8 @@ def test_the_listing_shows_every_member_with_its_sentence_and_options():
 
 @every(WEIGHTINGS)
 def test_a_weighting_is_made_and_its_state_is_saved_and_restored(family, member, tmp_path):
-    make = partial(member.make, {}, objectives=OBJECTIVES, epoch_steps=1, seed=3)
+    constant = {"ctr": 0.3, "watch": 1.0}
+    make = partial(member.make, {}, objectives=OBJECTIVES, epoch_steps=1, seed=3, constant_losses=constant)
     old, new = make(), make()
 
     def told(weighting, loss):

@@ -299,5 +299,14 @@ def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Locate
 def stored_settings(expid: str, entries: Mapping[str, Located], source: str) -> Settings:
     """Settings from the flat stanza that a run has stored, dataset keys included."""
     settings = Settings(expid, SourceLocation(source), SourceLocation(source))
-    settings.add(entries, Layer.STANZA)
+    settings.add(_with_older_defaults(entries, source), Layer.STANZA)
     return settings
+
+
+def _with_older_defaults(entries: Mapping[str, Located], source: str) -> Mapping[str, Located]:
+    """The stanza of a run with what version 0.1.0 did where it had no key yet."""
+    scale, surgery = entries.get("surgery_scale"), entries.get("surgery")
+    if (scale is not None and scale.value is not None) or surgery is None:
+        return entries
+    meant = "mean" if surgery.value in ("mgda", "pe_ltr") else "sum"
+    return {**entries, "surgery_scale": Located(meant, SourceLocation(source))}

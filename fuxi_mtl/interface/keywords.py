@@ -93,7 +93,9 @@ class FitOptions(TypedDict, total=False):
     surgery: str
     surgery_mode: str
     surgery_normalize: bool
-    surgery_scale: str | None
+    surgery_scale: str
+    surgery_smoothing: float
+    surgery_preference: Mapping[str, float] | None
     surgery_private: str
     # fusion
     fusion: Mapping[str, Any] | None
@@ -105,6 +107,15 @@ class FitOptions(TypedDict, total=False):
     pe_ltr_bounds: Mapping[str, float] | None
     pe_ltr_weights: str
     cagrad_strength: float
+    nash_scale: str
+    aligned_scale: str
+    aligned_rank: float
+    gradvac_beta: float
+    gradvac_target: float | None
+    metabalance_target: str | None
+    metabalance_relax: float
+    metabalance_decay: float
+    metabalance_cap: float
     uw_form: str
     uw_lr: float
     gradnorm_alpha: float
@@ -116,6 +127,16 @@ class FitOptions(TypedDict, total=False):
     nise_alpha: float
     nise_beta: float
     nise_reference: str | None
+    famo_lr: float
+    famo_decay: float
+    famo_floor: Mapping[str, float] | None
+    famo_reuse: str
+    imtl_lr: float
+    stch_mu: float
+    stch_warmup: int | None
+    uwso_temperature: float
+    uwso_normalise: str
+    cov_decay: float | None
 
 
 class DataOptions(TypedDict, total=False):

@@ -374,14 +374,21 @@ class MultiTaskModel(keras.Model):
         units = {task.name: unit_of(task, self.features.label_units) for task in self.tasks}
         return {name: learnt(label, units.get(name)) for name, label in labels.items()}
 
+    def observed(
+        self, losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Losses as a weighting hears of them: means over replicas, NaN where no row of the batch counts."""
+        seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
+        if replicas() == 1:
+            return seen
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, seen)
+
     def _reweight(self, step: Step) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""
-        seen = {name: tf.where(step.rows[name] > 0, loss, np.nan) for name, loss in step.losses.items()}
         norms = step.norms
-        if replicas() > 1:
-            context = tf.distribute.get_replica_context()
-            seen, norms = context.all_reduce(tf.distribute.ReduceOp.MEAN, (seen, norms or {}))
-        self.weighting.update(seen, norms)
+        if replicas() > 1 and norms:
+            norms = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, norms)
+        self.weighting.update(self.observed(step.losses, step.rows), norms)
         return self._scaled(step.objectives)
 
     def _scaled(self, objectives) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""Strategies of a training step: gradient norms, surgery, alternating, plain and bilevel.
+"""Strategies of a training step: gradient norms, surgery, alternating, plain, bilevel and progress.
 
 A step runs forward once, asks the weighting for the weights of the losses, and moves variables. What is more
 than that is a strategy of its own; :data:`STRATEGIES` lists them in the order in which they act, and
@@ -208,12 +208,48 @@ class BilevelStep(StepStrategy):
         model.bilevel_optimizer.apply_gradients(zip(finite, variables, strict=True))
 
 
+class Progress(StepStrategy):
+    """After all moves, what they made of the losses of the batch, for a weighting that learns from it.
+
+    Both losses are those of prediction where the training pass is another one (dropout, noise, batch
+    normalisation): a new mask would be most of their difference.
+    """
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If the weighting says so."""
+        return model.weighting.needs_progress
+
+    def __init__(self, model):
+        super().__init__(model)
+        # A layer whose training pass differs keeps something: moving statistics, or the state of a generator.
+        self._passes_differ = bool(model.non_trainable_variables)
+
+    def take(self, data):
+        """The batch, and its losses before the step where those of the training pass are no measure."""
+        before = self._losses(self.model.training_objectives(), data) if self._passes_differ else None
+        return data, (data, before)
+
+    def move(self, step, own):
+        """Tells the weighting the losses before and after."""
+        data, before = own
+        if before is None:
+            before = self.model.observed(step.losses, step.rows)
+        self.model.weighting.learn_progress(before, self._losses(step.objectives, data))
+
+    def _losses(self, objectives: Sequence[Objective], data: Any) -> dict[str, tf.Tensor]:
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        heads = self.model(inputs, training=False)
+        return self.model.observed(*self.model.losses_of(objectives, heads, labels, sample_weight))
+
+
 STRATEGIES: tuple[type[StepStrategy], ...] = (
     GradientNorms,
     SurgeryStep,
     AlternatingStep,
     PlainStep,
     BilevelStep,
+    Progress,
 )
 
 

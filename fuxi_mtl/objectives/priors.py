@@ -1,4 +1,4 @@
-"""Base rates as the start of output biases."""
+"""What base rates say before training: where output biases start, and what a constant prediction costs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +53,26 @@ def prior_logits(
             rate = joint[together] / joint[below]
         if 0 < rate < 1:
             found[tower.name] = logit(rate)
+    return found
+
+
+def constant_losses(labels: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> dict[str, float]:
+    """The loss of the best constant prediction, where a label tells it and it is above 0.
+
+    ``-p log p - (1 - p) log(1 - p)`` for a binary objective with base rate p, the variance of a regression.
+
+    Args:
+        labels: ``(rows,)`` labels by name, as they are learnt; NaN where not defined.
+        kinds: Kind of each objective, by name.
+    """
+    found = {}
+    for name, kind in kinds.items():
+        label = np.asarray(labels.get(name, ()), np.float64)
+        known = label[~np.isnan(label)]
+        if kind == "binary" and 0 < (rate := float(known.mean()) if len(known) else 0.0) < 1:
+            found[name] = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
+        elif kind == "regression" and len(known) and known.var() > 0:
+            found[name] = float(known.var())
     return found
 
 

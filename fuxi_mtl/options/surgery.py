@@ -14,8 +14,16 @@ SURGERIES = Family(
         "pe_ltr": "fuxi_mtl.surgery.methods:ParetoEfficient",
         "pcgrad": "fuxi_mtl.surgery.methods:ProjectedConflicts",
         "cagrad": "fuxi_mtl.surgery.methods:ConflictAverse",
+        "upgrad": "fuxi_mtl.surgery.methods:Unconflicting",
+        "dualproj": "fuxi_mtl.surgery.methods:DualCone",
+        "nash": "fuxi_mtl.surgery.methods:Bargained",
+        "config": "fuxi_mtl.surgery.methods:EqualCosines",
+        "imtl_g": "fuxi_mtl.surgery.methods:EqualProjections",
+        "aligned": "fuxi_mtl.surgery.methods:Aligned",
+        "gradvac": "fuxi_mtl.surgery.methods:Vaccinated",
+        "metabalance": "fuxi_mtl.surgery.methods:MetaBalanced",
     },
-    given=("names", "seed"),
+    given=("names", "seed", "preference"),
 )
 SURGERY_MODES = ("representation", "last_layer", "full")
 SURGERY_SCALES = ("sum", "mean")
@@ -34,11 +42,19 @@ class SurgeryOptions:
     surgery_normalize: bool = option(
         False, "Compare gradients of length one; least norm favours the shortest, that of the rarest event."
     )
-    surgery_scale: str | None = option(
+    surgery_scale: str = option(
+        "sum", "What T equal gradients g become: T g as without surgery (sum), or g (mean).", SURGERY_SCALES
+    )
+    surgery_smoothing: float = option(
+        0.0,
+        "How much is kept of the inner products of the steps before: one batch tells little of the angles.",
+        least=0,
+        below=1,
+    )
+    surgery_preference: dict[str, float] | None = option(
         None,
-        "What T equal gradients g become: T g as without surgery (sum), or g (mean); the method's own unless "
-        "said: mean for mgda and pe_ltr, sum for pcgrad and cagrad.",
-        SURGERY_SCALES,
+        "Factors of the gradients by objective, for methods that project their sum; 1 unless said.",
+        example="{ctr: 1, cvr: 2}",
     )
     surgery_private: str = option(
         "plain",

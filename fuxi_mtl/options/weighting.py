@@ -16,8 +16,14 @@ WEIGHTINGS = Family(
         "RLW": "fuxi_mtl.weighting.loss_based:RandomWeights",
         "GLS": "fuxi_mtl.weighting.loss_based:GeometricMean",
         "NISE": "fuxi_mtl.weighting.loss_based:LossRatio",
+        "FAMO": "fuxi_mtl.weighting.famo:FastAdaptive",
+        "IMTL_L": "fuxi_mtl.weighting.uncertainty:ImpartialLosses",
+        "STCH": "fuxi_mtl.weighting.relative:SmoothTchebycheff",
+        "UWSO": "fuxi_mtl.weighting.relative:SoftOptimal",
+        "COV": "fuxi_mtl.weighting.relative:CoefficientOfVariation",
+        "NE": "fuxi_mtl.weighting.relative:NormalisedEntropy",
     },
-    given=("objectives", "epoch_steps", "seed"),
+    given=("objectives", "epoch_steps", "seed", "constant_losses"),
     also=("a list of weights in the order of the objectives", "or weights by name"),
 )
 

@@ -2,31 +2,6 @@
 
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.surgery.combining import Surgery, make_surgery
-from fuxi_mtl.surgery.methods import (
-    ConflictAverse,
-    MinNorm,
-    ParetoEfficient,
-    ProjectedConflicts,
-    SurgeryMethod,
-)
-from fuxi_mtl.surgery.solvers import (
-    conflict_averse_coefficients,
-    min_norm_weights,
-    pareto_weights,
-    projected_coefficients,
-)
+from fuxi_mtl.surgery.methods import SurgeryMethod
 
-__all__ = [
-    "Backward",
-    "ConflictAverse",
-    "MinNorm",
-    "ParetoEfficient",
-    "ProjectedConflicts",
-    "Surgery",
-    "SurgeryMethod",
-    "conflict_averse_coefficients",
-    "make_surgery",
-    "min_norm_weights",
-    "pareto_weights",
-    "projected_coefficients",
-]
+__all__ = ["Backward", "Surgery", "SurgeryMethod", "make_surgery"]

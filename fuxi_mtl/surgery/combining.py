@@ -19,7 +19,9 @@ import tensorflow as tf
 
 from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
+from fuxi_mtl.surgery.methods import State, SurgeryMethod
 
+_NOTHING = 1e-12  # of the longest gradient: a shorter one has no direction
 Solve = Callable[[np.ndarray, Sequence[str], int], np.ndarray]
 
 
@@ -29,7 +31,8 @@ class Surgery(tf.Module):
     Args:
         names: The objectives that take part; others count with coefficient one.
         solve: ``solve(gram, names, step) -> (T,)`` coefficients, from the inner products of the weighted
-            gradients of the objectives that have rows in the batch.
+            gradients of the objectives that have rows in the batch and a gradient; None where there are none,
+            and all count with one. A :class:`SurgeryMethod` may keep something from step to step.
         mode: Where the gradients are taken: ``representation`` (what :meth:`MultiTaskModel.embed` gives, one
             backward pass an objective down to it), ``last_layer`` (the last shared layer, the cheapest) or
             ``full`` (all shared variables; rows of tables are compared row by row, never whole tables).
@@ -40,6 +43,8 @@ class Surgery(tf.Module):
         factor: ``sum`` has the coefficients times the T objectives with rows in the batch, ``mean`` divides
             them by that; None takes what `solve` gives.
         scales_private: Whether private variables have the coefficient of their objective, too.
+        smoothing: rho of ``M <- rho M + (1 - rho) M_t``, from 0 to below 1: how much is kept of the inner
+            products of the steps before.
 
     Raises:
         ValueError: Unknown mode.
@@ -54,6 +59,7 @@ class Surgery(tf.Module):
         lagged: bool = False,
         factor: str | None = None,
         scales_private: bool = False,
+        smoothing: float = 0.0,
     ):
         super().__init__()
         if mode not in SURGERY_MODES:
@@ -63,9 +69,20 @@ class Surgery(tf.Module):
         self._solve, self._normalize = solve, normalize
         self._power = {"sum": 1, "mean": -1, None: 0}[factor]
         self._scales_private = scales_private
+        self._smoothing = smoothing
         self._shared: set[int] | None = None
+        self.state = {
+            name: tf.Variable(at, trainable=False, name=name) for name, at in self._begins().items()
+        }
         start = [1 / len(self.names)] * len(self.names)
         self.found = tf.Variable(start, trainable=False, name="found") if lagged else None
+
+    def _begins(self) -> State:
+        """What is kept from step to step, before the first one."""
+        begins = dict(self._solve.begins()) if isinstance(self._solve, SurgeryMethod) else {}
+        if self._smoothing:
+            begins["smoothed"] = np.full((len(self.names),) * 2, np.nan)
+        return begins
 
     def forget_network(self) -> None:
         """Finds out anew what objectives share: the next gradients may be those of another network."""
@@ -73,8 +90,8 @@ class Surgery(tf.Module):
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Names of the coefficients in the log."""
-        return tuple(f"coefficient_{name}" for name in self.names)
+        """Names in the log: coefficients, least cosine of two gradients, steps without an answer."""
+        return (*(f"coefficient_{name}" for name in self.names), "surgery_least_cosine", "surgery_fallback")
 
     def gradients(
         self,
@@ -103,8 +120,16 @@ class Surgery(tf.Module):
         gram = self._gram(backward, factors, chosen)
         given = tf.stack([rows[name] > 0 for name in self.names])
         before = tf.ones(len(self.names)) if self.found is None else tf.identity(self.found)
-        now = tf.numpy_function(self._coefficients, [gram, given, step, before], tf.float32, stateful=False)
+        kept = {name: tf.identity(variable) for name, variable in self.state.items()}
+        now, cosine, fallback, *kept_now = tf.numpy_function(
+            self._solved,
+            [gram, given, step, before, *kept.values()],
+            [tf.float32] * 3 + [variable.dtype for variable in self.state.values()],
+            stateful=False,
+        )
         now = tf.ensure_shape(now, (len(self.names),))
+        for variable, value in zip(self.state.values(), kept_now, strict=True):
+            variable.assign(tf.ensure_shape(value, variable.shape))
         # What is kept from step to step adds up to one, whatever it is multiplied with.
         used = tf.unstack(now if self.found is None else before * self._factor(len(self.names)))
         if self.found is not None:
@@ -115,7 +140,8 @@ class Surgery(tf.Module):
         for is_shared, weights in {True: turned, False: turned if self._scales_private else factors}.items():
             sources = [value for value in values if (id(value) in shared) == is_shared]
             gradients |= {id(v): g for v, g in zip(sources, backward.weighted(weights, sources), strict=True)}
-        return [gradients[id(value)] for value in values], dict(zip(self.watched, used, strict=True))
+        seen = (*used, tf.ensure_shape(cosine, ()), tf.ensure_shape(fallback, ()))
+        return [gradients[id(value)] for value in values], dict(zip(self.watched, seen, strict=True))
 
     def _reached_twice(self, backward: Backward, values: Sequence[Any]) -> set[int]:
         """Which values two objectives or more depend on."""
@@ -135,25 +161,67 @@ class Surgery(tf.Module):
                 gram += tf.matmul(rows, rows, transpose_b=True)
         return gram
 
-    def _coefficients(
-        self, gram: np.ndarray, given: np.ndarray, step: np.ndarray, before: np.ndarray
-    ) -> np.ndarray:
-        """Those of a step; of objectives that take no part, what they were."""
-        result = before.copy()
-        gram = gram[np.ix_(given, given)].astype(np.float64)
-        # Overflow in float16: such a step is skipped anyway. One objective has nobody to disagree with.
-        if given.sum() < 2 or not np.isfinite(gram).all():
-            return result
-        lengths = np.sqrt(np.diag(gram))
-        if self._normalize:
-            lengths = np.where(lengths > 0, lengths, 1.0)
-            gram = gram / np.outer(lengths, lengths)
-        names = [name for name, is_given in zip(self.names, given, strict=True) if is_given]
-        weights = self._solve(gram, names, int(step))
+    def _solved(
+        self, gram: np.ndarray, given: np.ndarray, step: np.ndarray, before: np.ndarray, *kept: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """The coefficients of a step, the least cosine, whether the method found none, and what is kept."""
+        state = {name: np.array(value) for name, value in zip(self.state, kept, strict=True)}
+        coefficients, cosine, found = self.coefficients(gram, given, int(step), before, state)
+        return coefficients, np.float32(cosine), np.float32(not found), *state.values()
+
+    def coefficients(
+        self,
+        gram: np.ndarray,
+        given: np.ndarray,
+        step: int,
+        before: np.ndarray,
+        state: State | None = None,
+    ) -> tuple[np.ndarray, float, bool]:
+        """Those of a step; of objectives that take no part, what they were.
+
+        Args:
+            gram: ``(T, T)`` inner products of the weighted gradients.
+            given: ``(T,)`` booleans: the objectives with rows in the batch.
+            step: Optimizer steps taken.
+            before: ``(T,)`` coefficients of the step before, or ones.
+            state: What is kept from step to step, brought up to date; that before the first one unless said.
+
+        Returns:
+            ``(T,)`` coefficients, the least cosine of two gradients (1 without two of them), and whether the
+            method found any.
+        """
+        result, state = before.copy(), self._begins() if state is None else state
+        pairs = np.outer(given, given)
+        # Overflow in float16: such a step is skipped anyway.
+        if not np.isfinite(gram[pairs]).all():
+            return result, 1.0, True
+        gram = (gram.astype(np.float64) + gram.T) / 2
+        if self._smoothing:
+            past = state["smoothed"]
+            mixed = self._smoothing * past + (1 - self._smoothing) * gram
+            past[pairs] = np.where(np.isnan(past), gram, mixed)[pairs]
+            gram = past
+        lengths = np.sqrt(np.where(given, np.diag(gram), 0))
+        part = given & (lengths > _NOTHING * lengths.max())
+        if part.sum() < 2:  # one objective has nobody to disagree with
+            return result, 1.0, True
+        gram, lengths = gram[np.ix_(part, part)], lengths[part]
+        cosines = gram / np.outer(lengths, lengths)
+        names = [name for name, takes_part in zip(self.names, part, strict=True) if takes_part]
+        solve = self._solve
+        asked = cosines if self._normalize else gram
+        if isinstance(solve, SurgeryMethod):
+            weights = solve.advance(asked, names, step, state)
+        else:
+            weights = solve(asked, names, step)
+        least = float(cosines[~np.eye(len(names), dtype=bool)].min())
+        if weights is None:
+            result[part] = 1.0
+            return result, least, False
         # Those that are kept for the next step add up to one, with those that keep what they had.
-        share = self._factor(len(names)) if self.found is None else before[given].sum()
-        result[given] = np.asarray(weights) * share
-        return result
+        share = self._factor(len(names)) if self.found is None else before[part].sum()
+        result[part] = np.asarray(weights) * share
+        return result, least, True
 
     def _factor(self, count: int) -> float:
         """What the coefficients of so many objectives are multiplied with."""
@@ -186,7 +254,13 @@ def make_surgery(
             f"surgery: {options.surgery} turns gradients of several objectives, but there is only "
             f"{', '.join(names) or 'none'}. Use surgery: none."
         )
-    method = member.make(own, names=names, seed=seed)
+    preference = _preference(options.surgery_preference or {}, names)
+    method = member.make(own, names=names, seed=seed, preference=preference)
+    if options.surgery_preference and "preference" not in member.signature.given:
+        preferring = [each.name for each in SURGERIES.members if "preference" in each.signature.given]
+        raise ValueError(
+            f"surgery_preference is for {', '.join(preferring)}; surgery is {options.surgery}. Leave it out."
+        )
     if options.surgery_normalize and not method.least_norm:
         members = [each for each in SURGERIES.members if each.target is not None]
         fitting = " and ".join(each.name for each in members if each.load().least_norm)
@@ -194,13 +268,26 @@ def make_surgery(
             f"surgery_normalize is for methods of least norm, {fitting}; surgery is {options.surgery}. "
             "Leave it out."
         )
-    scale = options.surgery_scale
     return Surgery(
         names,
         method,
         options.surgery_mode,
         options.surgery_normalize,
         method.lagged,
-        factor=None if scale == method.scale else scale,
+        factor=None if options.surgery_scale == method.scale else options.surgery_scale,
         scales_private=options.surgery_private == "scaled",
+        smoothing=options.surgery_smoothing,
     )
+
+
+def _preference(given: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
+    """The preference of each objective, one unless said."""
+    for name, value in given.items():
+        if name not in names:
+            known = ", ".join(names)
+            raise ValueError(
+                f"surgery_preference names {name!r}, which is no objective. Objectives: {known}."
+            )
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"surgery_preference of {name!r} is {value}; it is a number above 0.")
+    return np.array([float(given.get(name, 1.0)) for name in names])

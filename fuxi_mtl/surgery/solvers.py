@@ -102,6 +102,169 @@ def conflict_averse_coefficients(gram: Array, strength: float) -> Array:
     return count * (mean + (reach / length * w if length > 0 else 0))
 
 
+def dual_cone_coefficients(gram: Array, preference: Array) -> Array:
+    """DualProj: the combination ``u`` of the gradients, moved as little as no conflict allows.
+
+    The projection of ``J^T u`` onto ``{d : J d >= 0}`` (Lopez-Paz and Ranzato, NeurIPS 2017; Quinton and Rey,
+    arXiv 2406.16232)::
+
+        a = argmin_v v^T M v    with    v >= u
+
+    whose conditions are ``v >= u``, ``M v >= 0`` and ``(v - u) . M v = 0``. With ``M = R^T R`` it is
+    ``u + y`` with ``y >= 0`` of least ``||R y + R u||``.
+
+    Args:
+        gram: ``(T, T)`` inner products.
+        preference: ``(T,)`` u, not negative; ones project the plain sum.
+    """
+    root = _root(gram)
+    return preference + nnls(root, -root @ preference)[0]
+
+
+def unconflicting_coefficients(gram: Array, preference: Array) -> Array:
+    """UPGrad: each gradient projected alone as in :func:`dual_cone_coefficients`, then added up.
+
+    Quinton and Rey, arXiv 2406.16232. ``d . g_k >= 0`` for all k; without a conflict d is their sum.
+    For two objectives it is PCGrad.
+
+    Args:
+        gram: ``(T, T)`` inner products.
+        preference: ``(T,)`` factors of the gradients, not negative.
+    """
+    alone = np.diag(preference)
+    return np.sum([dual_cone_coefficients(gram, each) for each in alone], axis=0)
+
+
+def bargained_coefficients(gram: Array) -> Array:
+    """Nash-MTL: the bargaining solution ``a > 0`` of ``(M a)_k = 1 / a_k``.
+
+    Navon et al., ICML 2022, eq. 3. It is the minimum of the strictly convex ``a^T M a / 2 - sum_k log a_k``,
+    found by damped Newton steps, which converge from any start; then ``d . g_k = 1 / a_k > 0`` and
+    ``||d||^2 = T``.
+    Where gradients all but oppose each other there is no solution within reach: a little is added to the
+    diagonal, and ``||d||^2 < T``.
+
+    Args:
+        gram: ``(T, T)`` inner products, no gradient zero.
+    """
+    scale = np.trace(gram) / len(gram)
+    scaled = gram / scale
+    for added in (0.0, 1e-6):
+        found, converged = _newton(scaled + added * np.eye(len(gram)))
+        if converged and found.max() <= 1e6 * found.min():
+            break
+    return found / np.sqrt(scale)
+
+
+def _newton(gram: Array) -> tuple[Array, bool]:
+    """The minimum of ``a^T M a / 2 - sum log a``, and whether it was reached."""
+    found = 1 / np.sqrt(len(gram) * np.diag(gram))
+    for _ in range(50):
+        slope = gram @ found - 1 / found
+        step = -np.linalg.solve(gram + np.diag(1 / found**2), slope)
+        decrement = np.sqrt(max(-slope @ step, 0.0))
+        if decrement < 1e-10:
+            break
+        # A self-concordant function: this step stays inside a > 0.
+        found = found + step * (1 if decrement < 0.25 else 1 / (1 + decrement))
+    return found, bool(decrement < 1e-6)
+
+
+def aligned_coefficients(gram: Array, preference: Array, scale: str = "min", rank: float = 1e-6) -> Array:
+    """Aligned-MTL: the gradients made orthogonal and of one length, as near to the given ones as can be.
+
+    Senushkin et al., CVPR 2023, eq. 13. With ``M = V diag(l) V^T`` over the r eigenvalues that count::
+
+        a = sqrt(s) V diag(l^-1/2) V^T w        s the least, the median or the mean of l
+
+    All singular values of the aligned gradients are ``sqrt(s)``. The direction may oppose an objective.
+
+    Args:
+        gram: ``(T, T)`` inner products.
+        preference: ``(T,)`` w.
+        scale: ``min``, ``median`` or ``rmse``.
+        rank: Eigenvalues up to this share of the largest are left out: the least that counts sets the length.
+    """
+    values, vectors = np.linalg.eigh(gram)
+    counts = values > rank * values[-1]
+    values, vectors = values[counts], vectors[:, counts]
+    common = {"min": values.min, "median": lambda: np.median(values), "rmse": values.mean}[scale]()
+    return np.sqrt(common) * (vectors / np.sqrt(values)) @ (vectors.T @ preference)
+
+
+def equal_cosine_coefficients(gram: Array, preference: Array) -> Array | None:
+    """ConFIG: the direction with the same cosine to every gradient, as long as their projections on it.
+
+    Liu, Chu and Thuerey, ICLR 2025, eq. 2. With the cosines ``C`` and ``C b = w``, ``d`` is along
+    ``sum_k b_k g_k / ||g_k||`` and has the length ``sum_k ||g_k|| cos(g_k, d)``.
+
+    Args:
+        gram: ``(T, T)`` inner products, no gradient zero.
+        preference: ``(T,)`` w: the ratios of the cosines.
+
+    Returns:
+        ``(T,)`` coefficients; None where no such direction exists, as between opposite gradients.
+    """
+    lengths = np.sqrt(np.diag(gram))
+    cosines = gram / np.outer(lengths, lengths)
+    found = np.linalg.pinv(cosines, rcond=1e-10, hermitian=True) @ preference
+    projections = cosines @ found
+    if np.abs(projections - preference).max() > 1e-6:
+        return None
+    norm = np.sqrt(found @ projections)
+    return (lengths @ projections) / norm * found / (norm * lengths)
+
+
+def equal_projection_coefficients(gram: Array) -> Array | None:
+    """IMTL-G: equal projections on all gradients of length one.
+
+    Liu et al., ICLR 2021, eq. 6. ``a = T v / max(sum v, .05 sum |v|)`` with ``M v = (||g_k||)_k``; the paper
+    divides by ``sum v``, which may be negative for three and more: its direction then opposes every gradient.
+
+    Args:
+        gram: ``(T, T)`` inner products, no gradient zero.
+
+    Returns:
+        ``(T,)`` coefficients; None where no such direction exists.
+    """
+    lengths = np.sqrt(np.diag(gram))
+    scale = lengths.max() ** 2
+    found = np.linalg.pinv(gram / scale, rcond=1e-10, hermitian=True) @ (lengths / scale)
+    if np.linalg.norm(gram @ found - lengths) > 1e-6 * np.linalg.norm(lengths):
+        return None
+    return len(gram) * found / max(found.sum(), 0.05 * np.abs(found).sum())
+
+
+def vaccinated_coefficients(gram: Array, target: Array) -> Array:
+    """GradVac: every cosine is raised to its target.
+
+    Wang et al., ICLR 2021, eq. 3. Each gradient in turn, with the others as they were: where
+    ``cos = cos(g_i, g_j)`` is below ``r = target_ij``::
+
+        g_i <- g_i + ||g_i|| (r sqrt(1 - cos^2) - cos sqrt(1 - r^2)) / (||g_j|| sqrt(1 - r^2)) g_j
+
+    and has that cosine. Targets of 0 are PCGrad in one order.
+
+    Args:
+        gram: ``(T, T)`` inner products, no gradient zero.
+        target: ``(T, T)`` cosines from -1 to 1, ends excluded.
+    """
+    count, total = len(gram), np.zeros(len(gram))
+    for i in range(count):
+        kept = np.eye(count)[i]
+        for j in range(count):
+            length = np.sqrt(max(kept @ gram @ kept, 0.0))
+            if j == i or length == 0:
+                continue
+            cosine = np.clip(kept @ gram[:, j] / (length * np.sqrt(gram[j, j])), -1, 1)
+            if cosine < target[i, j]:
+                least = np.sqrt(1 - target[i, j] ** 2)
+                more = target[i, j] * np.sqrt(1 - cosine**2) - cosine * least
+                kept[j] += length * more / (np.sqrt(gram[j, j]) * least)
+        total += kept
+    return total
+
+
 def on_simplex(point: Array, size: float = 1.0) -> Array:
     """The nearest point with no negative entry and the sum `size` (Duchi et al., ICML 2008)."""
     if size <= 0:
@@ -127,10 +290,15 @@ def _least(gram: Array, lower: Array) -> Array:
     And the shortest convex combination is, up to its sum, the non-negative least squares solution of
     ``[columns; 1^T] u = [0; 1]``: for any w on the simplex, the best ``t w`` costs more the longer it is.
     """
-    values, vectors = np.linalg.eigh(gram / (np.trace(gram) or 1.0))
-    root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T  # its columns have the gradients' products
+    root = _root(gram)
     free = 1 - lower.sum()
     columns = free * root + (root @ lower)[:, None]
     count = len(gram)
     found = nnls(np.vstack([columns, np.ones(count)]), np.append(np.zeros(count), 1.0))[0]
     return lower + free * found / found.sum()
+
+
+def _root(gram: Array) -> Array:
+    """R with ``R^T R = M`` up to its scale: columns with the gradients' angles and ratios of lengths."""
+    values, vectors = np.linalg.eigh(gram / (np.trace(gram) or 1.0))
+    return np.sqrt(np.maximum(values, 0))[:, None] * vectors.T

@@ -3,10 +3,13 @@
 import logging
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.config import Experiment
@@ -24,6 +27,7 @@ from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
 from fuxi_mtl.evaluation.monitor import few_positives
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.objectives.priors import constant_losses
 from fuxi_mtl.optimizers import make_optimizer, rate_of
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
@@ -105,21 +109,32 @@ class Training:
     diagnostics: dict[str, Any]
 
 
-def compile_model(model: MultiTaskModel, experiment: Experiment, plan: StepPlan) -> None:
-    """Gives the model its optimizer (with loss scaling under float16), weighting and imbalance."""
+def compile_model(
+    model: MultiTaskModel,
+    experiment: Experiment,
+    plan: StepPlan,
+    labels: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> None:
+    """Gives the model its optimizer (with loss scaling under float16), weighting, surgery and imbalance.
+
+    Args:
+        model: Not compiled.
+        experiment: With the options of all of them.
+        plan: How many steps there will be.
+        labels: ``(rows,)`` training labels by task, for weightings that want to know base rates.
+    """
     optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, plan.total_steps)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trained_on = model.imbalance.apply(model.objectives(), model.tasks, model.step)
     objectives = {objective.name: objective.kind for objective in trained_on}
-    seed = experiment.training.seed
+    seed, own = experiment.training.seed, experiment.member_options
+    known = constant_losses(model.labels_learnt(labels), objectives)
     model.compile(
         optimizer=optimizer,
-        weighting=make_weighting(
-            experiment.weighting, objectives, plan.steps_per_epoch, seed, experiment.member_options
-        ),
+        weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed, own, known),
         imbalance=model.imbalance,
-        surgery=make_surgery(experiment.surgery, objectives, seed, experiment.member_options),
+        surgery=make_surgery(experiment.surgery, objectives, seed, own),
         bilevel_optimizer=make_bilevel_optimizer(model, experiment),
         steps_per_execution=plan.steps_per_execution,
     )
@@ -160,7 +175,7 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
     model.prepare(labels, batches)
-    compile_model(model, experiment, plan)
+    compile_model(model, experiment, plan, labels)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
     diagnostics = _diagnostics(split, experiment, plan, sample)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)

@@ -14,19 +14,32 @@ closed forms, so there is no second-order gradient and no log-variance inside th
 
 from fuxi_mtl.weighting.base import Equal, Manual, Numbers, Weighting
 from fuxi_mtl.weighting.factory import make_weighting
+from fuxi_mtl.weighting.famo import FastAdaptive
 from fuxi_mtl.weighting.gradnorm import GradNorm
 from fuxi_mtl.weighting.loss_based import DynamicAverage, GeometricMean, LossRatio, RandomWeights
-from fuxi_mtl.weighting.uncertainty import Uncertainty
+from fuxi_mtl.weighting.relative import (
+    CoefficientOfVariation,
+    NormalisedEntropy,
+    SmoothTchebycheff,
+    SoftOptimal,
+)
+from fuxi_mtl.weighting.uncertainty import ImpartialLosses, Uncertainty
 
 __all__ = [
+    "CoefficientOfVariation",
     "DynamicAverage",
     "Equal",
+    "FastAdaptive",
     "GeometricMean",
     "GradNorm",
+    "ImpartialLosses",
     "LossRatio",
     "Manual",
+    "NormalisedEntropy",
     "Numbers",
     "RandomWeights",
+    "SmoothTchebycheff",
+    "SoftOptimal",
     "Uncertainty",
     "Weighting",
     "make_weighting",

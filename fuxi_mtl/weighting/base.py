@@ -23,8 +23,8 @@ class Weighting(tf.Module):
                 super().__init__(objectives)
                 ...
 
-    It may ask for ``epoch_steps`` and ``seed`` behind the objectives. A ``tf.Variable`` that it holds lies in
-    the checkpoint.
+    It may ask for ``epoch_steps``, ``seed`` and ``constant_losses`` behind the objectives. A ``tf.Variable``
+    that it holds lies in the checkpoint.
 
     Args:
         objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
@@ -37,6 +37,7 @@ class Weighting(tf.Module):
     """
 
     needs_norms: ClassVar[bool] = False
+    needs_progress: bool = False  # whether it is told by learn_progress what a step made of the losses
     largest: ClassVar[float] = math.inf  # no weight grows beyond it
 
     def __init__(self, objectives: Mapping[str, str]):
@@ -55,6 +56,14 @@ class Weighting(tf.Module):
         Args:
             losses: Unweighted losses; NaN where no row of the batch counts.
             norms: Norms of the unweighted losses' gradients, only for a weighting that needs them.
+        """
+
+    def learn_progress(self, before: Numbers, after: Numbers) -> None:
+        """Learns from what a step made of the losses of its own batch; only if it needs that.
+
+        Args:
+            before: Unweighted losses before the step; NaN where no row of the batch counts.
+            after: Those of the same rows after it.
         """
 
     def _weights(self) -> tf.Tensor:

@@ -14,6 +14,7 @@ def make_weighting(
     epoch_steps: int = 1,
     seed: int = 0,
     own: Mapping[str, Any] = MappingProxyType({}),
+    constant_losses: Mapping[str, float] = MappingProxyType({}),
 ) -> Weighting:
     """The weighting that a stanza asks for.
 
@@ -23,13 +24,15 @@ def make_weighting(
         epoch_steps: Steps of an epoch.
         seed: Of what is random.
         own: The weighting's own options by key.
+        constant_losses: The loss of the best constant prediction by objective, where it is known.
 
     Raises:
         ValueError: Unknown name, or a list that does not fit the objectives.
     """
     choice = options.loss_weight
     if isinstance(choice, str):
-        return WEIGHTINGS[choice].make(own, objectives=objectives, epoch_steps=epoch_steps, seed=seed)
+        given = {"epoch_steps": epoch_steps, "seed": seed, "constant_losses": constant_losses}
+        return WEIGHTINGS[choice].make(own, objectives=objectives, **given)
     if isinstance(choice, Mapping):
         return Manual(objectives, choice)
     if len(choice) != len(objectives):

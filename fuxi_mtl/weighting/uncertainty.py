@@ -78,3 +78,47 @@ class Uncertainty(Weighting):
         gradient = tf.maximum(push - self._weights() * tf.where(observed, loss, 0.0), -1.0)
         step = tf.where(observed, self._learning_rate * gradient, 0.0)
         self.log_variance.assign(tf.maximum(self.log_variance - step, _LEAST))
+
+
+class ImpartialLosses(Weighting):
+    """IMTL-L, losses scaled to one (Liu et al., ICLR 2021).
+
+    ``sum_k (exp(s_k) L_k - s_k)``, so ``ds = exp(s) L - 1``, one step of gradient descent at each update, and
+    weights that settle at ``1 / L``. It is uncertainty weighting with another factor; meant for private
+    variables, while ``surgery: imtl_g`` turns the shared ones (together: IMTL).
+
+    Differs from the paper: base e instead of any; s has its own gradient descent, ``ds`` is cut at 1 and s
+    stays below 10, for the reasons of :class:`Uncertainty`.
+
+    Args:
+        objectives: Kind of each objective, by name.
+        imtl_lr: Step of gradient descent on s.
+
+    >>> weighting = ImpartialLosses({"ctr": "binary", "cvr": "binary"}, imtl_lr=0.1)
+    >>> weighting.update({"ctr": 0.5, "cvr": 0.02})
+    >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
+    {'ctr': 1.051, 'cvr': 1.103}
+    """
+
+    largest: ClassVar[float] = math.exp(-_LEAST)
+
+    def __init__(
+        self,
+        objectives: Mapping[str, str],
+        *,
+        imtl_lr: Annotated[float, option("Learning rate of the logarithms of the weights.", above=0)] = 0.025,
+    ):
+        super().__init__(objectives)
+        self._learning_rate = imtl_lr
+        self.log_weight = self._state([0.0] * len(self.names), "log_weight")
+
+    def _weights(self) -> tf.Tensor:
+        return tf.where(self.adaptive, tf.exp(self.log_weight), 1.0)
+
+    def update(self, losses: Numbers, norms: Numbers | None = None) -> None:
+        """One step on the logarithms of the weights of what was observed."""
+        loss = self._vector(losses)
+        observed = tf.logical_not(tf.math.is_nan(loss)) & self.adaptive
+        gradient = tf.minimum(self._weights() * tf.where(observed, loss, 0.0) - 1, 1.0)
+        step = tf.where(observed, self._learning_rate * gradient, 0.0)
+        self.log_weight.assign(tf.minimum(self.log_weight - step, -_LEAST))

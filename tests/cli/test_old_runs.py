@@ -76,6 +76,13 @@ def test_an_old_run_predicts_what_it_predicted(expid, tmp_path):
         assert "architecture_learning_rate is bilevel_learning_rate here" in done.out
 
 
+def test_an_old_run_keeps_the_scale_that_its_surgery_had():
+    scales = {expid: load_resolved(run_of(expid).config, expid).surgery.surgery_scale for expid in EXPIDS}
+    assert scales == {"M3oE_domains": "sum", "MMoE_weighted": "sum", "ESMM_turned": "mean"}
+    changed = load_resolved(run_of("ESMM_turned").config, "ESMM_turned", {"surgery_scale": "sum"})
+    assert changed.surgery.surgery_scale == "sum"
+
+
 @pytest.mark.parametrize("expid", EXPIDS)
 def test_an_old_checkpoint_fills_optimizers_weighting_and_surgery(expid):
     run = run_of(expid)
