@@ -16,10 +16,9 @@ from pathlib import Path
 from types import ModuleType
 
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.options import Family
 from fuxi_mtl.options.construction import checked_constructor, documented
-from fuxi_mtl.options.signature import Parameter, Signature, read_signature, signature_of
+from fuxi_mtl.options.signature import Parameter, Signature, definitions, read_signature, signature_of
 
 ZOO = "fuxi_mtl_zoo"  # what the folder model_zoo is called where it is installed
 
@@ -148,8 +147,7 @@ def declared(folder: Path) -> Iterator[bool]:
 
 def _registered(file: Path) -> list[str]:
     """Names of the classes of a file that :func:`register` decorates."""
-    nodes = ast.parse(file.read_text(encoding="utf-8")).body
-    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    classes = [node for node in definitions(file).values() if isinstance(node, ast.ClassDef)]
     return [node.name for node in classes if any(map(_is_register, node.decorator_list))]
 
 
@@ -206,6 +204,8 @@ def import_models(path: str) -> list[str]:
     Raises:
         ValueError: The path does not exist, cannot be imported, or registers nothing.
     """
+    from fuxi_mtl.metrics import METRICS  # with it comes numpy
+
     place = Path(path)
     files = sorted(place.glob("[!_]*.py")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fuxi_mtl import __version__
-from fuxi_mtl.cli.startup import quiet_start
+from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.hints import printable
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
 
@@ -62,24 +62,25 @@ def _start(options: argparse.Namespace) -> int:
     if options.command in (_compare, _simulate):
         options.command(options)
         return 0
-    from fuxi_mtl.config import ConfigError, check_further, check_stanzas
-    from fuxi_mtl.registry import declared, import_models, import_zoo, zoo_folder
+    with without_collections():
+        from fuxi_mtl.config import ConfigError, check_further, check_stanzas
+        from fuxi_mtl.registry import declared, import_models, import_zoo, zoo_folder
 
-    early: ConfigError | None = None
-    with declared(zoo_folder()) as known:
-        if known and not options.models:
-            if options.command in (_list, _convert):
-                options.command(options)
-                return 0
-            try:
-                check_stanzas(options.config, _expids(options), options.set)
-            except ConfigError as error:
-                if not error.unfinished:
-                    raise
-                early = error
-                _tell(early)
-    with quiet_start():
-        import_zoo()
+        early: ConfigError | None = None
+        with declared(zoo_folder()) as known:
+            if known and not options.models:
+                if options.command in (_list, _convert):
+                    options.command(options)
+                    return 0
+                try:
+                    check_stanzas(options.config, _expids(options), options.set)
+                except ConfigError as error:
+                    if not error.unfinished:
+                        raise
+                    early = error
+                    _tell(early)
+        with quiet_start():
+            import_zoo()
     if early is not None:
         check_further(options.config, _expids(options), options.set, early.mistakes)
         return 1

@@ -1,8 +1,10 @@
-"""A quiet start of TensorFlow and Keras, without what the command line does not need.
+"""A quick and quiet start, without what the command line does not need.
 
 Only the command line uses this. A program that imports the library keeps its own pandas and its own log.
 """
 
+import atexit
+import gc
 import os
 import sys
 import tempfile
@@ -12,6 +14,23 @@ from contextlib import contextmanager
 # Keras imports these when it finds them, to take their tables, wrap their estimators and draw pictures. That
 # is a third to a half of its start, and no command hands Keras anything of theirs.
 OPTIONAL = ("sklearn", "pandas", "matplotlib")
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Leaves garbage alone: a start makes modules and tables, which stay, and a search of them takes long.
+
+    A process that has no TensorFlow afterwards has answered, and ends without a search, too.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        if "tensorflow" not in sys.modules:
+            atexit.register(gc.freeze)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from fuxi_mtl.options import (
 )
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.pareto import preferences_of
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -217,6 +216,8 @@ def check_pareto(settings: Settings, section: ParetoSection, objectives: Sequenc
         ConfigError: With what would work.
     """
     if section != ParetoSection():
+        from fuxi_mtl.pareto import preferences_of  # with it come fronts and comparisons of runs
+
         try:
             preferences_of(section.pareto, objectives)
         except ValueError as error:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fuxi_mtl.config.stanzas import Layer, Settings
-from fuxi_mtl.evaluation.conversion_checks import conversion_pairs
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.options.evaluation import CONVERSION_CHECKS
 from fuxi_mtl.tasks import Task
@@ -26,7 +25,7 @@ def checked_conversion(
         raise settings.error(SETTINGS, f"{SETTINGS}.matches is []; give numbers of rows from 1 up.")
     asked = options.conversion_checks
     checks = list(CONVERSION_CHECKS) if asked is True else asked or []
-    if checks and not conversion_pairs(tasks):
+    if checks and not _pairs(tasks):
         if settings.layer(KEY) == Layer.BASE:
             return replace(options, conversion_checks=[])
         shown = ", ".join(f"{task.name}: {task.expression}" for task in tasks)
@@ -36,3 +35,9 @@ def checked_conversion(
             f"'cvr: conversion | click' and one of its condition, 'ctr: click'. Tasks: {shown}.",
         )
     return replace(options, conversion_checks=checks)
+
+
+def _pairs(tasks: Sequence[Task]) -> Sequence:
+    from fuxi_mtl.evaluation.conversion_checks import conversion_pairs  # with it come the checks themselves
+
+    return conversion_pairs(tasks)

@@ -184,10 +184,10 @@ class _Reader:
             value = self._located(
                 value_node, stanza or (key if depth == 0 and self._of_stanzas else ""), depth + 1
             )
-            # The key's line, not the value's: a list may begin on the next one.
-            own[key] = Located(
-                value.value, SourceLocation(location.source, location.line, value.location.stanza)
-            )
+            if value.location.line != location.line:  # the key's counts: a list may begin on the next one
+                place = SourceLocation(location.source, location.line, value.location.stanza)
+                value = Located(value.value, place)
+            own[key] = value
         return {**merged, **own}
 
     def _merge(

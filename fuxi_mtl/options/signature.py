@@ -31,7 +31,7 @@ _TYPES = {
     "Sequence": Sequence,
     **{each.__name__: each for each in (bool, dict, float, int, list, str, tuple)},
 }
-__all__ = ["REQUIRED", "Parameter", "Signature", "read_signature", "signature_of"]
+__all__ = ["REQUIRED", "Parameter", "Signature", "definitions", "read_signature", "signature_of"]
 _LIGHT = ("collections.abc", "fuxi_mtl.options", "typing", "typing_extensions")  # imported to read types
 _ROOT = Path(__file__).parents[2]
 ROOT = "MultiTaskModel"  # what all models have from it is no method of their own
@@ -153,22 +153,33 @@ def read_doc(file: Path, name: str) -> str:
 
 
 def _definition(file: Path, name: str) -> ast.ClassDef | ast.FunctionDef:
-    node = _module(file).get(name)
+    node = definitions(file).get(name)
     if not isinstance(node, ast.ClassDef | ast.FunctionDef):
         raise ValueError(f"{file}: there is no class or function {name}.")
     return node
 
 
 @cache
-def _module(file: Path) -> dict[str, ast.stmt]:
+def definitions(file: Path) -> dict[str, ast.stmt]:
     """What the names of a module's top level stand for: a definition, or the import that brings them."""
     names: dict[str, ast.stmt] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             names[node.name] = node
+            _drop_bodies(node)
         elif isinstance(node, ast.ImportFrom):
             names |= {each.asname or each.name: node for each in node.names}
     return names
+
+
+def _drop_bodies(node: ast.ClassDef | ast.FunctionDef) -> None:
+    """Leaves functions their signatures and docstrings: the rest is most of a tree, and never read."""
+    if isinstance(node, ast.FunctionDef):
+        del node.body[1:]
+    else:
+        for each in node.body:
+            if isinstance(each, ast.ClassDef | ast.FunctionDef):
+                _drop_bodies(each)
 
 
 def _constructor(file: Path, node: ast.ClassDef) -> tuple[Path, ast.FunctionDef] | None:
@@ -209,9 +220,10 @@ def _bases(file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:
     return [found for found in (_class(file, name) for name in names) if found is not None]
 
 
+@cache
 def _class(file: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
     """The class of that name in a module, or where the module has it from."""
-    node = _module(file).get(name)
+    node = definitions(file).get(name)
     if isinstance(node, ast.ClassDef):
         return file, node
     if not isinstance(node, ast.ImportFrom):
@@ -272,7 +284,7 @@ def _type(file: Path, node: ast.expr) -> Any:
 
 def _named(file: Path, name: str) -> Any:
     """A plain type, or what the module imports under that name from where types are declared."""
-    node = _module(file).get(name)
+    node = definitions(file).get(name)
     if not isinstance(node, ast.ImportFrom) or not f"{node.module}.".startswith(
         tuple(f"{each}." for each in _LIGHT)
     ):

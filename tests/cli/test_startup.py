@@ -1,5 +1,6 @@
 """What the command line imports, and when."""
 
+import gc
 import inspect
 import subprocess
 import sys
@@ -33,6 +34,7 @@ for wrong in ("num_experts=two", "num_experts=0", "gate_stabilize={temprature: 1
     assert main(["run", "--expid", "MMoE_test", "--set", wrong]) == 1
 assert main(["predict", "--expid", "nobody", "--input", "a.csv", "--output", "b.csv"]) == 1
 heavy = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"} & set(sys.modules)
+heavy |= {"fuxi_mtl.comparison", "fuxi_mtl.evaluation.conversion_checks"} & set(sys.modules)
 assert not heavy, heavy
 """
 
@@ -52,6 +54,12 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
         assert part in done.stderr
     for part in ("Did you mean 'MMoE_test'?", "Did you mean 'num_experts'?", "epochs expects", "'nobody'"):
         assert part in done.stderr
+
+
+def test_garbage_is_collected_as_before_behind_a_start():
+    assert gc.isenabled()
+    assert commands.main(["list", "--config", str(ROOT / "config")]) == 0
+    assert gc.isenabled()
 
 
 def test_declarations_say_what_the_imported_models_say(monkeypatch):
