@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import MLP, DomainShares, DomainTowers, FeatureEmbedding, StarDense
 from fuxi_mtl.layers.regularizers import regularizer
-from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.model import MultiTaskModel, PerId
 from fuxi_mtl.options import option
 from fuxi_mtl.options.blocks import FusionStart
 from fuxi_mtl.options.shared import UnnormedOptions, embedding_options, mlp_options
@@ -92,6 +92,7 @@ class M3oE(MultiTaskModel):
         names = [task.name for task in tasks]
         mlp = mlp_options(common)
         self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.domain = domain
         self.domain_shares = DomainShares(features, domain)
         domains = self.domain_shares.count
         self.star = StarDense(star_units, domains, common["net_regularizer"])
@@ -139,6 +140,24 @@ class M3oE(MultiTaskModel):
     def shared_variables(self):
         """The last kernel of the shared experts."""
         return self.shared_experts.kernels[-1:]
+
+    def variables_by_id(self):
+        """Those of the domains."""
+        heads, experts = len(self.tasks), self.shared_experts.shape[0]
+        own = [
+            (self.star.kernels, (0, *self.star.kernels.shape[1:])),
+            (self.star.biases, (0, self.star.units)),
+            (self.gates.kernel, (self.gates.kernel.shape[0], heads, 0, experts)),
+            (self.gates.bias, (heads, 0, experts)),
+        ]
+        for stacks in (self.domain_experts, self.towers):
+            rest = stacks.shape[1:]
+            own += [(kernel, (0, *rest, *kernel.shape[-2:])) for kernel in stacks.kernels]
+            for parameters in (stacks.biases, stacks.gains, stacks.offsets):
+                own += [
+                    (each, (0, *rest, units)) for each, units in zip(parameters, stacks.units, strict=False)
+                ]
+        return [PerId(variable, self.domain, shape) for variable, shape in own]
 
     def bilevel_variables(self):
         """The four numbers, before their sigmoid."""

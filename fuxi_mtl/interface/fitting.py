@@ -156,7 +156,7 @@ def fit(
         **options: Every key of a stanza about training, its optimizer, weighting, surgery, imbalance,
             evaluation, calibration, fusion and diagnostics: ``epochs``, ``batch_size``, ``learning_rate``,
             ``loss_weight``, ``monitor``, ``seed``, ``precision``, ... The defaults are a stanza's, but for
-            ``export``: :meth:`Run.export` writes the model where it is wanted.
+            ``export``: :meth:`Run.export` writes the model where it is wanted. ``init_from`` takes a run.
 
     Raises:
         ValueError: An option, the data or the folder cannot be used.
@@ -170,6 +170,8 @@ def fit(
     import_zoo()
     _check_given(model, data)
     given: dict[str, Any] = {**options}
+    if isinstance(given.get("init_from"), Run | Path):
+        given["init_from"] = str(getattr(given["init_from"], "folder", given["init_from"]))
     checked = _checked(model, data, expid, given)
     n_rows = None
     if checked.training.debug_mode:

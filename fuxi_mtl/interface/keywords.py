@@ -50,6 +50,11 @@ class FitOptions(TypedDict, total=False):
     log_every: int | None
     save_best_only: bool
     final_weights: str
+    init_from: str | None
+    init_with: str
+    init_missing: str
+    init_fitted: str
+    new_rows: str
     precision: str
     steps_per_execution: int
     verbose: int

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
+from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, replicas, strategies_of
@@ -129,6 +130,14 @@ class MultiTaskModel(keras.Model):
             labels: ``(rows,)`` labels of the training data, by task; NaN where not defined.
             batches: ``batches(epochs)`` gives shuffled batches of them: inputs, labels, sample weights.
         """
+
+    def fitted_beforehand(self) -> list[keras.layers.Layer]:
+        """Layers that :meth:`prepare` fits as a whole and that no step moves; none."""
+        return []
+
+    def variables_by_id(self) -> list[PerId]:
+        """Variables that have a part for each id of a feature and are no tables; none."""
+        return []
 
     def bilevel_variables(self) -> list[keras.Variable]:
         """Variables that are learnt on validation batches, by an optimizer of their own; none.

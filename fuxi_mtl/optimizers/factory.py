@@ -13,17 +13,18 @@ from fuxi_mtl.options import OPTIMIZERS, ROW_OPTIMIZERS, OptimizerOptions
 logger = logging.getLogger(__name__)
 
 
-def make_optimizer(options: OptimizerOptions, total_steps: int = 1) -> SplitOptimizer:
+def make_optimizer(options: OptimizerOptions, total_steps: int = 1, first_step: int = 0) -> SplitOptimizer:
     """The optimizer of a stanza.
 
     Args:
         options: Its keys.
         total_steps: Steps of the run, for a plan of the learning rate.
+        first_step: Where the count of steps stands when the run begins.
     """
     plan = options.lr_scheduler if options.lr_scheduler and options.lr_scheduler.enabled else None
 
     def planned(rate: float, follows: bool = True):
-        return WarmUpThenDecay(rate, plan, total_steps) if plan is not None and follows else rate
+        return WarmUpThenDecay(rate, plan, total_steps, first_step) if plan is not None and follows else rate
 
     decay = {} if options.weight_decay is None else {"weight_decay": options.weight_decay}
     dense = OPTIMIZERS[options.optimizer].load()(

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """The block ``lr_scheduler``.
 
-    At step t, counted from 0, with ``progress = min(1, (t - warmup) / (total - warmup))``::
+    At step t, counted from 0 at the first one, with ``progress = min(1, (t - warmup) / (total - warmup))``::
 
         t < warmup   rate (t + 1) / warmup
         cosine       rate (min + (1 - min) (1 + cos(pi progress)) / 2)
@@ -30,6 +30,7 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         rate: The learning rate that the plan scales.
         options: The block.
         total_steps: Steps of the run, for a plan that names no total of its own.
+        first_step: Where the optimizer's count stands when the run begins.
 
     >>> from fuxi_mtl.options import LearningRateOptions
     >>> plan = WarmUpThenDecay(0.1, LearningRateOptions(enabled=True, type="cosine", warmup_steps=2), 10)
@@ -37,8 +38,8 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     [0.05, 0.1, 0.1, 0.05]
     """
 
-    def __init__(self, rate: float, options: LearningRateOptions, total_steps: int):
-        self.rate, self.options = rate, options
+    def __init__(self, rate: float, options: LearningRateOptions, total_steps: int, first_step: int = 0):
+        self.rate, self.options, self.first_step = rate, options, first_step
         self.total_steps = options.total_steps or total_steps
         if options.warmup_steps >= total_steps:
             logger.warning(
@@ -49,7 +50,7 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step) -> tf.Tensor:
         """The rate of a step."""
-        t, options = tf.cast(step, tf.float32), self.options
+        t, options = tf.cast(step - self.first_step, tf.float32), self.options
         decayed = self._cosine(t) if options.type == "cosine" else self._steps(t)
         warming = (t + 1) / max(options.warmup_steps, 1)
         return self.rate * tf.where(t < options.warmup_steps, warming, decayed)
@@ -57,7 +58,12 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Its arguments."""
         options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.options).items()}
-        return {"rate": self.rate, "options": options, "total_steps": self.total_steps}
+        return {
+            "rate": self.rate,
+            "options": options,
+            "total_steps": self.total_steps,
+            "first_step": self.first_step,
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "WarmUpThenDecay":

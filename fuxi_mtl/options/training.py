@@ -51,6 +51,29 @@ class TrainingOptions:
     final_weights: str = option(
         "best", "Weights that are kept, measured and exported at the end.", ("best", "last")
     )
+    init_from: str | None = option(
+        None,
+        "Finished run to start from: its folder, or an experiment of the same dataset.",
+        example="MMoE_test",
+    )
+    init_with: str = option(
+        "warm",
+        "What init_from gives: weights and all that training changed beside them, weights, or tables only.",
+        ("warm", "weights", "embeddings"),
+    )
+    init_missing: str = option(
+        "error", "What becomes of layers that do not fit init_from: an error, or new ones.", ("error", "new")
+    )
+    init_fitted: str = option(
+        "keep",
+        "Whether what a model fits before training, such as a frozen propensity, is kept or fitted anew.",
+        ("keep", "refit"),
+    )
+    new_rows: str = option(
+        "random",
+        "How the rows of tokens that init_from does not know start: small random numbers, or as its OOV row.",
+        ("random", "oov"),
+    )
     precision: str = option(
         "float32",
         "Keras dtype policy; auto is mixed_bfloat16 where the processor multiplies it in hardware.",

@@ -35,6 +35,7 @@ from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside, make_bilevel_optimizer, rows_of_both
 from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
 from fuxi_mtl.training.diagnostics import Diagnostics
+from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.loss_scales import LossScales
 from fuxi_mtl.weighting import make_weighting
 
@@ -114,6 +115,7 @@ def compile_model(
     experiment: Experiment,
     plan: StepPlan,
     labels: Mapping[str, np.ndarray] = MappingProxyType({}),
+    first_step: int = 0,
 ) -> None:
     """Gives the model its optimizer (with loss scaling under float16), weighting, surgery and imbalance.
 
@@ -122,8 +124,9 @@ def compile_model(
         experiment: With the options of all of them.
         plan: How many steps there will be.
         labels: ``(rows,)`` training labels by task, for weightings that want to know base rates.
+        first_step: Where the count of steps stands.
     """
-    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, plan.total_steps)
+    optimizer: keras.optimizers.Optimizer = make_optimizer(experiment.optimizer, plan.total_steps, first_step)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trained_on = model.imbalance.apply(model.objectives(), model.tasks, model.step)
@@ -140,7 +143,13 @@ def compile_model(
     )
 
 
-def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run) -> Training:
+def train(
+    model: MultiTaskModel,
+    dataset: Dataset,
+    experiment: Experiment,
+    run: Run,
+    initial: InitialRun | None = None,
+) -> Training:
     """Trains until the monitor stops improving, and leaves the best weights in the model.
 
     Args:
@@ -148,8 +157,10 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
         dataset: Its data; without a validation split the last weights are kept.
         experiment: Optimizer, weighting, monitor, patience.
         run: Where the checkpoint goes.
+        initial: What it starts from; nothing unless said.
 
     Raises:
+        ValueError: The model does not fit what it should start from.
         TrainingError: A loss is not finite, or the memory is not enough.
     """
     split, bilevel_rows = rows_of_both(model, dataset, experiment)
@@ -175,7 +186,9 @@ def train(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: 
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
     model.prepare(labels, batches)
-    compile_model(model, experiment, plan, labels)
+    compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
+    if initial:
+        initial.put_into(model, dataset.encoder)
     evaluation = _evaluation(model, dataset, experiment, run, plan)
     diagnostics = _diagnostics(split, experiment, plan, sample)
     callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)

@@ -51,7 +51,7 @@ def measure_run(run: Run, experiment: Experiment, calibrate: bool = False) -> No
     with _amended(run, exports=calibrate or fused) as changed:
         if calibrate:
             step = stored["best_step"] or run.read_json(run.history)["evaluations"][-1]["step"]
-            calibrate_model(model, dataset, experiment, changed, step)
+            calibrate_model(model, dataset, experiment, changed, stored.get("steps_before", 0) + step)
         scores, checks = measure_splits(model, dataset, experiment, changed)
         values = measured(experiment, scores, checks)
         gauc_weight = experiment.evaluation.gauc_weight

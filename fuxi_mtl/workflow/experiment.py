@@ -35,6 +35,7 @@ from fuxi_mtl.serving.export import export_model
 from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
+from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
@@ -63,6 +64,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
     _log_notes(experiment)
+    InitialRun.of(experiment)  # one that is not there is said before data are read
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
@@ -101,20 +103,22 @@ def train_run(
         split.truth(experiment.tasks)
         if experiment.evaluation.metrics_by:
             values_of(split, dataset, experiment.evaluation.metrics_by)
+    initial = InitialRun.of(experiment)
     keras.utils.set_random_seed(experiment.training.seed)
     with new_run(folder, keeps_trained=True) as run:
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
-            training = train(model, dataset, experiment, run)
+            training = train(model, dataset, experiment, run, initial)
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)
         step = training.best_step or training.history[-1]["step"]
-        calibrate_model(model, dataset, experiment, run, step)
+        behind = initial.steps if initial else 0
+        calibrate_model(model, dataset, experiment, run, behind + step)
         scores, checks = measure_splits(model, dataset, experiment, run)
-        save_results(run, experiment, dataset, model, training, scores, checks)
+        save_results(run, experiment, dataset, model, training, scores, checks, initial)
     return Run(folder), model, scores
 
 
@@ -272,6 +276,7 @@ def save_results(
     training: Training,
     scores: Mapping[str, Scores],
     checks: Mapping[str, Any],
+    initial: InitialRun | None = None,
 ) -> None:
     """Writes metrics.json, which makes a run a finished one."""
     run.write_json(
@@ -291,6 +296,7 @@ def save_results(
             "best_epoch": training.best_epoch,
             "best_step": training.best_step,
             "data_key": dataset.key,
+            **({"parent": initial.description(), "steps_before": initial.steps} if initial else {}),
             "finished": datetime.now().isoformat(timespec="seconds"),
         },
     )

@@ -12,6 +12,7 @@ from fuxi_mtl.evaluation.evaluate import metrics_of
 from fuxi_mtl.evaluation.monitor import watched_keys
 from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.runs import Run
+from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
 from fuxi_mtl.workflow.experiment import export_run, folder_of, run_experiment, shortened
 from fuxi_mtl.workflow.log_file import log_file
@@ -106,11 +107,15 @@ def finished_run(experiment: Experiment) -> Run | None:
     if not run.config.is_file():
         return None
     try:
-        stored, key = load_resolved(run.config, run.expid), run.read_json(run.metrics)["data_key"]
+        stored, known = load_resolved(run.config, run.expid), run.read_json(run.metrics)
+        key, parent = known["data_key"], known.get("parent")
     except (ValueError, LookupError) as error:
         logger.warning("%s is trained again: %s", run.folder, error)
         return None
     if _training(stored) != _training(experiment):
+        return None
+    initial = InitialRun.of(experiment)
+    if initial is not None and parent != initial.description():
         return None
     now = data_key(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
     return run if key == now else None

@@ -468,3 +468,14 @@ def test_one_run_is_compared_alone_and_what_is_no_run_is_told(fitted):
         fm.compare([fitted, 1])
     with pytest.raises(ValueError, match="nowhere holds no finished run: metrics.json is missing"):
         fm.load_run("nowhere")
+
+
+def test_fit_starts_from_a_run(tmp_path):
+    data = small_data()
+    run = fm.fit(small_model(data), data, **SMALL)
+    model = fm.ShareBottom(data.features, data.tasks, embedding_dim=4)
+    tables = fm.fit(model, data, init_from=run, init_with="embeddings", **SMALL | {"learning_rate": 1e-12})
+    for mine, other in zip(tables.model.embedding.weights, run.model.embedding.weights, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-9)
+    with pytest.raises(ValueError, match="parts of the model do not fit"):
+        fm.fit(fm.ShareBottom(data.features, data.tasks, embedding_dim=4), data, init_from=run, **SMALL)

@@ -91,6 +91,10 @@ class FrozenPropensityModel(ConversionModel):
         """None: there is one risk, and what it shares with others is no more than the embeddings."""
         return []
 
+    def fitted_beforehand(self):
+        """The propensity."""
+        return [self.propensity]
+
     def prepare(self, labels, batches):
         """Fits the propensity."""
         super().prepare(labels, batches)

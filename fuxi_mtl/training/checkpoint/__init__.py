@@ -15,5 +15,6 @@ A checkpoint is one HDF5 file, which h5py and every HDF5 viewer read::
 """
 
 from fuxi_mtl.training.checkpoint.files import FILE, CheckpointError, restore, save
+from fuxi_mtl.training.checkpoint.transfer import StoredModel, TableRows, Transfer
 
-__all__ = ["FILE", "CheckpointError", "restore", "save"]
+__all__ = ["FILE", "CheckpointError", "StoredModel", "TableRows", "Transfer", "restore", "save"]

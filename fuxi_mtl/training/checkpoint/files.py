@@ -4,15 +4,18 @@ import logging
 import re
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from fuxi_mtl.files import partial_name, replace_folder
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
+from fuxi_mtl.training.checkpoint.naming import CHUNK, Part, orders_of, parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,45 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
     Raises:
         CheckpointError: Nothing there, damaged, or written by a model of another shape.
     """
+    with opened(folder, whole=model.compiled) as there:
+        parts = parts_of(model)
+        stored = _by_turn(there.parts, parts)
+        # What older versions did not have stays as it starts.
+        parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
+        _check_shapes(parts, stored)
+        _check_orders(there.orders, orders_of(model))
+        for dataset in stored.values():
+            check_numbers(dataset)
+        for name, part in parts.items():
+            for chunk in part.chunks():
+                part.write(chunk, stored[name][chunk])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An open checkpoint.
+
+    Attributes:
+        parts: Its datasets by their names of today.
+        orders: The order of names behind what is known by position only; see
+            :func:`~fuxi_mtl.training.checkpoint.naming.orders_of`.
+    """
+
+    parts: dict[str, h5py.Dataset]
+    orders: dict[str, list[str]]
+
+
+@contextmanager
+def opened(folder: Path, whole: bool = True) -> Iterator[Stored]:
+    """What lies in a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        whole: False leaves out all but the network.
+
+    Raises:
+        CheckpointError: Nothing there or damaged, and what the block raises when it does not fit.
+    """
     path = folder / FILE
     if (folder / "state.index").is_file() and not path.is_file():
         raise CheckpointError(
@@ -73,17 +115,7 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
         raise CheckpointError(f"{folder}: no checkpoint there. Train the experiment again.")
     try:
         with h5py.File(path) as file:
-            parts = parts_of(model)
-            stored = _by_turn(_stored(file, whole=model.compiled), parts)
-            # What older versions did not have stays as it starts.
-            parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
-            _check_shapes(parts, stored)
-            _check_orders(file, orders_of(model))
-            for name, dataset in stored.items():
-                _check_numbers(dataset, parts[name])
-            for name, part in parts.items():
-                for chunk in part.chunks():
-                    part.write(chunk, stored[name][chunk])
+            yield Stored(_stored(file, whole), _orders(file))
     # HDF5's reader turns damage into errors of many kinds.
     except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
         raise CheckpointError(
@@ -114,6 +146,18 @@ def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
     return found
 
 
+def _orders(file: h5py.File) -> dict[str, list[str]]:
+    """The orders of names that groups have."""
+    found: dict[str, list[str]] = {}
+
+    def keep(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Group) and "order" in item.attrs:
+            found[name] = [str(each) for each in item.attrs["order"]]
+
+    file.visititems(keep)
+    return found
+
+
 def _by_turn(stored: dict[str, h5py.Dataset], parts: Mapping[str, Part]) -> dict[str, h5py.Dataset]:
     """A checkpoint from when all turns shared what an optimizer has once: each turn goes on from there."""
     shared = {name: OF_TURN.sub("/", name) for name in parts.keys() - stored.keys() if OF_TURN.search(name)}
@@ -136,9 +180,9 @@ def _check_shapes(parts: Mapping[str, Part], stored: Mapping[str, h5py.Dataset])
         raise ValueError(f"it has {len(more)} variables more: {', '.join(more[:3])}")
 
 
-def _check_orders(file: h5py.File, orders: Mapping[str, list[str]]) -> None:
+def _check_orders(stored: Mapping[str, list[str]], orders: Mapping[str, list[str]]) -> None:
     for group, here in orders.items():
-        there = list(file[group].attrs["order"])
+        there = stored[group]
         if here == there:
             continue
         if not group.startswith("network/") or sorted(here) != sorted(there):
@@ -152,12 +196,25 @@ def _check_orders(file: h5py.File, orders: Mapping[str, list[str]]) -> None:
         )
 
 
-def _check_numbers(dataset: h5py.Dataset, part: Part) -> None:
+def check_numbers(dataset: h5py.Dataset) -> None:
+    """The numbers of a dataset are those that were written.
+
+    Raises:
+        ValueError: They are not.
+    """
     checksum = 0
-    for chunk in part.chunks():
+    for chunk in _chunks(dataset):
         checksum = zlib.crc32(np.ascontiguousarray(dataset[chunk]).data, checksum)
     if checksum != dataset.attrs["crc32"]:
         raise ValueError(f"the numbers of {dataset.name[1:]} are not those that were written")
+
+
+def _chunks(dataset: h5py.Dataset) -> Iterator[Any]:
+    """Where to look, so that no table is read whole."""
+    if not dataset.shape:
+        yield ...
+    for first in range(0, dataset.shape[0] if dataset.shape else 0, CHUNK):
+        yield slice(first, first + CHUNK)
 
 
 def _reason(error: Exception) -> str:

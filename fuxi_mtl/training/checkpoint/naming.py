@@ -70,6 +70,17 @@ class Part:
         else:
             self.variable.scatter_update(tf.IndexedSlices(numbers, self._places(chunk)))
 
+    def write_rows(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Sets some of its rows.
+
+        Args:
+            rows: Their numbers among its own.
+            values: ``(rows, ...)``.
+        """
+        start = self.rows[0] if self.rows else 0
+        numbers = tf.cast(values, self.variable.dtype)
+        self.variable.scatter_update(tf.IndexedSlices(numbers, tf.constant(rows + start, tf.int32)))
+
     def _places(self, chunk: slice) -> tf.Tensor:
         start = self.rows[0] if self.rows else 0
         return tf.range(start + chunk.start, start + chunk.stop)
@@ -88,7 +99,7 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
                 seeds[_free(path, seeds)] = whole
             elif isinstance(layer, Table):
                 network[id(variable)] = {
-                    _joined(path, _quoted(name), *place): Part(variable.value, rows, name)
+                    _joined(path, quoted(name), *place): Part(variable.value, rows, name)
                     for (name, *place), rows in layer.row_ranges.items()
                 }
             else:
@@ -155,7 +166,7 @@ def _inside(name: str, value: Any) -> Iterator[tuple[str, keras.Layer]]:
         yield name, value
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from _inside(f"{name}/{_quoted(str(key))}", each)
+            yield from _inside(f"{name}/{quoted(str(key))}", each)
     elif isinstance(value, (list, tuple)):
         for position, each in enumerate(value):
             named = isinstance(each, keras.Layer) and not _has_automatic_name(each)
@@ -234,8 +245,11 @@ def _joined(*names: str) -> str:
     return "/".join(name for name in names if name)
 
 
-def _quoted(name: str) -> str:
-    """A name without the slash, which separates names; a dot alone is no name to HDF5."""
+def quoted(name: str) -> str:
+    """The name of a feature, as names of parts have it: without the slash, which separates names.
+
+    A dot alone is no name to HDF5.
+    """
     return "%2E" if name == "." else name.replace("%", "%25").replace("/", "%2F")
 
 
