@@ -1,6 +1,7 @@
 """Embeddings of a row beside those columns that the weights of its network depend on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,9 +17,8 @@ class ConditionedEmbedding(keras.layers.Layer):
 
     Args:
         features: The inputs.
-        embedding_dim: Width of the features that name none of their own.
-        penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
         generation: The block ``apg``.
+        **embedding: Options of :class:`FeatureEmbedding`, of both sets of tables.
 
     Shapes:
         ``{"ids": ..., "numeric": ...}`` to ``(batch, width)``; embeddings of the condition's own come last.
@@ -27,22 +27,16 @@ class ConditionedEmbedding(keras.layers.Layer):
         ValueError: A condition is no feature, or the network would see nothing else, or less than the rank.
     """
 
-    def __init__(
-        self,
-        features: FeatureMap,
-        embedding_dim: int,
-        penalty: float | str | None,
-        generation: Generation,
-    ):
+    def __init__(self, features: FeatureMap, generation: Generation, **embedding: Any):
         super().__init__()
         names = list(dict.fromkeys(generation.condition_features or ()))
         known = [feature.name for feature in features.features]
         for name in names:
             check_choice("apg.condition_features", name, known)
-        self.shared = FeatureEmbedding(features, embedding_dim, penalty)
+        self.shared = FeatureEmbedding(features, **embedding)
         self.own = None
         if generation.new_condition_emb:
-            self.own = FeatureEmbedding(features, embedding_dim, penalty, names=names)
+            self.own = FeatureEmbedding(features, **embedding, names=names)
         column_ranges = self.shared.column_ranges
         width = sum(map(_width, column_ranges.values()))
         seen = [(0, width)]

@@ -85,7 +85,7 @@ class APG_AITM(CalibratedChain):  # noqa: N801 - the name is written so
             bottom_hidden_units[-1],
         )
         mlp = mlp_options(common)
-        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
+        self.embedding = ConditionedEmbedding(features, made, **embedding_options(common))
         self.bottoms = [GeneratedMLP(bottom_hidden_units, made, name=f"{n}_bottom", **mlp) for n in names]
         self.messages = [
             keras.layers.Dense(

@@ -103,7 +103,7 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
             raise ValueError("expert_hidden_units is empty: APG_AITM_V2 transfers what its last layer says.")
         width, num_experts = expert_hidden_units[-1], num_specific_experts + num_shared_experts
         mlp = mlp_options(common)
-        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
+        self.embedding = ConditionedEmbedding(features, made, **embedding_options(common))
         shared = [f"shared_{i}" for i in range(num_shared_experts)]
         own = [[f"{name}_{i}" for i in range(num_specific_experts)] for name in names]
 

@@ -66,7 +66,7 @@ class APG_MMOE(MultiTaskModel):  # noqa: N801 - the name is written so
         super().__init__(features, tasks)
         names, made = [task.name for task in tasks], block(Generation, apg, "apg")
         mlp = mlp_options(common)
-        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
+        self.embedding = ConditionedEmbedding(features, made, **embedding_options(common))
         self.experts = [
             GeneratedMLP(expert_hidden_units, made, name=f"expert_{i}", **mlp) for i in range(num_experts)
         ]

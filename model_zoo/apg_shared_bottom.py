@@ -50,7 +50,7 @@ class APG_SharedBottom(MultiTaskModel):  # noqa: N801 - the name is written so
         super().__init__(features, tasks)
         names, made = [task.name for task in tasks], block(Generation, apg, "apg")
         mlp = mlp_options(common)
-        self.embedding = ConditionedEmbedding(features, generation=made, **embedding_options(common))
+        self.embedding = ConditionedEmbedding(features, made, **embedding_options(common))
         self.bottom = GeneratedMLP(bottom_hidden_units, made, **mlp)
         self.stacks = [
             GeneratedMLP(common["tower_hidden_units"], made, name=f"{name}_tower", **mlp) for name in names

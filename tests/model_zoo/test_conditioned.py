@@ -21,7 +21,9 @@ def options(**changes) -> Generation:
 
 def conditioned(names, **changes):
     keras.utils.set_random_seed(5)
-    return ConditionedEmbedding(tiny.FEATURES, 4, 1e-6, options(condition_features=names, **changes))
+    return ConditionedEmbedding(
+        tiny.FEATURES, options(condition_features=names, **changes), embedding_dim=4, penalty=1e-6
+    )
 
 
 BATCH = tiny.tensors(tiny.inputs(6))
@@ -84,7 +86,7 @@ def test_a_condition_may_have_embeddings_of_its_own():
 
 
 def test_self_wise_conditions_are_no_columns():
-    embedding = ConditionedEmbedding(tiny.FEATURES, 4, None, options())
+    embedding = ConditionedEmbedding(tiny.FEATURES, options(), embedding_dim=4)
     assert len(embedding.split(embedding(BATCH))) == 1
 
 
@@ -100,10 +102,10 @@ def test_a_network_that_would_see_nothing_is_refused():
     one = FeatureMap("one", assign_columns([Feature("tab", "categorical", vocab_size=4)]))
     made = options(condition_features=["tab"], condition_participate_bottom=False)
     with pytest.raises(ValueError, match="False leaves the network nothing to see: tab are all features"):
-        ConditionedEmbedding(one, 4, None, made)
+        ConditionedEmbedding(one, made, embedding_dim=4)
 
 
 def test_a_rank_above_what_the_network_sees_is_refused():
     message = "apg.rank_k is 18, which is more than the numbers that the network sees, 17"
     with pytest.raises(ValueError, match=message):
-        ConditionedEmbedding(tiny.FEATURES, 4, None, Generation(rank_k=18))
+        ConditionedEmbedding(tiny.FEATURES, Generation(rank_k=18), embedding_dim=4)
