@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.weighting import RandomWeights as RandomWeights
     from fuxi_mtl.weighting import Uncertainty as Uncertainty
     from fuxi_mtl.weighting import Weighting as Weighting
+    from fuxi_mtl.workflow.sweep import SweepError as SweepError
 
 __version__ = "0.1.0"
 
@@ -184,6 +185,7 @@ _MODULES = {
         "Uncertainty",
         "Weighting",
     ),
+    "fuxi_mtl.workflow.sweep": ("SweepError",),
 }
 _MODELS = (
     "AITM",

@@ -32,12 +32,21 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fuxi_mtl.files import held, name_problem, partial_name, remove_leavings, replace_folder, write_text
+from fuxi_mtl.files import (
+    Leaving,
+    held,
+    name_problem,
+    partial_name,
+    remove_leavings,
+    replace_folder,
+    write_text,
+)
 from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import Truth
 
 logger = logging.getLogger(__name__)
 
+UNFINISHED = "unfinished_"  # before the name of a run: what was trained of it when the disk failed
 _PATIENCE = 60.0  # seconds that a change of a run waits for another one
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
@@ -318,7 +327,7 @@ def _renamed(partial: Path, folder: Path, keeps_trained: bool) -> Iterator[None]
         cause = error if isinstance(error, OSError) else error.__cause__
         kept = ""
         if keeps_trained and isinstance(cause, OSError) and Run(partial).checkpoint.is_dir():
-            unfinished = folder.with_name(f"unfinished_{folder.name}")
+            unfinished = folder.with_name(f"{UNFINISHED}{folder.name}")
             replace_folder(partial, unfinished)
             kept = f" What was trained is kept in {unfinished}: its checkpoint holds the best weights so far."
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -344,11 +353,16 @@ def amended_run(folder: Path) -> Iterator[Run]:
     with new_run(folder, wait=_PATIENCE) as run:
         try:
             copy = partial(_copied, folder)
-            shutil.copytree(folder, run.folder, copy_function=copy, dirs_exist_ok=True)
+            shutil.copytree(folder, run.folder, copy_function=copy, dirs_exist_ok=True, ignore=_left)
             yield run
         except ValueError as error:
             # Nobody finds the copy that a message names.
             raise ValueError(str(error).replace(str(run.folder), str(folder))) from error
+
+
+def _left(folder: str, names: list[str]) -> set[str]:
+    """What writers that were killed left in a folder of a run, by name."""
+    return {name for name in names if Leaving.at(Path(folder, name))}
 
 
 def _copied(folder: Path, source: str, target: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from fuxi_mtl import registry
-from fuxi_mtl.cli.commands import _parser
+from fuxi_mtl.cli.commands import COMMANDS
+from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.config import available
 from fuxi_mtl.registry import import_zoo
 
@@ -49,7 +50,7 @@ def test_every_expid_in_a_command_exists():
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m fuxi_mtl (\w+ [^`#\n|]+)", TEXT))))
 def test_every_command_of_the_pages_can_be_parsed(command):
-    _parser().parse_args(shlex.split(command))
+    make_parser(COMMANDS).parse_args(shlex.split(command))
 
 
 def test_the_readmes_own_model_is_a_model(tmp_path):

@@ -40,6 +40,7 @@ from fuxi_mtl.config.experiment import (
     make_dataset,
     make_experiment,
 )
+from fuxi_mtl.config.stanzas import named_roots
 from fuxi_mtl.options.source_location import ConfigError
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "located",
     "make_dataset",
     "make_experiment",
+    "named_roots",
 ]

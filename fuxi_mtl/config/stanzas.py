@@ -11,7 +11,7 @@ from fuxi_mtl.config.blocks import BLOCKS, unfolded
 from fuxi_mtl.config.yaml_reading import read_stanzas, read_value
 from fuxi_mtl.files import name_problem
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.options import DatasetOptions, ExperimentOptions
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError, Located, SourceLocation
 from fuxi_mtl.options.values import convert, plain, show
@@ -225,6 +225,22 @@ def read_folder(config_dir: str | Path) -> Folder:
     for file in _files(folder, "dataset_config"):
         _add_once(datasets, read_stanzas(file), "dataset id")
     return Folder(folder, experiments, bases, datasets)
+
+
+def named_roots(config_dir: str | Path) -> tuple[list[str], list[str]]:
+    """Every folder of runs and every folder of encoded data that a config folder names, the defaults too.
+
+    Raises:
+        ConfigError: The folder cannot be read.
+    """
+    folder = read_folder(config_dir)
+    stanzas = [*folder.experiments.values(), *folder.bases.values(), *folder.datasets.values()]
+
+    def named(key: str, default: str) -> list[str]:
+        found = [stanza.value[key] for stanza in stanzas if key in stanza.value]
+        return list(dict.fromkeys([default, *(convert(each, str, key) for each in found)]))
+
+    return named("model_root", ExperimentOptions.model_root), named("data_root", DatasetOptions.data_root)
 
 
 def parse_override(text: str) -> Change:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.dataset.encoding import write_json
+from fuxi_mtl.dataset.usage import MANIFEST, begin_use, end_use
 from fuxi_mtl.files import Lock, held, remove_leavings, replace_folder, write_text
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # Counts up when the files or their meaning change.
-MANIFEST = "manifest.json"
 SOURCES = "sources.json"
+ENCODED, BUILDING = "encoded-", ".building-"  # with the key: the name of an encoding, and before it is whole
 _PART = 1 << 22  # Bytes of a file that are read at once.
 _TICK = 2_000_000_000  # Nanoseconds; the coarsest clock of a file system in use ticks every two seconds.
 
@@ -80,8 +81,9 @@ class SourceHashes:
     def save(self) -> None:
         """Keeps what was found, if there is a place for it; without it files are only read once more."""
         if self._changed and self._file.parent.is_dir():
+            there = {file: known for file, known in self._known.items() if Path(file).is_file()}
             with suppress(OSError):
-                write_text(self._file, json.dumps(self._known, indent=1))
+                write_text(self._file, json.dumps(there, indent=1))
             self._changed = False
 
     def _hash(self, file: Path) -> str:
@@ -116,7 +118,7 @@ class Cache:
     @property
     def folder(self) -> Path:
         """Where the encoded dataset lies."""
-        return self.root / f"encoded-{self.key}"
+        return self.root / f"{ENCODED}{self.key}"
 
     def get(self, build: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
         """The manifest of the encoded dataset, which is built first if it is not there or damaged.
@@ -130,16 +132,19 @@ class Cache:
         Raises:
             OSError: The folder cannot be written, or the disk is full.
         """
+        begin_use(self.folder)  # first, so that nobody cleans it away between a look and the reading
         if not self._damage():
             return self._manifest()
         try:
             with held(self.folder) as lock:
+                begin_use(self.folder)
                 damage = self._damage()
                 if damage and self.folder.exists():
                     logger.warning("%s is damaged (%s): building it again.", self.folder, ", ".join(damage))
                 return self._build(build, lock) if damage else self._manifest()
-        except OSError as error:
-            explained = _explained(error, self.root)
+        except BaseException as error:
+            end_use(self.folder)
+            explained = _explained(error, self.root) if isinstance(error, OSError) else None
             if explained is None:
                 raise
             raise explained from error
@@ -157,7 +162,7 @@ class Cache:
 
     def _build(self, build: Callable[[Path], Mapping[str, Any]], lock: Lock) -> dict[str, Any]:
         # Under the lock nobody else builds this key: what lies there is left from a crash.
-        building = self.root / f".building-{self.key}"
+        building = self.root / f"{BUILDING}{self.key}"
         shutil.rmtree(building, ignore_errors=True)
         for each in (self.folder, self.root / SOURCES):
             remove_leavings(each)

@@ -80,7 +80,7 @@ class Lock:
 
     def __init__(self, path: Path):
         self.path = path.parent.resolve() / path.name
-        self.file = self.path.with_name(f".{path.name}.lock")
+        self.file = lock_file(self.path)
         self._own: Holder | None = None
         self._ended = threading.Event()
 
@@ -255,6 +255,18 @@ def held(path: str | Path, wait: bool | float = True) -> Iterator[Lock]:
     finally:
         del _HELD[key]
         lock.release()
+
+
+def lock_file(path: Path) -> Path:
+    """The file that is the lock of a file or folder."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def locks_in(folder: Path) -> Iterator[Path]:
+    """The files and folders whose locks lie in a folder, whoever holds them or held them."""
+    if folder.is_dir():
+        for each in sorted(folder.glob(".*.lock")):
+            yield each.with_name(each.name[1:].removesuffix(".lock"))
 
 
 def holder_of(path: str | Path) -> Holder | None:

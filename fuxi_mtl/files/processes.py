@@ -33,11 +33,7 @@ class Process:
 
     @classmethod
     def from_mark(cls, mark: str) -> "Process":
-        """The process of a mark.
-
-        Raises:
-            ValueError: It is none.
-        """
+        """The process of a mark."""
         machine, pid, start = mark.split("-")
         return cls("", machine, int(pid, 16), int(start, 16))
 

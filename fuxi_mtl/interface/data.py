@@ -1,7 +1,6 @@
 """A dataset of a program: rows in memory or files, their columns, and what is to be predicted."""
 
 import shutil
-import tempfile
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from fuxi_mtl.dataset.frames import describe, is_frame, rows_of
 from fuxi_mtl.dataset.sources import format_of
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.files import temporary_folder
 from fuxi_mtl.interface.columns import Label, Meta
 from fuxi_mtl.interface.keywords import DataOptions
 from fuxi_mtl.options import FeatureOptions, LabelOptions
@@ -28,7 +28,7 @@ class TemporaryFolder:
     """A folder that is gone with the last object that refers to this one, or when the program ends."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="fuxi_mtl-"))
+        self.path = temporary_folder()
         self._removal = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -27,6 +28,7 @@ from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.workflow.experiment import finish_run, make_model, shortened, train_run
+from fuxi_mtl.workflow.sweep import sweep
 
 _TASKS_KIND = {"binary": "binary_classification", "regression": "regression"}
 
@@ -67,18 +69,17 @@ class Experiment:
 
         Raises:
             ValueError: The data or the folder cannot be used.
+            SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
         """
         checked = shortened(self.config) if self.config.training.debug_mode else self.config
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
             checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
         data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
-        found = []
-        for seeded in _seeded(checked, seeds):
 
-            def make(features: FeatureMap, seeded: config.Experiment = seeded) -> MultiTaskModel:
-                return make_model(seeded, features)
+        def trained(seeded: config.Experiment) -> Run:
+            return _train(seeded, data, partial(make_model, seeded), folder, several=seeds is not None)
 
-            found.append(_train(seeded, data, make, folder, several=seeds is not None))
+        found = sweep(_seeded(checked, seeds), trained)
         return found if seeds is not None else found[0]
 
     def __repr__(self) -> str:
@@ -160,6 +161,7 @@ def fit(
 
     Raises:
         ValueError: An option, the data or the folder cannot be used.
+        SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
 
     Example:
         >>> model = fm.MMoE(data.features, data.tasks, num_experts=2, expert_hidden_units=[4])
@@ -181,15 +183,14 @@ def fit(
     if seeds is None:
         _check_goes_on(model, encoded, checked, given)
         return _train(checked, encoded, lambda features: _made(model, features, checked.tasks), folder)
-    found = []
-    for seeded in _seeded(checked, seeds):
+
+    def trained(seeded: config.Experiment) -> Run:
         twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
+        return _train(
+            seeded, encoded, lambda features: _made(twin, features, checked.tasks), folder, several=True
+        )
 
-        def make(features: FeatureMap, twin: MultiTaskModel = twin) -> MultiTaskModel:
-            return _made(twin, features, checked.tasks)
-
-        found.append(_train(seeded, encoded, make, folder, several=True))
-    return found
+    return sweep(_seeded(checked, seeds), trained)
 
 
 def _check_given(model: Any, data: Any) -> None:

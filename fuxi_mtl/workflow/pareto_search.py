@@ -17,6 +17,7 @@ from fuxi_mtl.pareto.preferences import name_of
 from fuxi_mtl.report import render
 from fuxi_mtl.workflow.experiment import try_model
 from fuxi_mtl.workflow.resume import run_or_resume
+from fuxi_mtl.workflow.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def search(
 
     Raises:
         ValueError: A preference does not fit, or a metric that is traded off is undefined.
+        SweepError: A run failed; the others are whole.
     """
     base = load_experiment(config, expid, overrides)
     options = base.pareto.pareto
@@ -51,11 +53,18 @@ def search(
     varied = [_varied(config, expid, overrides, name, stanza_of(options.by, p)) for name, p in named.items()]
     for experiment in varied:
         try_model(experiment)
-    runs: list[StoredRun] = []
-    for experiment in varied:
-        for seed in dict.fromkeys(seeds) or [experiment.training.seed]:
-            runs.append(read_run(run_or_resume(experiment.with_seed(seed), gpus, resume=True).folder))
-            traded_metrics(options, runs[0])  # What cannot be traded off is known after one run.
+    seeded = [
+        experiment.with_seed(seed)
+        for experiment in varied
+        for seed in dict.fromkeys(seeds) or [experiment.training.seed]
+    ]
+
+    def trained(experiment: Experiment) -> StoredRun:
+        return read_run(run_or_resume(experiment, gpus, resume=True).folder)
+
+    first = trained(seeded[0])
+    traded_metrics(options, first)  # What cannot be traded off is known after one run.
+    runs = [first, *sweep(seeded[1:], trained, ", and the same command runs only what is missing")]
     front = make_front(expid, options, named, runs)
     folder = Path(base.options.model_root).expanduser() / base.options.dataset_id / expid
     store(front, compare(runs, resamples=0), folder)

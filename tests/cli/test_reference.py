@@ -9,6 +9,7 @@ import pytest
 from fuxi_mtl import registry
 from fuxi_mtl.cli import commands, reference
 from fuxi_mtl.cli.listing import listed
+from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.options import SECTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -87,9 +88,8 @@ def test_what_is_not_there_is_said(what, style, message):
 
 
 def test_every_command_has_an_example_that_it_takes(capsys):
-    parser = commands._parser()
-    names = "run pareto list compare predict export calibrate fuse convert simulate".split()
-    for name in names:
+    parser = make_parser(commands.COMMANDS)
+    for name in commands.COMMANDS:
         with pytest.raises(SystemExit):
             parser.parse_args([name, "--help"])
         example = capsys.readouterr().out.partition("example:\n  python -m fuxi_mtl ")[2]

@@ -15,6 +15,7 @@ import tensorflow as tf
 from interface_world import TINY, small_data, small_model, small_rows, tiny_data
 
 import fuxi_mtl as fm
+from fuxi_mtl.interface import fitting
 from fuxi_mtl.model.recipe import make_again
 
 SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
@@ -150,6 +151,22 @@ def test_a_trained_model_goes_on_and_its_first_run_stays_what_it_was(data, frame
     assert (third.predict(frame) != predicted).all(axis=None)
     pd.testing.assert_frame_equal(first.predict(frame), predicted)
     pd.testing.assert_frame_equal(second.predict(frame), predicted)
+
+
+def test_a_seed_that_fails_takes_no_other_run_with_it(data, monkeypatch):
+    train_run = fitting.train_run
+
+    def trained(checked, *rest):
+        if checked.training.seed == 7:
+            raise ValueError("no room")
+        return train_run(checked, *rest)
+
+    monkeypatch.setattr(fitting, "train_run", trained)
+    told = r"^1 of 2 runs failed; the others are whole:\n  .*, seed 7: no room$"
+    with pytest.raises(fm.SweepError, match=told) as found:
+        fm.fit(small_model(data), data, seeds=[7, 2026], **SMALL)
+    (run,) = found.value.runs
+    assert (run.seed, set(run.metrics)) == (2026, {"valid", "test"})
 
 
 def test_several_seeds_train_anew_and_leave_the_model_as_it_is(data, tmp_path):

@@ -1,0 +1,178 @@
+"""Commands, their arguments and their examples."""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from fuxi_mtl import __version__
+from fuxi_mtl.cli.cleaning import add_clean
+
+
+def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
+    """What the command line takes.
+
+    Args:
+        functions: What runs each command, by its name.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fuxi-mtl", description="Multi-task recommender models: trained, measured, exported."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, doc: str, example: str) -> argparse.ArgumentParser:
+        sub = _add_command(commands, name, functions[name], doc, example)
+        sub.add_argument(
+            "--config", default="./config/", help="folder with the stanzas (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--models",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="file or folder with your own models",
+        )
+        return sub
+
+    run = command(
+        "run",
+        "Train, measure and export experiments; several give a table.",
+        "run --expid ShareBottom_test MMoE_test --set epochs=2 batch_size=256",
+    )
+    run.add_argument("--expid", nargs="+", required=True, help="experiments")
+    run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
+    run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
+    run.add_argument(
+        "--verify", action="store_true", help="read data files again whose size and time are as before"
+    )
+    _add_set(run)
+
+    pareto = command(
+        "pareto",
+        "Train under several preferences, and choose on the front.",
+        "pareto --expid MMoE_test --set pareto.vectors=5",
+    )
+    pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
+    pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
+    _add_set(pareto)
+
+    show = command(
+        "list",
+        "Show models, weightings, metrics, datasets and experiments; or all options, one of them, a model.",
+        "list options early_stop_patience",
+    )
+    show.add_argument(
+        "what", nargs="*", help="nothing for an overview; options, options KEY, metrics, or a model's name"
+    )
+    show.add_argument(
+        "--format", default="terminal", choices=["terminal", "markdown"], help="markdown: of options only"
+    )
+
+    compare = command(
+        "compare",
+        "Compare stored runs in a table.",
+        "compare ShareBottom_test MMoE_test --baseline ShareBottom_test --format html --output runs.html",
+    )
+    compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
+    compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
+    compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
+    compare.add_argument("--baseline", help="experiment that the others are compared to")
+    compare.add_argument("--checks", action="store_true", help="also show the conversion checks")
+    compare.add_argument(
+        "--format", default="terminal", choices=["terminal", "markdown", "csv", "json", "html"]
+    )
+    compare.add_argument("--output", help="file to write; the terminal unless said")
+
+    _add_uses(command)
+    _add_simulate(commands, functions["simulate"])
+    _add_convert(command)
+    add_clean(command)
+    return parser
+
+
+def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What one does with a trained model."""
+    predict = command(
+        "predict",
+        "Write a trained model's probabilities beside the rows of a file.",
+        "predict --expid MMoE_test --input new.csv --output scored.csv --keep user_id item_id",
+    )
+    _add_run(predict)
+    predict.add_argument("--input", required=True, help="csv, parquet, npz or h5 file with the inputs")
+    predict.add_argument("--output", required=True, help="csv or parquet file to write")
+    predict.add_argument("--sep", help="separator of a csv file; a comma unless said")
+    predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
+
+    export = command(
+        "export",
+        "Write a trained model as a SavedModel that takes raw features.",
+        "export --expid MMoE_test --output served/mmoe",
+    )
+    _add_run(export)
+    export.add_argument("--output", required=True, help="folder to write")
+
+    calibrate = command(
+        "calibrate",
+        "Calibrate the probabilities of a trained model.",
+        "calibrate --expid MMoE_test --method isotonic",
+    )
+    _add_run(calibrate)
+    calibrate.add_argument("--method", required=True, help="none, closed_form, platt, isotonic or your own")
+
+    fuse = command(
+        "fuse",
+        "Join a trained model's scores into one, and report it on test rows.",
+        'fuse --expid MMoE_test --set "fusion={method: product, weights: equal}" --compare',
+    )
+    _add_run(fuse)
+    fuse.add_argument("--compare", action="store_true", help="also make and report the other methods")
+    fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
+    fuse.add_argument("--output", help="file to write the report to; the terminal unless said")
+
+
+def _add_command(commands, name: str, function, doc: str, example: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(
+        name,
+        help=doc,
+        description=doc,
+        epilog=f"example:\n  python -m fuxi_mtl {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(command=function)
+    return sub
+
+
+def _add_convert(command) -> None:
+    sub = command(
+        "convert",
+        "Write stanzas of FuxiCTR, of its fork or of a DeepFM-MMoE file as ours, with comments.",
+        "convert --config old/ --output new/",
+    )
+    sub.add_argument("--output", required=True, help="folder to write the stanzas into")
+    sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    sub.add_argument("--dataset_id", help="dataset of a file's experiment; a new one unless said")
+
+
+def _add_simulate(commands, function: Callable) -> None:
+    doc = "Write data whose truth is known, and stanzas to train on them."
+    example = "simulate --output data/sim --config config_sim --set rows=100000 selection=1"
+    simulate = _add_command(commands, "simulate", function, doc, example)
+    simulate.add_argument("--output", required=True, help="folder to write")
+    simulate.add_argument("--generator", default="funnel", help="funnel (default) or regression")
+    simulate.add_argument("--preset", default="default", help="default or ali_ccp")
+    simulate.add_argument("--dataset_id", help="name of the stanza; the folder's unless said")
+    simulate.add_argument("--config", help="folder to write the stanzas into; printed unless said")
+    _add_set(simulate)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--expid", required=True, help="experiment")
+    parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override keys"
+    )
