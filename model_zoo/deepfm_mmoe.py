@@ -97,6 +97,10 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
         """The embeddings, and the wide logit beside them."""
         return {"embeddings": self.embedding(inputs), **self.backbone.wide(inputs)}
 
+    def embedding_layers(self):
+        """See the base class."""
+        return {"embeddings": self.embedding}
+
     def heads(self, x, training=False):
         """See the base class."""
         parts = self._parts(x, training)

@@ -75,6 +75,10 @@ class DRJL(FrozenPropensityModel):
         """See the base class."""
         return super().embed(inputs) | {"imputation": self.imputation_embedding(inputs)}
 
+    def embedding_layers(self):
+        """See the base class."""
+        return {**super().embedding_layers(), "imputation": self.imputation_embedding}
+
     def heads(self, x, training=False):
         """See the base class."""
         return super().heads(x, training) | self.imputation_tower(x["imputation"], training=training)

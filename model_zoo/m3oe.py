@@ -110,6 +110,10 @@ class M3oE(MultiTaskModel):
         """The embeddings, and how much of each domain a row is."""
         return {"x": self.embedding(inputs), "domain": self.domain_shares(inputs)}
 
+    def embedding_layers(self):
+        """See the base class."""
+        return {"x": self.embedding}
+
     def heads(self, x, training=False):
         """See the base class."""
         x, domain = x["x"], tf.stop_gradient(x["domain"])  # surgery compares what is learnt alone

@@ -54,6 +54,10 @@ class SingleTask(MultiTaskModel):
             for task, embedding in zip(self.tasks, self.private_embeddings, strict=True)
         }
 
+    def embedding_layers(self):
+        """See the base class."""
+        return {task.name: layer for task, layer in zip(self.tasks, self.private_embeddings, strict=True)}
+
     def heads(self, x, training=False):
         """See the base class."""
         return self.towers(x, training=training)

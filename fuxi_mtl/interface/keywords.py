@@ -101,6 +101,7 @@ class FitOptions(TypedDict, total=False):
     surgery_scale: str
     surgery_smoothing: float
     surgery_preference: Mapping[str, float] | None
+    representation_columns: str
     surgery_private: str
     # fusion
     fusion: Mapping[str, Any] | None

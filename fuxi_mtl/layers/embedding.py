@@ -138,6 +138,24 @@ class FeatureEmbedding(Brick):
             start = end
         return column_ranges
 
+    def learnt_parts(self, x: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Parts of an output of this layer, and the output made of all of its parts.
+
+        A trained variable lies behind each part: those of bare numbers and frozen vectors are left out.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        widths = [(block.num_features * block.width, block.trainable) for block in self.blocks]
+        widths += [(len(self.dense_columns), False)] if self.dense_columns else []
+        if not any(is_learnt for _, is_learnt in widths):
+            raise ValueError(
+                "representation_columns: learnt looks at trained embeddings, and no feature has one: use all."
+            )
+        parts = tf.split(x, [width for width, _ in widths], axis=1)
+        learnt = [part for part, (_, is_learnt) in zip(parts, widths, strict=True) if is_learnt]
+        return learnt, tf.concat(parts, axis=1)
+
     def field_counts(self) -> dict[int, int]:
         """The number of features with ids, by the width of their vectors."""
         counts: dict[int, int] = {}

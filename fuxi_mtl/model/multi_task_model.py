@@ -70,6 +70,7 @@ class MultiTaskModel(keras.Model):
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
         self.surgery: Surgery | None = None
+        self.representation_columns = "all"
         self.strategies: tuple[StepStrategy, ...] = ()
         self.means = StepMeans()
 
@@ -78,6 +79,10 @@ class MultiTaskModel(keras.Model):
     def embed(self, inputs: Mapping[str, tf.Tensor]) -> Any:
         """The representation that all heads start from; ``(batch, width)`` unless overridden."""
         return self.embedding(inputs)
+
+    def embedding_layers(self) -> Any:
+        """The layer whose output :meth:`embed` gives; if that is a mapping, those of its parts by name."""
+        return self.embedding
 
     def heads(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
         """A ``(batch,)`` float32 tensor for each task: a logit, or a regression in its label's unit."""
@@ -151,10 +156,12 @@ class MultiTaskModel(keras.Model):
     # ---- from inputs to probabilities -----------------------------------------------------------------
 
     def call(self, inputs, training=False, representation=False):
-        """The heads of a batch; with `representation`, what :meth:`embed` gave and the heads."""
-        x = self.embed(inputs)
+        """The heads of a batch; with `representation`, what gradients are compared on, and the heads."""
+        x = counts = self.embed(inputs)
+        if representation and self.representation_columns == "learnt":
+            counts, x = self._learnt_parts(x)
         heads = self.heads(x, training=training)
-        return (x, heads) if representation else heads
+        return (counts, heads) if representation else heads
 
     def build(self, input_shape: Any = None) -> None:
         """Creates every variable, from the feature map alone."""
@@ -201,6 +208,7 @@ class MultiTaskModel(keras.Model):
         imbalance: Imbalance | None = None,
         surgery: Surgery | None = None,
         bilevel_optimizer: keras.optimizers.Optimizer | None = None,
+        representation_columns: str = "all",
         **keras_options,
     ):
         """Sets how the model is trained.
@@ -213,6 +221,8 @@ class MultiTaskModel(keras.Model):
             surgery: Which way shared variables go when objectives disagree; along the sum unless said.
             bilevel_optimizer: Moves the :meth:`bilevel_variables` on validation batches, so that
                 training takes pairs of batches; without it they stay as they are.
+            representation_columns: Whether gradients that are compared on what :meth:`embed` gives count in
+                ``all`` columns or in the ``learnt`` ones, with a trained variable behind them.
             **keras_options: Such as ``steps_per_execution``.
         """
         self.build()
@@ -220,6 +230,7 @@ class MultiTaskModel(keras.Model):
         objectives = self.training_objectives()
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         self.surgery, self.bilevel_optimizer = surgery, bilevel_optimizer
+        self.representation_columns = representation_columns
         self.strategies = strategies_of(self)
         watched = [name for strategy in self.strategies for name in strategy.watched]
         self.means = StepMeans(objectives, self.weighting.needs_norms, watched)
@@ -391,6 +402,20 @@ class MultiTaskModel(keras.Model):
         if replicas() == 1:
             return seen
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, seen)
+
+    def _learnt_parts(self, x: Any) -> tuple[Any, Any]:
+        """What :meth:`embed` gave without bare numbers and frozen vectors, and whole, made of that."""
+        layers = self.embedding_layers()
+        if not isinstance(x, Mapping):
+            return layers.learnt_parts(x)
+        if not isinstance(layers, Mapping):
+            raise ValueError(
+                f"representation_columns: learnt needs the embeddings in what {type(self).__name__}.embed "
+                "gives: let embedding_layers() return the layer of each part by its name, or use all."
+            )
+        pairs = {name: layer.learnt_parts(x[name]) for name, layer in layers.items()}
+        counts, whole = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
+        return {**x, **counts}, {**x, **whole}
 
     def _reweight(self, step: Step) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""

@@ -39,6 +39,12 @@ class SurgeryOptions:
         "Where gradients are compared: embeddings' output, last shared layer, or all that is shared.",
         SURGERY_MODES,
     )
+    representation_columns: str = option(
+        "all",
+        "Columns of the embeddings' output that count where GradNorm or surgery look there: all, or "
+        "those with a trained variable behind them (learnt), without bare numbers and frozen vectors.",
+        ("all", "learnt"),
+    )
     surgery_normalize: bool = option(
         False, "Compare gradients of length one; least norm favours the shortest, that of the rarest event."
     )

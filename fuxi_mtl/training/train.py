@@ -139,6 +139,7 @@ def compile_model(
         imbalance=model.imbalance,
         surgery=make_surgery(experiment.surgery, objectives, seed, own),
         bilevel_optimizer=make_bilevel_optimizer(model, experiment),
+        representation_columns=experiment.surgery.representation_columns,
         steps_per_execution=plan.steps_per_execution,
     )
 

@@ -73,6 +73,10 @@ class FrozenPropensityModel(ConversionModel):
         """The embeddings, and the logit of the click."""
         return {"own": self.embedding(inputs), "click": self.click_logit(inputs)}
 
+    def embedding_layers(self):
+        """See the base class."""
+        return {"own": self.embedding}
+
     def click_logit(self, inputs):
         """What the frozen model says, ``(batch,)``."""
         return self.propensity(inputs, training=False)[self.chain.click.name]
