@@ -114,6 +114,12 @@ def _mutants(options: argparse.Namespace) -> None:
     measure_mutants(options.only, options.results)
 
 
+def _encode(options: argparse.Namespace) -> None:
+    from benchmarks.encode import measure_encoding
+
+    measure_encoding(options.before, options.rows, options.rounds, options.cache, options.results)
+
+
 def _report(options: argparse.Namespace) -> None:
     from benchmarks.plots import draw_all
     from benchmarks.report import write_report
@@ -164,6 +170,12 @@ def _parser() -> argparse.ArgumentParser:
     mutants.add_argument(
         "--only", nargs="+", default=[], metavar="PART", help="those whose file or sentence has it"
     )
+    encode = command("encode", _encode, "Csv and parquet files to encoded arrays, before and now.")
+    encode.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
+    )
+    encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
+    encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
     return parser
 

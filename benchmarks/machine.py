@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(int((_after(memory, "MemTotal") or "0").split()[0]) / 2**20, 1),
         "system": f"{platform.system()} {platform.release()}",
         "load_before": round(os.getloadavg()[0], 2),
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parent),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -42,14 +42,15 @@ def _after(text: str, key: str) -> str:
     return next(lines, ":").partition(":")[2].strip()
 
 
-def _commit() -> str | None:
+def commit_of(folder: Path) -> str | None:
+    """What a checkout is of; None if nobody can tell."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(__file__).parent,
+            cwd=folder,
         )
     except (OSError, subprocess.SubprocessError):
         return None

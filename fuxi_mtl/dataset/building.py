@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, same_rows, weight_warnings
+from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, weight_warnings
 from fuxi_mtl.dataset.coding import CodedRows
+from fuxi_mtl.dataset.duplicates import duplicate_warnings
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import fit
@@ -207,8 +208,6 @@ def _check(
     for name, split in splits.items():
         warnings += label_warnings(split, labels.binary)
         warnings += weight_warnings(split, recipe.options.sample_weight in recipe.label_names)
-        if name != "train":
-            warnings += same_rows(split, splits["train"])
-        else:
+        if name == "train":
             warnings += leak_warnings(split, encoder.feature_map.features, labels.binary, labels.required)
-    return warnings
+    return [*warnings, *duplicate_warnings(list(splits.values()))]

@@ -65,20 +65,6 @@ def weight_warnings(split: Split, label: bool) -> Iterator[str]:
         yield f"sample_weight is 0 in all {split.rows} rows of {split.name}."
 
 
-def same_rows(split: Split, train: Split) -> Iterator[str]:
-    """Says that rows which should judge a model are those that it was trained on."""
-    pairs = ((split.ids, train.ids), (split.numeric, train.numeric), (split.events, train.events))
-    if all(_same(*pair) for pair in pairs):
-        yield f"{split.name} has the very rows of train: its metrics are of what was learned by heart."
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays of float32 or int32 are equal; few rows tell most that are not."""
-    if one.shape != other.shape or not np.array_equal(one[:1000], other[:1000], equal_nan=True):
-        return False
-    return np.array_equal(one, other, equal_nan=True)
-
-
 def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
     """Says which labels of a split are of one class.
 

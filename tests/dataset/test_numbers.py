@@ -183,7 +183,7 @@ def test_test_rows_that_are_the_training_rows_are_said(load, write):
     other = write("valid.csv", rows(x[1:] + x[:1]))
     dataset = load(rows(x), [{"name": "x"}], test_data=str(same), valid_data=str(other))
     told = [each for each in dataset.warnings if "rows of train" in each]
-    assert told == ["test has the very rows of train: its metrics are of what was learned by heart."]
+    assert told == ["test has the very rows of train: metrics on them are of what was learned by heart."]
 
 
 def test_weights_that_count_no_training_row_are_refused(load, write):

@@ -31,7 +31,7 @@ def test_shares_are_logged_by_feature_and_kept_with_the_encoding(load, write, ca
 def test_a_split_that_is_written_otherwise_is_a_warning_with_examples(load, write):
     valid = write("valid.csv", columns("X", "Y", "X", "Y"))
     dataset = load(columns("x", "y", "x", "y"), FEATURES, valid_data=str(valid))
-    (told,) = dataset.warnings
+    (told,) = [each for each in dataset.warnings if "unknown" in each]
     assert told.startswith(
         "feature 'item': 100% of its entries in valid are unknown, such as 'X', 'Y', 'X'; "
     )
@@ -42,7 +42,7 @@ def test_far_more_than_in_validation_is_a_warning(load, write):
     valid = write("valid.csv", columns("x", "y", "x", "new"))
     test = write("test.csv", columns("p", "q", "r", "x"))
     dataset = load(columns("x", "y", "x", "y"), FEATURES, valid_data=str(valid), test_data=str(test))
-    (told,) = dataset.warnings
+    (told,) = [each for each in dataset.warnings if "unknown" in each]
     assert "75% of its entries in test are unknown (25.0% in validation), such as 'p', 'q', 'r'" in told
     other = write("other.csv", columns("p", "q", "r", "s"))
     dataset = load(columns("x", "y", "x", "y"), FEATURES, valid_data=str(valid), test_data=str(other))

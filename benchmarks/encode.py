@@ -1,0 +1,140 @@
+"""Csv and parquet files to encoded arrays, by this checkout and by an earlier one beside it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.csv_rows import csv_of
+from benchmarks.machine import commit_of, machine
+from benchmarks.markdown import number, table
+from benchmarks.measure import write
+from benchmarks.runner import ROOT, Summary, quotient
+from benchmarks.workload import Workload, load, prepare
+
+FORMATS = ("csv", "parquet")
+NOW, BEFORE = "now", "before"
+# Runs in the checkout that PYTHONPATH names; says seconds of the clock and of the processor.
+_ENCODE = """
+import json, sys, tempfile, time
+from fuxi_mtl.dataset import load_dataset
+from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
+from fuxi_mtl.tasks import parse_task
+asked = json.loads(sys.argv[1])
+with tempfile.TemporaryDirectory() as folder:
+    options = DatasetOptions(
+        data_root=folder, data_format=asked["format"], train_data=asked["file"], valid_size=0.1,
+        feature_cols=[FeatureOptions(name=name) for name in asked["fields"]]
+        + [FeatureOptions(name=name, type="numeric", dtype="float") for name in asked["numbers"]],
+        label_col=[LabelOptions(name=name) for name in asked["labels"]],
+    )
+    tasks = [parse_task(f"task_{name}", name) for name in asked["labels"]]
+    clock, processor = time.perf_counter(), time.process_time()
+    load_dataset(options, tasks, "rows", progress=False)
+    print(json.dumps([time.perf_counter() - clock, time.process_time() - processor]))
+"""
+
+
+def measure_encoding(
+    before: Path | None, rows: int, rounds: int, cache: Path, results: Path
+) -> dict[str, Any]:
+    """Encodes the workload by both checkouts, in turns; writes ``encode.json``.
+
+    Args:
+        before: Root of the earlier checkout, or None.
+        rows: Rows of the files.
+        rounds: How often each encodes each file.
+        cache: Where the files are kept.
+        results: Folder of the results.
+
+    Raises:
+        ValueError: There is no checkout in that folder.
+        RuntimeError: One did not encode.
+    """
+    checkouts = {NOW: ROOT} if before is None else {BEFORE: before.resolve(), NOW: ROOT}
+    for folder in checkouts.values():
+        if not (folder / "fuxi_mtl").is_dir():
+            raise ValueError(f"--before {folder} is no checkout of fuxi_mtl: git worktree add makes one.")
+    folder = prepare(Workload(rows=rows), cache)
+    files = {"csv": csv_of(folder), "parquet": _parquet_of(folder)}
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for _ in range(rounds):
+        for format_name, file in files.items():
+            for name, checkout in checkouts.items():
+                found.setdefault((format_name, name), []).append(
+                    _encoded(checkout, format_name, file, load(folder))
+                )
+    cells = [
+        {
+            "contestant": name,
+            "format": format_name,
+            "seconds": Summary.of([round(clock, 2) for clock, _ in times]).plain(),
+            "processor": Summary.of([round(processor, 2) for _, processor in times]).plain(),
+        }
+        for (format_name, name), times in found.items()
+    ]
+    size = {name: round(file.stat().st_size / 1e6) for name, file in files.items()}
+    content = {"name": "encode", "machine": machine(), "rows": rows, "megabytes": size, "cells": cells}
+    content["commits"] = {name: commit_of(checkout) for name, checkout in checkouts.items()}
+    write(results / "encode.json", content)
+    return content
+
+
+def _parquet_of(folder: Path) -> Path:
+    """The same rows with numbers as numbers."""
+    file, workload = folder / "rows.parquet", load(folder)
+    if not file.exists():
+        numbers = dict.fromkeys(workload.number_names, pl.Float64) | dict.fromkeys(workload.labels, pl.Int8)
+        partial = folder / "rows.partial.parquet"
+        pl.read_csv(csv_of(folder), infer_schema=False).cast(numbers).write_parquet(partial)
+        partial.replace(file)
+    return file
+
+
+def _encoded(checkout: Path, format_name: str, file: Path, workload: Workload) -> list[float]:
+    asked = {
+        "format": format_name,
+        "file": str(file),
+        "fields": workload.field_names,
+        "numbers": workload.number_names,
+        "labels": workload.labels,
+    }
+    with tempfile.TemporaryDirectory() as empty:  # what lies in the working folder is imported first
+        done = subprocess.run(
+            [sys.executable, "-c", _ENCODE, json.dumps(asked)],
+            cwd=empty,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"encoding {file} by {checkout} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def section(content: Mapping[str, Any]) -> list[str]:
+    """The table of the report."""
+    cells = {(cell["format"], cell["contestant"]): cell for cell in content["cells"]}
+    rows = []
+    for (format_name, name), cell in cells.items():
+        shown = [_range(cell[what]) for what in ("seconds", "processor")]
+        share = "–"
+        if name == NOW and (format_name, BEFORE) in cells:
+            above, below = (Summary(**each["processor"]) for each in (cell, cells[format_name, BEFORE]))
+            share = number(quotient(above, below).median)
+        rows.append((f"{format_name}, {content['megabytes'][format_name]} MB", name, *shown, share))
+    heading = ("file", "checkout", "seconds", "seconds of the processor", "processor, now / before")
+    title = f"## Encoding {content['rows']:,} rows of 30 columns, before and now"
+    commits = ", ".join(f"{name} is commit {commit}" for name, commit in content["commits"].items())
+    return ["", title, "", f"In turns, median (least to most); {commits}.", *table(heading, rows)]
+
+
+def _range(summary: Mapping[str, Any]) -> str:
+    return f"{number(summary['median'])} ({number(summary['low'])} to {number(summary['high'])})"

@@ -1,0 +1,43 @@
+"""Encoding before and now: both checkouts in turns, shares of the processor's time."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import encode
+from benchmarks.__main__ import main
+
+
+def test_both_checkouts_encode_both_files_in_turns_and_the_report_has_their_shares(tmp_path, monkeypatch):
+    before, asked = tmp_path / "earlier", []
+    (before / "fuxi_mtl").mkdir(parents=True)
+
+    def encoded(checkout, format_name, file, workload):
+        assert file.is_file()
+        asked.append((format_name, checkout == before))
+        return [3.0, 2.0] if checkout == before else [2.0, 1.5]
+
+    monkeypatch.setattr(encode, "_encoded", encoded)
+    content = encode.measure_encoding(before, 50, 2, tmp_path, tmp_path)
+    assert asked == 2 * [("csv", True), ("csv", False), ("parquet", True), ("parquet", False)]
+    assert json.loads((tmp_path / "encode.json").read_text())["rows"] == 50
+    text = "\n".join(encode.section(content))
+    assert "## Encoding 50 rows of 30 columns, before and now" in text
+    assert "| csv, 0 MB | now | 2 (2 to 2) | 1.5 (1.5 to 1.5) | 0.75 |" in text
+    assert "| parquet, 0 MB | before | 3 (3 to 3) | 2 (2 to 2) | – |" in text
+
+
+def test_the_encoding_of_a_file_is_timed_in_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/echo")  # says last what it is asked
+    asked = encode._encoded(encode.ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
+    assert (asked["format"], len(asked["fields"]), len(asked["numbers"])) == ("csv", 23, 5)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match=r"encoding .*rows\.csv by .* failed"):
+        encode._encoded(encode.ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
+
+
+def test_a_folder_that_is_no_checkout_is_told(tmp_path, capsys):
+    folders = ["--cache", str(tmp_path), "--results", str(tmp_path)]
+    assert main(["encode", "--before", str(tmp_path / "nowhere"), *folders]) == 1
+    assert "nowhere is no checkout of fuxi_mtl: git worktree add makes one." in capsys.readouterr().err
