@@ -13,12 +13,14 @@ from command_line import call
 
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.dataset import Encoder, loading
+from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.runs import Run
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.train import StepPlan, compile_model
 from fuxi_mtl.workflow.experiment import make_model
 from fuxi_mtl.workflow.thresholds import chosen_thresholds
 
+import_zoo()
 OLD = Path(__file__).parent / "old_runs"
 EXPIDS = ("M3oE_domains", "MMoE_weighted", "ESMM_turned")
 
