@@ -24,8 +24,9 @@ INPUTS = {
 }
 NEEDS = {
     "row": "a row with a label",
-    "positive": "a row with label 1",
+    "positive": "a row with a label above 0",
     "both": "rows with label 1 and with label 0",
+    "different": "rows with two different labels",
 }
 
 
@@ -67,8 +68,13 @@ class Observations:
 
     @cached_property
     def positives(self) -> int:
-        """Number of rows with label 1."""
-        return int((self.labels == 1).sum())
+        """Number of rows with a label above 0."""
+        return int((self.labels > 0).sum())
+
+    @cached_property
+    def differ(self) -> bool:
+        """Whether two rows have different labels."""
+        return bool(len(self.labels)) and self.labels.min() < self.labels.max()
 
     @cached_property
     def nan_predictions(self) -> int:
@@ -221,6 +227,8 @@ class Metric:
         count = len(rows.labels)
         if not count:
             return "no row has a label"
+        if self.needs == "different":
+            return "" if rows.differ else f"all {count} labels are {rows.labels[0]:g}"
         if self.needs != "row" and not rows.positives:
             return f"all {count} labels are 0"
         return f"all {count} labels are 1" if self.needs == "both" and rows.positives == count else ""

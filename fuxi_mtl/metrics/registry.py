@@ -32,7 +32,26 @@ from fuxi_mtl.metrics.errors import (
 from fuxi_mtl.metrics.metric import Metric, Observations
 from fuxi_mtl.metrics.ranking import auc, auc_sums, gauc, gauc_sums, ks, ks_sums
 from fuxi_mtl.metrics.sums import Sums
+from fuxi_mtl.metrics.values import (
+    bucket_bias,
+    bucket_bias_sums,
+    divergence,
+    explained,
+    explained_sums,
+    gini,
+    no_group_differs,
+    one_prediction,
+    relative_mae,
+    relative_mae_sums,
+    spearman,
+    value_ratio,
+    xauc,
+    xauc_sums,
+    xgauc,
+    xgauc_sums,
+)
 
+_VALUES = ("regression",)
 METRICS = {
     metric.name: metric
     for metric in (
@@ -48,6 +67,24 @@ METRICS = {
         Metric("ECE", ece, "min", sums=gap_sums),
         Metric("MAE", mae, "min", ("regression",), sums=mae_sums),
         Metric("RMSE", rmse, "min", ("regression",), sums=rmse_sums),
+        Metric("XAUC", xauc, "max", _VALUES, needs="different", sums=xauc_sums, no_skill=0.5),
+        Metric(
+            "XGAUC",
+            xgauc,
+            "max",
+            _VALUES,
+            needs="different",
+            sums=xgauc_sums,
+            no_skill=0.5,
+            undefined=no_group_differs,
+        ),
+        Metric("value_PCOC", value_ratio, 1.0, _VALUES, needs="positive", sums=ratio_sums),
+        Metric("NMAE", relative_mae, "min", _VALUES, needs="positive", sums=relative_mae_sums),
+        Metric("R2", explained, "max", _VALUES, needs="different", sums=explained_sums),
+        Metric("Spearman", spearman, "max", _VALUES, needs="different", undefined=one_prediction),
+        Metric("bucket_bias", bucket_bias, "min", _VALUES, needs="positive", sums=bucket_bias_sums),
+        Metric("Gini", gini, "max", _VALUES, needs="different"),
+        Metric("KL", divergence, "min", _VALUES),
     )
 }
 ALIASES = {"binary_crossentropy": "logloss"}
