@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fuxi_mtl import metrics
-from fuxi_mtl.comparison.bootstrap import MAX_UNITS, replicates, resampling, statistic
+from fuxi_mtl.comparison.bootstrap import MAX_UNITS, interval, replicates, resampling, statistic
 from fuxi_mtl.metrics import METRICS
 
 
@@ -110,3 +110,23 @@ def test_a_statistic_without_what_it_needs_is_refused():
     with pytest.raises(ValueError, match="the groups of gAUC were not stored"):
         statistic(METRICS["gAUC"], labels, predictions)
     assert replicates({}, resampling(3, resamples=2)) == {}
+
+
+@pytest.mark.parametrize(("level", "ends"), [(0.95, (25, 975)), (0.8, (100, 900))])
+def test_an_interval_lies_between_percentiles(level, ends):
+    assert interval(np.random.default_rng(4).permutation(np.arange(1001.0)), level) == pytest.approx(ends)
+
+
+def test_an_interval_needs_nine_values_of_ten():
+    values = np.arange(100.0)
+    values[:10] = np.nan
+    assert interval(values, 0.9) == pytest.approx((14.45, 94.55))
+    values[10] = np.nan
+    assert interval(values, 0.9) is None
+
+
+def test_a_seed_draws_the_same_resamples_and_another_one_others():
+    first, again, other = (resampling(20, resamples=5, seed=seed).surplus for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (first.sum(axis=1) == 0).all()  # as many as there are

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuxi_mtl.dataset import DataError, building, cache, load_dataset, verify_files, writing
+from fuxi_mtl.dataset import DataError, building, cache, data_key, load_dataset, verify_files, writing
 from fuxi_mtl.tasks import parse_task
 
 COLUMNS = {"x": ["a", "b", "a", "c"], "click": [1, 0, 1, 0]}
@@ -73,6 +73,36 @@ def test_any_change_that_matters_is_encoded_again(options, write, builds, change
         write("train.csv", {name: [*values, values[0]] for name, values in columns.items()})
     load_dataset(options(path, FEATURES, labels, **given), tasks, "small", progress=False)
     assert len(builds) == 2
+
+
+def test_a_file_of_another_split_is_another_dataset(options, write):
+    train, more = write("train.csv", COLUMNS), str(write("more.csv", COLUMNS))
+    watched = load_dataset(options(train, FEATURES, valid_data=more), TASKS, "small", progress=False)
+    tested = load_dataset(options(train, FEATURES, test_data=more), TASKS, "small", progress=False)
+    assert watched.key != tested.key
+    assert (watched.test, tested.valid) == (None, None)
+
+
+def test_every_option_of_reading_is_in_the_key(options, write):
+    stanza = options(write("train.parquet", COLUMNS | {"u": [1, 2, 3, 4]}), FEATURES, valid_size=1)
+    changes = [
+        {},
+        {"n_rows": 3},
+        {"sep": ";"},
+        {"quote_char": None},
+        {"encoding": "latin-1"},
+        {"bad_rows": "skip"},
+        {"valid_size": 2},
+        {"valid_size": 0, "test_size": 1},
+        {"split_seed": 3},
+        {"split_type": "sequential"},
+        {"split_type": "user", "split_col": "u"},
+        {"min_categr_count": 2},
+        {"sample_weight": "u"},
+        {"inconsistent": "drop"},
+    ]
+    keys = [data_key(replace(stanza, **change), TASKS, "small") for change in changes]
+    assert len(set(keys)) == len(changes)
 
 
 def test_equal_bytes_of_another_time_are_not_encoded_again(options, write, builds):
