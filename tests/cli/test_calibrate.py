@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from command_line import call, train
 
+from fuxi_mtl import ESMM
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.runs import Run
 from fuxi_mtl.workflow.calibrate import calibrate_model, with_method
@@ -87,7 +88,9 @@ def test_a_finished_run_is_calibrated_anew(calibrated, place, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["plain", "reweighted"])
-def test_a_run_may_leave_out_negatives(how, in_place, tmp_path):
+def test_a_run_may_leave_out_negatives(how, in_place, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(ESMM, "prepare", lambda self, labels, batches: told.append(labels["ctr"]))
     settings = (f"negative_sampling={how}", "neg_keep_prob_train=0.25", "epochs=1")
     run = train(tmp_path, *settings, expid="ToyFunnel")
     rows = pl.read_csv("data/toy/train.csv")
@@ -97,6 +100,8 @@ def test_a_run_may_leave_out_negatives(how, in_place, tmp_path):
     assert f"{how}: {kept} of {negatives} negative rows in a pass of {in_pass} rows." in run.out
     assert run.evaluations[0]["step"] == -(-in_pass // 32)
     assert ("probabilities are those of the sample" in run.out) == (how == "plain")
+    (clicks,) = told  # a network starts at the base rates of what it learns
+    assert (len(clicks), clicks.sum()) == (in_pass if how == "plain" else len(rows), rows["click"].sum())
 
 
 def test_negatives_that_a_run_left_out_are_put_back_in_closed_form(in_place, tmp_path):

@@ -102,6 +102,14 @@ def test_patience_ends_a_run_that_does_not_improve(tmp_path):
     assert "********* Epoch=3 early stop *********" in run.out
 
 
+def test_a_run_goes_on_while_an_error_falls(tmp_path):
+    settings = ("monitor=logloss", "monitor_mode=null", "early_stop_patience=1", "epochs=4")
+    run = train(tmp_path, *settings, "learning_rate=1e-3", "batch_size=160")
+    values = [each["metrics"]["logloss"] for each in run.evaluations]
+    assert len(values) == 4
+    assert values == sorted(values, reverse=True)
+
+
 def test_T3_each_evaluation_without_improvement_costs_a_tenth_of_the_rate(tmp_path):
     settings = ("learning_rate=3", "eval_steps=2", "early_stop_patience=99")
     run = train(tmp_path, "monitor=click_logloss", *settings)
@@ -381,3 +389,20 @@ def test_training_tells_a_model_about_its_data_once_and_stores_what_it_watches(t
     per_step = np.nansum(labels["click"]) / run.evaluations[-1]["step"]
     assert run.evaluations[-1]["watched"] == {"clicks": pytest.approx(per_step, rel=1e-5)}
     assert "Watched: clicks: " in run.out
+
+
+def test_a_seed_decides_how_a_network_starts_and_in_which_order_it_sees_rows(tmp_path, monkeypatch):
+    told = []
+
+    def prepare(self, labels, batches):
+        inputs, *_ = next(iter(batches(1)))
+        told.append((inputs["numeric"].numpy(), [variable.numpy() for variable in self.trainable_variables]))
+
+    monkeypatch.setattr(ShareBottom, "prepare", prepare)
+    for number, seed in enumerate((1, 1, 2)):
+        train(tmp_path / f"{number}", "model=ShareBottom", "max_train_steps=1", f"seed={seed}")
+    (rows, start), (same_rows, same_start), (other_rows, other_start) = told
+    assert np.array_equal(rows, same_rows)
+    assert not np.array_equal(rows, other_rows)
+    assert all(map(np.array_equal, start, same_start))
+    assert not np.array_equal(start[-2], other_start[-2])

@@ -80,10 +80,13 @@ def test_pretrained_rows_lie_at_their_ids(load, tmp_path, suffix):
 
 
 def test_keys_without_a_training_row_can_be_left_out(load, tmp_path):
-    path = save_vectors(tmp_path / "rows.npz", ["b", "zz"], [[1, 2], [3, 4]])
+    path = save_vectors(tmp_path / "rows.npz", ["zz", "b"], [[3, 4], [1, 2]])
     feature = {"name": "x", "pretrained_emb": str(path), "pretrained_keys": "train"}
     dataset = load({"x": ["a", "b", "a"], **CLICKS}, [feature])
-    assert np.load(dataset.folder / dataset.feature_map["x"].pretrained).shape == (4, 2)
+    rows = np.load(dataset.folder / dataset.feature_map["x"].pretrained)
+    assert rows.shape == (4, 2)
+    assert rows[2].tolist() == [1, 2]
+    assert np.abs(rows[[1, 3]]).max() < 0.1  # of what is not in the file, and of OOV
 
 
 def test_a_cold_item_of_the_file_has_its_vector_however_rare_it_is(load, tmp_path):

@@ -64,6 +64,28 @@ def test_a_split_by_time_takes_the_latest_rows(load, times):
     assert train == sorted(train)
 
 
+def test_rows_of_equal_time_keep_their_order(load):
+    times = np.random.default_rng(2).integers(0, 4, ROWS)
+    given = {"split_type": "time", "split_col": "t", "valid_size": 15, "test_size": 35}
+    train, valid, test = rows_of(load(columns(t=times.tolist()), FEATURES, **given))
+    order = sorted(range(ROWS), key=lambda row: (times[row], row))
+    assert (sorted(order[65:]), sorted(order[50:65]), sorted(order[:50])) == (test, valid, train)
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+def test_sample_weights_stay_with_their_rows(load, block):
+    given = {"valid_size": 0.3, "test_size": 0.2, "data_block_size": block, "inconsistent": "drop"}
+    contradictory = {"w": [row / 8 for row in range(ROWS)], "buy": [int(row % 5 == 0) for row in range(ROWS)]}
+    tasks = {"ctr": "click", "cvr": "buy | click"}
+    made = columns(**contradictory)
+    dataset = load(made, FEATURES, ("click", "buy"), tasks, sample_weight="w", **given)
+    rows = rows_of(dataset)
+    for split, own in zip((dataset.train, dataset.valid, dataset.test), rows, strict=True):
+        assert split.sample_weight.tolist() == [row / 8 for row in own]
+    dropped = [row for row in range(ROWS) if row % 5 == 0 and not made["click"][row]]
+    assert sorted([*rows[0], *rows[1], *rows[2], *dropped]) == list(range(ROWS))
+
+
 def test_numbers_as_text_are_times_too(load):
     given = columns(t=[str(i) for i in range(5, 105)])
     dataset = load(given, FEATURES, split_type="time", split_col="t", test_size=3)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
-from fuxi_mtl.dataset.rules import Ids, Vocabulary
+from fuxi_mtl.dataset.rules import Buckets, Ids, Vocabulary
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.serving import MISSING_INTEGER, GraphEncoder
 from fuxi_mtl.serving.bags import lists
@@ -56,6 +56,24 @@ def test_the_rows_of_these_tests_show_oov_and_padding_in_every_place(encoder, ro
 
 def test_no_rows_give_an_empty_batch(encoder, rows):
     assert_same(encoder, rows[:0], {name: tf.constant(x) for name, x in raw_rows.texts(rows[:0]).items()})
+
+
+@pytest.mark.parametrize(
+    ("rule", "entries", "expected"),
+    [
+        (Buckets((1.0, 2.5)), [0.5, 1.0, 2.0, 2.5, 3.0, np.nan], [1, 2, 2, 3, 3, 4]),
+        (Buckets((1.0, 2.5), fill_na=2.5), [np.nan, np.inf], [3, 3]),
+        (Ids(3), [-1, 0, 2, 3, MISSING_INTEGER], [3, 0, 2, 3, 3]),
+        (Ids(3, fill_na=1), [-1, 0, 2, 3, MISSING_INTEGER], [3, 0, 2, 3, 1]),
+        (Ids(3, unknown=2), [-1, 0, 2, 3, MISSING_INTEGER], [2, 0, 2, 2, 2]),  # as version 0.1.0 had it
+    ],
+)
+def test_what_lies_on_a_boundary_has_the_same_id(rule, entries, expected):
+    (feature,) = assign_columns([Feature("x", "categorical", vocab_size=5)])
+    encoder = Encoder(FeatureMap("one", (feature,)), (Column("x", rule),))
+    given = tf.constant(entries, tf.float32 if isinstance(rule, Buckets) else tf.int64)
+    assert encoder.encode(pl.DataFrame({"x": entries}))[0][:, 0].tolist() == expected
+    assert GraphEncoder(encoder)({"x": given})["ids"].numpy()[:, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("padding", ["post", "pre"])
