@@ -8,6 +8,7 @@ from fuxi_mtl.config import available
 from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.options import Family
+from fuxi_mtl.options.shared import own_first
 
 
 def listed(what: Sequence[str], config_dir: str, style: str = "terminal") -> str:
@@ -65,7 +66,7 @@ def _family(family: Family) -> list[str]:
 
 
 def _model(name: str) -> list[str]:
-    options = registry.options(name).values()
+    options = own_first(registry.options(name)).values()
     return [
         f"{name}: {registry.summary(name)}",
         *(f"    {option.name}: {option.default!r}" for option in options),

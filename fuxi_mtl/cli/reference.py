@@ -14,7 +14,7 @@ from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import METRICS
 from fuxi_mtl.options import SECTIONS, Family, FeatureOptions, LabelOptions, Option
 from fuxi_mtl.options.declaring import REQUIRED
-from fuxi_mtl.options.shared import CommonOptions
+from fuxi_mtl.options.shared import CommonOptions, own_first
 from fuxi_mtl.options.signature import Parameter
 from fuxi_mtl.options.values import describe, show, spelled
 
@@ -69,8 +69,7 @@ class Entry:
 
 def options_of(name: str) -> list[Entry]:
     """The options of a model, its own first, each with its blocks' keys behind it."""
-    shared = typing.get_type_hints(CommonOptions)
-    options = sorted(registry.options(name).values(), key=lambda each: each.name in shared)
+    options = own_first(registry.options(name)).values()
     return [entry for each in options for entry in _of_parameter(each, name)]
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fuxi_mtl import registry
+from fuxi_mtl.options.shared import own_first
 
 
 def list_models() -> list[str]:
@@ -17,7 +18,7 @@ def list_models() -> list[str]:
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """The options of a model with their defaults: the keywords of its class, and its keys in a stanza.
+    """The options of a model with their defaults, its own first: keywords of its class, keys of a stanza.
 
     Args:
         name: A registered model.
@@ -26,8 +27,8 @@ def model_options(name: str) -> dict[str, Any]:
         ValueError: No such model; the message has the nearest name and all names.
 
     Example:
-        >>> fm.model_options("PLE")["num_layers"]
-        1
+        >>> [*fm.model_options("PLE")][:3]
+        ['num_layers', 'num_shared_experts', 'num_specific_experts']
     """
     registry.import_zoo()
-    return {key: parameter.default for key, parameter in registry.options(name).items()}
+    return {key: each.default for key, each in own_first(registry.options(name)).items()}

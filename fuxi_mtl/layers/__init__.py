@@ -15,7 +15,7 @@ from fuxi_mtl.layers.folding import folded
 from fuxi_mtl.layers.generated import GeneratedMLP
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.pooling import BagPooling
-from fuxi_mtl.layers.regularizers import penalty, regularizer
+from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.layers.tables import Lookup, lookup_of
 from fuxi_mtl.layers.transfer import AttendedTransfer, GatedTransfer, InformationTransfer
 
@@ -44,6 +44,5 @@ __all__ = [
     "lookup_of",
     "make_bottom",
     "mix",
-    "penalty",
     "regularizer",
 ]

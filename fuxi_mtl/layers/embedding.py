@@ -9,9 +9,9 @@ import tensorflow as tf
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_range
-from fuxi_mtl.layers.regularizers import penalty as penalty_strengths
 from fuxi_mtl.layers.regularizers import penalty_gradient
 from fuxi_mtl.layers.tables import Lookup, Table
+from fuxi_mtl.options.layers import penalty as penalty_strengths
 
 
 @keras.saving.register_keras_serializable("fuxi_mtl")

@@ -8,20 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.regularizers import regularizer
-
-ACTIVATIONS = (
-    "relu",
-    "sigmoid",
-    "tanh",
-    "gelu",
-    "silu",
-    "swish",
-    "elu",
-    "selu",
-    "leaky_relu",
-    "prelu",
-    "linear",
-)
+from fuxi_mtl.options.layers import ACTIVATIONS
 
 
 def activation_layer(name: str | None, **kwargs) -> keras.layers.Layer:

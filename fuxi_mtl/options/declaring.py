@@ -1,7 +1,7 @@
 """Declarations of single options: default, sentence, choices and bounds."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, field
 from typing import Any, overload
 
@@ -21,6 +21,7 @@ class Option:
         below: Numbers must be smaller than this.
         example: A value as a stanza has it, where the type alone does not show how one looks.
         default: The default, where no field and no signature has it: in a group of options.
+        check: Raises a ValueError for a text or number in which something else is wrong.
     """
 
     doc: str
@@ -31,6 +32,7 @@ class Option:
     below: float | None = None
     example: str = ""
     default: Any = REQUIRED
+    check: Callable[[Any], object] | None = None
 
     @property
     def bounds(self) -> str:
@@ -88,6 +90,7 @@ def option(
     below: float | None = ...,
     example: str = ...,
     default: Any = ...,
+    check: Callable[[Any], object] | None = ...,
 ) -> Option: ...
 
 

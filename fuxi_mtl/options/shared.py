@@ -14,11 +14,13 @@ A key that a model's group does not have is unknown to that model.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
 from fuxi_mtl.options.blocks import GateStabilize, Generation, PropensityWeights
 from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
+from fuxi_mtl.options.layers import ACTIVATIONS, penalty
+from fuxi_mtl.options.signature import Parameter
 
 # ---- what several models write beside the star --------------------------------------------------
 
@@ -82,18 +84,23 @@ class NetworkOptions(TypedDict, total=False):
         option(
             "Penalty of the embedding rows of a batch: a number (L2), l1(x), l2(x) or l1_l2(a,b).",
             default=1e-6,
+            check=penalty,
         ),
     ]
     hidden_activations: Annotated[
         str | Sequence[str],
-        option("Activation of hidden layers, one for all or one a layer.", default="relu"),
+        option(
+            "Activation of hidden layers, one for all or one a layer.", choices=ACTIVATIONS, default="relu"
+        ),
     ]
     net_dropout: Annotated[
         float, option("Share of hidden units dropped in training.", default=0.0, least=0, below=1)
     ]
     net_regularizer: Annotated[
         float | str,
-        option("Penalty of the kernels: a number (L2), l1(x), l2(x) or l1_l2(a,b).", default=0.0),
+        option(
+            "Penalty of the kernels: a number (L2), l1(x), l2(x) or l1_l2(a,b).", default=0.0, check=penalty
+        ),
     ]
 
 
@@ -163,6 +170,12 @@ class FrozenPropensityOptions(BottomOptions, total=False):
         int, option("Passes over the training data that fit it.", default=1, least=1)
     ]
     propensity_learning_rate: Annotated[float, option("Step of its Adam.", default=0.001, above=0)]
+
+
+def own_first(options: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The options of a model as people look for them: its own, then those that models share."""
+    shared = get_type_hints(CommonOptions)
+    return {key: options[key] for key in sorted(options, key=shared.__contains__)}
 
 
 def embedding_options(common: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,13 +244,23 @@ def _as(entry: Located, expected: Any, key: str, declared: Option, others: Seque
         return plain(entry)
     if expected is float or (expected is int and not isinstance(value, int)):
         value = expected(float(value))
+    _judge(entry, value, key, declared)
+    if not any(type(each) is type(value) for each in declared.choices):
+        return value
+    return _chosen(entry, value, key, declared, others)
+
+
+def _judge(entry: Located, value: Any, key: str, declared: Option) -> None:
+    """Raises for what is out of bounds, or wrong in a way that type, bounds and choices do not tell."""
     problem = declared.problem(value)
     if problem is not None:
         shown = f"{value:g}" if isinstance(value, float) else show(value)
         raise entry.error(f"{key} is {shown}; {problem}.")
-    if not any(type(each) is type(value) for each in declared.choices):
-        return value
-    return _chosen(entry, value, key, declared, others)
+    if declared.check is not None:
+        try:
+            declared.check(value)
+        except ValueError as error:
+            raise entry.error(f"{key}: {error}") from error
 
 
 def _members(entries: Mapping[Any, tuple[Located, str]], element: Any, declared: Option) -> dict:

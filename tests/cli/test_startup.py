@@ -32,6 +32,8 @@ assert main(["run", "--expid", "MMoE_test", "--set", "num_expert=3"]) == 1
 assert main(["run", "--expid", "MMoE_test", "--set", "epochs=ten"]) == 1
 for wrong in ("num_experts=two", "num_experts=0", "gate_stabilize={temprature: 1}", "embeding_dim=3"):
     assert main(["run", "--expid", "MMoE_test", "--set", wrong]) == 1
+for wrong in ("hidden_activations=[swishh]", "net_regularizer=l3(1)"):
+    assert main(["run", "--expid", "MMoE_test", "--set", wrong]) == 1
 assert main(["predict", "--expid", "nobody", "--input", "a.csv", "--output", "b.csv"]) == 1
 heavy = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"} & set(sys.modules)
 heavy |= {"fuxi_mtl.comparison", "fuxi_mtl.evaluation.conversion_checks"} & set(sys.modules)
@@ -50,6 +52,8 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
         "num_experts is 0; it lies from 1 to 10000.",
         "gate_stabilize: unknown key 'temprature' (value 1). Did you mean 'temperature'?",
         "unknown key 'embeding_dim' (value 3). Did you mean 'embedding_dim'?",
+        "hidden_activations[0] is 'swishh'. Did you mean 'swish'?",
+        "net_regularizer: regularizer 'l3(1)': write a number, 'l1(1e-5)'",
     ):
         assert part in done.stderr
     for part in ("Did you mean 'MMoE_test'?", "Did you mean 'num_experts'?", "epochs expects", "'nobody'"):
@@ -114,6 +118,8 @@ def test_an_option_may_have_no_default_and_a_class_that_is_not_registered_is_no_
         ("MMoE_test", ("epochs=ten",)),
         ("MMoE_test", ("num_experts=two",)),
         ("MMoE_test", ("tower_hidden_units=[8, 0]",)),
+        ("MMoE_test", ("hidden_activations=swishh", "embedding_regularizer=l2(-1)")),
+        ("DeepFM_MMoE_test", ("backbone={deep_activation: swishh}",)),
         ("MMoE_test", ("gate_stabilize={temprature: 1}",)),
         ("ESMM_test", ("bottom={type: MMoE, gate_stabilize: {eps: 0}}",)),
         ("ESMM_test", ("bottom={type: mmoo}",)),

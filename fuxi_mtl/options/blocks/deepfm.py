@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.blocks.gates import GateStabilize
 from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
+from fuxi_mtl.options.layers import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Backbone:
     deep_dropout: float | None = option(
         None, "Share of the deep part's units dropped; the model's unless said.", least=0, below=1
     )
-    deep_activation: str | None = option(None, "Activation of the deep part; the model's unless said.")
+    deep_activation: str | None = option(
+        None, "Activation of the deep part; the model's unless said.", ACTIVATIONS
+    )
     deep_use_bn: bool | None = option(
         None, "Normalise the deep part over the batch; as the model unless said."
     )
@@ -155,4 +158,4 @@ class Head:
         None, "Share of their units dropped; the model's unless said.", least=0, below=1
     )
     use_bn: bool | None = option(None, "Whether they are normalised; as the model unless said.")
-    activation: str | None = option(None, "Their activation; the model's unless said.")
+    activation: str | None = option(None, "Their activation; the model's unless said.", ACTIVATIONS)
