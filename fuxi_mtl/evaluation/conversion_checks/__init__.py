@@ -9,17 +9,10 @@ They are numpy functions of one-dimensional arrays; :func:`check_conversions` ru
 """
 
 from fuxi_mtl.evaluation.conversion_checks.checks import CHECKS, check_conversions
-from fuxi_mtl.evaluation.conversion_checks.covariates import (
-    Balance,
-    balance,
-    ks_statistic,
-    standardised_mean_difference,
-)
+from fuxi_mtl.evaluation.conversion_checks.covariates import Balance, balance
 from fuxi_mtl.evaluation.conversion_checks.effects import (
     Effect,
-    Nuisances,
     aipw_effect,
-    fit_nuisances,
     inverse_weights,
     ipw_effect,
     self_normalised_effect,
@@ -38,7 +31,6 @@ __all__ = [
     "Effect",
     "Level",
     "Matches",
-    "Nuisances",
     "Pair",
     "RiskRatio",
     "aipw_effect",
@@ -48,14 +40,11 @@ __all__ = [
     "check_conversions",
     "conversion_pairs",
     "covariates",
-    "fit_nuisances",
     "inverse_weights",
     "ipw_effect",
-    "ks_statistic",
     "level",
     "match",
     "self_normalised_effect",
-    "standardised_mean_difference",
     "trim",
     "winsorise",
 ]

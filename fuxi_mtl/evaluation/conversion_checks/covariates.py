@@ -27,53 +27,6 @@ class Balance:
     ks: tuple[float, ...]
 
 
-def standardised_mean_difference(
-    treated: ArrayLike,
-    control: ArrayLike,
-    treated_weights: ArrayLike | None = None,
-    control_weights: ArrayLike | None = None,
-) -> float:
-    """How many standard deviations the (weighted) means of two groups lie apart.
-
-    ::
-
-        SMD = (mean_T - mean_C) / sqrt((var_T + var_C) / 2)
-
-    The variances are those of the unweighted rows (n - 1), whatever the weights: the ruler stays the same
-    before and after weighting. 0 where nothing varies and the means agree, NaN where nothing varies and they
-    differ, or a group has no row or no weight.
-
-    Reference:
-        Austin, Multivariate Behavioral Research 46, 2011; |SMD| < 0.1 is the customary rule.
-    """
-    first, second = np.asarray(treated, np.float64), np.asarray(control, np.float64)
-    if not len(first) or not len(second):
-        return NAN
-    difference = _mean(first, treated_weights) - _mean(second, control_weights)
-    return _standardised(difference, _variance(first), _variance(second))
-
-
-def ks_statistic(
-    treated: ArrayLike,
-    control: ArrayLike,
-    treated_weights: ArrayLike | None = None,
-    control_weights: ArrayLike | None = None,
-) -> float:
-    """The largest distance between the (weighted) distribution functions of two groups.
-
-    ::
-
-        D = max_t |F_T(t) - F_C(t)|,      F(t) = sum_i w_i [x_i <= t] / sum_i w_i
-
-    at the distinct values: inside a run of equal values neither function has a height. There is no p-value:
-    at a million rows it rejects any difference, whatever its size.
-    """
-    values = np.concatenate([np.asarray(treated, np.float64), np.asarray(control, np.float64)])
-    size = len(np.asarray(treated))
-    mass = np.concatenate([_shares(size, treated_weights), -_shares(len(values) - size, control_weights)])
-    return largest_gaps(values, [mass])[0]
-
-
 def balance(
     covariates: Iterable[tuple[str, np.ndarray]],
     treated: ArrayLike,
@@ -81,7 +34,16 @@ def balance(
 ) -> list[Balance]:
     """Standardised mean difference and KS statistic of each covariate under each weighting.
 
-    A covariate is sorted once, whatever the number of weightings; one of two values is not sorted at all.
+    ::
+
+        SMD = (mean_T - mean_C) / sqrt((var_T + var_C) / 2)
+        D   = max_t |F_T(t) - F_C(t)|,      F(t) = sum_i w_i [x_i <= t] / sum_i w_i
+
+    Means and F are weighted, the variances those of the unweighted rows (n - 1): the ruler stays the same
+    before and after weighting. SMD is 0 where nothing varies and the means agree, NaN where nothing varies
+    and they differ, or a group has no weight. D is taken at the distinct values, and there is no p-value: at
+    a million rows it rejects any difference, whatever its size. A covariate is sorted once, whatever the
+    number of weightings; one of two values is not sorted at all.
 
     Args:
         covariates: Names and ``(rows,)`` values; may be a generator.
@@ -90,6 +52,9 @@ def balance(
 
     Raises:
         ValueError: No row or all rows are treated, or a weighting has another length.
+
+    Reference:
+        Austin, Multivariate Behavioral Research 46, 2011; |SMD| < 0.1 is the customary rule.
     """
     treated = np.asarray(treated, bool)
     if treated.all() or not treated.any():
@@ -128,10 +93,6 @@ def _shares(size: int, weights: ArrayLike | None) -> np.ndarray:
     given = np.asarray(weights, np.float64)
     total = given.sum()
     return given / total if total > 0 else np.full(size, NAN)
-
-
-def _mean(values: np.ndarray, weights: ArrayLike | None) -> float:
-    return float(values @ _shares(len(values), weights))
 
 
 def _variance(values: np.ndarray) -> float:

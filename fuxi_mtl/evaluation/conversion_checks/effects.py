@@ -6,7 +6,6 @@ given ``x`` and ``0 < e < 1``; no number tells whether the first holds.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,14 +22,6 @@ class Effect:
 
     value: float
     error: float
-
-
-class Nuisances(NamedTuple):
-    """Models of the treatment and the outcome, evaluated on every row."""
-
-    propensity: np.ndarray
-    treated_outcome: np.ndarray
-    control_outcome: np.ndarray
 
 
 def inverse_weights(
@@ -139,28 +130,6 @@ def aipw_effect(
     weights = inverse_weights(propensity, treated, clip=clip)
     correction = np.where(treated, weights * (outcome - with_it), -weights * (outcome - without))
     return _effect(with_it - without + correction)
-
-
-def fit_nuisances(inputs: ArrayLike, treated: ArrayLike, outcome: ArrayLike) -> Nuisances:
-    """A logistic regression of the treatment, and a linear regression of the outcome in each arm.
-
-    Args:
-        inputs: ``(rows, columns)``.
-        treated: ``(rows,)`` booleans.
-        outcome: ``(rows,)``.
-
-    Raises:
-        ValueError: An arm is empty.
-    """
-    from sklearn.linear_model import LinearRegression, LogisticRegression  # a second to load
-
-    rows, treated = np.asarray(inputs, np.float64), np.asarray(treated, bool)
-    values = np.asarray(outcome, np.float64)
-    if treated.all() or not treated.any():
-        raise ValueError(f"both arms need rows; {int(treated.sum())} of {len(treated)} are treated.")
-    chance = LogisticRegression(C=1e6, max_iter=1000).fit(rows, treated).predict_proba(rows)[:, 1]
-    arms = [LinearRegression().fit(rows[arm], values[arm]).predict(rows) for arm in (treated, ~treated)]
-    return Nuisances(chance, *arms)
 
 
 def _effect(scores: np.ndarray) -> Effect:

@@ -5,7 +5,6 @@ import pytest
 
 from fuxi_mtl.evaluation.conversion_checks import (
     aipw_effect,
-    fit_nuisances,
     inverse_weights,
     ipw_effect,
     self_normalised_effect,
@@ -96,13 +95,6 @@ def test_the_standard_error_is_that_of_repetitions():
         assert np.median(errors[name]) == pytest.approx(np.std(values), rel=0.25)
 
 
-def test_models_fitted_to_the_inputs_find_the_effect(confounded):
-    models = fit_nuisances(confounded["x"][:, None], confounded["treated"], confounded["outcome"])
-    found = aipw_effect(confounded["outcome"], confounded["treated"], *models)
-    assert abs(found.value - TAU) < 3 * found.error
-    np.testing.assert_allclose(models.propensity, confounded["propensity"], atol=0.02)
-
-
 def test_weights_of_each_kind_by_hand():
     chance, treated = [0.5, 0.25, 0.01], [1, 0, 1]
     np.testing.assert_allclose(inverse_weights(chance, treated), [2, 4 / 3, 100])
@@ -127,5 +119,3 @@ def test_what_has_no_effect_to_speak_of_is_refused():
         inverse_weights([0.5], [1], clip=0.5)
     with pytest.raises(ValueError, match="both arms; 2 of 2 rows are treated"):
         self_normalised_effect([1.0, 2.0], [1, 1], [0.5, 0.5])
-    with pytest.raises(ValueError, match="both arms need rows; 0 of 2 are treated"):
-        fit_nuisances([[1.0], [2.0]], [0, 0], [0.5, 0.5])
