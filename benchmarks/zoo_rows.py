@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from fuxi_mtl.options.weighting import WEIGHTINGS
+from fuxi_mtl.options import SURGERIES, WEIGHTINGS, Member
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"
@@ -134,14 +134,18 @@ MODELS: dict[str, Row] = {
     "ESCM2_IPS": _conversion("ESCM2_IPS", bottom="shared_embedding"),
     "ESCM2_DR": _conversion("ESCM2_DR", bottom="shared_embedding"),
 }
+
+
+def _acronym(method: Member) -> str:
+    """What its paper calls a method: ``PE_LTR``."""
+    return method.summary.partition(",")[0].replace("-", "_")
+
+
 # On the reference, at its own size.
 BALANCED: dict[str, Mapping[str, Any]] = {
     **{name: {"loss_weight": name} for name in WEIGHTINGS if name != "EQ"},
-    "MGDA": {"surgery": "mgda"},
+    **{_acronym(each): {"surgery": each.name} for each in SURGERIES.members if each.target is not None},
     "MGDA_normalized": {"surgery": "mgda", "surgery_normalize": True},
-    "PE_LTR": {"surgery": "pe_ltr"},
-    "PCGrad": {"surgery": "pcgrad"},
-    "CAGrad": {"surgery": "cagrad"},
     "UW_PCGrad": {"loss_weight": "UW", "surgery": "pcgrad"},
 }
 

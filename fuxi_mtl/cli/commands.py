@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _start(options)
     except KeyboardInterrupt as interrupt:
-        kept = f" {interrupt}" if interrupt.args else ""
+        kept = f" {interrupt}" if str(interrupt) else ""
         print(printable(f"Interrupted; nothing half-written was left.{kept}"), file=sys.stderr)
         return 130
     except BrokenPipeError:  # as in `list | head`; Python would complain once more when it ends
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
 
     from fuxi_mtl.runs import Run
-    from fuxi_mtl.workflow.experiment import try_model
+    from fuxi_mtl.workflow.experiment import folder_of, try_model
     from fuxi_mtl.workflow.resume import run_or_resume, verify_data
     from fuxi_mtl.workflow.sweep import SweepError, sweep
 
@@ -122,10 +122,14 @@ def _run(options: argparse.Namespace) -> None:
     except SweepError as error:
         failed = error
     except KeyboardInterrupt:
-        if not runs:
-            raise
-        kept = ", ".join(str(run.folder) for run in runs)
-        raise KeyboardInterrupt(f"Kept, and not trained again with --resume: {kept}.") from None
+        kept = []
+        if runs:
+            whole = ", ".join(str(run.folder) for run in runs)
+            kept.append(f"Kept, and not trained again with --resume: {whole}.")
+        earlier = folder_of(seeded[len(runs)])
+        if earlier.is_dir():
+            kept.append(f"{earlier} is there as it was before.")
+        raise KeyboardInterrupt(" ".join(kept)) from None
     if len(runs) > 1:
         from fuxi_mtl.comparison import compare
 

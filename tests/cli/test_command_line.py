@@ -344,7 +344,8 @@ def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypat
 
     monkeypatch.setattr("fuxi_mtl.workflow.experiment.train", interrupted)
     done = call("run", "--expid", "Toy", "--set", f"model_root={root}")
-    assert (done.status, done.err) == (130, "Interrupted; nothing half-written was left.\n")
+    kept = f"{root / 'toy' / 'Toy' / 'seed_1'} is there as it was before."
+    assert (done.status, done.err) == (130, f"Interrupted; nothing half-written was left. {kept}\n")
     assert Trained(root / "toy" / "Toy" / "seed_1", "").read("metrics.json") == before
     assert "Test evaluation" in (root / "toy" / "Toy" / "seed_1.log").read_text()
     assert "stays until this run is whole and then takes its place; they differ in " in done.out

@@ -17,6 +17,8 @@ from interface_world import TINY, small_data, small_model, small_rows, tiny_data
 import fuxi_mtl as fm
 from fuxi_mtl.interface import fitting
 from fuxi_mtl.model.recipe import make_again
+from fuxi_mtl.options import WEIGHTINGS
+from fuxi_mtl.weighting import Equal
 
 SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
 STANZA = {
@@ -314,6 +316,27 @@ def test_all_wrong_options_are_told_at_once(data):
         fm.fit(small_model(data), data, **wrong)
     assert all(f"  fit: {key}" in str(caught.value) for key in ("num_experts", "valid_size", "epochs"))
     assert all(text in str(caught.value) for text in ("unknown key 'epoch'", "ctr_AUX"))
+
+
+def test_an_option_of_a_weighting_of_ones_own_is_a_keyword_that_is_checked(data, monkeypatch):
+    monkeypatch.setattr(WEIGHTINGS, "_members", dict(WEIGHTINGS._members))
+    given = []
+
+    @fm.register_weighting
+    class Mine(Equal):
+        def __init__(self, objectives, *, mine_rate: float = 0.5):
+            super().__init__(objectives)
+            given.append(mine_rate)
+
+    fm.fit(small_model(data), data, loss_weight="Mine", mine_rate=0.25, **SMALL)
+    assert set(given) == {0.25}
+    for options, message in (
+        ({"loss_weight": "Mine", "mine_rat": 1}, "fit: unknown key 'mine_rat' .*Did you mean 'mine_rate'"),
+        ({"loss_weight": "Mine", "mine_rate": "high"}, "fit: mine_rate expects a number, not 'high'"),
+        ({"mine_rate": 1.0}, "fit: mine_rate has an effect only with loss_weight: Mine"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fm.fit(small_model(data), data, **options)
 
 
 def test_a_wrong_option_of_a_model_is_told(data):
