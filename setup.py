@@ -16,7 +16,7 @@ REQUIRES = [
     "keras>=3.10,<4",
     "numpy>=2.0,<3",
     "polars>=1.34,<3",
-    "pandas>=2.2,<4",
+    "pandas>=2.2.2,<4",
     "pyarrow>=18,<27",
     "h5py>=3.11,<4",
     "pyyaml>=6.0.1,<7",
@@ -29,12 +29,12 @@ TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 OPTUNA = ["optuna>=4,<5"]
 TEST = [
     "pytest>=8.3,<10",
-    "pytest-xdist>=3.6,<4",
+    "pytest-xdist>=3.6.1,<4",
     "scipy>=1.13,<2",
     "ruff>=0.12,<0.18",
     "mypy>=1.16,<3",
     "types-PyYAML>=6.0.12,<7",
-    "setuptools>=77,<90",
+    "setuptools>=77.0.1,<90",
     *TENSORBOARD,
     *OPTUNA,
 ]

@@ -238,6 +238,22 @@ def test_the_wheel_asks_for_python_3_10_and_offers_the_extras(wheel):
     assert {"gpu", "test"} <= set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE))
 
 
+def test_the_lowest_versions_that_are_tested_are_the_lower_bounds_of_the_package(wheel):
+    entries = re.findall(r"^Requires-Dist: ([^;\n]+)(?:; (.+))?$", read_metadata(wheel), re.MULTILINE)
+    wanted = [requirement for requirement, condition in entries if condition in ("", 'extra == "test"')]
+    bounds = {re.sub(r"^([\w-]+).*>=([\w.]+).*$", r"\1==\2", requirement) for requirement in wanted}
+    assert set(run([sys.executable, ".ci/lower_bounds.py"], cwd=ROOT).split()) == bounds
+    assert {"numpy==2.0", "pytest==8.3", "optuna==4"} <= bounds
+
+
+def test_where_the_lowest_python_is_missing_it_is_said_and_nothing_is_tested(tmp_path):
+    for tool in ("bash", "env", "dirname", "sed"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    without = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    said = run([ROOT / ".ci" / "lowest"], env=without)
+    assert said == "The lowest versions are not tested: there is no Python 3.10 here.\n"
+
+
 @pytest.mark.parametrize("marker", ["main-command", "test-command"])
 def test_the_readme_has_each_command_behind_its_marker(marker):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ All csv columns are read as text (:mod:`fuxi_mtl.dataset.csv_reading`). What the
 place, :mod:`fuxi_mtl.dataset.raw`: a number that cannot be read is named and changes no column's type.
 """
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,15 @@ FORMAT_OF_SUFFIX = {
     ".h5": "h5",
 }
 BLOCK_ROWS = 100_000
+# How files begin that are no text; a csv file may well have a column PAR1.
+_BEGINNINGS = {
+    "parquet": rb"PAR1[^ -~\s]",
+    "npz": rb"PK\x03\x04",
+    "h5": rb"\x89HDF",
+    "gz": rb"\x1f\x8b",
+    "bz2": rb"BZh[1-9]1AY&SY",
+    "zst": rb"\x28\xb5\x2f\xfd",
+}
 
 
 def column_names(path: Path, data_format: str, csv: CsvFormat) -> list[str]:
@@ -36,6 +46,7 @@ def column_names(path: Path, data_format: str, csv: CsvFormat) -> list[str]:
         DataError: The file cannot be read in this format.
     """
     with _errors(path, data_format):
+        _check_beginning(path, data_format)
         if data_format == "csv":
             return csv_reading.header(path, csv)
         if data_format == "parquet":
@@ -93,6 +104,21 @@ def count_rows(path: Path, data_format: str, csv: CsvFormat) -> int:
 
 def _scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False)
+
+
+def _check_beginning(path: Path, data_format: str) -> None:
+    """The file does not begin as one of another format, whatever it is called.
+
+    Raises:
+        DataError: It does.
+    """
+    with path.open("rb") as file:
+        start = file.read(10)
+    found = next((kind for kind, mark in _BEGINNINGS.items() if re.match(mark, start)), data_format)
+    if found in FORMATS and found != data_format:
+        raise DataError(f"{path} is no {data_format} file, it begins as {found}: set data_format: {found}.")
+    if found not in FORMATS and path.suffix != f".{found}":
+        raise DataError(f"{path} is packed: its name must end in .{found}.")
 
 
 @contextmanager

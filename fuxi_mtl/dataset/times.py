@@ -18,8 +18,8 @@ def ranks(times: pl.Series) -> np.ndarray:
     """The rank of each time, ``(rows,)``, earliest first; equal times share one.
 
     Raises:
-        BadEntryError: A time is missing, or text that is neither a number nor ISO 8601; or some have a zone
-            and others none.
+        BadEntryError: A time is missing, infinite, or text that is neither a number nor ISO 8601; or some
+            have a zone and others none.
     """
     missing = raw.is_missing(times)
     if missing.any():
@@ -29,6 +29,9 @@ def ranks(times: pl.Series) -> np.ndarray:
         times = _parsed(times)
     elif not (times.dtype.is_numeric() or times.dtype in (pl.Date, pl.Datetime)):
         raise BadEntryError(times.name, 0, times[0], WANTED)
+    elif times.dtype.is_float() and not times.is_finite().all():
+        index = int((~times.is_finite()).arg_true()[0])
+        raise BadEntryError(times.name, index, times[index], WANTED)
     return times.rank("dense").to_numpy()
 
 

@@ -75,7 +75,7 @@ def test_verification_finds_what_size_and_time_hide(own_place, caplog):
 
 def test_a_touched_file_keeps_the_run(own_place):
     set_times(2 * 10**18 + 7)
-    for folder in own_place.glob("data/toy/encoded-*/"):  # nor are encodings needed
+    for folder in own_place.glob("data/toy/encoded-*"):  # nor are encodings needed
         if folder.is_dir():
             shutil.rmtree(folder)
     assert finished_run(toy()) is not None

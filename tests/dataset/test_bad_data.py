@@ -1,5 +1,8 @@
 """Data that nobody prepared: what cannot be read is told with file, column and what to do."""
 
+import bz2
+import gzip
+
 import h5py
 import numpy as np
 import polars as pl
@@ -28,6 +31,34 @@ def h5(path, **columns):
         for name, values in columns.items():
             file[name] = values
     return path
+
+
+@pytest.mark.parametrize(
+    ("written", "called", "message"),
+    [
+        ("a.parquet", "b.csv", "is no csv file, it begins as parquet: set data_format: parquet"),
+        ("a.npz", "b.csv", "is no csv file, it begins as npz: set data_format: npz"),
+        ("a.npz", "b.parquet", "is no parquet file, it begins as npz: set data_format: npz"),
+        ("a.h5", "b.csv", "is no csv file, it begins as h5: set data_format: h5"),
+        ("a.gz", "b.csv", "is packed: its name must end in .gz"),
+        ("a.bz2", "b.csv", "is packed: its name must end in .bz2"),
+    ],
+)
+def test_a_file_that_is_called_otherwise_than_it_is_written_is_told(
+    load_file, write, tmp_path, written, called, message
+):
+    pack = {"a.gz": gzip.compress, "a.bz2": bz2.compress}.get(written)
+    if pack:
+        (tmp_path / written).write_bytes(pack(b"x,click\na,1\n"))
+    else:
+        write(written, {"x": ["a", "b", "a", "b"], "click": CLICK.tolist()})
+    path = (tmp_path / written).rename(tmp_path / called)
+    with pytest.raises(DataError, match=f"{called} {message}"):
+        load_file(path)
+
+
+def test_a_column_of_a_csv_file_may_be_called_as_parquet_files_begin(load, write):
+    assert load({"PAR1": ["a", "b"], "click": [1, 0]}, [{"name": "PAR1"}]).train.rows == 2
 
 
 def test_bytes_of_an_h5_file_are_utf_8_whatever_it_says_of_them(load_file, tmp_path):

@@ -37,7 +37,7 @@ def builds(monkeypatch) -> list[int]:
 
 
 def encodings(folder: Path) -> list[Path]:
-    return sorted(folder.glob("encoded/small/encoded-*/"))
+    return sorted(each for each in folder.glob("encoded/small/encoded-*") if each.is_dir())
 
 
 def test_the_same_options_and_files_are_encoded_once(options, write, builds):

@@ -103,7 +103,7 @@ def test_an_empty_file_is_an_error(tmp_path, options, content):
         DataError, match="is empty" if not content else "train_data: .*empty.csv has no row for train"
     ):
         load_dataset(options(path, FEATURES), [parse_task("click", "click")], "small", progress=False)
-    assert not list(tmp_path.glob("encoded/small/encoded-*/"))
+    assert not list(tmp_path.glob("encoded/small/encoded-*"))
 
 
 def test_a_file_that_does_not_exist_is_named_with_the_nearest(load, tmp_path):

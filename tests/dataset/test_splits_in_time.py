@@ -48,6 +48,7 @@ def test_times_are_in_order(times, expected):
         (["2020-01-08T10:00", "2020-01-08T24:99"], 2),
         (["2020-01-08T10:00Z", "2020-01-08T10:00"], 2),
         ([1.0, float("nan")], 2),
+        ([1.0, float("inf")], 2),
         ([1, None], 2),
         ([timedelta(1), timedelta(2)], 1),
     ],
