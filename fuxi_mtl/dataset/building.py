@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import fit
 from fuxi_mtl.dataset.frames import FrameSource
+from fuxi_mtl.dataset.growing import Grown, Growth, grow
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
 from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
@@ -37,6 +38,8 @@ class Recipe:
         inputs: The inputs and the rules that they need.
         labels: How labels are read.
         sources: The files or frames by split.
+        known: An encoder that is there already, in the place of one that is fitted on the training rows.
+        growth: How that one is extended with the training rows; not at all unless said.
     """
 
     dataset_id: str
@@ -44,6 +47,8 @@ class Recipe:
     inputs: tuple[Input, ...]
     labels: LabelReader
     sources: Mapping[str, Source | FrameSource]
+    known: Encoder | None = None
+    growth: Growth | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -73,9 +78,11 @@ def build(
     warnings += split_warnings(assigned, recipe.options)
     labels = replace(recipe.labels, changed={}, masked={}, numbers={})
     coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
-    encoder = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
+    encoder, grown = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
     rows, unknown = _encode(recipe, labels, encoder, coded, folder, each, advance)
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
+    if recipe.known is not None and recipe.growth is None:
+        expected = dict(recipe.known.unknown)
     encoder = replace(encoder, unknown=expected)
     encoder.save(folder)
     for name, found in unknown.items():
@@ -87,7 +94,10 @@ def build(
     warnings += [note for source in recipe.sources.values() for note in source.notes()]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, recipe, labels, list(rows))
-    return {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}, encoder
+    content = {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
+    if grown:
+        content["grown"] = {owner: asdict(each_owner) for owner, each_owner in grown.items()}
+    return content, encoder
 
 
 def _carried(recipe: Recipe) -> list[str]:
@@ -106,8 +116,8 @@ def _fit(
     warnings: list[str],
     each: Callable,
     advance: Callable[[str, int], None],
-) -> Encoder:
-    """Reads the training source, whose rows are kept in ``coded``."""
+) -> tuple[Encoder, dict[str, Grown]]:
+    """Reads the training source, whose rows are kept in ``coded``; and says how vocabularies grew."""
     units = LabelUnits(labels)
 
     def blocks() -> Iterator[Block]:
@@ -119,10 +129,23 @@ def _fit(
                 units.observe(training)
                 yield rest
 
-    encoder = fit(
-        recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, folder, warnings, each, coded.texts
-    )
-    return replace(encoder, feature_map=replace(encoder.feature_map, label_units=units.fitted()))
+    if recipe.known is None:
+        encoder = fit(
+            recipe.inputs,
+            blocks(),
+            recipe.dataset_id,
+            recipe.label_names,
+            folder,
+            warnings,
+            each,
+            coded.texts,
+        )
+        return replace(encoder, feature_map=replace(encoder.feature_map, label_units=units.fitted())), {}
+    if recipe.growth is None:
+        for _ in blocks():
+            pass
+        return recipe.known, {}
+    return grow(recipe.known, recipe.inputs, blocks(), recipe.growth, folder, warnings, each, coded.texts)
 
 
 def _labelled(

@@ -4,7 +4,9 @@ Nothing is pickled: ``encoders.json`` holds the rules, ``feature_vocab.json`` th
 ``feature_map.json`` what the encoded columns mean, ``checksums.json`` how these three should look.
 """
 
+import hashlib
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,8 @@ __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number"
 
 PAD_TOKEN, OOV_TOKEN = "__PAD__", "__OOV__"
 CHECKSUMS = "checksums.json"
+SEEN = "tokens_seen.parquet"
+FREE_TOKEN = re.compile(r"__FREE_(\d+)__")  # what stands in a vocabulary in the place of an id that is free
 _STORED = ("feature_map.json", "feature_vocab.json", "encoders.json")
 # Of encoders.json; 1, which had no number, kept 3.0 and 3 apart, gave a missing member of a sequence a place,
 # and took the last id of a column of ids for OOV.
@@ -72,6 +76,7 @@ class Encoder:
     columns: tuple[Column, ...]
     tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown: Mapping[str, float] = field(default_factory=dict)
+    seen: pl.DataFrame | None = field(default=None, compare=False, repr=False)
 
     @property
     def raw_columns(self) -> tuple[str, ...]:
@@ -82,6 +87,21 @@ class Encoder:
     @cached_property
     def _enums(self) -> dict[str, pl.Enum]:
         return {owner: pl.Enum(tokens) for owner, tokens in self.tokens.items()}
+
+    @cached_property
+    def _free(self) -> dict[str, np.ndarray]:
+        """The ids that no token has, of vocabularies that have some."""
+        found = {owner: free_ids(tokens) for owner, tokens in self.tokens.items()}
+        return {owner: ids for owner, ids in found.items() if len(ids)}
+
+    @cached_property
+    def identity(self) -> str:
+        """Changes with everything that a row is encoded by."""
+        content = hashlib.sha256(json.dumps(self.feature_map.to_json(), sort_keys=True).encode())
+        columns = {column.name: column.to_json() for column in self.columns}
+        content.update(json.dumps(columns, sort_keys=True, default=str).encode())
+        content.update(_vocabularies(self.tokens).encode())
+        return content.hexdigest()
 
     def encode(
         self,
@@ -135,11 +155,16 @@ class Encoder:
 
     def ids_of(self, vocabulary: Vocabulary, tokens: pl.Series) -> np.ndarray:
         """The ids of tokens by one of the fitted vocabularies, ``(rows,)`` int32."""
-        return vocabulary.ids(tokens, self._enums[vocabulary.owner])
+        return self._known(vocabulary.owner, vocabulary.ids(tokens, self._enums[vocabulary.owner]))
+
+    def _known(self, owner: str, ids: np.ndarray) -> np.ndarray:
+        """The ids, OOV in the place of one that no token has: its name may stand in a row."""
+        free = self._free.get(owner)
+        return ids if free is None else np.where(np.isin(ids, free), len(self.tokens[owner]) + 1, ids)
 
     def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
         if isinstance(rule, Vocabulary):
-            return rule.apply(entries, self._enums[rule.owner])
+            return self._known(rule.owner, rule.apply(entries, self._enums[rule.owner]))
         return rule.apply(entries)
 
     def _fill_bag(
@@ -167,7 +192,11 @@ class Encoder:
         write_json(
             folder / "encoders.json", {"format": FORMAT, "columns": columns, "unknown": dict(self.unknown)}
         )
-        write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in _STORED})
+        stored = [*_STORED]
+        if self.seen is not None:
+            self.seen.write_parquet(folder / SEEN)
+            stored.append(SEEN)
+        write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in stored})
         own = Path(self.feature_map.folder)
         for feature in self.feature_map.features:
             if feature.pretrained and own.resolve() != folder.resolve():
@@ -201,7 +230,21 @@ class Encoder:
         unknown = content["unknown"] if content.get("format") == FORMAT else {}
         # The first entry is padding and the last is OOV.
         tokens = {owner: tuple(entries)[1:-1] for owner, entries in read("feature_vocab.json").items()}
-        return cls(feature_map, columns, tokens, unknown)
+        seen = pl.read_parquet(Path(folder) / SEEN) if (Path(folder) / SEEN).is_file() else None
+        return cls(feature_map, columns, tokens, unknown, seen)
+
+
+def free_token(number: int) -> str:
+    """What stands in a vocabulary for an id that no token has."""
+    return f"__FREE_{number}__"
+
+
+def free_ids(tokens: Sequence[str]) -> np.ndarray:
+    """The ids that no token of a vocabulary has, rising."""
+    if not any(token.startswith("__FREE_") for token in tokens):
+        return np.zeros(0, np.int32)
+    free = [number for number, token in enumerate(tokens, 1) if token == free_token(number)]
+    return np.array(free, np.int32)
 
 
 def format_of(folder: str | Path) -> int:

@@ -116,15 +116,7 @@ def fit(
     Raises:
         DataError: An entry cannot be read, with its file and row.
     """
-    observers = [Observer(each_input) for each_input in inputs]
-    for block in blocks:
-        # Going through the results raises what a worker raised.
-        with block.errors():
-            for _ in each(Observer.observe, observers, repeat(block.frame)):
-                pass
-    for observer in observers:
-        if seen and observer.input.name in seen:
-            observer.counts.add(seen[observer.input.name].observed())
+    observers = observed(inputs, blocks, each, seen)
     warnings += [told for observer in observers for told in (*_notes(observer), *said_of(observer))]
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
@@ -136,7 +128,7 @@ def fit(
     for each_input in inputs:
         if each_input.name in vectors and each_input.options.pretrained_keys == "all":
             tokens[each_input.name] += vectors[each_input.name].unseen(tokens[each_input.name])
-    columns = tuple(Column(o.input.name, _rule(o), _bag(o)) for o in observers)
+    columns = tuple(Column(o.input.name, fitted_rule(o), _bag(o)) for o in observers)
     sizes = {column.name: _vocab_size(column.rule, tokens) for column in columns}
     features = [
         o.input.feature(sizes[column.name], column.bag.max_len if column.bag else 1)
@@ -150,6 +142,29 @@ def fit(
     ]
     feature_map = FeatureMap(dataset_id, assign_columns(features), labels, folder=str(folder))
     return Encoder(feature_map, columns, tokens)
+
+
+def observed(
+    inputs: Sequence[Input],
+    blocks: Iterable[Block],
+    each: Callable = map,
+    seen: Mapping[str, SeenTexts] | None = None,
+) -> list[Observer]:
+    """What each input shows of itself in the training rows; the arguments are those of :func:`fit`.
+
+    Raises:
+        DataError: An entry cannot be read, with its file and row.
+    """
+    observers = [Observer(each_input) for each_input in inputs]
+    for block in blocks:
+        # Going through the results raises what a worker raised.
+        with block.errors():
+            for _ in each(Observer.observe, observers, repeat(block.frame)):
+                pass
+    for observer in observers:
+        if seen and observer.input.name in seen:
+            observer.counts.add(seen[observer.input.name].observed())
+    return observers
 
 
 def _notes(observer: Observer) -> Iterator[str]:
@@ -209,7 +224,7 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
             f"feature {owner.name!r}: its vocabulary has one token, {only} (min_categr_count "
             f"{owner.min_count}): it says next to nothing."
         )
-    warnings += _differing_in_spaces(owner.name, tokens)
+    warnings += differing_in_spaces(owner.name, tokens)
     if not tokens:
         warnings.append(
             f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training "
@@ -218,7 +233,7 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
     return tokens
 
 
-def _differing_in_spaces(name: str, tokens: Sequence[str]) -> Iterator[str]:
+def differing_in_spaces(name: str, tokens: Sequence[str]) -> Iterator[str]:
     """Tokens that a person would take for one: files are written with spaces behind separators, by hand."""
     written = pl.Series(tokens, dtype=pl.String)
     bare = written.str.strip_chars()
@@ -231,7 +246,7 @@ def _differing_in_spaces(name: str, tokens: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _rule(observer: Observer) -> Rule:
+def fitted_rule(observer: Observer) -> Rule:
     """The rule with what was seen."""
     rule, options, numbers = observer.input.rule, observer.input.options, observer.numbers
     if isinstance(rule, Buckets):

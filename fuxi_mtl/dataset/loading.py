@@ -1,5 +1,6 @@
 """The encoded dataset of a stanza of ``dataset_config``, from the cache or built."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from fuxi_mtl.dataset.building import Recipe, build
 from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_of
 from fuxi_mtl.dataset.checks import check_names, check_weight
 from fuxi_mtl.dataset.encoding import Encoder
+from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
-from fuxi_mtl.dataset.inputs import as_in_format_1, plan_inputs
+from fuxi_mtl.dataset.growing import Grown, Growth
+from fuxi_mtl.dataset.inputs import Input, as_in_format_1, plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
@@ -42,6 +45,8 @@ def load_dataset(
     progress: bool = True,
     frames: Mapping[str, Any] = MappingProxyType({}),
     root: str | Path | None = None,
+    known: Encoder | None = None,
+    growth: Growth | None = None,
 ) -> Dataset:
     """The encoded dataset of a stanza: from the cache, or read, checked, encoded and kept there.
 
@@ -54,15 +59,21 @@ def load_dataset(
         frames: Rows in memory by split, in the place of the files that the stanza names; see
             :func:`fuxi_mtl.dataset.frames.as_frame`.
         root: Folder of encoded data in the place of ``data_root``.
+        known: An encoder that was fitted on other rows of the same stanza, to encode these.
+        growth: How that encoder is extended with the training rows; not at all unless said.
 
     Raises:
         DataError: The files or the stanza cannot be used.
         OSError: The encoded data cannot be written.
     """
     recipe = _recipe(options, tasks, dataset_id, frames)
+    if known is not None:
+        recipe = replace(recipe, inputs=_as_known(recipe.inputs, known), known=known, growth=growth)
     place = _place(options if root is None else replace(options, data_root=str(root)), dataset_id)
     hashes = SourceHashes(place)
     dataset = _load(recipe, Cache(place, _key(recipe, hashes)), threads, progress)
+    if growth is not None:  # known by what it was encoded with, wherever that came from
+        dataset = replace(dataset, key=_key(replace(recipe, known=dataset.encoder, growth=None), hashes))
     hashes.save()
     return dataset
 
@@ -84,7 +95,7 @@ def _load(recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True)
         manifest = cache.get(fill)
     # What was written in this moment need not be read: a vocabulary may have millions of tokens.
     encoder = Encoder.load(cache.folder) if built is None else built.moved(cache.folder)
-    dataset = _open(cache, encoder, manifest["rows"], manifest["warnings"])
+    dataset = _open(cache, encoder, manifest)
     for warning in dataset.warnings:
         logger.warning("%s: %s", recipe.dataset_id, warning)
     return dataset
@@ -190,9 +201,41 @@ def _content(recipe: Recipe) -> dict[str, Any]:
         name: source.identity() for name, source in recipe.sources.items() if isinstance(source, FrameSource)
     }
     content |= {"frames": in_memory} if in_memory else {}
+    if recipe.known is not None:
+        content["known"] = recipe.known.identity
+        content |= {"growth": asdict(recipe.growth), **_seen(recipe.known)} if recipe.growth else {}
     units = recipe.labels.identity
     content |= {"label_units": units} if units else {}
     return content | {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
+
+
+def _seen(encoder: Encoder) -> dict[str, str]:
+    """What the growth of an encoder depends on, beside what it encodes by."""
+    if encoder.seen is None:
+        return {}
+    content = encoder.seen.sort("owner", "token").write_csv()
+    return {"seen": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def _as_known(inputs: Sequence[Input], known: Encoder) -> tuple[Input, ...]:
+    """The inputs with the rules of an encoder that is there already.
+
+    Raises:
+        DataError: Those of the encoder are others.
+    """
+    columns = {column.name: column for column in known.columns}
+    names = [each.name for each in inputs]
+    if names != list(columns):
+        raise DataError(
+            f"the encoder is of the features {', '.join(columns)}, and feature_cols has {', '.join(names)}."
+        )
+    for each in inputs:
+        if type(each.rule) is not type(columns[each.name].rule):
+            raise DataError(
+                f"feature {each.name!r}: the encoder has {type(columns[each.name].rule).__name__} and the "
+                f"stanza asks for {type(each.rule).__name__}."
+            )
+    return tuple(replace(each, rule=columns[each.name].rule, bag=columns[each.name].bag) for each in inputs)
 
 
 def _files(recipe: Recipe) -> list[tuple[str, Path]]:
@@ -219,8 +262,9 @@ def _as_in_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _open(cache: Cache, encoder: Encoder, names: Sequence[str], warnings: Sequence[str]) -> Dataset:
-    splits = {name: open_split(cache.folder, name, encoder.feature_map.labels) for name in names}
+def _open(cache: Cache, encoder: Encoder, manifest: Mapping[str, Any]) -> Dataset:
+    labels = encoder.feature_map.labels
+    splits = {name: open_split(cache.folder, name, labels) for name in manifest["rows"]}
     return Dataset(
         folder=cache.folder,
         key=cache.key,
@@ -228,5 +272,6 @@ def _open(cache: Cache, encoder: Encoder, names: Sequence[str], warnings: Sequen
         train=splits["train"],
         valid=splits.get("valid"),
         test=splits.get("test"),
-        warnings=tuple(warnings),
+        warnings=tuple(manifest["warnings"]),
+        grown={owner: Grown(**counts) for owner, counts in manifest.get("grown", {}).items()},
     )

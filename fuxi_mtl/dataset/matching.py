@@ -93,6 +93,8 @@ def match_ids(here: Encoder, there: Encoder, name: str) -> Match:
     new, old = _rule(here, feature.name), _rule(there, owner.name)
     if isinstance(new, Vocabulary) and isinstance(old, Vocabulary):
         ids = _by_token(here.tokens[feature.name], there.tokens[owner.name])
+        if here.seen is None:  # one that grew may have dropped all that it had
+            _check_known(ids, here.tokens[feature.name], there.tokens[owner.name])
     elif isinstance(new, HashBuckets) and isinstance(old, HashBuckets):
         if (new.buckets, new.dtype) != (old.buckets, old.dtype):
             raise ValueError(
@@ -154,9 +156,12 @@ def _by_token(here: tuple[str, ...], there: tuple[str, ...]) -> np.ndarray:
         ids = pl.DataFrame({"token": pl.Series(there, dtype=pl.String), "id": known})
         joined = wanted.join(ids, on="token", how="left", maintain_order="left")
         found = joined["id"].fill_null(NEW).to_numpy()
-        if len(here) and len(there) and (found == NEW).all():
-            raise ValueError(
-                f"none of its {len(here):,} tokens is known there, such as {here[0]!r}; there are "
-                f"{len(there):,}, such as {there[0]!r}"
-            )
     return np.concatenate([[PAD], found, [len(there) + 1]])
+
+
+def _check_known(ids: np.ndarray, here: tuple[str, ...], there: tuple[str, ...]) -> None:
+    if here and there and (ids[1:-1] == NEW).all():
+        raise ValueError(
+            f"none of its {len(here):,} tokens is known there, such as {here[0]!r}; there are "
+            f"{len(there):,}, such as {there[0]!r}"
+        )

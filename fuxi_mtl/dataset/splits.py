@@ -1,7 +1,7 @@
 """An encoded dataset as it lies on disk, opened without reading it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import polars as pl
 
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
+from fuxi_mtl.dataset.growing import Grown
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import Truth, read_truth
@@ -116,6 +117,7 @@ class Dataset:
         valid: Rows to choose by, or None.
         test: Rows to report on, or None.
         warnings: What the user should know about the data.
+        grown: What became of the vocabularies, of an encoding that was extended.
     """
 
     folder: Path
@@ -125,6 +127,7 @@ class Dataset:
     valid: Split | None
     test: Split | None
     warnings: tuple[str, ...] = ()
+    grown: Mapping[str, Grown] = field(default_factory=dict)
 
     @property
     def feature_map(self) -> FeatureMap:

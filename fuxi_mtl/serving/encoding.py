@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
-from fuxi_mtl.dataset.encoding import OOV_TOKEN
+from fuxi_mtl.dataset.encoding import OOV_TOKEN, free_ids
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature
@@ -128,11 +128,13 @@ class GraphEncoder(tf.Module):
 
 
 def _table(known: tuple[str, ...]) -> tf.lookup.StaticHashTable:
-    """Token i of the list has id i + 1; all others have the id that comes after."""
+    """Token i of the list has id i + 1; all others have the id that comes after, and ids may be free."""
     unknown = len(known) + 1
+    free = set(free_ids(known).tolist())
+    ids = [number for number in range(1, unknown) if number not in free]
     # A table must not be empty, though a vocabulary may be.
-    keys = tf.constant([*known, OOV_TOKEN], tf.string)
-    values = tf.range(1, unknown + 1, dtype=tf.int64)
+    keys = tf.constant([*(known[number - 1] for number in ids), OOV_TOKEN], tf.string)
+    values = tf.constant([*ids, unknown], tf.int64)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), unknown)
 
 
