@@ -34,6 +34,7 @@ import yaml
 
 from fuxi_mtl.files import (
     Leaving,
+    Lock,
     held,
     name_problem,
     partial_name,
@@ -288,6 +289,22 @@ def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
 
 
 @contextmanager
+def held_run(folder: Path, wait: bool | float = False) -> Iterator[Lock]:
+    """The lock of a run, of the states of its training and of its log.
+
+    Raises:
+        LockedError: Another process writes it.
+        ValueError: The folder it lies in cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(held(folder, wait))
+        except OSError as error:
+            raise ValueError(f"model_root: cannot write {folder.parent} ({error.strerror}).") from error
+        yield lock
+
+
+@contextmanager
 def new_run(folder: Path, keeps_trained: bool = False, wait: bool | float = False) -> Iterator[Run]:
     """A run that is written under a temporary name and appears under its own when the block ends.
 
@@ -304,9 +321,8 @@ def new_run(folder: Path, keeps_trained: bool = False, wait: bool | float = Fals
         ValueError: The folder cannot be written, or the disk is full.
     """
     partial = partial_name(folder)
-    with ExitStack() as stack:
+    with held_run(folder, wait) as lock:
         try:
-            lock = stack.enter_context(held(folder, wait))
             for removed in remove_leavings(folder, alone=True):
                 logger.info("%s, which a process that is gone has left, is removed.", removed)
             partial.mkdir()

@@ -14,6 +14,7 @@ from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.hints import printable
+from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C and SIGTERM.
+        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C, 143 for SIGTERM.
     """
     options = make_parser(COMMANDS).parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -33,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():
         # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, terminate)
     try:
         return _start(options)
     except KeyboardInterrupt as interrupt:
         kept = f" {interrupt}" if str(interrupt) else ""
         print(printable(f"Interrupted; nothing half-written was left.{kept}"), file=sys.stderr)
-        return 130
+        return 143 if isinstance(interrupt, Terminated) else 130
     except BrokenPipeError:  # as in `list | head`; Python would complain once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -116,20 +117,20 @@ def _run(options: argparse.Namespace) -> None:
     try:
         sweep(
             seeded,
-            lambda each: runs.append(run_or_resume(each, options.gpu, options.resume)),
+            lambda each: runs.append(run_or_resume(each, options.gpu, options.resume, options.restart)),
             ", and the same command with --resume runs only what is missing",
         )
     except SweepError as error:
         failed = error
-    except KeyboardInterrupt:
-        kept = []
+    except KeyboardInterrupt as interrupt:
+        told = [*map(str, interrupt.args)]
         if runs:
             whole = ", ".join(str(run.folder) for run in runs)
-            kept.append(f"Kept, and not trained again with --resume: {whole}.")
+            told.append(f"Kept, and not trained again with --resume: {whole}.")
         earlier = folder_of(seeded[len(runs)])
         if earlier.is_dir():
-            kept.append(f"{earlier} is there as it was before.")
-        raise KeyboardInterrupt(" ".join(kept)) from None
+            told.append(f"{earlier} is there as it was before.")
+        raise type(interrupt)(" ".join(told)) from None
     if len(runs) > 1:
         from fuxi_mtl.comparison import compare
 
@@ -171,8 +172,8 @@ def _pareto(options: argparse.Namespace) -> None:
 
     try:
         front = search(options.config, options.expid, options.set, options.seed or (), options.gpu)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("Whole runs are kept: the same command goes on with the next.") from None
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("Whole runs are kept: the same command goes on with the next.") from None
     width = shutil.get_terminal_size((160, 40)).columns
     print(printable(fronts.terminal(front, width=width, colour=sys.stdout.isatty()), colours=True))
 

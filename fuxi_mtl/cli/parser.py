@@ -41,7 +41,16 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     run.add_argument("--expid", nargs="+", required=True, help="experiments")
     run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
-    run.add_argument("--resume", action="store_true", help="keep finished runs that would be the same")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep finished runs that would be the same, and go on with interrupted trainings",
+    )
+    run.add_argument(
+        "--restart",
+        action="store_true",
+        help="with --resume: begin anew where an interrupted training is another one",
+    )
     run.add_argument(
         "--verify", action="store_true", help="read data files again whose size and time are as before"
     )

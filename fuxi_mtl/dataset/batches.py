@@ -38,6 +38,7 @@ def training_batches(
     window_bytes: int = WINDOW_BYTES,
     sample: NegativeSample | None = None,
     drop_last: bool = False,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Passes over a split back to back, each in an order of its own that ``(seed, epoch)`` decides.
 
@@ -51,6 +52,7 @@ def training_batches(
         window_bytes: Memory for the rows among which one batch is drawn.
         sample: Leaves negative rows out; all rows unless given.
         drop_last: Whether a pass ends before a batch that it cannot fill.
+        first: Number of the batch to begin with; those before it are not read.
 
     Returns:
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
@@ -68,7 +70,8 @@ def training_batches(
 
     count = batches_per_epoch(passes.rows, batch_size, drop_last) * epochs
     vector = tf.TensorSpec((None,), tf.float32)
-    return _dataset(batch, count, (_inputs(split), {task.name: vector for task in tasks}, vector))
+    signature = (_inputs(split), {task.name: vector for task in tasks}, vector)
+    return _dataset(batch, range(first, count), signature)
 
 
 def random_batch(
@@ -102,7 +105,7 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
         rows = slice(number * batch_size, (number + 1) * batch_size)
         return {"ids": split.ids[rows], "numeric": split.numeric[rows]}
 
-    return _dataset(batch, batches_per_epoch(split.rows, batch_size), _inputs(split))
+    return _dataset(batch, range(batches_per_epoch(split.rows, batch_size)), _inputs(split))
 
 
 def _inputs(split: Split) -> dict[str, tf.TensorSpec]:
@@ -112,8 +115,8 @@ def _inputs(split: Split) -> dict[str, tf.TensorSpec]:
     }
 
 
-def _dataset(batch: Callable[[int], Any], count: int, signature: Any) -> tf.data.Dataset:
-    """The batches with the numbers 0 to ``count - 1``; they look as ``signature`` says."""
+def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.data.Dataset:
+    """The batches with these numbers; they look as ``signature`` says."""
     specs = tf.nest.flatten(signature)
     dtypes = [spec.dtype for spec in specs]
 
@@ -129,7 +132,7 @@ def _dataset(batch: Callable[[int], Any], count: int, signature: Any) -> tf.data
     options = tf.data.Options()
     # Each element is a whole global batch: there are no files to share among workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return tf.data.Dataset.range(count).map(tensors).prefetch(4).with_options(options)
+    return tf.data.Dataset.range(numbers.start, numbers.stop).map(tensors).prefetch(4).with_options(options)
 
 
 class _Passes:

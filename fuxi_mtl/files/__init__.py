@@ -14,7 +14,14 @@ from fuxi_mtl.files.leavings import (
     temporary_folder,
 )
 from fuxi_mtl.files.locks import Lock, LockedError, held, holder_of, lock_file, locks_in
-from fuxi_mtl.files.writing import MOST_BYTES, name_problem, replace_folder, write_bytes, write_text
+from fuxi_mtl.files.writing import (
+    MOST_BYTES,
+    name_problem,
+    replace_folder,
+    whole_folder,
+    write_bytes,
+    write_text,
+)
 
 __all__ = [
     "MOST_BYTES",
@@ -37,6 +44,7 @@ __all__ = [
     "removed",
     "replace_folder",
     "temporary_folder",
+    "whole_folder",
     "write_bytes",
     "write_text",
 ]

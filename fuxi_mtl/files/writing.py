@@ -4,6 +4,8 @@ import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fuxi_mtl.files.leavings import REPLACED, partial_name
@@ -63,6 +65,22 @@ def replace_folder(new: Path, old: Path) -> None:
         old.rename(replaced)
         new.rename(old)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder under another name, which gets its own when the block ends, and is removed if that fails.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    partial = partial_name(folder)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:

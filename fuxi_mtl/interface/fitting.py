@@ -28,6 +28,7 @@ from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.workflow.experiment import finish_run, make_model, shortened, train_run
+from fuxi_mtl.workflow.interrupted import states_of
 from fuxi_mtl.workflow.sweep import sweep
 
 _TASKS_KIND = {"binary": "binary_classification", "regression": "regression"}
@@ -53,31 +54,42 @@ class Experiment:
         return self.config.expid
 
     @overload
-    def fit(self, *, seeds: None = None, folder: str | Path | None = None) -> Run: ...
+    def fit(self, *, seeds: None = None, folder: str | Path | None = None, resume: bool = False) -> Run: ...
 
     @overload
-    def fit(self, *, seeds: Sequence[int], folder: str | Path | None = None) -> list[Run]: ...
+    def fit(
+        self, *, seeds: Sequence[int], folder: str | Path | None = None, resume: bool = False
+    ) -> list[Run]: ...
 
     @leaves_no_trace
-    def fit(self, *, seeds: Sequence[int] | None = None, folder: str | Path | None = None) -> Run | list[Run]:
+    def fit(
+        self,
+        *,
+        seeds: Sequence[int] | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+    ) -> Run | list[Run]:
         """Trains and measures it, as the command line does, without its log and its line of results.
 
         Args:
             seeds: Trains once with each of them.
             folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is
                 temporary.
+            resume: Goes on with a training of the same folder that was interrupted, if there is one.
 
         Raises:
-            ValueError: The data or the folder cannot be used.
+            ValueError: The data or the folder cannot be used, or the interrupted training is another one.
             SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
         """
+        _check_resumable(resume, folder)
         checked = shortened(self.config) if self.config.training.debug_mode else self.config
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
             checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
         data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
 
         def trained(seeded: config.Experiment) -> Run:
-            return _train(seeded, data, partial(make_model, seeded), folder, several=seeds is not None)
+            make = partial(make_model, seeded)
+            return _train(seeded, data, make, folder, resume, several=seeds is not None)
 
         found = sweep(_seeded(checked, seeds), trained)
         return found if seeds is not None else found[0]
@@ -115,6 +127,7 @@ def fit(
     seeds: None = None,
     folder: str | Path | None = None,
     expid: str | None = None,
+    resume: bool = False,
     **options: Unpack[FitOptions],
 ) -> Run: ...
 
@@ -127,6 +140,7 @@ def fit(
     seeds: Sequence[int],
     folder: str | Path | None = None,
     expid: str | None = None,
+    resume: bool = False,
     **options: Unpack[FitOptions],
 ) -> list[Run]: ...
 
@@ -139,6 +153,7 @@ def fit(
     seeds: Sequence[int] | None = None,
     folder: str | Path | None = None,
     expid: str | None = None,
+    resume: bool = False,
     **options: Unpack[FitOptions],
 ) -> Run | list[Run]:
     """Trains a model, measures it and returns its run.
@@ -154,13 +169,16 @@ def fit(
         seeds: Trains anew with each of them.
         folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is temporary.
         expid: What comparisons call the run; the model's name unless said.
+        resume: Goes on with a training of the same folder that was interrupted, if there is one: what it
+            had learnt takes the place of what `model` has.
         **options: Every key of a stanza about training, its optimizer, weighting, surgery, imbalance,
             evaluation, calibration, fusion and diagnostics: ``epochs``, ``batch_size``, ``learning_rate``,
             ``loss_weight``, ``monitor``, ``seed``, ``precision``, ... The defaults are a stanza's, but for
             ``export``: :meth:`Run.export` writes the model where it is wanted. ``init_from`` takes a run.
 
     Raises:
-        ValueError: An option, the data or the folder cannot be used.
+        ValueError: An option, the data or the folder cannot be used, or the interrupted training is another
+            one.
         SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
 
     Example:
@@ -171,6 +189,7 @@ def fit(
     """
     import_zoo()
     _check_given(model, data)
+    _check_resumable(resume, folder)
     given: dict[str, Any] = {**options}
     if isinstance(given.get("init_from"), Run | Path):
         given["init_from"] = str(getattr(given["init_from"], "folder", given["init_from"]))
@@ -182,13 +201,19 @@ def fit(
     encoded = data.encoded(checked.tasks, n_rows)
     if seeds is None:
         _check_goes_on(model, encoded, checked, given)
-        return _train(checked, encoded, lambda features: _made(model, features, checked.tasks), folder)
+
+        def made(features: FeatureMap) -> MultiTaskModel:
+            return _made(model, features, checked.tasks)
+
+        return _train(checked, encoded, made, folder, resume)
 
     def trained(seeded: config.Experiment) -> Run:
         twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
-        return _train(
-            seeded, encoded, lambda features: _made(twin, features, checked.tasks), folder, several=True
-        )
+
+        def made(features: FeatureMap) -> MultiTaskModel:
+            return _made(twin, features, checked.tasks)
+
+        return _train(seeded, encoded, made, folder, resume, several=True)
 
     return sweep(_seeded(checked, seeds), trained)
 
@@ -296,6 +321,7 @@ def _train(
     data: EncodedDataset,
     make: Any,
     folder: str | Path | None,
+    resume: bool,
     several: bool = False,
 ) -> Run:
     keras.utils.clear_session()  # Each run has a session of its own, so that names repeat from run to run.
@@ -304,15 +330,23 @@ def _train(
     if folder is None:
         owner = TemporaryFolder()
         place = owner.path / checked.expid / f"seed_{checked.training.seed}"
+        run, model, _ = train_run(checked, data, make, place)
     else:
         place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
         _check_replaceable(place)
-    run, model, _ = train_run(checked, data, make, place)
+        with runs.held_run(place):
+            states = states_of(place, checked, data.key, resume)
+            run, model, _ = train_run(checked, data, make, place, states=states)
     finish_run(run, checked, data)
     if model.features.reader is None:
         model.features = with_reader(model.features, data.encoder)
     model.recipe.fits += 1
     return Run(run.folder, owner, model)
+
+
+def _check_resumable(resume: bool, folder: str | Path | None) -> None:
+    if resume and folder is None:
+        raise ValueError("fit: resume goes on with the training of a folder: give folder, too.")
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -48,6 +48,9 @@ class FitOptions(TypedDict, total=False):
     eval_steps: int | None
     max_valid_steps: int | None
     log_every: int | None
+    save_every_steps: int | None
+    save_every_minutes: float | None
+    keep_checkpoints: int
     save_best_only: bool
     final_weights: str
     init_from: str | None

@@ -47,6 +47,15 @@ class TrainingOptions:
     log_every: int | None = option(
         None, "Steps between lines with the losses in the log; no such lines unless said.", least=1
     )
+    save_every_steps: int | None = option(
+        None, "Steps between saves of the training's state, from which --resume goes on.", least=1
+    )
+    save_every_minutes: float | None = option(
+        10.0,
+        "Minutes between such saves, more where that is above 1 % of the time; null saves by steps alone.",
+        above=0,
+    )
+    keep_checkpoints: int = option(2, "States of a training that are kept until it is whole.", least=1)
     save_best_only: bool = option(True, "False also saves the weights of the last step.")
     final_weights: str = option(
         "best", "Weights that are kept, measured and exported at the end.", ("best", "last")

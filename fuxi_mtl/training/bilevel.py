@@ -67,16 +67,16 @@ def make_bilevel_optimizer(
 
 
 def beside(
-    batches: tf.data.Dataset, split: Split, experiment: Experiment, batch_size: int
+    batches: tf.data.Dataset, split: Split, experiment: Experiment, batch_size: int, first: int = 0
 ) -> tf.data.Dataset:
     """Pairs of batches: each of training rows with as many of a split that is shuffled and never ends.
 
     Several devices cut both batches of a pair in the same places, so that neither may be shorter: where the
-    split's batch is, its first rows come once more.
+    split's batch is, its first rows come once more. ``first`` is the number of the batch to begin with.
     """
     size = min(batch_size, split.rows)
     others = training_batches(
-        split, experiment.tasks, size, epochs=ENDLESS, seed=experiment.training.seed + SEED
+        split, experiment.tasks, size, epochs=ENDLESS, seed=experiment.training.seed + SEED, first=first
     )
     return tf.data.Dataset.zip((batches, others)).map(
         lambda training, other: (training, _as_many(other, training)), num_parallel_calls=1

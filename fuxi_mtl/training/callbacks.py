@@ -1,10 +1,10 @@
-"""Callbacks of training: evaluation, the last interval, step log and progress bar."""
+"""Callbacks of training: evaluation, patience, step log and progress bar."""
 
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from rich.console import Console
@@ -50,13 +50,29 @@ class Evaluation(keras.callbacks.Callback):
         total_steps: int,
     ):
         super().__init__()
-        self._measure, self._loss_scales, self._save_best = measure, loss_scales, save_best
+        self._measure, self.loss_scales, self._save_best = measure, loss_scales, save_best
         self._monitor, self._direction = monitor, direction
         self._steps, self._steps_per_epoch, self._total = steps, steps_per_epoch, total_steps
         self._announced = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.seconds_training = 0.0
+        self._started: float | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """What was measured until now, and how long it took."""
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return {
+            "history": self.history,
+            "best": self.best,
+            "announced": self._announced,
+            "seconds_training": self.seconds_training + running,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self.history, self.best = list(state["history"]), state["best"]
+        self._announced, self.seconds_training = state["announced"], state["seconds_training"]
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock of training; evaluation is not training."""
@@ -68,7 +84,9 @@ class Evaluation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """One evaluation."""
-        self.seconds_training += time.perf_counter() - self._started
+        if self._started is not None:
+            self.seconds_training += time.perf_counter() - self._started
+            self._started = None
         scores = self._measure()
         value = monitor_value(self._monitor, scores.values)
         record = self._record(epoch, logs, scores)
@@ -76,7 +94,7 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Train loss: %.6f", record["loss"])
         logger.info("Losses: %s", _line(record["losses"]))
         logger.info("Weights: %s", _line(record["weights"]))
-        self._loss_scales.observe(record["losses"], record["weights"])
+        self.loss_scales.observe(record["losses"], record["weights"])
         for name, weight in record["weights"].items():
             if weight > 0.5 * self.model.weighting.largest:
                 logger.warning(
@@ -123,32 +141,39 @@ class Evaluation(keras.callbacks.Callback):
         }
 
 
-class LastInterval(keras.callbacks.Callback):
-    """Ends the last interval where the data end, if that is before its last step.
+class _Counting:
+    """A callback of Keras's whose counters can be taken and given; Keras begins them anew with each fit."""
 
-    Keras knows intervals of one length only. This callback must come before those that stop training.
+    counters: ClassVar[tuple[str, ...]]
 
-    Args:
-        steps: Steps of the last interval.
-    """
+    def get_state(self) -> dict[str, Any]:
+        """The counters."""
+        return {name: getattr(self, name) for name in self.counters}
 
-    def __init__(self, steps: int):
-        super().__init__()
-        self._steps = steps
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting."""
+        vars(self).update({name: state[name] for name in self.counters})
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Sees whether this is the last one."""
-        self._is_last = epoch + 1 == self.params["epochs"]
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Leaves the interval after its last step."""
-        if self._is_last and batch + 1 == self._steps:
-            self.model.stop_training = True
+class EarlyStopping(_Counting, keras.callbacks.EarlyStopping):
+    """Keras's, with a state: a training that it stopped stays so, unless it may now be more patient."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        """The data have ended: nothing was stopped early."""
-        if self._is_last:
-            self.model.stop_training = False
+    counters = ("wait", "best", "best_epoch", "stopped_epoch")
+
+    def get_state(self):
+        """The counters, and whether training is over."""
+        return {**super().get_state(), "stopped": self.model.stop_training}
+
+    def set_state(self, state):
+        """Goes on counting, or not at all."""
+        super().set_state(state)
+        self.model.stop_training = state["stopped"] and self.wait >= self.patience
+
+
+class ReduceLROnPlateau(_Counting, keras.callbacks.ReduceLROnPlateau):
+    """Keras's, with a state."""
+
+    counters = ("wait", "best", "cooldown_counter")
 
 
 class LearningRateLog(keras.callbacks.Callback):
@@ -190,6 +215,14 @@ class StepLog(keras.callbacks.Callback):
         self._every, self._steps = every, steps
         self._start = self._last = 0
 
+    def get_state(self) -> dict[str, Any]:
+        """The last step that it saw."""
+        return {"last": self._last}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._last = state["last"]
+
     def on_epoch_begin(self, epoch, logs=None):
         """Remembers how many steps came before."""
         self._start = epoch * self._steps
@@ -213,20 +246,25 @@ class ProgressBar(keras.callbacks.Callback):
     def __init__(self, batch_size: int):
         super().__init__()
         self._batch_size = batch_size
+        self._first: int | None = None
         self._bar = _bar()
 
     def on_epoch_begin(self, epoch, logs=None):
         """A new bar."""
-        self._started = time.perf_counter()
+        self._started, self._first = time.perf_counter(), None
         self._bar = _bar()
         self._bar.start()
         self._task = self._bar.add_task(
             f"epoch {epoch + 1}", total=self.params["steps"], loss=math.nan, speed=0.0
         )
 
+    def on_train_batch_begin(self, batch, logs=None):
+        """Notes where the interval is entered, perhaps in its middle."""
+        self._first = batch if self._first is None else self._first
+
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar; one call may stand for several steps."""
-        speed = (batch + 1) * self._batch_size / (time.perf_counter() - self._started)
+        speed = (batch + 1 - (self._first or 0)) * self._batch_size / (time.perf_counter() - self._started)
         self._bar.update(self._task, completed=batch + 1, loss=float(logs["loss"]), speed=speed)
 
     def on_epoch_end(self, epoch, logs=None):

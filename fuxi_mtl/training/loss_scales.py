@@ -28,6 +28,14 @@ class LossScales:
         self._units = units
         self._said = False
 
+    def get_state(self) -> dict[str, bool]:
+        """Whether it was said."""
+        return {"said": self._said}
+
+    def set_state(self, state: Mapping[str, bool]) -> None:
+        """Says it no second time."""
+        self._said = state["said"]
+
     def observe(self, losses: Mapping[str, float], weights: Mapping[str, float]) -> None:
         """Takes in the losses of an interval and what they were multiplied with."""
         values = {name: abs(losses[name] * weights[name]) for name in self._names}

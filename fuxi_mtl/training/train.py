@@ -3,8 +3,10 @@
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +27,7 @@ from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
 from fuxi_mtl.evaluation.monitor import few_positives
+from fuxi_mtl.interruption import Interruption, Left
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.objectives.priors import constant_losses
@@ -33,10 +36,19 @@ from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.bilevel import beside, make_bilevel_optimizer, rows_of_both
-from fuxi_mtl.training.callbacks import Evaluation, LastInterval, LearningRateLog, ProgressBar, StepLog
+from fuxi_mtl.training.callbacks import (
+    EarlyStopping,
+    Evaluation,
+    LearningRateLog,
+    ProgressBar,
+    ReduceLROnPlateau,
+    StepLog,
+)
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.loop import Position, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
+from fuxi_mtl.training.state import Saving, StateFolder, TrainingState, take_up
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
@@ -44,27 +56,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How many steps, in how many intervals between evaluations; the last one may be shorter.
+    """How many steps, in intervals between evaluations; the last one may be shorter.
 
     Attributes:
         batch_size: Rows in a step; not more than there are.
         epochs: Passes over the data that are begun.
         total_steps: Steps of the run.
         steps: Steps of an interval.
-        last_steps: Steps of the last one.
-        evaluations: Intervals.
         steps_per_epoch: Steps of a pass.
-        steps_per_execution: Steps in one call of the graph.
+        most_per_execution: Steps in one call of the graph at most.
     """
 
     batch_size: int
     epochs: int
     total_steps: int
     steps: int
-    last_steps: int
-    evaluations: int
     steps_per_epoch: int
-    steps_per_execution: int
+    most_per_execution: int
 
     @classmethod
     def of(cls, rows: int, experiment: Experiment) -> "StepPlan":
@@ -76,16 +84,20 @@ class StepPlan:
         per_epoch = batches_per_epoch(rows, batch_size, options.drop_last)
         total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
         steps = min(options.eval_steps or per_epoch, total)
-        evaluations = math.ceil(total / steps)
-        last = total - (evaluations - 1) * steps
-        # Keras runs whole executions: only a common divisor ends where both kinds of interval end.
-        common = math.gcd(steps, last)
         most = options.steps_per_execution
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
-        executed = max(n for n in range(1, most + 1) if common % n == 0)
-        epochs = math.ceil(total / per_epoch)
-        return cls(batch_size, epochs, total, steps, last, evaluations, per_epoch, executed)
+        return cls(batch_size, math.ceil(total / per_epoch), total, steps, per_epoch, most)
+
+    def steps_per_execution(self, position: Position) -> int:
+        """Steps in one call of the graph, so that calls end where intervals do.
+
+        A training that is gone on with makes as many as it made before.
+        """
+        last = (self.total_steps - 1) % self.steps + 1
+        first = position.next_evaluation(self.steps, self.total_steps) - position.step
+        common = math.gcd(self.steps, last, first)
+        return max(n for n in range(1, self.most_per_execution + 1) if common % n == 0)
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def compile_model(
         surgery=make_surgery(experiment.surgery, objectives, seed, own),
         bilevel_optimizer=make_bilevel_optimizer(model, experiment),
         representation_columns=experiment.surgery.representation_columns,
-        steps_per_execution=plan.steps_per_execution,
+        steps_per_execution=plan.steps_per_execution(Position()),
     )
 
 
@@ -150,6 +162,7 @@ def train(
     experiment: Experiment,
     run: Run,
     initial: InitialRun | None = None,
+    states: StateFolder | None = None,
 ) -> Training:
     """Trains until the monitor stops improving, and leaves the best weights in the model.
 
@@ -159,20 +172,19 @@ def train(
         experiment: Optimizer, weighting, monitor, patience.
         run: Where the checkpoint goes.
         initial: What it starts from; nothing unless said.
+        states: Where states of the training go, and which it goes on from; without it none is saved.
 
     Raises:
-        ValueError: The model does not fit what it should start from.
+        ValueError: The model does not fit what it should start from, or no state can be gone on from.
         TrainingError: A loss is not finite, or the memory is not enough.
+        KeyboardInterrupt: The training was interrupted; its message says what is saved.
     """
     split, bilevel_rows = rows_of_both(model, dataset, experiment)
-    labels = split.labels(experiment.tasks)
     sample = _sample(split, experiment)
     rows = split.rows if sample is None else sample.rows
     plan = StepPlan.of(rows, experiment)
-    if sample is not None and experiment.imbalance.negative_sampling == "plain":
-        labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
 
-    def batches(epochs: int) -> tf.data.Dataset:
+    def batches(epochs: int, first: int = 0) -> tf.data.Dataset:
         options = experiment.training
         return training_batches(
             split,
@@ -183,29 +195,46 @@ def train(
             seed=options.seed,
             sample=sample,
             drop_last=options.drop_last,
+            first=first,
         )
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
-    model.prepare(labels, batches)
+    goes_on = states is not None and bool(states.source)
+    labels = _labels(split, experiment, sample)
+    if not goes_on:
+        model.prepare(labels, batches)
     compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
-    if initial:
+    if initial and not goes_on:
         initial.put_into(model, dataset.encoder)
-    evaluation = _evaluation(model, dataset, experiment, run, plan)
+    interruption = Interruption()
+    evaluation = _evaluation(model, dataset, experiment, run, plan, interruption)
     diagnostics = _diagnostics(split, experiment, plan, sample)
-    callbacks = _callbacks(evaluation, experiment, run, plan, stops=dataset.valid is not None)
+    summaries = run.folder / "tensorboard" if states is None else states.summaries
+    callbacks = _callbacks(evaluation, experiment, summaries, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
-    trained_on = batches(plan.epochs)
+    remembering = {type(each).__name__: each for each in callbacks if hasattr(each, "get_state")}
+    state = TrainingState(model, Position(), {**remembering, "LossScales": evaluation.loss_scales})
+    if states is not None and goes_on:
+        callbacks.append(take_up(state, states, run.checkpoint))
+        model.steps_per_execution = plan.steps_per_execution(state.position)
+    position = state.position
+    trained_on = batches(plan.epochs, position.step)
     if bilevel_rows is not None:
-        trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size)
+        trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size, position.step)
+    saving = None
+    if states is not None:
+        saving = Saving(state, states, experiment.training, run.checkpoint, plan.total_steps, interruption)
+        saving.announce()
     try:
-        with enough_memory("batch_size", plan.batch_size):
-            model.fit(
+        with enough_memory("batch_size", plan.batch_size), _until_left(saving, interruption):
+            run_steps(
+                model,
                 trained_on,
-                epochs=plan.evaluations,
-                steps_per_epoch=plan.steps,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,
+                callbacks,
+                position,
+                every=plan.steps,
+                total=plan.total_steps,
+                pause=lambda: None if saving is None else saving.pause(),
             )
     except tf.errors.InvalidArgumentError as error:
         raise diverged(error, model, experiment) from error
@@ -213,16 +242,9 @@ def train(
         for callback in callbacks:
             if isinstance(callback, ProgressBar):
                 callback.stop()
-    if experiment.training.final_weights == "last":
-        evaluation.best = evaluation.history[-1]
-        checkpoint.save(model, run.checkpoint)
-    elif evaluation.best is None:
-        logger.warning("The monitor was never defined: keeping the last weights.")
-        checkpoint.save(model, run.checkpoint)
-    else:
-        if not experiment.training.save_best_only:
-            checkpoint.save(model, run.folder / "checkpoint_last")
-        checkpoint.restore(model, run.checkpoint)
+    if states is not None and states.summaries.is_dir():
+        states.summaries.replace(run.folder / "tensorboard")
+    _keep_weights(model, experiment, run, evaluation)
     _check_parameters(model)
     steps = evaluation.history[-1]["step"]
     rows = min(steps * plan.batch_size, rows * plan.epochs)
@@ -234,6 +256,38 @@ def train(
         rows / evaluation.seconds_training,
         diagnostics.content(),
     )
+
+
+@contextmanager
+def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[None]:
+    """Saves a training that is interrupted inside, and waits for what is being written in any case."""
+    if saving is None:
+        yield
+        return
+    try:
+        with interruption:
+            try:
+                yield
+            except Left:
+                told = saving.leave()
+                logger.info("%s", told)
+                raise type(interruption.error)(told) from None
+    finally:
+        saving.wait()
+
+
+def _keep_weights(model: MultiTaskModel, experiment: Experiment, run: Run, evaluation: Evaluation) -> None:
+    """Leaves the weights in the model and in the run that the stanza asks for."""
+    if experiment.training.final_weights == "last":
+        evaluation.best = evaluation.history[-1]
+        checkpoint.save(model, run.checkpoint)
+    elif evaluation.best is None:
+        logger.warning("The monitor was never defined: keeping the last weights.")
+        checkpoint.save(model, run.checkpoint)
+    else:
+        if not experiment.training.save_best_only:
+            checkpoint.save(model, run.folder / "checkpoint_last")
+        checkpoint.restore(model, run.checkpoint)
 
 
 def _check_parameters(model: MultiTaskModel) -> None:
@@ -251,7 +305,12 @@ def _check_parameters(model: MultiTaskModel) -> None:
 
 
 def _evaluation(
-    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, plan: StepPlan
+    model: MultiTaskModel,
+    dataset: Dataset,
+    experiment: Experiment,
+    run: Run,
+    plan: StepPlan,
+    interruption: Interruption,
 ) -> Evaluation:
     options = experiment.training
     keys = metric_keys(experiment.tasks, experiment.evaluation)
@@ -267,7 +326,8 @@ def _evaluation(
         if valid is None:
             undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
-        found, predictions = measure(model, valid, experiment.tasks, experiment.evaluation)
+        with interruption.leaving_at_once():
+            found, predictions = measure(model, valid, experiment.tasks, experiment.evaluation)
         check_finite(predictions, f"validation rows at step {int(model.step)}")
         return found
 
@@ -307,6 +367,14 @@ def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
     return sample
 
 
+def _labels(split: Split, experiment: Experiment, sample: NegativeSample | None) -> dict[str, np.ndarray]:
+    """The labels as the model will see them, by task."""
+    labels = split.labels(experiment.tasks)
+    if sample is not None and experiment.imbalance.negative_sampling == "plain":
+        labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
+    return labels
+
+
 def _diagnostics(
     split: Split, experiment: Experiment, plan: StepPlan, sample: NegativeSample | None
 ) -> Diagnostics:
@@ -321,21 +389,19 @@ def _diagnostics(
 
 
 def _callbacks(
-    evaluation: Evaluation, experiment: Experiment, run: Run, plan: StepPlan, stops: bool
+    evaluation: Evaluation, experiment: Experiment, summaries: Path, plan: StepPlan, stops: bool
 ) -> list[keras.callbacks.Callback]:
     options = experiment.training
     mode = monitor_direction(options.monitor, options.monitor_mode)
     callbacks: list[keras.callbacks.Callback] = [evaluation]
-    if plan.last_steps < plan.steps:
-        callbacks.insert(0, LastInterval(plan.last_steps))
     if stops:
         patience = options.early_stop_patience
-        callbacks.append(keras.callbacks.EarlyStopping("monitor", mode=mode, patience=patience))
+        callbacks.append(EarlyStopping("monitor", mode=mode, patience=patience))
     if stops and options.reduce_lr_on_plateau:
         plateau = {"factor": 0.1, "patience": 1, "min_delta": 0.0, "min_lr": 1e-6}
-        callbacks.append(keras.callbacks.ReduceLROnPlateau("monitor", mode=mode, **plateau))
+        callbacks.append(ReduceLROnPlateau("monitor", mode=mode, **plateau))
     if options.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False))
+        callbacks.append(keras.callbacks.TensorBoard(str(summaries), write_graph=False))
     if options.log_every:
         callbacks.append(StepLog(options.log_every, plan.steps))
     if options.verbose and sys.stderr.isatty():

@@ -36,10 +36,12 @@ from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.state import StateFolder
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
+from fuxi_mtl.workflow.interrupted import states_of
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
@@ -47,12 +49,13 @@ logger = logging.getLogger(__name__)
 DEBUG_ROWS = 10_000
 
 
-def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run:
+def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume: bool = False) -> Run:
     """Trains, measures and exports one experiment with one seed.
 
     Args:
         experiment: What to do, checked.
         gpus: GPUs to use; -1 is the CPU.
+        resume: Whether to go on with an interrupted training.
 
     Returns:
         The finished run.
@@ -73,7 +76,9 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,)) -> Run
         progress=bool(experiment.training.verbose),
     )
     make = partial(make_model, experiment)
-    run, _, scores = train_run(experiment, dataset, make, folder_of(experiment), strategy)
+    folder = folder_of(experiment)
+    states = states_of(folder, experiment, dataset.key, resume)
+    run, _, scores = train_run(experiment, dataset, make, folder, strategy, states)
     _append_results(experiment, scores)
     finish_run(run, experiment, dataset)
     return run
@@ -85,6 +90,7 @@ def train_run(
     make: Callable[[FeatureMap], MultiTaskModel],
     folder: Path,
     strategy: tf.distribute.Strategy | None = None,
+    states: StateFolder | None = None,
 ) -> tuple[Run, MultiTaskModel, dict[str, Scores]]:
     """Trains and measures one experiment on data that are read already.
 
@@ -94,6 +100,7 @@ def train_run(
         make: Makes the model, built, of the inputs. Random numbers are seeded when it is called.
         folder: Where the run goes. An older run there is replaced once the new one is whole.
         strategy: The devices; the strategy in whose scope this is called, unless said.
+        states: Where states of the training are saved, and from which it goes on; none are unless said.
 
     Returns:
         The finished run, its model and the scores of its splits.
@@ -110,7 +117,7 @@ def train_run(
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
-            training = train(model, dataset, experiment, run, initial)
+            training = train(model, dataset, experiment, run, initial, states)
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)
@@ -119,6 +126,8 @@ def train_run(
         calibrate_model(model, dataset, experiment, run, behind + step)
         scores, checks = measure_splits(model, dataset, experiment, run)
         save_results(run, experiment, dataset, model, training, scores, checks, initial)
+    if states is not None:
+        states.remove()
     return Run(folder), model, scores
 
 

@@ -20,18 +20,19 @@ LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
 
 
 @contextmanager
-def log_file(path: Path, keeps: bool = False) -> Iterator[None]:
+def log_file(path: Path, keeps: bool = False, appends: bool = False) -> Iterator[None]:
     """Also writes the log to a file; it stays when the run fails.
 
     Args:
         path: The file.
         keeps: Whether the log of an earlier run lies there, which is to stay unless this one ends well: until
             then this log is ``*.new.log``, and ``*.failed.log`` if the run fails.
+        appends: Whether it goes on with a log that is there.
     """
     written = path.with_suffix(".new.log") if keeps and path.exists() else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(written, mode="w", encoding="utf-8")
+        handler = logging.FileHandler(written, mode="a" if appends else "w", encoding="utf-8")
     except OSError as error:
         raise ValueError(f"model_root: cannot write {written} ({error.strerror}).") from error
     handler.setFormatter(PlainFormatter(LOG_FORMAT))

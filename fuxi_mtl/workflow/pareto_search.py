@@ -60,7 +60,7 @@ def search(
     ]
 
     def trained(experiment: Experiment) -> StoredRun:
-        return read_run(run_or_resume(experiment, gpus, resume=True).folder)
+        return read_run(run_or_resume(experiment, gpus, resume=True, restart=True).folder)
 
     first = trained(seeded[0])
     traded_metrics(options, first)  # What cannot be traded off is known after one run.

@@ -1,40 +1,6 @@
 """What Keras calls between steps, without a network."""
 
-import keras
-import numpy as np
-import pytest
-
-from fuxi_mtl.training.callbacks import LastInterval, ProgressBar
-
-
-@pytest.fixture
-def model():
-    model = keras.Sequential([keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    return model
-
-
-class Count(keras.callbacks.Callback):
-    def __init__(self):
-        super().__init__()
-        self.steps, self.stops = [], []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.steps.append(0)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps[-1] += 1
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.stops.append(self.model.stop_training)
-
-
-def test_the_last_stretch_may_be_shorter_and_is_no_early_stop(model):
-    count = Count()
-    x = np.zeros((10, 1), np.float32)
-    model.fit(x, x, batch_size=1, epochs=3, steps_per_epoch=4, callbacks=[LastInterval(2), count], verbose=0)
-    assert count.steps == [4, 4, 2]
-    assert count.stops == [False, False, False]
+from fuxi_mtl.training.callbacks import ProgressBar
 
 
 def test_the_progress_bar_shows_loss_and_rows_a_second(capsys, monkeypatch):
@@ -50,6 +16,19 @@ def test_the_progress_bar_shows_loss_and_rows_a_second(capsys, monkeypatch):
     assert task.fields["speed"] > 0
     bar.on_epoch_end(0)
     assert "loss 0.2500" in capsys.readouterr().err
+
+
+def test_the_progress_bar_of_an_interval_that_is_entered_in_its_middle_counts_its_own_rows(monkeypatch):
+    bar = ProgressBar(batch_size=100)
+    bar.set_params({"steps": 10})
+    seconds = iter([0.0, 2.0])
+    monkeypatch.setattr("fuxi_mtl.training.callbacks.time.perf_counter", lambda: next(seconds, 9.0))
+    bar._bar.start = lambda: None
+    bar._started, bar._task = next(seconds), bar._bar.add_task("x", total=10, loss=0.0, speed=0.0)
+    bar.on_train_batch_begin(6)
+    bar.on_train_batch_end(7, {"loss": 0.25})
+    (task,) = bar._bar.tasks
+    assert (task.completed, task.fields["speed"]) == (8, 100.0)
 
 
 def test_an_interrupted_progress_bar_gives_the_cursor_back(capsys, monkeypatch):

@@ -313,10 +313,17 @@ def test_an_interrupted_run_leaves_nothing_half_written(place, tmp_path, sent):
     finally:
         impatient.cancel()
     assert time.monotonic() - started < 60
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "Interrupted; nothing half-written was left."
+    assert process.returncode == 128 + sent
+    place = tmp_path / "toy" / "Toy"
+    (state,) = (place / "seed_1.training").iterdir()
+    step = int(state.name.removeprefix("state_"))
+    assert step >= 10
+    assert err.splitlines()[-1] == (
+        f"Interrupted; nothing half-written was left. Saved at step {step} in {state}: --resume goes on from "
+        "there."
+    )
     assert "Traceback" not in err
-    assert [path.name for path in (tmp_path / "toy" / "Toy").iterdir()] == ["seed_1.log"]
+    assert sorted(path.name for path in place.iterdir()) == ["seed_1.log", "seed_1.training"]
 
 
 def test_an_interrupted_sweep_says_which_runs_are_kept(monkeypatch, tmp_path):

@@ -334,10 +334,10 @@ def test_another_error_of_tensorflow_is_passed_on(toy_run):
 
 
 def test_too_little_memory_names_the_batch_size(tmp_path, monkeypatch):
-    def fit(*_, **__):
+    def step(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
-    monkeypatch.setattr("fuxi_mtl.model.multi_task_model.MultiTaskModel.fit", fit)
+    monkeypatch.setattr("fuxi_mtl.model.multi_task_model.MultiTaskModel.make_train_function", step)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}")
     assert done.status == 1
     assert done.err == (

@@ -1,8 +1,8 @@
 """Checkpoints as files."""
 
+import json
 import logging
 import re
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,15 +13,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fuxi_mtl.files import partial_name, replace_folder
+from fuxi_mtl.files import whole_folder
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.checkpoint.naming import CHUNK, Part, orders_of, parts_of
 
 logger = logging.getLogger(__name__)
 
 FILE = "state.h5"
+NOTE = "note"  # the name of what lies beside the parts of a model
+# HDF5's reader turns damage into errors of many kinds.
+READ_ERRORS = (OSError, ValueError, LookupError, RuntimeError, TypeError)
 # Groups of checkpoints made before, and their names of today.
-NEWER = ("known_rate",)  # last parts of names that checkpoints of version 0.1.0 lack
+NEWER = ("known_rate", "u_product")  # last parts of names that older checkpoints lack
 OF_TURN = re.compile(r"/turns/[^/]+/")  # what turns have each of their own, and once had together
 RENAMED = {"optimizer/architecture/": "optimizer/bilevel/"}
 
@@ -39,20 +42,12 @@ def save(model: MultiTaskModel, folder: Path) -> None:
         CheckpointError: It cannot be written; the older one is still there.
     """
     model.apply_deferred_updates()
-    partial = partial_name(folder)
     try:
-        partial.mkdir(parents=True)
-        # The latest layout of HDF5 has checksums of names and shapes; those of the numbers are ours.
-        with h5py.File(partial / FILE, "w", libver="latest") as file:
-            for name, part in parts_of(model).items():
-                _write(file.create_dataset(name, part.shape, part.dtype), part)
-            for group, order in orders_of(model).items():
-                file.require_group(group).attrs["order"] = order
-        replace_folder(partial, folder)
+        with whole_folder(folder) as partial:
+            write(partial / FILE, parts_of(model), orders_of(model))
     except (OSError, RuntimeError) as error:  # HDF5's own errors are of either kind
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
-            f"{folder}: the checkpoint cannot be written ({_reason(error)}). "
+            f"{folder}: the checkpoint cannot be written ({reason(error)}). "
             "Make room, or set model_root to another folder."
         ) from error
 
@@ -67,17 +62,7 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
         CheckpointError: Nothing there, damaged, or written by a model of another shape.
     """
     with opened(folder, whole=model.compiled) as there:
-        parts = parts_of(model)
-        stored = _by_turn(there.parts, parts)
-        # What older versions did not have stays as it starts.
-        parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
-        _check_shapes(parts, stored)
-        _check_orders(there.orders, orders_of(model))
-        for dataset in stored.values():
-            check_numbers(dataset)
-        for name, part in parts.items():
-            for chunk in part.chunks():
-                part.write(chunk, stored[name][chunk])
+        set_parts(there, parts_of(model), orders_of(model))
 
 
 @dataclass(frozen=True)
@@ -116,12 +101,80 @@ def opened(folder: Path, whole: bool = True) -> Iterator[Stored]:
     try:
         with h5py.File(path) as file:
             yield Stored(_stored(file, whole), _orders(file))
-    # HDF5's reader turns damage into errors of many kinds.
-    except (OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
+    except READ_ERRORS as error:
         raise CheckpointError(
-            f"{folder}: the checkpoint is damaged, or of another model ({_reason(error)}). "
+            f"{folder}: the checkpoint is damaged, or of another model ({reason(error)}). "
             "Train the experiment again."
         ) from error
+
+
+def write(path: Path, parts: Mapping[str, Part], orders: Mapping[str, list[str]], note: Any = None) -> None:
+    """Writes parts under their names, each with a checksum.
+
+    Args:
+        path: The file.
+        parts: What to write.
+        orders: Of names, by group.
+        note: Anything that JSON knows, to lie beside them.
+
+    Raises:
+        OSError: It cannot be written, or a :class:`RuntimeError`, as HDF5 likes it.
+    """
+    # The latest layout of HDF5 has checksums of names and shapes; those of the numbers are ours.
+    with h5py.File(path, "w", libver="latest") as file:
+        for name, part in parts.items():
+            _write(file.create_dataset(name, part.shape, part.dtype), part)
+        for group, order in orders.items():
+            file.require_group(group).attrs["order"] = order
+        if note is not None:
+            text = np.frombuffer(json.dumps(note, default=lambda number: number.item()).encode(), np.uint8)
+            file.create_dataset(NOTE, data=text).attrs["crc32"] = zlib.crc32(text.data)
+
+
+def read(path: Path, parts: Mapping[str, Part], orders: Mapping[str, list[str]]) -> None:
+    """Sets parts to what :func:`write` wrote; see :func:`set_parts`.
+
+    Raises:
+        ValueError: The file is damaged, or holds other parts; or another of :data:`READ_ERRORS`.
+    """
+    with h5py.File(path) as file:
+        set_parts(Stored(_stored(file, whole=True), _orders(file)), parts, orders)
+
+
+def set_parts(there: Stored, parts: Mapping[str, Part], orders: Mapping[str, list[str]]) -> None:
+    """Sets parts to what is stored; all is checked before anything is changed.
+
+    Args:
+        there: What is stored.
+        parts: All that is there.
+        orders: Of names, by group.
+
+    Raises:
+        ValueError: They are others, or the numbers are not those that were written.
+    """
+    stored = _by_turn(there.parts, parts)
+    # What older versions did not have stays as it starts.
+    parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
+    _check_shapes(parts, stored)
+    _check_orders(there.orders, orders)
+    for dataset in stored.values():
+        check_numbers(dataset)
+    for name, part in parts.items():
+        for chunk in part.chunks():
+            part.write(chunk, stored[name][chunk])
+
+
+def read_note(path: Path) -> Any:
+    """What :func:`write` was given beside the parts.
+
+    Raises:
+        ValueError: It is damaged; or another of :data:`READ_ERRORS`.
+    """
+    with h5py.File(path) as file:
+        text = np.asarray(file[NOTE])
+        if zlib.crc32(text.data) != file[NOTE].attrs["crc32"]:
+            raise ValueError(f"{NOTE} is not what was written")
+    return json.loads(text.tobytes())
 
 
 def _write(dataset: h5py.Dataset, part: Part) -> None:
@@ -138,7 +191,7 @@ def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
 
     def keep(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset) and (whole or name.startswith("network/")):
+        if isinstance(item, h5py.Dataset) and name != NOTE and (whole or name.startswith("network/")):
             old = next((group for group in RENAMED if name.startswith(group)), None)
             found[RENAMED[old] + name.removeprefix(old) if old else name] = item
 
@@ -217,6 +270,6 @@ def _chunks(dataset: h5py.Dataset) -> Iterator[Any]:
         yield slice(first, first + CHUNK)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what went wrong."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

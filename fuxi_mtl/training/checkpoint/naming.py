@@ -1,7 +1,8 @@
 """Names of everything that a checkpoint holds of a model."""
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,21 @@ class Part:
     @property
     def dtype(self) -> np.dtype:
         """In which it is stored: NumPy has no bfloat16, and float32 holds it."""
-        return np.dtype(
-            np.float32 if self.variable.dtype == tf.bfloat16 else self.variable.dtype.as_numpy_dtype
-        )
+        own = tf.as_dtype(self.variable.dtype)
+        return np.dtype(np.float32 if own == tf.bfloat16 else own.as_numpy_dtype)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def of(self, variable: keras.Variable) -> "Part":
         """The same rows of another variable."""
         return Part(variable.value, self.rows, self.feature)
+
+    def held(self, copies: Mapping[int, np.ndarray]) -> "Part":
+        """The same part of a copy of the variable; see :func:`copies_of`."""
+        return Part(copies[id(self.variable)], self.rows, self.feature)
 
     def chunks(self) -> Iterator[Any]:
         """Where to look, piece by piece: ``...`` for all of it, or slices of its rows."""
@@ -60,6 +69,9 @@ class Part:
         """The numbers of a chunk; a table is never copied whole."""
         if self.rows is None:
             return np.ascontiguousarray(np.asarray(tf.convert_to_tensor(self.variable), self.dtype))
+        if isinstance(self.variable, np.ndarray):
+            start = self.rows[0]
+            return np.asarray(self.variable[start + chunk.start : start + chunk.stop], self.dtype)
         return np.asarray(tf.gather(self.variable, self._places(chunk)), self.dtype)
 
     def write(self, chunk: Any, values: np.ndarray) -> None:
@@ -84,6 +96,16 @@ class Part:
     def _places(self, chunk: slice) -> tf.Tensor:
         start = self.rows[0] if self.rows else 0
         return tf.range(start + chunk.start, start + chunk.stop)
+
+
+def copies_of(parts: Iterable[Part]) -> dict[int, np.ndarray]:
+    """The numbers of the variables of parts as they are now, each once, by the variable's id.
+
+    Reading a table copies it, with all cores; of another variable TensorFlow hands out the memory itself and
+    moves the variable elsewhere at the next step.
+    """
+    variables = {id(part.variable): part.variable for part in parts}
+    return {key: np.asarray(tf.convert_to_tensor(variable)) for key, variable in variables.items()}
 
 
 def parts_of(model: MultiTaskModel) -> dict[str, Part]:
@@ -212,7 +234,9 @@ def _slots(
         once: Before the names of what it has once; the same prefix unless said.
     """
     moved = optimizer._trainable_variables
-    rest = {id(variable): variable for variable in optimizer.variables}
+    # Keras's Nadam does not list all that it has.
+    own = [value for value in vars(optimizer).values() if isinstance(value, keras.Variable)]
+    rest = {id(variable): variable for variable in (*optimizer.variables, *own)}
     parts: dict[str, Part] = {}
     for attribute, slots in vars(optimizer).items():
         if attribute == "_variables" or not isinstance(slots, list) or len(slots) != len(moved):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,24 @@ class Diagnostics(keras.callbacks.Callback):
             "gradients": options.grad_diag_every or max(1, total_steps // options.grad_diag_target),
             "gates": max(1, total_steps // GATE_TARGET),
         }
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything measured until now; None of what is not measured."""
+        parts = {"gradients": self.gradients, "gates": self.gates}
+        return {
+            "last": self._last,
+            "seconds": [self.seconds, self.first_seconds],
+            **{name: part and part.get_state() for name, part in parts.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there; what is asked for only now begins now."""
+        self._last = state["last"]
+        self.seconds, self.first_seconds = state["seconds"]
+        if self.gradients is not None and state["gradients"]:
+            self.gradients.set_state(state["gradients"])
+        if self.gates is not None and state["gates"]:
+            self.gates.set_state(state["gates"], self._batch(1))
 
     def on_train_begin(self, logs=None):
         """Makes what is wanted; nothing is traced before training itself is."""

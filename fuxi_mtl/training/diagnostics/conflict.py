@@ -1,7 +1,7 @@
 """Gradient conflict of objectives on shared parameters: cosines, norms, and their summaries."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,24 @@ class GradientConflict:
         self.steps: list[int] = []
         self._found: list[dict[str, Compared]] = []
 
+    def get_state(self) -> dict[str, Any]:
+        """The measurements."""
+        return {
+            "steps": self.steps,
+            "found": [{part: _listed(each) for part, each in found.items()} for found in self._found],
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on behind these measurements."""
+        self.steps = list(state["steps"])
+        self._found = [
+            {
+                part: Compared(**{name: np.asarray(values) for name, values in each.items()})
+                for part, each in found.items()
+            }
+            for found in state["found"]
+        ]
+
     def add(self, step: int, found: Products) -> None:
         """One more batch, measured after a step."""
         self.steps.append(step)
@@ -150,6 +168,10 @@ class GradientConflict:
 
     def _of(self, kind: str, part: str, *place: int) -> list[float]:
         return [float(getattr(each[part], kind)[place]) for each in self._found]
+
+
+def _listed(record: Compared) -> dict[str, list]:
+    return {name: values.tolist() for name, values in vars(record).items()}
 
 
 def _mean(values: np.ndarray) -> float:

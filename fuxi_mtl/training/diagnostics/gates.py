@@ -99,6 +99,37 @@ class GateHealth:
         self._graph = tf.function(self._everywhere)
         self._found: list[list[Health]] = []
 
+    def get_state(self) -> dict[str, Any]:
+        """The measurements."""
+        return {
+            "steps": self.steps,
+            "found": [
+                [
+                    {**vars(each), "weight": each.weight.tolist(), "top_share": each.top_share.tolist()}
+                    for each in found
+                ]
+                for found in self._found
+            ],
+        }
+
+    def set_state(self, state: Mapping[str, Any], batch: Batch) -> None:
+        """Goes on behind these measurements.
+
+        Args:
+            state: What :meth:`get_state` gave.
+            batch: Any, on which the network is traced to find its gates.
+        """
+        self.steps = list(state["steps"])
+        self._found = [
+            [
+                Health(np.asarray(e["weight"]), np.asarray(e["top_share"]), e["entropy"], e["divergence"])
+                for e in found
+            ]
+            for found in state["found"]
+        ]
+        if self.steps:
+            self._graph(batch[0])
+
     def measure(self, step: int, batch: Batch) -> None:
         """One more batch, measured after a step."""
         shares = self._graph(batch[0])

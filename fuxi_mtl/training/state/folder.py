@@ -1,0 +1,186 @@
+"""The folder of a training's states, beside its run: written whole, rotated, found again.
+
+``seed_{seed}.training/`` holds ``state_{step}/`` for each of the last states::
+
+    state.h5    every number by its name, with checksums, and beside them all that is no array
+    best/       the checkpoint of the best evaluation until then: a link to the file of the run
+
+A state needs nothing else. It belongs to one training; those of another stay until this one has its first.
+"""
+
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fuxi_mtl.files import leavings_in, partial_name, removed, whole_folder
+from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read_note, reason, write
+from fuxi_mtl.training.checkpoint.naming import Part
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # counts up when the files or their meaning change
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A state on disk.
+
+    Attributes:
+        folder: Where it lies.
+        note: What lies beside its numbers: format, training, time, what it is of, and the plain part.
+    """
+
+    folder: Path
+    note: Mapping[str, Any]
+
+    @property
+    def file(self) -> Path:
+        """Its numbers."""
+        return self.folder / FILE
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best evaluation, if there was one."""
+        return self.folder / BEST
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.note["plain"]["position"]["step"]
+
+    def __str__(self) -> str:
+        total = self.note["total_steps"]
+        return f"{self.folder}: step {self.step} of {total}, saved {self.note['saved']}"
+
+
+@dataclass
+class StateFolder:
+    """The states of one training.
+
+    Attributes:
+        path: The folder; it need not be there yet.
+        identity: What the training depends on: keys of its stanza and the key of its data.
+        keep: How many states stay.
+        source: The states to go on from, the newest first; none to begin anew.
+        training: A name for this training that no other has.
+        began: When it began.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    keep: int = 2
+    source: tuple[Stored, ...] = ()
+    training: str = field(default_factory=lambda: uuid.uuid4().hex)
+    began: str = field(default_factory=lambda: datetime.now().isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        if self.source:
+            self.training, self.began = (self.source[0].note[key] for key in ("training", "began"))
+
+    @property
+    def summaries(self) -> Path:
+        """Where TensorBoard's files of this training go until its run is whole."""
+        return self.path / f"tensorboard-{self.training}"
+
+    def note(self, plain: Mapping[str, Any], total_steps: int, has_global_seed: bool) -> dict[str, Any]:
+        """What lies beside the numbers of a state."""
+        return {
+            "format": FORMAT,
+            "training": self.training,
+            "began": self.began,
+            "saved": datetime.now().isoformat(timespec="seconds"),
+            "identity": self.identity,
+            "total_steps": total_steps,
+            "global_seed": has_global_seed,
+            "plain": plain,
+        }
+
+    def hold(self, best: Path) -> Path:
+        """A second name for the best checkpoint, which may be replaced while a state is written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = partial_name(self.path / BEST)
+        link(best, held)
+        return held
+
+    def write(
+        self,
+        note: Mapping[str, Any],
+        parts: Mapping[str, Part],
+        orders: Mapping[str, list[str]],
+        best: Path | None,
+    ) -> Path:
+        """Writes a state whole, and removes those that it replaces.
+
+        Args:
+            note: See :meth:`note`.
+            parts: The numbers.
+            orders: Of names, by group.
+            best: What :meth:`hold` gave; None if there is no best checkpoint.
+
+        Raises:
+            OSError: It cannot be written, or a :class:`RuntimeError` of HDF5. The older ones are still there.
+        """
+        folder = self.path / f"state_{note['plain']['position']['step']}"
+        with whole_folder(folder) as partial:
+            if best is not None:
+                (partial / BEST).mkdir()
+                best.replace(partial / BEST / FILE)
+            write(partial / FILE, parts, orders, note)
+            with (partial / FILE).open("rb") as file:
+                os.fsync(file.fileno())
+        self._rotate()
+        return folder
+
+    def _rotate(self) -> None:
+        """Removes the oldest states of this training, and all of others."""
+        found = stored_states(self.path)
+        mine = [each for each in found if each.note["training"] == self.training]
+        for folder in _folders(self.path) - {each.folder for each in mine[: self.keep]}:
+            removed(folder)
+        for leaving in leavings_in(self.path):
+            if leaving.dead:
+                removed(leaving.path)
+
+    def remove(self) -> None:
+        """Removes the folder: its run is whole."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def training_folder(run: Path) -> Path:
+    """Where the states of a run's training lie."""
+    return run.with_name(f"{run.name}.training")
+
+
+def stored_states(path: Path) -> list[Stored]:
+    """The states that can be read of the last training there, the newest first; what cannot is said."""
+    found = []
+    for folder in sorted(_folders(path)):
+        try:
+            found.append(Stored(folder, read_note(folder / FILE)))
+        except READ_ERRORS as error:
+            logger.warning("%s: this state of a training cannot be read (%s).", folder, reason(error))
+    found.sort(key=lambda each: (each.note["saved"], each.step), reverse=True)
+    return [each for each in found if each.note["training"] == found[0].note["training"]]
+
+
+def link(source: Path, target: Path) -> None:
+    """Gives a file that nobody changes a second name; a copy, on a file system without links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _folders(path: Path) -> set[Path]:
+    found: set[Path] = set()
+    with suppress(FileNotFoundError):
+        found = {folder for folder in path.glob("state_*") if (folder / FILE).is_file()}
+    return found

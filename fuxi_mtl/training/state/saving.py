@@ -1,0 +1,149 @@
+"""When the state of a training is saved: at intervals of steps or time, and when it is interrupted."""
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from fuxi_mtl.interruption import Interruption
+from fuxi_mtl.options import TrainingOptions
+from fuxi_mtl.training.checkpoint.files import FILE, reason
+from fuxi_mtl.training.checkpoint.naming import Part, copies_of
+from fuxi_mtl.training.state.folder import StateFolder
+from fuxi_mtl.training.state.memory import free_memory
+from fuxi_mtl.training.state.training_state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+SHARE = 0.01  # most of a training's time that it stands still for saves which its minutes ask for
+SLOW_DISK = 100e6  # bytes a second that are believed in before the first state is written
+
+
+class Saving:
+    """Saves a training where it pauses, if it is time.
+
+    Training stands still while the numbers are copied; another thread writes the copy. Where the memory is
+    not enough for one, they are written as they lie, and training waits for it.
+
+    Args:
+        state: The training.
+        folder: Where its states go.
+        options: How often.
+        best: The folder of the best checkpoint, which each state takes along.
+        total_steps: Steps of the training.
+        interruption: Whether it is to stop.
+
+    Attributes:
+        pauses: Seconds of each time that training stood still.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        folder: StateFolder,
+        options: TrainingOptions,
+        best: Path,
+        total_steps: int,
+        interruption: Interruption,
+    ):
+        self._state, self._folder, self._best = state, folder, best
+        self._every_steps, self._every_minutes = options.save_every_steps, options.save_every_minutes
+        self._total, self._interruption = total_steps, interruption
+        self._writer: threading.Thread | None = None
+        self._saved_at, self._saved_step = time.monotonic(), state.position.step
+        self._bytes_a_second = SLOW_DISK
+        self._saved: Path | None = None
+        self.pauses: list[float] = []
+
+    def announce(self) -> None:
+        """Says where states go and what they take of the disk."""
+        size, count = self._size(), self._folder.keep + 1
+        place = next(parent for parent in self._folder.path.parents if parent.exists())
+        free = shutil.disk_usage(place).free
+        told = (
+            f"{self._folder.path}: states of the training, up to {_readable(count * size)} "
+            f"({self._folder.keep} kept and one that is written); {_readable(free)} are free."
+        )
+        if count * size > free:
+            logger.warning("%s A state that finds no room is not saved, and the older ones stay.", told)
+        else:
+            logger.info("%s", told)
+
+    def pause(self) -> None:
+        """Saves if it is time, and leaves the training if it is interrupted."""
+        self._interruption.check()
+        if self._is_due():
+            self.save()
+
+    def save(self) -> None:
+        """Saves in another thread, if there is memory for a copy; else here."""
+        self.wait()
+        started = time.perf_counter()
+        parts, orders = self._state.parts(), self._state.orders()
+        note = self._folder.note(self._state.plain(), self._total, self._state.has_global_seed)
+        best = self._best / FILE
+        arguments = (note, orders, self._folder.hold(best) if best.is_file() else None)
+        if self._size() * 1.2 < free_memory():
+            copies = copies_of(parts.values())
+            held = {name: part.held(copies) for name, part in parts.items()}
+            self._writer = threading.Thread(target=self._write, args=(held, *arguments), daemon=True)
+            self._writer.start()
+        else:
+            logger.info("Too little memory for a copy of the state: training waits until it is written.")
+            self._write(parts, *arguments)
+        self.pauses.append(time.perf_counter() - started)
+        self._saved_at, self._saved_step = time.monotonic(), self._state.position.step
+
+    def leave(self) -> str:
+        """Saves a training that is interrupted, if there is time, and says what is there."""
+        self.wait(self._interruption.seconds_left)
+        seconds = self._size() / self._bytes_a_second
+        if self._writer is not None or seconds > self._interruption.seconds_left:
+            return (
+                f"Saving would take {seconds:.0f} s, longer than schedulers wait. "
+                + (f"The last state is {self._saved}: --resume goes on from there." if self._saved else "")
+            ).strip()
+        if self._saved_step != self._state.position.step or self._saved is None:
+            self.save()
+            self.wait()
+        if self._saved is None:
+            return "The state could not be saved."
+        return f"Saved at step {self._saved_step} in {self._saved}: --resume goes on from there."
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until what is being written is written, but no longer than some seconds."""
+        if self._writer is not None:
+            self._writer.join(seconds)
+            if not self._writer.is_alive():
+                self._writer = None
+
+    def _is_due(self) -> bool:
+        step, every = self._state.position.step, self._every_steps
+        if every and step // every > self._saved_step // every:
+            return True
+        if not self._every_minutes:
+            return False
+        seconds = max(60 * self._every_minutes, (self.pauses[-1] if self.pauses else 0) / SHARE)
+        return time.monotonic() - self._saved_at >= seconds
+
+    def _write(self, parts: dict[str, Part], note: dict, orders: dict, best: Path | None) -> None:
+        started = time.perf_counter()
+        try:
+            self._saved = self._folder.write(note, parts, orders, best)
+        except (OSError, RuntimeError) as error:  # HDF5's own errors are of either kind
+            logger.warning(
+                "The state of step %d could not be saved (%s): training goes on without it.",
+                note["plain"]["position"]["step"],
+                reason(error),
+            )
+        else:
+            self._bytes_a_second = self._size() / max(time.perf_counter() - started, 1e-3)
+
+    def _size(self) -> int:
+        """Bytes of the numbers of a state."""
+        return sum(part.bytes for part in self._state.parts().values())
+
+
+def _readable(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(size / 2**20, 0.1):.1f} MiB"

@@ -1,0 +1,155 @@
+"""Everything that a training is between two steps, in numbers and in plain values."""
+
+import logging
+import random
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import global_seed_generator
+
+from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read, read_note, reason
+from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
+from fuxi_mtl.training.loop import Position
+from fuxi_mtl.training.state.folder import StateFolder, link
+
+logger = logging.getLogger(__name__)
+
+_GLOBAL_SEED = "seeds/global"
+
+
+class Remembering(Protocol):
+    """What a training consists of beside its variables."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What JSON knows, floats with NaN and infinity included."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+
+
+class TrainingState:
+    """A training at a position: what :meth:`parts` and :meth:`plain` name, and nothing else.
+
+    Numbers are those of a checkpoint (network, slots, moves that rows have put off, counts of steps, loss
+    scale, weighting, surgery, bilevel optimizer, running statistics, random states of layers) and the means
+    since the last evaluation. Moves that are put off stay so: taking the state changes nothing.
+
+    Args:
+        model: The compiled model.
+        position: Where the training is.
+        members: What else remembers something, by name.
+    """
+
+    def __init__(self, model: MultiTaskModel, position: Position, members: Mapping[str, Remembering]):
+        self.model, self.position = model, position
+        self.members = {**members, "generators": Generators()}
+
+    def parts(self) -> dict[str, Part]:
+        """Every number, by its name."""
+        parts = parts_of(self.model)
+        for mean in self.model.means.metrics:
+            for variable in mean.variables:
+                parts[f"means/{mean.name}/{variable.name}"] = Part(variable.value)
+        generator = global_state.get_global_attribute("global_seed_generator")
+        if generator is not None:  # of layers that have no generator of their own
+            parts[_GLOBAL_SEED] = Part(generator.state.value)
+        return parts
+
+    def orders(self) -> dict[str, list[str]]:
+        """The orders of names behind some of them."""
+        return orders_of(self.model)
+
+    def plain(self) -> dict[str, Any]:
+        """All that is no array."""
+        return {
+            "position": vars(self.position).copy(),
+            "members": {name: member.get_state() for name, member in self.members.items()},
+        }
+
+    def restore_numbers(self, file: Path) -> None:
+        """Sets every number, and the position, to those of a file.
+
+        Raises:
+            ValueError: The file is damaged, or of another model; or another of
+                :data:`~fuxi_mtl.training.checkpoint.files.READ_ERRORS`.
+        """
+        note = read_note(file)
+        if note["global_seed"]:
+            global_seed_generator()
+        read(file, self.parts(), self.orders())
+        vars(self.position).update(note["plain"]["position"])
+
+    def restore_members(self, plain: Mapping[str, Any]) -> None:
+        """Tells everything else; behind the beginning of the loop, at which callbacks start anew."""
+        for name, state in plain["members"].items():
+            if name in self.members:
+                self.members[name].set_state(state)
+
+    @property
+    def has_global_seed(self) -> bool:
+        """Whether Keras's own generator has been asked for a number."""
+        return global_state.get_global_attribute("global_seed_generator") is not None
+
+
+def take_up(state: TrainingState, states: StateFolder, checkpoint: Path) -> keras.callbacks.Callback:
+    """Sets a training to the newest state that can be read, and says where that is.
+
+    Args:
+        state: The training, which has not begun.
+        states: The states to go on from.
+        checkpoint: Where the best checkpoint goes, if there is one.
+
+    Returns:
+        What sets callbacks, where Keras has begun them anew; the last one of all.
+
+    Raises:
+        ValueError: None can be read.
+    """
+    for stored in states.source:
+        try:
+            state.restore_numbers(stored.file)
+        except READ_ERRORS as error:
+            logger.warning("%s cannot be gone on from (%s).", stored.folder, reason(error))
+            continue
+        if stored.best.is_dir():
+            checkpoint.mkdir()
+            link(stored.best / FILE, checkpoint / FILE)
+        plain = stored.note["plain"]
+        best = plain["members"]["Evaluation"]["best"]
+        logger.info(
+            "Going on from %s, %s.",
+            stored,
+            "no best evaluation yet"
+            if best is None
+            else f"the best so far: monitor {best['monitor']:.6f} at step {best['step']}",
+        )
+        return keras.callbacks.LambdaCallback(on_train_begin=partial(_restore, state, plain))
+    raise ValueError(
+        f"{states.path}: no state of the interrupted training can be read. Begin anew with --restart."
+    )
+
+
+def _restore(state: TrainingState, plain: Mapping[str, Any], logs: Any = None) -> None:  # noqa: ARG001
+    state.restore_members(plain)
+
+
+class Generators:
+    """The generators of Python and NumPy, of which a model of a user's own may draw."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Both, as lists."""
+        of_numpy: Any = np.random.get_state()  # noqa: NPY002
+        kind, keys, *rest = of_numpy
+        return {"python": random.getstate(), "numpy": [kind, keys.tolist(), *rest]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Remembering`."""
+        version, numbers, gauss = state["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002

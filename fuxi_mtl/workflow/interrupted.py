@@ -1,0 +1,77 @@
+"""Interrupted trainings: found beside their runs, and compared with what would go on from them."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from fuxi_mtl.config import Experiment
+from fuxi_mtl.training.state import FORMAT, StateFolder, Stored, stored_states, training_folder
+from fuxi_mtl.workflow.keys import changed_keys, keys_of_going_on
+
+logger = logging.getLogger(__name__)
+
+
+def interrupted_training(run: Path) -> list[Stored]:
+    """The states of a training whose run was to lie in a folder, the newest first; none if it is whole."""
+    return stored_states(training_folder(run))
+
+
+def check_same(stored: Stored, experiment: Experiment, data_key: str) -> None:
+    """Raises if an experiment cannot go on from a state.
+
+    Raises:
+        ValueError: The state has another format, or is of other data or another stanza.
+    """
+    if stored.note["format"] != FORMAT:
+        raise ValueError(
+            f"{stored.folder} has format {stored.note['format']}, and this version goes on from {FORMAT}. "
+            "Begin anew with --restart, or use the version that wrote it."
+        )
+    there, here = stored.note["identity"], _identity(experiment, data_key)
+    changed = [
+        f"{key} ({there['stanza'].get(key)!r} there, {here['stanza'].get(key)!r} here)"
+        for key in changed_keys(there["stanza"], here["stanza"])
+    ]
+    if there["data_key"] != data_key:
+        changed.append("the data")
+    if changed:
+        raise ValueError(
+            f"{stored.folder} is of another training: they differ in {', '.join(changed)}. "
+            "Begin anew with --restart."
+        )
+
+
+def states_of(run: Path, experiment: Experiment, data_key: str, resume: bool) -> StateFolder:
+    """Where the states of a training go, and which it goes on from.
+
+    Args:
+        run: The folder of its run.
+        experiment: What is trained.
+        data_key: The key of its data.
+        resume: Whether it goes on from an interrupted training, if there is one.
+
+    Raises:
+        ValueError: See :func:`check_same`.
+    """
+    found = interrupted_training(run)
+    if found and resume:
+        check_same(found[0], experiment, data_key)
+    elif found:
+        logger.info(
+            "An interrupted training is there: %s. --resume would go on with it. This one begins anew, and "
+            "the other stays until the first state of this one is saved.",
+            found[0],
+        )
+    return StateFolder(
+        training_folder(run),
+        _identity(experiment, data_key),
+        experiment.training.keep_checkpoints,
+        tuple(found) if resume else (),
+    )
+
+
+def _identity(experiment: Experiment, data_key: str) -> dict[str, Any]:
+    """As it is read again."""
+    keys = {"stanza": keys_of_going_on(experiment), "data_key": data_key}
+    return json.loads(json.dumps(keys, default=str))
