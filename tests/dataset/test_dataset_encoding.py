@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
 from fuxi_mtl.dataset.encoding import Bag, Buckets, HashBuckets, Number
+from fuxi_mtl.dataset.loading import load_as_encoded
 from fuxi_mtl.features import PAD
+from fuxi_mtl.tasks import parse_task
 
 
 def with_clicks(**columns) -> dict:
@@ -60,7 +62,7 @@ def test_numbers_are_scaled_by_the_training_rows(load, write):
     )
     features = [
         {"name": "x", "normalizer": "StandardScaler"},
-        {"name": "y", "normalizer": "MinMaxScaler", "fill_na": 1},
+        {"name": "y", "normalizer": "MinMaxScaler", "fill_na": 4},  # of which the range is made, too
         {"name": "z"},
         {"name": "c", "normalizer": "StandardScaler"},
     ]
@@ -68,11 +70,9 @@ def test_numbers_are_scaled_by_the_training_rows(load, write):
     for block in (1, 1000):
         dataset = load(columns, features, valid_data=str(valid), data_block_size=block)
         deviation = np.sqrt(2 / 3)
-        expected = [[-1 / deviation, 0, 1, 0], [0, 1, 2, 0], [1 / deviation, 0.5, 3, 0], [0, 0.5, 4, 0]]
+        expected = [[-1 / deviation, 0, 1, 0], [0, 0.5, 2, 0], [1 / deviation, 1, 3, 0], [0, 0.25, 4, 0]]
         np.testing.assert_allclose(dataset.train.numeric, expected, rtol=1e-6)
-        np.testing.assert_allclose(
-            dataset.valid.numeric, [[7 / deviation, 2, 5, 0], [0, 0.5, 0, 0]], rtol=1e-6
-        )
+        np.testing.assert_allclose(dataset.valid.numeric, [[7 / deviation, 1, 5, 0], [0, 1, 0, 0]], rtol=1e-6)
 
 
 def test_a_number_without_any_value_becomes_zero(load):
@@ -329,6 +329,13 @@ def test_ids_and_gaps_of_the_first_format_keep_their_meaning(load, tmp_path):
     encoder = Encoder.load(tmp_path)
     frame = pl.DataFrame({"i": ["4", "5", "", "0"], "s": ["a^^b", "^b", "", "a"]})
     assert encoder.encode(frame)[0].tolist() == [[4, 2, 0, 1], [4, 0, 1, 0], [4, 0, 0, 0], [0, 2, 0, 0]]
+
+
+def test_a_missing_member_that_takes_a_place_is_no_token_in_the_first_format(options, write):
+    stanza = options(write("train.csv", with_clicks(s=["a^^b", "^a"])), [{"name": "s", "type": "sequence"}])
+    dataset = load_as_encoded(stanza, [parse_task("click", "click")], "old", 1)
+    assert dataset.encoder.tokens["s"] == ("a", "b")
+    assert dataset.train.ids.tolist() == [[1, 0, 2], [0, 1, 0]]
 
 
 def test_a_bag_is_laid_out_by_hand():

@@ -16,8 +16,8 @@ from fuxi_mtl import registry
 from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.options import FeatureOptions
 from fuxi_mtl.registry import import_zoo
-from fuxi_mtl.serving.export import ExportError, export_model, input_names
-from tests import raw_rows
+from fuxi_mtl.serving.export import ExportError, export_model, input_names, served_module
+from tests import raw_rows, tiny
 
 import_zoo()
 
@@ -118,6 +118,18 @@ def test_every_signature_gives_the_same_predictions(trained, encoder, rows, fold
     assert_close(loaded.signatures["serve_lists"](**tensors(raw_rows.padded(rows))), expected)
     assert_close(loaded.signatures["from_ids"](ids=tf.constant(ids), numeric=tf.constant(numeric)), expected)
     assert_close(loaded.serve_ragged(raw_rows.ragged(rows)), expected)
+
+
+def test_a_served_network_drops_no_units(small, rows):
+    cls = registry.model("ShareBottom")
+    model = cls(small.feature_map, tiny.named_plan(cls), **tiny.options_of(cls) | {"net_dropout": 0.9})
+    model.build()
+    ids, numeric = small.encode(rows)
+    _, signatures = served_module(model, small)
+    served = signatures["from_ids"](ids=tf.constant(ids), numeric=tf.constant(numeric))
+    expected = model.probabilities(model({"ids": ids, "numeric": numeric}, training=False))
+    for name, values in expected.items():
+        np.testing.assert_allclose(served[f"{name}_pred"], values, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 256])

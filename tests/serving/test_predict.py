@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.serving.predict import predict_file
 from tests import raw_rows
@@ -160,6 +161,13 @@ def test_an_entry_that_cannot_be_read_is_named_with_its_row_and_nothing_is_left(
         predict_file(model, encoder, tmp_path / "rows.csv", tmp_path / "scores.csv", block_rows=10)
     assert (tmp_path / "scores.csv").read_text() == "older"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_bad_row_is_refused_though_training_left_bad_rows_out(model, encoder, file, tmp_path):
+    file.write_text(file.read_text() + "one field\n")
+    with pytest.raises(DataError, match="row 104: 1 fields, the header has"):
+        predict_file(model, encoder, file, tmp_path / "scores.csv", csv=CsvFormat(bad_rows="skip"))
+    assert not (tmp_path / "scores.csv").exists()
 
 
 def test_lists_go_into_a_parquet_file_but_not_into_a_csv_file(model, encoder, rows, tmp_path):

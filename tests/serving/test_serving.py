@@ -62,7 +62,7 @@ def test_no_rows_give_an_empty_batch(encoder, rows):
     ("rule", "entries", "expected"),
     [
         (Buckets((1.0, 2.5)), [0.5, 1.0, 2.0, 2.5, 3.0, np.nan], [1, 2, 2, 3, 3, 4]),
-        (Buckets((1.0, 2.5), fill_na=2.5), [np.nan, np.inf], [3, 3]),
+        (Buckets((1.0, 2.5), fill_na=1.0), [np.nan, np.inf], [2, 2]),
         (Ids(3), [-1, 0, 2, 3, MISSING_INTEGER], [3, 0, 2, 3, 3]),
         (Ids(3, fill_na=1), [-1, 0, 2, 3, MISSING_INTEGER], [3, 0, 2, 3, 1]),
         (Ids(3, unknown=2), [-1, 0, 2, 3, MISSING_INTEGER], [2, 0, 2, 2, 2]),  # as version 0.1.0 had it
