@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LOG = "mutant.log"
-SECONDS = 240  # until tests count as hanging: a loop that a mutant never ends
+SECONDS = 900  # until tests on a mutant count as hanging: some change may make a loop that never ends
 PRELOADED = ("tensorflow", "scipy.optimize", "sklearn.linear_model", "sklearn.isotonic", "pytest")
 
 
@@ -44,19 +44,24 @@ def serve(copy: Path) -> None:
             file.write_text(whole.replace(task["text"], task["becomes"]))
         start = time.perf_counter()
         try:
-            status = _in_fork(task["tests"])
+            status = _in_fork(task["tests"], SECONDS if task["file"] else 0)
         finally:
             file.write_text(whole)
         print(json.dumps({"status": status, "seconds": time.perf_counter() - start}), flush=True)
 
 
-def _in_fork(tests: Sequence[str]) -> int:
-    """The exit status of pytest on these tests, in a process of its own whose output goes to a file."""
+def _in_fork(tests: Sequence[str], seconds: int) -> int:
+    """The exit status of pytest on these tests, in a process of its own whose output goes to a file.
+
+    Args:
+        tests: Their files or names.
+        seconds: After which a signal ends it; 0 for never.
+    """
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         output = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(output, stream)

@@ -143,7 +143,11 @@ def test_the_worker_breaks_one_file_at_a_time_and_mends_it(tmp_path, monkeypatch
         (tmp_path / name / "__init__.py").write_text("a / b")
     seen = []
     monkeypatch.setattr(mutant_worker, "PRELOADED", ())
-    monkeypatch.setattr(mutant_worker, "_in_fork", lambda tests: seen.append((tests, file.read_text())) or 1)
+    monkeypatch.setattr(
+        mutant_worker,
+        "_in_fork",
+        lambda tests, seconds: seen.append((tests, seconds > 0, file.read_text())) or 1,
+    )
     monkeypatch.setattr(
         mutant_worker.importlib.util,
         "find_spec",
@@ -152,6 +156,6 @@ def test_the_worker_breaks_one_file_at_a_time_and_mends_it(tmp_path, monkeypatch
     task = {"file": "fuxi_mtl/__init__.py", "text": "a / b", "becomes": "a * b", "tests": ["t"]}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(task) + "\n"))
     mutant_worker.serve(tmp_path)
-    assert seen == [(["t"], "a * b")]
+    assert seen == [(["t"], True, "a * b")]
     assert file.read_text() == "a / b"
     assert json.loads(capsys.readouterr().out)["status"] == 1

@@ -158,6 +158,16 @@ def test_a_damaged_checkpoint_is_an_error(damaged, damage):
     assert len(str(raised.value)) < 600
 
 
+def test_a_single_number_that_was_changed_is_an_error(damaged):
+    names = []
+    with h5py.File(damaged / "checkpoint" / "state.h5", "r+") as file:
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        name = next(name for name in names if name.startswith("network/"))
+        file[name][(-1,) * file[name].ndim] += 1
+    with pytest.raises(CheckpointError, match=f"the numbers of {name} are not those that were written"):
+        load_run(damaged)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "features/encoders.json", "features/feature_map.json"])
 @pytest.mark.parametrize("damage", ["truncated", "removed"])
 def test_any_other_damage_is_an_error_that_names_the_file(damaged, name, damage):

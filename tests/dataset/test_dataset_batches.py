@@ -73,8 +73,11 @@ def test_a_large_table_is_mixed_across_blocks_and_rows():
     """A window holds 64 of 512 blocks of 20 rows: a batch draws from blocks all over the table."""
     split = split_of(10_240)
     row_bytes = 4 + 4 + 8 + 4
-    rows = np.array(rows_in(passes(split, 256, seed=1, window_bytes=64 * 20 * row_bytes)))
-    assert sorted(rows) == list(range(10_240))
+    both = np.array(rows_in(passes(split, 256, epochs=2, seed=1, window_bytes=64 * 20 * row_bytes)))
+    rows, later = both[:10_240], both[10_240:]
+    assert sorted(rows) == sorted(later) == list(range(10_240))
+    # Each pass puts other blocks together: an eighth of the rows would be the same by chance.
+    assert len(set(rows[:1280]) & set(later[:1280])) < 640
     blocks = rows[:256] // 20
     assert len(np.unique(blocks)) > 40
     assert np.ptp(blocks) > 400

@@ -12,6 +12,7 @@ from interface_world import TINY, small_data, small_rows, tiny_data
 import fuxi_mtl as fm
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset import load_dataset
+from fuxi_mtl.dataset.frames import FrameSource
 
 
 def lists_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -35,6 +36,16 @@ KINDS = {
     "dict of arrays": lambda frame: {name: frame[name].to_numpy() for name in frame},
     "dict of lists": lambda frame: {name: frame[name].tolist() for name in frame},
 }
+
+
+@pytest.mark.parametrize("n_rows", [None, 7])
+def test_blocks_of_rows_in_memory_follow_one_another(n_rows):
+    source = FrameSource("train_data", pl.DataFrame({"x": range(10), "y": range(10)}), n_rows, block_rows=3)
+    blocks, rows = list(source.blocks(["x"])), list(range(n_rows or 10))
+    assert [block.start for block in blocks] == rows[::3]
+    assert np.concatenate([block.rows for block in blocks]).tolist() == rows
+    assert [row for block in blocks for row in block.frame["x"]] == rows
+    assert source.count_rows() == len(rows)
 
 
 def arrays_of(encoded) -> dict[str, np.ndarray]:

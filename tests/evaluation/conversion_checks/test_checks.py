@@ -5,7 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
+from fuxi_mtl.evaluation.conversion_checks import (
+    CHECKS,
+    check_conversions,
+    conversion_pairs,
+    covariates,
+    level,
+)
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.options import ConversionOptions
 from fuxi_mtl.tasks import parse_task
@@ -32,6 +38,13 @@ OPTIONS = ConversionOptions(matches=[1, 3], resamples=50)
 )
 def test_heads_are_found_by_their_events(expressions, pairs):
     assert list(conversion_pairs(tasks(**expressions))) == pairs
+
+
+def test_a_clicked_row_whose_conversion_is_not_known_is_no_zero():
+    nan = float("nan")
+    found = level([0.1, 0.2, 0.6, 0.4], [True, True, True, False], [1, nan, 0, nan])
+    assert (found.rate, found.clicks) == (0.5, pytest.approx(0.3))
+    assert (found.exposures, found.nonclicks) == (pytest.approx(0.325), 0.4)
 
 
 def exposures(rows=6000, seed=0):
