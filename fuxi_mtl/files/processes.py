@@ -1,8 +1,6 @@
 """Processes, told apart by more than their number, which a system gives again and again."""
 
-import hashlib
 import os
-import socket
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -56,6 +54,9 @@ def this_process() -> Process:
 
 @cache
 def _described(pid: int) -> Process:
+    import hashlib  # here, because commands that lock nothing are quick
+    import socket
+
     known = [socket.gethostname()]
     for read in (
         lambda: (_PROC / "sys/kernel/random/boot_id").read_text().strip(),

@@ -215,8 +215,11 @@ def _methods(file: Path, node: ast.ClassDef) -> frozenset[str]:
 
 
 def _bases(file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:
-    """The bases of a class that are found in files of this library or beside it, each with its module."""
-    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    """The bases of a class that are found in files of this library or beside it, each with its module.
+
+    :data:`ROOT` is passed over: its file is long, and nothing in it is an option.
+    """
+    names = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != ROOT]
     return [found for found in (_class(file, name) for name in names) if found is not None]
 
 
@@ -247,7 +250,8 @@ def _of_group(annotation: Any) -> dict[str, Parameter]:
 
 
 def _with_defaults(options: Mapping[str, Parameter], defaults: Mapping[str, Any]) -> dict[str, Parameter]:
-    return {name: replace(each, default=defaults.get(name, each.default)) for name, each in options.items()}
+    own = {name: replace(each, default=defaults[name]) for name, each in options.items() if name in defaults}
+    return {**options, **own}
 
 
 def _read_parameter(file: Path, argument: ast.arg, default: ast.expr | None) -> Parameter:
