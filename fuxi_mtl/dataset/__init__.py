@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuxi_mtl.dataset.encoding import Column, Encoder
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.inputs import dummy_features
+from fuxi_mtl.dataset.inputs import declared_features, dummy_features
 from fuxi_mtl.dataset.loading import data_key, load_as_encoded, load_dataset, verify_files
 from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Dataset, Split
@@ -30,6 +30,7 @@ __all__ = [
     "Split",
     "batches_per_epoch",
     "data_key",
+    "declared_features",
     "dummy_features",
     "evaluation_batches",
     "load_as_encoded",

@@ -23,6 +23,7 @@ class Bag:
         weights: Column with the weights of the members. A missing weight is 1, a padded one 0.
         fill_na: Text that stands for a bag without members.
         gaps: Whether a missing member takes a place, as in vectors and in sequences encoded by version 0.1.0.
+        zeros: Whether the id 0 takes one, though it is padding, as in ids encoded before there was this word.
     """
 
     max_len: int
@@ -31,25 +32,33 @@ class Bag:
     weights: str | None = None
     fill_na: str | None = None
     gaps: bool = False
+    zeros: bool = True
 
     def members(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         """All members of all bags that take a place, one after the other, and their number in each bag."""
         if self.fill_na is not None:
             entries = self._filled(entries, self.fill_na)
         members, lengths = raw.lists(entries, self.splitter)
-        return (members, lengths) if self.gaps else raw.without_missing(members, lengths)[:2]
+        return raw.where_present(members, lengths, self.present(members))
+
+    def present(self, members: pl.Series) -> np.ndarray:
+        """Which members take a place, as booleans."""
+        if self.gaps:
+            return np.ones(len(members), bool)
+        found = ~raw.is_missing(members)
+        return found if self.zeros else found & ~raw.is_zero(members)
+
+    def _empty(self, entries: pl.Series) -> pl.Series:
+        """Which bags have no member that takes a place."""
+        members, lengths = raw.lists(entries, self.splitter)
+        return pl.Series(raw.where_present(members, lengths, self.present(members))[1] == 0)
 
     def _filled(self, entries: pl.Series, text: str) -> pl.Series:
         if not isinstance(entries.dtype, pl.List | pl.Array):
             entries = entries.cast(pl.String).fill_null(raw.MISSING)
-            empty = entries == raw.MISSING
-            if not self.gaps:
-                empty = entries.str.replace_all(self.splitter, "", literal=True) == raw.MISSING
-            return entries.set(empty, text)
+            return entries.set(entries == raw.MISSING if self.gaps else self._empty(entries), text)
         members = pl.Series([text.split(self.splitter)]).cast(pl.List(entries.dtype.inner))
-        empty = entries.is_null()
-        if not self.gaps:
-            empty = pl.Series(raw.without_missing(*raw.lists(entries, self.splitter))[1] == 0)
+        empty = entries.is_null() if self.gaps else self._empty(entries)
         return pl.select(pl.when(empty).then(pl.lit(members)).otherwise(entries)).to_series()
 
     def layout(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

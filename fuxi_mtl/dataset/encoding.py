@@ -317,8 +317,7 @@ def _fill_weights(column: Column, bag: Bag, frame: pl.DataFrame, target: np.ndar
         members = members.filter(pl.Series(np.repeat(alike, expected)))
         weights = weights.filter(pl.Series(np.repeat(alike, lengths)))
         lengths = np.where(alike, lengths, 0)
-        _, lengths, present = raw.without_missing(members, lengths)
-        weights = weights.filter(pl.Series(present))
+        weights, lengths = raw.where_present(weights, lengths, bag.present(members))
     rows, places, kept = bag.layout(lengths)
     with errors_by_row(bag.weights or "", rows):
         given = weights.filter(pl.Series(kept))

@@ -56,6 +56,8 @@ class Observer:
             if self.input.bag is None:
                 self._observe(entries)
                 return
+            if not self.input.bag.zeros:
+                self.zeros += int(raw.is_zero(raw.lists(entries, self.input.bag.splitter)[0]).sum())
             members, lengths = self.input.bag.members(entries)
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
@@ -75,8 +77,7 @@ class Observer:
         elif isinstance(rule, Number | Buckets):
             self.numbers.infinite += int(np.count_nonzero(raw.infinite(raw.doubles(entries))))
         elif isinstance(rule, Ids):
-            ids = _checked_ids(entries, rule.count)
-            self.zeros += int((ids == 0).sum() or 0)
+            _check_ids(entries, rule.count)
 
     def _observe_numbers(self, entries: pl.Series, rule: Number | Buckets) -> None:
         x = raw.doubles(entries)
@@ -170,10 +171,10 @@ def observed(
 def _notes(observer: Observer) -> Iterator[str]:
     """What to say of ids that are written with a point, and of zeros that are padding."""
     whole, rule = observer.counts.whole, observer.input.rule
-    if observer.zeros and observer.input.bag:
+    if observer.zeros:
         yield (
             f"feature {observer.input.name!r}: {observer.zeros} members of the training rows are 0, which is "
-            "padding in a sequence of ids. Count ids from 1 if 0 is one of them."
+            "padding in a sequence of ids and takes no place. Count ids from 1 if 0 is one of them."
         )
     if whole and isinstance(rule, Vocabulary) and rule.dtype not in ("int", "text"):
         yield (
@@ -283,7 +284,7 @@ def _vocab_size(rule: Rule, tokens: dict[str, tuple[str, ...]]) -> int:
     return rule.unknown + 1 if isinstance(rule, Ids) else 0
 
 
-def _checked_ids(entries: pl.Series, vocab_size: int) -> pl.Series:
+def _check_ids(entries: pl.Series, vocab_size: int) -> None:
     ids = raw.integers(entries)
     bad = (ids < 0) | (ids >= vocab_size)
     if bad.any():
@@ -291,4 +292,3 @@ def _checked_ids(entries: pl.Series, vocab_size: int) -> pl.Series:
         raise BadEntryError(
             entries.name, index, ids[index], f"an id from 0 to {vocab_size - 1} (vocab_size {vocab_size})"
         )
-    return ids

@@ -105,7 +105,10 @@ def plan_inputs(options: DatasetOptions) -> tuple[Input, ...]:
         rule = _rule(feature, owner, options)
         least = owner.min_categr_count or options.min_categr_count
         shares = None if owner is feature else str(owner.name)
-        inputs.append(Input(feature, rule, _bag(feature), shares, least))
+        bag = _bag(feature)
+        if bag and isinstance(rule, Ids):
+            bag = replace(bag, zeros=False)
+        inputs.append(Input(feature, rule, bag, shares, least))
     return tuple(inputs)
 
 
@@ -116,7 +119,28 @@ def as_in_format_1(given: Input) -> Input:
         rule = replace(rule, dtype="text")
     elif isinstance(rule, Ids):
         rule = replace(rule, unknown=rule.count - 1)
-    return replace(given, rule=rule, bag=given.bag and replace(given.bag, gaps=True), single=True)
+    return replace(given, rule=rule, bag=given.bag and replace(given.bag, gaps=True, zeros=True), single=True)
+
+
+def declared_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
+    """The inputs at the sizes that their stanza says, and the smallest where the data will tell.
+
+    Raises:
+        DataError: Options of a feature contradict each other.
+    """
+    features = [
+        each.feature(_declared_size(each.rule), (each.bag and each.bag.max_len) or 1)
+        for each in plan_inputs(options)
+    ]
+    return FeatureMap(dataset_id, assign_columns(features))
+
+
+def _declared_size(rule: Rule) -> int:
+    if isinstance(rule, Number):
+        return 0
+    if isinstance(rule, HashBuckets):
+        return rule.buckets + 2
+    return rule.unknown + 1 if isinstance(rule, Ids) else 3
 
 
 def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:

@@ -187,6 +187,8 @@ def _key(recipe: Recipe, hashes: SourceHashes) -> str:
         each | {"pretrained_emb": each["pretrained_emb"] and absolute(each["pretrained_emb"])}
         for each in content["feature_cols"]
     ]
+    if any(each.bag and not each.bag.zeros for each in recipe.inputs):
+        content["zeros"] = "take no place"  # unlike before, in lists of ids
     return key_of(content, [[use, *hashes.identity(file)] for use, file in _files(recipe)])
 
 

@@ -21,6 +21,7 @@ _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as i
 # A whole number as pandas writes it beside a missing one, and what it becomes: one of two groups, so that
 # -0.0 is 0 as it is among numbers.
 WHOLE = r"^(?:-(0)|([-+]?[0-9]+))\.0$"
+ZERO = r"^\s*[-+]?0+(?:\.0*)?\s*$"  # the id 0 in any spelling
 
 
 def tokens(entries: pl.Series, dtype: str) -> pl.Series:
@@ -92,6 +93,15 @@ def is_missing(entries: pl.Series) -> np.ndarray:
     elif entries.dtype.is_float():
         missing |= entries.is_nan()
     return missing.fill_null(True).to_numpy()
+
+
+def is_zero(entries: pl.Series) -> np.ndarray:
+    """Whether each entry is the id 0, as a number or a text, as booleans."""
+    if entries.dtype == pl.String:
+        return entries.str.contains(ZERO).fill_null(False).to_numpy()
+    if not entries.dtype.is_numeric():  # told where ids are read
+        return np.zeros(len(entries), bool)
+    return (entries == 0).fill_null(False).to_numpy()
 
 
 def integers(entries: pl.Series) -> pl.Series:
@@ -270,19 +280,20 @@ def lists(entries: pl.Series, splitter: str) -> tuple[pl.Series, np.ndarray]:
     return members, lengths
 
 
-def without_missing(members: pl.Series, lengths: np.ndarray) -> tuple[pl.Series, np.ndarray, np.ndarray]:
-    """Lists whose missing members take no place.
+def where_present(
+    members: pl.Series, lengths: np.ndarray, present: np.ndarray
+) -> tuple[pl.Series, np.ndarray]:
+    """Lists without the members that take no place.
 
     Args:
         members: All members of all lists, one after the other.
         lengths: Members of each list, ``(rows,)``.
+        present: For each member whether it takes a place.
 
     Returns:
-        The members that are there, their number in each row, and for each member whether it is there.
+        The members that do, and their number in each row.
     """
-    present = ~is_missing(members)
     if present.all():
-        return members, lengths, present
+        return members, lengths
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    left = np.bincount(rows[present], minlength=len(lengths))
-    return members.filter(pl.Series(present)), left, present
+    return members.filter(pl.Series(present)), np.bincount(rows[present], minlength=len(lengths))

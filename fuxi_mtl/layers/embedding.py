@@ -10,7 +10,7 @@ from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_range
 from fuxi_mtl.layers.regularizers import penalty_gradient
-from fuxi_mtl.layers.tables import Lookup, Table
+from fuxi_mtl.layers.tables import Lookup, Table, check_memory
 from fuxi_mtl.options.layers import penalty as penalty_strengths
 
 
@@ -66,6 +66,10 @@ class FeatureEmbedding(Brick):
                 owner = features.owner(feature)
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
                 widths.setdefault(key, []).append(feature)
+        owned = {
+            features.owner(each).name: width for (width, _), members in widths.items() for each in members
+        }
+        check_memory((features[name], width) for name, width in owned.items())
         self.blocks = [
             Table(
                 features,
@@ -184,3 +188,17 @@ class FeatureEmbedding(Brick):
     def numbers(self, x: tf.Tensor) -> tf.Tensor:
         """The numbers in an output of this layer, ``(batch, numbers)``."""
         return x[:, x.shape[1] - len(self.dense_columns) :]
+
+
+def check_tables(model: keras.Model, features: FeatureMap) -> None:
+    """Refuses a model that would be too large with inputs of at least these sizes.
+
+    Args:
+        model: The same model on inputs of the smallest size.
+        features: Its inputs.
+
+    Raises:
+        ValueError: Its tables would be larger than the memory.
+    """
+    tables = [layer for layer in model._flatten_layers() if isinstance(layer, Table)]
+    check_memory([(features[name], table.width) for table in tables for name in table.starts], least=True)

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,6 @@ class Table(keras.layers.Layer):
                     part_name = (owner.name, *names[part : part + 1])
                     self.row_ranges[part_name] = (rows, rows + count)
                     rows += count
-        check_memory(rows, width, members)
         self.rows = self.add_weight(
             shape=(rows, width),
             initializer="zeros",
@@ -158,22 +157,35 @@ class Table(keras.layers.Layer):
         return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))
 
 
-def check_memory(rows: int, width: int, members: Sequence[Feature]) -> None:
-    """Says what a large table takes, and refuses one that the machine cannot hold.
+def check_memory(owners: Iterable[tuple[Feature, int]], least: bool = False) -> None:
+    """Says what large tables take, and refuses those that the machine cannot hold.
+
+    Args:
+        owners: The features that have rows, each with the width of a row.
+        least: Whether some features may turn out larger.
 
     Raises:
-        ValueError: It is larger than the memory; the message names its largest feature.
+        ValueError: They are larger than the memory; the message names the largest feature.
     """
-    size, memory = 4 * rows * width, memory_of_machine()
-    largest = max(members, key=lambda each: each.vocab_size)
-    told = f"a table of {rows:,} rows of {width} numbers takes {size / GIB:,.1f} GiB"
+    sizes = [(4 * width * sum(feature.parts), width, feature) for feature, width in owners]
+    size, memory = sum(each for each, _, _ in sizes), memory_of_machine()
+    rows = sum(sum(feature.parts) for _, _, feature in sizes)
+    told = f"tables of {'at least ' if least else ''}{rows:,} rows take {size / GIB:,.1f} GiB"
     if size > memory:
+        taken, width, largest = max(sizes, key=lambda each: each[0])
         raise ValueError(
             f"{told}, and this machine has {memory / GIB:,.1f}. Feature {largest.name!r} has "
-            f"{largest.vocab_size:,} ids: raise its min_categr_count, lower num_buckets or vocab_size, set "
-            "compositional: quotient_remainder, or take a smaller embedding_dim."
+            f"{largest.vocab_size:,} ids, {taken / GIB:,.1f} GiB at embedding_dim {width}: raise its "
+            "min_categr_count, lower num_buckets or vocab_size, set compositional: quotient_remainder, or "
+            "take a smaller embedding_dim."
         )
-    if size > GIB:
+    if 3 * size > memory:
+        logger.warning(
+            "Embeddings: %s, the moments of Adam twice that again, and this machine has %s GiB.",
+            told,
+            f"{memory / GIB:,.1f}",
+        )
+    elif size > GIB:
         logger.info("Embeddings: %s; the moments of Adam take twice that again.", told)
 
 
@@ -241,7 +253,7 @@ def _initial_rows(feature: Feature, width: int, folder: str) -> Iterator[tuple[i
     # The product of two parts starts as wide as a single row.
     deviation = DEVIATION ** (1 / len(feature.parts))
     start = 0
-    for part in feature.parts:
+    for part_number, part in enumerate(feature.parts):
         for first in range(0, part, CHUNK):
             last = min(first + CHUNK, part)
             if pretrained is None:
@@ -250,7 +262,9 @@ def _initial_rows(feature: Feature, width: int, folder: str) -> Iterator[tuple[i
                 rows = np.array(initializer((last - first, width), dtype="float32"))
             else:
                 rows = np.array(pretrained[first:last], np.float32)
-            if first == PAD:
+            # A single column has no padding, but an id 0 where it holds ids already: a product of two rows of
+            # zeros would never leave zero.
+            if first == PAD and (part_number == 0 or feature.type == "sequence"):
                 rows[PAD] = 0.0
             yield start + first, rows
         start += part

@@ -7,7 +7,7 @@ import tensorflow as tf
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.raw import MISSING
 from fuxi_mtl.features import PAD
-from fuxi_mtl.serving.raw import integers, is_missing, numbers
+from fuxi_mtl.serving.raw import integers, is_missing, is_zero, numbers
 
 Entries: TypeAlias = tf.Tensor | tf.RaggedTensor
 
@@ -33,7 +33,7 @@ def filled_lists(entries: Entries, bag: Bag) -> tf.RaggedTensor:
     """The members that take a place, with ``fill_na`` for a missing text or a list without members."""
     members = lists(entries, bag.splitter)
     if not bag.gaps:
-        members = tf.ragged.boolean_mask(members, members.with_values(~is_missing(members.values)))
+        members = tf.ragged.boolean_mask(members, members.with_values(present(members.values, bag)))
     if bag.fill_na is None:
         return members
     if bag.gaps and entries.shape.rank == 1:
@@ -44,6 +44,12 @@ def filled_lists(entries: Entries, bag: Bag) -> tf.RaggedTensor:
     choices = tf.concat([members, tf.RaggedTensor.from_row_lengths(filling, [tf.size(filling)])], axis=0)
     rows = members.nrows()
     return tf.gather(choices, tf.where(members.row_lengths() == 0, rows, tf.range(rows)))
+
+
+def present(members: tf.Tensor, bag: Bag) -> tf.Tensor:
+    """Which members take a place where missing ones take none."""
+    found = ~is_missing(members)
+    return found if bag.zeros else found & ~is_zero(members)
 
 
 def layout(members: tf.RaggedTensor, bag: Bag) -> tuple[tf.Tensor, tf.Tensor]:
@@ -76,20 +82,20 @@ def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor
         given = lists(entries, bag.splitter)
     _check_lengths(given, members, str(bag.weights))
     if not bag.gaps:
-        given = _of_present(given, members)
+        given = _of_present(given, members, bag)
     index, kept = layout(given, bag)
     values = numbers(tf.boolean_mask(given.values, kept), fill_na=1.0)
     placed = tf.tensor_scatter_nd_update(tf.ones(tf.shape(ids)), index, values)
     return tf.where(ids == PAD, 0.0, placed)
 
 
-def _of_present(given: tf.RaggedTensor, members: tf.RaggedTensor) -> tf.RaggedTensor:
-    """The weights of members that are there; none where there are not as many weights as members."""
+def _of_present(given: tf.RaggedTensor, members: tf.RaggedTensor, bag: Bag) -> tf.RaggedTensor:
+    """The weights of members that take a place; none where there are not as many weights as members."""
     alike = given.row_lengths() == members.row_lengths()
-    present = ~is_missing(tf.boolean_mask(members.values, tf.gather(alike, members.value_rowids())))
+    taken = present(tf.boolean_mask(members.values, tf.gather(alike, members.value_rowids())), bag)
     rows = given.value_rowids()
     of_alike = tf.gather(alike, rows)
-    values, rows = (tf.boolean_mask(tf.boolean_mask(x, of_alike), present) for x in (given.values, rows))
+    values, rows = (tf.boolean_mask(tf.boolean_mask(x, of_alike), taken) for x in (given.values, rows))
     return tf.RaggedTensor.from_value_rowids(values, rows, given.nrows())
 
 

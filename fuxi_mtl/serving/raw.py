@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, MISSING_INTEGER, WHOLE
+from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, MISSING_INTEGER, WHOLE, ZERO
 
 
 def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
@@ -48,3 +48,8 @@ def is_missing(entries: tf.Tensor) -> tf.Tensor:
     if entries.dtype == tf.string:
         return entries == MISSING
     return tf.math.is_nan(entries) if entries.dtype.is_floating else entries == MISSING_INTEGER
+
+
+def is_zero(entries: tf.Tensor) -> tf.Tensor:
+    """Which entries are the id 0."""
+    return tf.strings.regex_full_match(entries, ZERO) if entries.dtype == tf.string else entries == 0

@@ -16,18 +16,13 @@ import tensorflow as tf
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import (
-    Dataset,
-    Encoder,
-    Split,
-    dummy_features,
-    load_dataset,
-)
+from fuxi_mtl.dataset import Dataset, Encoder, Split, declared_features, dummy_features, load_dataset
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import check_finite, groups, measure, sample_weights
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers.embedding import check_tables
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
@@ -146,13 +141,16 @@ def try_model(experiment: Experiment) -> None:
     """Builds the model once on inputs of the smallest size.
 
     What its constructor refuses is then refused before any data are read, and before another
-    experiment of the same command is trained.
+    experiment of the same command is trained; and so are tables beyond the memory, as far as the
+    stanza says their sizes.
 
     Raises:
-        ValueError: The model or an input refuses an option.
+        ValueError: The model or an input refuses an option, or tables are larger than the memory.
     """
+    data, name = experiment.dataset, experiment.options.dataset_id
     try:
-        make_model(experiment, dummy_features(experiment.dataset, experiment.options.dataset_id))
+        model = make_model(experiment, dummy_features(data, name))
+        check_tables(model, declared_features(data, name))
     except ValueError as error:
         raise ValueError(f"{experiment.expid}: {error}") from error
 

@@ -252,6 +252,27 @@ def test_columns_may_already_hold_ids(load, write, given):
     assert any("'s': 1 members of the training rows are 0, which is padding" in w for w in dataset.warnings)
 
 
+@pytest.mark.parametrize("padding", ["post", "pre"])
+def test_a_zero_in_a_list_of_ids_takes_no_place_and_neither_does_its_weight(load, padding):
+    feature = {"name": "s", "type": "sequence", "vocab_size": 9, "remap": False, "max_len": 2}
+    feature |= {"weights": "w", "padding": padding}
+    lists, weights = ["0^7^0.0^8", "3^ 0 ^4", "0", "^5"], ["1^2^3^4", "5^6^7", "8", "9^10"]
+    dataset = load(with_clicks(s=lists, w=weights), [feature])
+    alone = {"post": ([5, 0], [10, 0]), "pre": ([0, 5], [0, 10])}[padding]
+    assert dataset.train.ids.tolist() == [[7, 8], [3, 4], [0, 0], alone[0]]
+    assert dataset.train.numeric.tolist() == [[2, 4], [5, 7], [0, 0], alone[1]]
+    assert sum("'s': 4 members of the training rows are 0, which is" in w for w in dataset.warnings) == 1
+
+
+def test_a_list_of_zeros_is_empty_where_another_stands_for_empty_ones(load):
+    feature = {"name": "s", "type": "sequence", "vocab_size": 9, "remap": False, "max_len": 2}
+    dataset = load(with_clicks(s=["0^0", "", "0^2", "1^0"]), [feature | {"fill_na": "7^8"}])
+    assert dataset.train.ids.tolist() == [[7, 8], [7, 8], [2, 0], [1, 0]]
+    arrays = pl.DataFrame({"s": [[0, 0], None, [0, 2], [1, 0]], "click": [0, 1, 0, 1]})
+    dataset = load(arrays, [feature | {"fill_na": "7^8"}], file="train.parquet")
+    assert dataset.train.ids.tolist() == [[7, 8], [7, 8], [2, 0], [1, 0]]
+
+
 def test_an_id_beyond_vocab_size_is_an_error(load):
     feature = {"name": "x", "dtype": "int", "vocab_size": 5, "remap": False}
     with pytest.raises(DataError, match=r"column 'x', row 2: 5 is not an id from 0 to 4 \(vocab_size 5\)"):
@@ -314,6 +335,7 @@ def test_the_rules_are_plain_json(load):
         "weights": None,
         "fill_na": None,
         "gaps": False,
+        "zeros": True,
     }
 
 

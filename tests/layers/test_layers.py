@@ -1,6 +1,7 @@
 """The bricks: pooling, embeddings, penalties, stacks, gates and the wiring of PLE."""
 
 import logging
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -181,7 +182,7 @@ def test_a_composed_embedding_is_the_product_of_a_remainder_and_a_quotient():
     # 11 ids are 4 remainders and 3 quotients, 8 ids are 3 and 3; each part has padding in front.
     assert table.shape == (5 + (5 + 4) + (4 + 4), 2)
     start = table.numpy()
-    assert (start[[0, 5, 10, 14, 18]] == 0).all()
+    assert (start[[0, 5, 14]] == 0).all()  # one factor is enough: of two zeros an id 0 could never learn
     rows = np.random.default_rng(0).normal(size=table.shape).astype(np.float32)
     rows[[0, 5, 10, 14, 18]] = 0
     table.assign(rows)
@@ -503,6 +504,25 @@ def test_dropping_every_unit_is_refused():
         MLP([4], dropout=1.0)
 
 
+def test_the_id_0_of_a_composed_column_of_ids_is_learnt_like_any_other():
+    user = Feature("user", "categorical", vocab_size=10, num_remainder_buckets=3)
+    bag = Feature("bag", "sequence", vocab_size=10, num_remainder_buckets=3, max_len=2)
+    layer = FeatureEmbedding(FeatureMap("data", assign_columns([user, bag])), 4)
+    (table,) = layer.blocks
+    (first, _), (second, _) = (table.row_ranges["user", part] for part in ("remainders", "quotients"))
+    with tf.GradientTape() as tape:
+        tape.watch(table.rows.value)
+        out = layer({"ids": tf.constant([[0, 0, 0]]), "numeric": tf.zeros([1, 0])})
+        loss = tf.reduce_sum(out)
+    np.testing.assert_array_equal(out, np.zeros((1, 8)))  # the product begins at zero, as a single row does
+    gradient = tf.convert_to_tensor(tape.gradient(loss, table.rows.value)).numpy()
+    rows = table.rows.numpy()
+    np.testing.assert_allclose(gradient[first], rows[second])
+    assert np.count_nonzero(gradient[first]) == 4
+    (first, _), (second, _) = (table.row_ranges["bag", part] for part in ("remainders", "quotients"))
+    assert not rows[[first, second]].any()  # in a bag 0 is padding
+
+
 def test_an_unknown_option_of_a_bottom_gets_a_suggestion():
     with pytest.raises(
         ValueError, match="bottom: unknown key 'num_expert' .value 2. of MMoE. Did you mean 'num_experts'"
@@ -512,17 +532,32 @@ def test_an_unknown_option_of_a_bottom_gets_a_suggestion():
         make_bottom({"type": "shared_embedding", "x": 2}, ["a"], {})
 
 
-def test_a_table_beyond_the_memory_is_refused_before_it_is_made(monkeypatch, caplog):
-    monkeypatch.setattr("fuxi_mtl.layers.tables.memory_of_machine", lambda: 2 * 2**30)
-    features = [Feature("a", "categorical", vocab_size=10), Feature("user", "categorical", vocab_size=2**29)]
-    with pytest.raises(ValueError, match=r"takes 8\.0 GiB, and this machine has 2\.0\. Feature 'user' "):
-        check_memory(2**29, 4, features)
+def test_tables_beyond_the_memory_are_refused_before_they_are_made(monkeypatch, caplog):
+    monkeypatch.setattr("fuxi_mtl.layers.tables.memory_of_machine", lambda: 6 * 2**30)
+    user, item = (Feature(name, "categorical", vocab_size=2**28) for name in ("user", "item"))
+    with pytest.raises(
+        ValueError,
+        match=r"tables of at least 536,870,912 rows take 7\.0 GiB, and this machine has 6\.0\. Feature 'item'"
+        r" has 268,435,456 ids, 4\.0 GiB at embedding_dim 4: .* lower num_buckets or vocab_size",
+    ):
+        check_memory([(user, 3), (item, 4)], least=True)
+    features = FeatureMap("data", assign_columns([user, item]))
+    with pytest.raises(ValueError, match="tables of 536,870,912 rows take 8.0 GiB"):
+        FeatureEmbedding(features, 4)
     with caplog.at_level(logging.INFO):
-        check_memory(2**28, 2, features)
-        check_memory(2**20, 2, features)
-    assert [record.getMessage() for record in caplog.records] == [
-        "Embeddings: a table of 268,435,456 rows of 2 numbers takes 2.0 GiB; the moments of Adam take twice "
-        "that again."
+        check_memory([(user, 2), (replace(user, vocab_size=2**20), 1)])
+        check_memory([(replace(user, vocab_size=2**27), 2), (replace(item, vocab_size=2**27 + 2**20), 1)])
+        check_memory([(replace(user, vocab_size=2**20), 2)])
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            "Embeddings: tables of 269,484,032 rows take 2.0 GiB, the moments of Adam twice that again, and "
+            "this machine has 6.0 GiB.",
+        ),
+        (
+            "INFO",
+            "Embeddings: tables of 269,484,032 rows take 1.5 GiB; the moments of Adam take twice that again.",
+        ),
     ]
     monkeypatch.undo()
     assert memory_of_machine() > 2**28

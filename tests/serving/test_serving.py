@@ -98,6 +98,38 @@ def test_the_weight_of_a_missing_member_takes_no_place_either(padding):
     assert encoder.encode(frame)[1][0].tolist() == [1, 3]
 
 
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("padding", ["post", "pre"])
+@pytest.mark.parametrize("fill_na", [None, "2^3"])
+def test_an_id_0_takes_no_place_in_any_form_of_a_list_unless_it_did_when_it_was_encoded(
+    padding, fill_na, zeros
+):
+    lists_ = [[1, 0, 2], [0, 4], [0, 0], [], [3, 9, 0, 1, 2], [0, 2, 0]]
+    weights = [[float(10 * i + j) for j in range(len(each))] for i, each in enumerate(lists_)]
+    bag = Bag(3, padding=padding, fill_na=fill_na, weights=None if fill_na else "w", zeros=zeros)
+    encoder = one_column(Ids(5), bag)
+    texts = {name: ["^".join(map(str, each)) for each in x] for name, x in (("x", lists_), ("w", weights))}
+    texts["x"][0] = "1^ 0.0^2"
+    padded = {
+        "x": [each + [MISSING_INTEGER] * (5 - len(each)) for each in lists_],
+        "w": [each + [0.0] * (5 - len(each)) for each in weights],
+    }
+    ragged = {"x": tf.ragged.constant(lists_, tf.int64), "w": tf.ragged.constant(weights, tf.float32)}
+    for given in (texts, padded, ragged):
+        assert_same(
+            encoder, pl.DataFrame(texts), {name: _tensor(given[name]) for name in encoder.raw_columns}
+        )
+    first = encoder.encode(pl.DataFrame(texts))[0][0].tolist()
+    assert first == [1, 0, 2] if zeros else [1, 2, 0] if padding == "post" else [0, 1, 2]
+
+
+def _tensor(given) -> tf.Tensor | tf.RaggedTensor:
+    if isinstance(given, tf.RaggedTensor):
+        return given
+    whole = isinstance(given[0], list) and isinstance(given[0][0], int)
+    return tf.constant(given, tf.int64 if whole else None)
+
+
 @pytest.mark.parametrize("padding", ["post", "pre"])
 def test_in_encodings_of_the_first_format_a_missing_member_takes_a_place(padding):
     texts = ["a^^b", "^a", "a^", "", "^", "b^b^b^^a", "z"]
