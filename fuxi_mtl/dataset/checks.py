@@ -66,7 +66,7 @@ def weight_warnings(split: Split, label: bool) -> Iterator[str]:
 
 
 def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
-    """Says which labels of a split are of one class.
+    """Says which labels of a split are of one class, or one number.
 
     Raises:
         DataError: A label of the training rows is missing everywhere.
@@ -84,6 +84,9 @@ def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
             )
             rows = f"all {len(seen)} rows of {split.name} that have it"
             yield f"label {name!r} is {seen[0]:g} in {rows}: {effect}."
+        elif split.name == "train" and (seen == seen[0]).all():
+            rows = f"all {len(seen)} rows of train that have it"
+            yield f"label {name!r} is {seen[0]:.10g} in {rows}: nothing can be learned from it."
 
 
 def leak_warnings(

@@ -41,12 +41,29 @@ class CsvFormat:
         quote_char: What fields are quoted with; None if a quote is text like any other.
         encoding: A codec of Python.
         bad_rows: ``raise`` or ``skip`` for a row with another number of fields than the header.
+
+    Raises:
+        DataError: No file can be written so.
     """
 
     sep: str = ","
     quote_char: str | None = '"'
     encoding: str = "utf-8"
     bad_rows: str = "raise"
+
+    def __post_init__(self) -> None:
+        for key, mark in (("sep", self.sep), ("quote_char", self.quote_char)):
+            if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\r\n\0"):
+                tab = ' A tab is "\\t", in double quotes.' if mark == "\\t" else ""
+                raise DataError(f"{key} {mark!r} is not one character of ASCII.{tab}")
+        if self.sep == self.quote_char:
+            raise DataError(f"sep and quote_char are both {self.sep!r}.")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise DataError(
+                f"encoding {self.encoding!r} is no codec of Python, such as utf-8, gbk, latin-1 or utf-16."
+            ) from None
 
     @property
     def is_utf8(self) -> bool:

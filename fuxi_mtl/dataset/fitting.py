@@ -29,6 +29,10 @@ from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import Numbers, Sample, TokenCounts, frequent_tokens
 from fuxi_mtl.features import FeatureMap, assign_columns
 
+_LIST = r"^\s*(?:\[.*\]|\(.*\)|\{.*\})\s*$"
+_UNSEEN = "[\u200b-\u200d\u2060\ufeff]"  # joiners, and marks of the order of bytes
+_ZEROS = r"^\+?0*([0-9]+)$"
+
 
 @dataclass
 class Observer:
@@ -36,6 +40,7 @@ class Observer:
 
     input: Input
     longest: int = 0
+    printed: str = ""
     zeros: int = 0
     rows: int = 0
     counts: TokenCounts = field(default_factory=TokenCounts)
@@ -56,6 +61,8 @@ class Observer:
             if self.input.bag is None:
                 self._observe(entries)
                 return
+            if not self.printed and entries.dtype == pl.String and isinstance(self.input.rule, Vocabulary):
+                self.printed = _printed(entries)
             if not self.input.bag.zeros:
                 self.zeros += int(raw.is_zero(raw.lists(entries, self.input.bag.splitter)[0]).sum())
             members, lengths = self.input.bag.members(entries)
@@ -168,6 +175,13 @@ def observed(
     return observers
 
 
+def _printed(texts: pl.Series) -> str:
+    """One of the lists that a program printed, ``[1, 2]``, if most are so; brackets separate nothing."""
+    there = texts.filter(texts.str.strip_chars() != raw.MISSING)
+    printed = there.filter(there.str.contains(_LIST))
+    return str(printed[0]) if 2 * len(printed) > len(there) else ""
+
+
 def _notes(observer: Observer) -> Iterator[str]:
     """What to say of ids that are written with a point, and of zeros that are padding."""
     whole, rule = observer.counts.whole, observer.input.rule
@@ -175,6 +189,12 @@ def _notes(observer: Observer) -> Iterator[str]:
         yield (
             f"feature {observer.input.name!r}: {observer.zeros} members of the training rows are 0, which is "
             "padding in a sequence of ids and takes no place. Count ids from 1 if 0 is one of them."
+        )
+    if observer.printed:
+        yield (
+            f"feature {observer.input.name!r}: its lists are printed, such as {observer.printed!r}: "
+            "brackets, quotes and blanks become part of its tokens. Write 1^2^3, or store lists in a "
+            "parquet file."
         )
     if whole and isinstance(rule, Vocabulary) and rule.dtype not in ("int", "text"):
         yield (
@@ -202,7 +222,15 @@ def said_of(observer: Observer) -> Iterator[str]:
     if numbers.constant:
         rows = f"all {numbers.double.count} training rows that have it"
         yield f"feature {name!r} is {numbers.double.least:.10g} in {rows}: it says nothing."
-    if isinstance(rule, Number) and (rule.log or not observer.input.options.normalizer):
+    normalizer = observer.input.options.normalizer
+    if isinstance(rule, Number) and normalizer and not rule.log and not numbers.constant:
+        left, distinct = numbers.scaled(normalizer)
+        if 2 * left <= distinct:
+            yield (
+                f"feature {name!r}: normalizer: {normalizer} leaves {left} of {distinct} distinct numbers, "
+                f"from {numbers.double.least:.6g} to {numbers.double.most:.6g}. Are the outer ones mistakes?"
+            )
+    if isinstance(rule, Number) and (rule.log or not normalizer):
         left, distinct = numbers.distinct()
         if left < distinct:
             yield (
@@ -225,7 +253,13 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
             f"feature {owner.name!r}: its vocabulary has one token, {only} (min_categr_count "
             f"{owner.min_count}): it says next to nothing."
         )
-    warnings += differing_in_spaces(owner.name, tokens)
+    reserved = sum(each.of((PAD_TOKEN, OOV_TOKEN)) for each in counts)
+    if reserved:
+        warnings.append(
+            f"feature {owner.name!r}: {reserved} entries of the training rows are {PAD_TOKEN} or "
+            f"{OOV_TOKEN}, which stand for padding and unknown ones: they are read as unknown."
+        )
+    warnings += looking_alike(owner, tokens)
     if not tokens:
         warnings.append(
             f"feature {owner.name!r}: no token is seen {owner.min_count} times or more in the training "
@@ -234,17 +268,30 @@ def _tokens(owner: Input, observers: Sequence[Observer], warnings: list[str]) ->
     return tokens
 
 
-def differing_in_spaces(name: str, tokens: Sequence[str]) -> Iterator[str]:
-    """Tokens that a person would take for one: files are written with spaces behind separators, by hand."""
+def looking_alike(owner: Input, tokens: Sequence[str]) -> Iterator[str]:
+    """Tokens that a person would take for one: files are written by hand, and by programs that drop zeros."""
+    if not isinstance(owner.rule, Vocabulary) or owner.rule.dtype == "text":
+        return  # they differ because the stanza says so
     written = pl.Series(tokens, dtype=pl.String)
-    bare = written.str.strip_chars()
+    bare = _bare(written)
     more = len(written) - bare.n_unique()
     if more:
         first = written.filter(bare.is_duplicated() & (written != bare))[0]
         yield (
-            f"feature {name!r}: {more} tokens differ from others in spaces around them only, such as "
-            f"{first!r}: each has an id of its own. Strip them if they are one."
+            f"feature {owner.name!r}: {more} tokens differ from others only in spaces around them, zeros in front "
+            f"or the way in which Unicode writes them, such as {first!r}: each has an id of its own. "
+            "Write them alike if they are one; dtype: text says that they are not."
         )
+
+
+def _bare(tokens: pl.Series) -> pl.Series:
+    """Tokens without what a person does not see."""
+    if (tokens.str.len_bytes() != tokens.str.len_chars()).any():
+        tokens = tokens.str.normalize("NFKC").str.replace_all(_UNSEEN, "")
+    bare = tokens.str.strip_chars()
+    if (bare.str.starts_with("0") | bare.str.starts_with("+")).any():
+        bare = bare.str.replace(_ZEROS, "$1")
+    return bare
 
 
 def fitted_rule(observer: Observer) -> Rule:

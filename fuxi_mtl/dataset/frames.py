@@ -20,7 +20,7 @@ from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Number, Rule, Vocabular
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.hints import did_you_mean
 
-_NO_TEXT = (pl.Datetime, pl.Time, pl.Duration, pl.Binary, pl.Object, pl.Struct)
+_NO_TEXT = (pl.Datetime, pl.Time, pl.Duration, pl.Object, pl.Struct)
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,10 @@ def _of_arrow(key: str, name: str, values: Any) -> pl.Series:
     import pyarrow as pa  # Slow to import, and rows in memory are not always there.
 
     try:
+        if (
+            type(getattr(values, "dtype", None)).__name__ == "SparseDtype"
+        ):  # pandas', of which arrow knows nothing
+            values = np.asarray(values)
         array = values
         if isinstance(values, np.ma.MaskedArray):
             array = pa.array(values.data, mask=np.ma.getmaskarray(values))

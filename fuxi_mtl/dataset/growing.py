@@ -23,7 +23,7 @@ import polars as pl
 from fuxi_mtl.dataset.coding import SeenTexts
 from fuxi_mtl.dataset.encoding import FREE_TOKEN, OOV_TOKEN, PAD_TOKEN, Encoder, free_ids, free_token
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.fitting import Observer, differing_in_spaces, fitted_rule, observed, said_of
+from fuxi_mtl.dataset.fitting import Observer, fitted_rule, looking_alike, observed, said_of
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.matching import match_ids
 from fuxi_mtl.dataset.pretrained import DEVIATION, SEED, read_pretrained
@@ -245,7 +245,7 @@ def grow(
     least = {owner: given.min_count for owner, given in owners.items()}
     extended, grown = extend(encoder, counts, least, growth)
     for owner, known in extended.tokens.items():
-        warnings += differing_in_spaces(owner, known)
+        warnings += looking_alike(owners[owner], known)
     for sentence in needs_no_growth(encoder):
         logger.info("%s", sentence)
     if growth.statistics == "update":

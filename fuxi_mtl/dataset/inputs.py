@@ -244,6 +244,8 @@ def _bag(feature: FeatureOptions) -> Bag | None:
         )
     if feature.type not in ("sequence", "embedding"):
         return None
+    if feature.splitter == "":
+        raise DataError(f"feature {feature.name!r}: splitter is empty: nothing would be split.")
     fill = None if feature.fill_na is None else str(feature.fill_na)
     layout = (feature.max_len or 0, feature.splitter or "^", feature.padding)
     return Bag(*layout, feature.weights, fill, gaps=feature.type == "embedding")

@@ -52,7 +52,7 @@ def tokens(entries: pl.Series, dtype: str) -> pl.Series:
     elif entries.dtype == pl.Binary:
         entries = _decoded(entries)
     elif entries.dtype.is_nested() or isinstance(entries.dtype, (pl.Duration, pl.Object)):
-        raise _no_entry(entries, "a category")
+        raise no_entry(entries, "a category")
     elif dtype != "text":
         found = written_whole(entries)
         if found.any():
@@ -79,7 +79,7 @@ def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
     if entries.dtype in (pl.Categorical, pl.Enum):
         entries = entries.cast(pl.String)
     elif entries.dtype.is_nested() or isinstance(entries.dtype, pl.Object):
-        raise _no_entry(entries, "a category")
+        raise no_entry(entries, "a category")
     encoded = entries.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode("encode")
     values = pl.Series(entries.name, pl.from_arrow(encoded.dictionary))
     return values, pl.Series(pl.from_arrow(encoded.indices)).to_numpy()
@@ -137,7 +137,7 @@ def _integers(entries: pl.Series) -> pl.Series:
         values = _whole(_floats(left.set(exact.is_not_null(), None), entries, rest), entries, rest)
         return whole.scatter(rest.arg_true(), exact.fill_null(values))
     if not (entries.dtype.is_float() or entries.dtype == pl.Null):
-        raise _no_entry(entries, "an integer")
+        raise no_entry(entries, "an integer")
     everything = pl.repeat(True, len(entries), eager=True)
     return _whole(_floats(entries, entries, everything), entries, everything)
 
@@ -176,7 +176,7 @@ def _decoded(entries: pl.Series) -> pl.Series:
         ) from error
 
 
-def _no_entry(entries: pl.Series, wanted: str) -> BadTypeError:
+def no_entry(entries: pl.Series, wanted: str) -> BadTypeError:
     """What to say of a column whose type is never a single entry of this kind."""
     dtype, remedy = entries.dtype, "Store one text or number a row"
     if isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
@@ -254,7 +254,7 @@ def doubles(entries: pl.Series) -> np.ndarray:
             quick = _floats(entries, entries, pl.repeat(True, len(entries), eager=True))
         entries = quick
     elif not (entries.dtype.is_numeric() or entries.dtype in (pl.Boolean, pl.Null)):
-        raise _no_entry(entries, "a number")
+        raise no_entry(entries, "a number")
     return entries.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
 
 

@@ -20,6 +20,7 @@ from fuxi_mtl.options import DatasetOptions
 
 logger = logging.getLogger(__name__)
 
+_MISSING_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", "\x01": "\\x01", " ": "space"}
 
 
@@ -113,7 +114,7 @@ class Source:
         for frame in reading.blocks(
             file, self.data_format, self.csv, own or found[:1], self.block_rows, notes
         ):
-            added = {name: pl.lit(in_path[name]) for name in columns if name not in found}
+            added = {name: pl.lit(in_path[name], pl.String) for name in columns if name not in found}
             yield frame.with_columns(**added).select(columns)
 
     def notes(self) -> list[str]:
@@ -247,7 +248,7 @@ def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        parts = sorted((file for file in path.glob(f"*.{data_format}") if file.is_file()), key=_natural)
+        parts = _files(key, path, path.glob(f"*.{data_format}"))
         if not parts:
             raise DataError(
                 f"{key}: the folder {pattern} has no file *.{data_format}. Set data_format, or name the "
@@ -255,17 +256,43 @@ def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
             )
         return _told(key, parts)
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = sorted({Path(name) for name in names if Path(name).is_file()}, key=_natural)
+    files = _files(key, path, {Path(name) for name in names})
     if files:
         return _told(key, files)
     near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
     raise DataError(f"{key}: {pattern} is no file, seen from {Path.cwd()}.{near}")
 
 
-def _partitions(file: Path) -> dict[str, str]:
+def _files(key: str, pattern: Path, found: Iterable[Path]) -> list[Path]:
+    """The files of those found, in their order, without what other programs keep for themselves.
+
+    Spark and Hive take no file whose name, or that of a folder, begins with ``_`` or ``.``: ``_temporary/``
+    is what a job left that failed, ``._part`` what a Mac packed beside ``part``.
+    """
+    named = {part for part in pattern.parts if part[0] in "._"}
+    files = [file for file in found if file.is_file()]
+    own = [
+        file
+        for file in files
+        if named - set(file.parts) or not any(_hidden(part) for part in set(file.parts) - named)
+    ]
+    if len(own) < len(files):
+        logger.info(
+            "%s: %d files are left out as their names, or those of their folders, begin with _ or a dot.",
+            key,
+            len(files) - len(own),
+        )
+    return sorted(own, key=_natural)
+
+
+def _hidden(part: str) -> bool:
+    return part[0] in "._" and "=" not in part
+
+
+def _partitions(file: Path) -> dict[str, str | None]:
     """Columns in the folders of a path, as Hive writes them: ``day=2020-01-31/part.parquet``."""
     pairs = (part.split("=", 1) for part in file.parent.parts if re.match(r"[A-Za-z_]\w*=", part))
-    return {name: unquote(value) for name, value in pairs}
+    return {name: None if value == _MISSING_PARTITION else unquote(value) for name, value in pairs}
 
 
 def _natural(path: Path) -> list:

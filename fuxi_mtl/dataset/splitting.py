@@ -143,6 +143,8 @@ def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
     A row without a user is a user of its own; ``3.0`` is the user ``3``, as another file may write it. A user
     of more rows than a split is to have stays in training, unless no split could be made without.
     """
+    if users.dtype.is_nested():
+        raise raw.no_entry(users, "a user")
     names = users.cast(pl.String).fill_null(raw.MISSING).str.replace(raw.WHOLE, "$1$2")
     codes = names.rank("dense").to_numpy().astype(np.int64) - 1
     missing = raw.is_missing(users)

@@ -1,5 +1,6 @@
 """Statistics of one pass over the training rows, in bounded memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +37,12 @@ class TokenCounts:
         self.pending += part.height
         if self.pending > COMPACT_ROWS:
             self.parts, self.pending = [self.total()], 0
+
+    def of(self, tokens: Sequence[str]) -> int:
+        """How often some tokens were seen in all."""
+        return sum(
+            int(part["count"].filter(part["token"].is_in(list(tokens))).sum() or 0) for part in self.parts
+        )
 
     def total(self) -> pl.DataFrame:
         """Tokens and their counts."""
@@ -134,7 +141,12 @@ class Numbers:
         return self.double.least == self.double.most
 
     def needs_double(self, offset: float) -> bool:
-        """Whether rounding, of a number or of an offset, moves it by 1/10,000 of the deviation."""
+        """Whether rounding, of a number or of an offset, moves it by 1/10,000 of the deviation.
+
+        Or whether a difference of two numbers is beyond float32.
+        """
+        if self.double.most - self.double.least > np.finfo(np.float32).max:
+            return True
         rounding = max(self.rounding, abs(offset - float(np.float32(offset))))
         return not self.constant and rounding > 1e-4 * self.double.deviation
 
@@ -148,6 +160,14 @@ class Numbers:
         if not self.needs_double(0.0) and (self.first != np.round(self.first)).any():
             return 0, 0
         return len(np.unique(self.first.astype(np.float32))), len(np.unique(self.first))
+
+    def scaled(self, normalizer: str) -> tuple[int, int]:
+        """How many of the first block's distinct numbers scaling leaves, and how many there are."""
+        if self.first is None:
+            return 0, 0
+        offset, scale = self.double.scaling(normalizer)
+        scaled = ((self.first - offset) / scale).astype(np.float32)
+        return pl.Series(scaled).n_unique(), pl.Series(self.first).n_unique()
 
 
 @dataclass

@@ -11,6 +11,8 @@ _ISO = (
     r"(?:[T ](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:[.,](?<fraction>\d{1,9}))?)?"
     r"\s?(?<zone>Z|[+-]\d{2}:?\d{2})?)?$"
 )
+# Where Unix times of 1973 to 2286 begin and end, in seconds, milliseconds, microseconds and nanoseconds.
+_UNITS = (1e8, 1e10, 1e11, 1e13, 1e14, 1e16, 1e17, 1e19)
 WANTED = "a time: a number, a date, or text in ISO 8601, such as 2020-01-31 or 2020-01-31T09:30:00+01:00"
 
 
@@ -21,18 +23,39 @@ def ranks(times: pl.Series) -> np.ndarray:
         BadEntryError: A time is missing, infinite, or text that is neither a number nor ISO 8601; or some
             have a zone and others none.
     """
-    missing = raw.is_missing(times)
+    given, missing = times, raw.is_missing(times)
     if missing.any():
         index = int(np.argmax(missing))
         raise BadEntryError(times.name, index, times[index], f"{WANTED}; it is missing")
     if times.dtype == pl.String:
         times = _parsed(times)
+    elif times.dtype.is_nested():
+        raise raw.no_entry(times, "a time")
     elif not (times.dtype.is_numeric() or times.dtype in (pl.Date, pl.Datetime)):
         raise BadEntryError(times.name, 0, times[0], WANTED)
     elif times.dtype.is_float() and not times.is_finite().all():
         index = int((~times.is_finite()).arg_true()[0])
         raise BadEntryError(times.name, index, times[index], WANTED)
+    if given.dtype.is_numeric() or (given.dtype == pl.String and not given.str.contains("-").any()):
+        _check_unit(given, times.to_numpy())
     return times.rank("dense").to_numpy()
+
+
+def _check_unit(given: pl.Series, numbers: np.ndarray) -> None:
+    """Unix times are all seconds, or all thousandths, millionths or billionths of one.
+
+    Raises:
+        BadEntryError: Some are of another unit than the first.
+    """
+    units = np.searchsorted(_UNITS, numbers.astype(np.float64), side="right")
+    of_unix = units % 2 == 1
+    found = units[of_unix]
+    if len(found) and (found != found[0]).any():
+        index = int(np.flatnonzero(of_unix & (units != found[0]))[0])
+        first = given[int(np.argmax(of_unix))]
+        raise BadEntryError(
+            given.name, index, given[index], f"a time in the unit of {first!r}, which comes before"
+        )
 
 
 def _parsed(texts: pl.Series) -> pl.Series:

@@ -91,9 +91,11 @@ class UnknownIds:
             else:
                 known = ", ".join(map(repr, tokens[:_SHOWN]))
             usually = "" if usual is None else f" ({usual:.1%} in validation)"
+            examples = self._examples.get(name)  # none where only the numbers of texts are left
+            such = f", such as {', '.join(examples)}" if examples else ""
             yield (
-                f"feature {name!r}: {share:.0%} of its entries in {split} are unknown{usually}, such as "
-                f"{', '.join(self._examples.get(name, []))}; training knows {known}. Are they written alike?"
+                f"feature {name!r}: {share:.0%} of its entries in {split} are unknown{usually}{such}; "
+                f"training knows {known}. Are they written alike?"
             )
 
 

@@ -127,7 +127,7 @@ def test_tokens_that_differ_in_spaces_only_are_said(load_file, write):
     (first, second) = (
         told for told in load_file(write("a.csv", rows), features).warnings if "spaces" in told
     )
-    assert "feature 'x': 2 tokens differ from others in spaces around them only, such as ' u1'" in first
+    assert "feature 'x': 2 tokens differ from others only in spaces around them," in first
     assert "feature 's': 1 tokens differ" in second
     assert "such as ' b'" in second
 

@@ -114,7 +114,7 @@ REFUSED = {
     "floats as exact texts": ([3.0, 2.0], fm.Categorical("x", dtype="text"), "such as 3.0: their text is"),
     "times as categories": ([dt.datetime(2026, 1, 1)] * 2, None, "more than one text. Give the text"),
     "times as numbers": ([dt.datetime(2026, 1, 1)] * 2, fm.Numeric("x"), "which is no number"),
-    "bytes": ([b"a", b"b"], None, "holds Binary"),
+    "bytes that are no text": ([b"a", b"\xff"], None, "holds bytes that are no text in UTF-8"),
     "mixed entries": ([1, "a"], None, r"entries are not of one type .*frame\['x'\].astype\(str\)"),
     "a cube": (np.zeros((2, 2, 2)), fm.Embedding("x"), r"shape \(2, 2, 2\) is no column"),
     "complex numbers": (np.zeros(2, complex), fm.Numeric("x"), "dtype complex128 is no column"),
