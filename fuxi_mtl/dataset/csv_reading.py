@@ -125,11 +125,14 @@ def header(path: Path, form: CsvFormat) -> list[str]:
                 quoting=csv.QUOTE_MINIMAL if form.quote_char else csv.QUOTE_NONE,
             )
             names = next(rows, [])
-            "".join(names).encode()
+            text_of_all = "".join(names)
+            text_of_all.encode()
         except (UnicodeError, csv.Error) as error:
             raise DataError(
                 f"{path}: the header cannot be read ({error}). Set encoding, sep or quote_char."
             ) from error
+        if "\0" in text_of_all:
+            raise DataError(f"{path}: a NUL byte in the header. Is it UTF-16? Set encoding: utf-16.")
         return names
 
 

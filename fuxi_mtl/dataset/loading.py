@@ -22,7 +22,7 @@ from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.rows import needed_columns
-from fuxi_mtl.dataset.sources import Source, find_sources
+from fuxi_mtl.dataset.sources import Source, find_sources, partitions
 from fuxi_mtl.dataset.splits import Dataset, open_split
 from fuxi_mtl.dataset.splitting import NAMES
 from fuxi_mtl.options import DatasetOptions
@@ -187,6 +187,8 @@ def _key(recipe: Recipe, hashes: SourceHashes) -> str:
         each | {"pretrained_emb": each["pretrained_emb"] and absolute(each["pretrained_emb"])}
         for each in content["feature_cols"]
     ]
+    if any(None in partitions(file).values() for use, file in _files(recipe) if use != "pretrained"):
+        content["partitions"] = "missing"  # unlike before, when Hive's default partition was a text
     if any(each.bag and not each.bag.zeros for each in recipe.inputs):
         content["zeros"] = "take no place"  # unlike before, in lists of ids
     return key_of(content, [[use, *hashes.identity(file)] for use, file in _files(recipe)])
@@ -248,7 +250,7 @@ def _files(recipe: Recipe) -> list[tuple[str, Path]]:
         for each in recipe.inputs
         if each.options.pretrained_emb
     ]
-    return [*files, *(("pretrained", file) for file in pretrained if file.exists())]
+    return [*files, *(("pretrained", file) for file in pretrained if file.is_file())]
 
 
 def _as_in_format_1(content: Mapping[str, Any]) -> dict[str, Any]:

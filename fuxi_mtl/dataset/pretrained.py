@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
+from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rules import Vocabulary
@@ -37,7 +38,8 @@ class Vectors:
 
     def unseen(self, known: Sequence[str]) -> tuple[str, ...]:
         """The tokens that are not among the known ones, in the order of the file."""
-        new = self.tokens.filter(~self.tokens.is_in(list(known)) & (self.tokens != raw.MISSING))
+        known = [*known, raw.MISSING, PAD_TOKEN, OOV_TOKEN]
+        new = self.tokens.filter(~self.tokens.is_in(known))
         return tuple(new.unique(maintain_order=True).to_list())
 
 
@@ -55,7 +57,7 @@ def read_pretrained(given: Input) -> Vectors:
         )
     file = Path(str(options.pretrained_emb)).expanduser()
     keys, values = _read(given.name, file)
-    if values.ndim != 2 or len(keys) != len(values):
+    if values.ndim != 2 or not values.shape[1] or len(keys) != len(values):
         raise DataError(
             f"feature {given.name!r}: {file} has {len(keys)} keys and values of shape "
             f"{values.shape}; one row for each key is needed."
@@ -73,7 +75,26 @@ def read_pretrained(given: Input) -> Vectors:
             f"feature {given.name!r}: {file} has {bad.sum()} rows with NaN or infinite numbers, first for "
             f"the key {keys[int(np.argmax(bad))]!r}. Leave such keys out."
         )
-    return Vectors(file, rule.tokens(keys), values)
+    tokens = rule.tokens(keys)
+    _check_repeated(given.name, file, tokens, values)
+    return Vectors(file, tokens, values)
+
+
+def _check_repeated(feature: str, file: Path, tokens: pl.Series, values: np.ndarray) -> None:
+    """No token has two vectors.
+
+    Raises:
+        DataError: One has.
+    """
+    repeated = np.flatnonzero((tokens.is_duplicated() & (tokens != raw.MISSING)).to_numpy())
+    first: dict[str, int] = {}
+    for row in repeated:
+        before = first.setdefault(tokens[int(row)], int(row))
+        if not np.array_equal(values[before], values[row]):
+            raise DataError(
+                f"feature {feature!r}: {file} has two vectors for {tokens[int(row)]!r}, in rows {before + 1} "
+                f"and {row + 1}. Leave one of them out."
+            )
 
 
 def write_pretrained(
@@ -141,4 +162,7 @@ def _read(feature: str, path: Path) -> tuple[pl.Series, np.ndarray]:
             "file with the arrays 'key' (numbers or text) and 'value' (keys, width)."
         ) from error
     texts = [each.decode() if isinstance(each, bytes) else str(each) for each in key.tolist()]
-    return pl.Series("key", texts, pl.String), np.asarray(value, np.float32)
+    keys = pl.Series("key", texts, pl.String)
+    if key.dtype.kind == "f" and key.ndim == 1:
+        keys = keys.set(pl.Series(np.isnan(key)), raw.MISSING)
+    return keys, np.asarray(value, np.float32)

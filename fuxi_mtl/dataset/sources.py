@@ -105,7 +105,7 @@ class Source:
         self, file: Path, columns: Sequence[str], notes: CsvNotes | None
     ) -> Iterator[pl.DataFrame]:
         """The rows of one file; a column that it lacks may be part of its path: ``day=1/a.parquet``."""
-        in_path = _partitions(file)
+        in_path = partitions(file)
         if not in_path.keys() & set(columns):
             yield from reading.blocks(file, self.data_format, self.csv, columns, self.block_rows, notes)
             return
@@ -136,7 +136,7 @@ class Source:
             if file.stat().st_size == 0:
                 raise DataError(f"{self.key}: {file} is empty.")
             found = reading.column_names(file, self.data_format, self.csv)
-            known = {*found, *_partitions(file)}
+            known = {*found, *partitions(file)}
             wanted = list(columns)
             for name in wanted:
                 if name not in known:
@@ -289,7 +289,7 @@ def _hidden(part: str) -> bool:
     return part[0] in "._" and "=" not in part
 
 
-def _partitions(file: Path) -> dict[str, str | None]:
+def partitions(file: Path) -> dict[str, str | None]:
     """Columns in the folders of a path, as Hive writes them: ``day=2020-01-31/part.parquet``."""
     pairs = (part.split("=", 1) for part in file.parent.parts if re.match(r"[A-Za-z_]\w*=", part))
     return {name: None if value == _MISSING_PARTITION else unquote(value) for name, value in pairs}

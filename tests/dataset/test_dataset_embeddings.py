@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fuxi_mtl.dataset import DataError
+from fuxi_mtl.dataset import DataError, Encoder
 
 CLICKS = {"click": [0, 1, 0]}
 
@@ -110,6 +110,32 @@ def test_keys_that_match_nothing_and_vectors_of_nan_are_refused(load, tmp_path):
         load({"x": ["a", "b", "a"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
 
 
+def test_a_token_with_two_vectors_is_refused_and_one_that_is_only_repeated_is_not(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["1", "2", "1.0"], [[1, 2], [3, 4], [5, 6]])
+    feature = {"name": "x", "pretrained_emb": str(path)}
+    with pytest.raises(DataError, match=r"rows.npz has two vectors for '1', in rows 1 and 3. Leave one"):
+        load({"x": ["1", "2", "1"], **CLICKS}, [feature])
+    save_vectors(path, ["1", "2", "1", "", ""], [[1, 2], [3, 4], [1, 2], [5, 6], [7, 8]])
+    dataset = load({"x": ["1", "2", "1"], **CLICKS}, [feature])
+    assert np.load(dataset.folder / dataset.feature_map["x"].pretrained)[1].tolist() == [1, 2]
+
+
+def test_keys_of_nan_and_names_of_padding_are_no_tokens(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", np.array([1.0, np.nan, 7.0]), [[1, 2], [3, 4], [5, 6]])
+    dataset = load({"x": ["1", "2", "1"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
+    assert dataset.encoder.tokens["x"] == ("1", "2", "7")
+    save_vectors(path, ["1", "__PAD__", "__OOV__"], [[1, 2], [3, 4], [5, 6]])
+    dataset = load({"x": ["1", "2", "1"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
+    assert dataset.encoder.tokens["x"] == ("1", "2")
+    assert Encoder.load(dataset.folder).tokens == dataset.encoder.tokens
+
+
+def test_vectors_without_a_number_are_refused(load, tmp_path):
+    path = save_vectors(tmp_path / "rows.npz", ["1"], np.ones((1, 0)))
+    with pytest.raises(DataError, match=r"1 keys and values of shape \(1, 0\); one row for each key"):
+        load({"x": ["1", "2", "1"], **CLICKS}, [{"name": "x", "pretrained_emb": str(path)}])
+
+
 def test_any_name_of_a_column_makes_a_file(load, tmp_path):
     path = save_vectors(tmp_path / "rows.npz", ["a"], [[1, 2]])
     name = "item/../../id"
@@ -147,6 +173,7 @@ def test_other_pretrained_rows_are_another_dataset(load, tmp_path):
         ({"pretrain_dim": 3}, "pretrain_dim is 3, but the rows in .* have 2 numbers"),
         ({"embedding_dim": 8}, "embedding_dim is 8, but the rows in .* have 2 numbers"),
         ({"pretrained_emb": "nowhere.npz"}, "pretrained_emb nowhere.npz is no file"),
+        ({"pretrained_emb": "/tmp"}, "pretrained_emb /tmp is no file"),
         ({"category_processor": "hash_bucket", "num_buckets": 3}, "needs a vocabulary of its own"),
         ({"share_embedding": "y"}, "needs a vocabulary of its own"),
     ],

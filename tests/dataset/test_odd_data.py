@@ -7,12 +7,13 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from fuxi_mtl.dataset import DataError
+from fuxi_mtl.dataset import DataError, load_dataset
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.frames import as_frame, rows_of
 from fuxi_mtl.dataset.rules import Number, Vocabulary
 from fuxi_mtl.dataset.sources import find_sources
 from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.tasks import parse_task
 
 NUMBER = {"name": "x", "type": "numeric", "dtype": "float"}
 BAG = {"name": "x", "type": "sequence"}
@@ -21,6 +22,16 @@ BAG = {"name": "x", "type": "sequence"}
 def with_clicks(**columns) -> dict:
     rows = len(next(iter(columns.values())))
     return {**columns, "click": [i % 2 for i in range(rows)]}
+
+
+@pytest.fixture
+def load_bytes(options, tmp_path):
+    def load(content: bytes):
+        (tmp_path / "t.csv").write_bytes(content)
+        options_ = options(tmp_path / "t.csv", [{"name": "x"}])
+        return load_dataset(options_, [parse_task("click", "click")], "odd", progress=False)
+
+    return load
 
 
 @pytest.mark.parametrize(
@@ -40,6 +51,13 @@ def test_marks_and_encodings_that_no_csv_file_has_are_refused(form, message):
     with pytest.raises(DataError) as caught:
         CsvFormat(**form)
     assert str(caught.value).startswith(message)
+
+
+def test_a_header_in_utf_16_without_its_mark_is_told(load_bytes):
+    with pytest.raises(
+        DataError, match=r"t.csv: a NUL byte in the header. Is it UTF-16\? Set encoding: utf-16"
+    ):
+        load_bytes("x,click\na,0\n".encode("utf-16-le"))
 
 
 @pytest.mark.parametrize(
