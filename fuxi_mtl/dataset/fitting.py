@@ -278,8 +278,8 @@ def looking_alike(owner: Input, tokens: Sequence[str]) -> Iterator[str]:
     if more:
         first = written.filter(bare.is_duplicated() & (written != bare))[0]
         yield (
-            f"feature {owner.name!r}: {more} tokens differ from others only in spaces around them, zeros in front "
-            f"or the way in which Unicode writes them, such as {first!r}: each has an id of its own. "
+            f"feature {owner.name!r}: {more} tokens differ from others only in spaces around them, zeros in "
+            f"front or the way in which Unicode writes them, such as {first!r}: each has an id of its own. "
             "Write them alike if they are one; dtype: text says that they are not."
         )
 
