@@ -35,6 +35,9 @@ class Task:
         metrics: The metrics of this task; None means those of the experiment.
         loss_options: The error's own options, as pairs of key and value.
         threshold: That of its decisions, as ``threshold`` in a stanza; None means that of the experiment.
+        decoder: Of a regression, what makes its value of raw numbers, by its name in
+            :data:`fuxi_mtl.decoders.DECODERS`; None means that the head is the value.
+        decoder_options: The decoder's own options, as pairs of key and value.
 
     Example:
         >>> fm.Task("cvr", event=("buy",), given=("click",)).expression
@@ -49,6 +52,8 @@ class Task:
     metrics: tuple[str, ...] | None = None
     loss_options: tuple[tuple[str, Any], ...] = ()
     threshold: float | str | None = None
+    decoder: str | None = None
+    decoder_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
@@ -59,6 +64,16 @@ class Task:
             raise ValueError(
                 f"task {self.name!r} is a regression on {' & '.join(self.event)}: "
                 "a joint event is binary; name one column."
+            )
+        if self.decoder is not None and self.kind != "regression":
+            raise ValueError(
+                f"task {self.name!r} is {self.kind} and has the decoder {self.decoder!r}: a decoder makes a "
+                "value, so the label is of kind: value."
+            )
+        if self.decoder is not None and self.loss is not None:
+            raise ValueError(
+                f"task {self.name!r} has the decoder {self.decoder!r}, which brings its own error: leave out "
+                f"the loss {self.loss!r}."
             )
         both = set(self.event) & {event_of(literal) for literal in self.given}
         if both:

@@ -30,7 +30,7 @@ class EntireSpaceModel(MultiTaskModel):
         names = [tower.name for tower in self.funnel.towers]
         self.embedding = FeatureEmbedding(features, **embedding_options(common))
         self.bottom = make_bottom(common["bottom"], names, mlp)
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], outputs=self.head_widths, **mlp)
 
     @classmethod
     def steps(cls, tasks: Sequence[Task]) -> Sequence[Task]:

@@ -39,7 +39,7 @@ class ExtractionModel(MultiTaskModel):
             expert_hidden_units=options["expert_hidden_units"],
             gate_hidden_units=options["gate_hidden_units"],
         )
-        self.towers = Towers(names, options["tower_hidden_units"], **mlp)
+        self.towers = Towers(names, options["tower_hidden_units"], outputs=self.head_widths, **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -84,7 +84,7 @@ class AITM(CalibratedChain):
             MLP([width], name=f"{name}_message", **(mlp | {"activations": last})) for name in names[1:]
         ]
         self.transfer = InformationTransfer(width, stddev=0.01, penalty=attention_regularizer)
-        self.towers = Towers(names, (), penalty=common["net_regularizer"])
+        self.towers = Towers(names, (), outputs=self.head_widths, penalty=common["net_regularizer"])
         self.calibrator = calibrator(tasks, calibrator_weight, calibrator_stop_prev)
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
 

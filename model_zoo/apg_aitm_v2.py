@@ -98,6 +98,7 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
         **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
+        self.refuse_wide_heads("hands the logit of each task on to the next")
         names, made = [task.name for task in tasks], block(Generation, apg, "apg")
         if not expert_hidden_units:
             raise ValueError("expert_hidden_units is empty: APG_AITM_V2 transfers what its last layer says.")
@@ -124,7 +125,10 @@ class APG_AITM_V2(MultiTaskModel):  # noqa: N801 - the name is written so
             self.transfer = AttendedTransfer(width, penalty=common["net_regularizer"])
         towers = common["tower_hidden_units"]
         self.stacks = stacks(towers, [f"{name}_tower" for name in names]) if generated_towers else []
-        self.towers = [Towers([name], () if generated_towers else towers, **mlp) for name in names]
+        self.towers = [
+            Towers([name], () if generated_towers else towers, outputs=self.head_widths, **mlp)
+            for name in names
+        ]
         self.stop_h = tf.stop_gradient if detach_prev_rep else tf.identity
         self.stop_logit = tf.stop_gradient if detach_prev_logit else tf.identity
 

@@ -74,7 +74,7 @@ class APG_MMOE(MultiTaskModel):  # noqa: N801 - the name is written so
         self.stacks = [
             GeneratedMLP(common["tower_hidden_units"], made, name=f"{name}_tower", **mlp) for name in names
         ]
-        self.towers = Towers(names, (), penalty=common["net_regularizer"])
+        self.towers = Towers(names, (), outputs=self.head_widths, penalty=common["net_regularizer"])
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -79,6 +79,7 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
         **common: Unpack[TowerlessOptions],
     ):
         super().__init__(features, tasks)
+        self.refuse_wide_heads("adds logits of several parts in each head")
         mlp = mlp_options(common)
         self.funnel = Funnel(towers_of(tasks)) if _is_entire_space(tasks) else None
         self.events = tuple(tasks) if self.funnel is None else self.funnel.towers

@@ -93,7 +93,7 @@ class KnowledgeTransfer(MultiTaskModel):
             for name, source in self.edges
             if transfer_units
         ]
-        self.towers = Towers(names, (), **mlp)
+        self.towers = Towers(names, (), outputs=self.head_widths, **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

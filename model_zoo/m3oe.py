@@ -104,7 +104,8 @@ class M3oE(MultiTaskModel):
         gates = len(names) * domains * num_experts
         self.gates = keras.layers.Dense(gates, kernel_regularizer=regularizer(common["net_regularizer"]))
         self.fusion = FusionScalars(asdict(block(FusionStart, fusion_start, "fusion_start")))
-        self.towers = DomainTowers(len(names), domains, common["tower_hidden_units"], **mlp)
+        outputs = max([1, *self.head_widths.values()])  # a head of fewer leaves the rest unused
+        self.towers = DomainTowers(len(names), domains, common["tower_hidden_units"], outputs, **mlp)
 
     def embed(self, inputs):
         """The embeddings, and how much of each domain a row is."""
@@ -130,8 +131,14 @@ class M3oE(MultiTaskModel):
         for t in range(len(names)):
             own = own_and_others(fusion["task_balance"], tf.one_hot([t], len(names)))
             f.append(mixed(gates[t], shared) + dom + mixed(fusion["task_weight"] * own, of_task))
-        heads = self.towers(tf.stack(f, axis=1), domain, training=training)
-        return dict(zip(names, tf.unstack(heads, axis=1), strict=True))
+        heads = tf.unstack(self.towers(tf.stack(f, axis=1), domain, training=training), axis=1)
+        if not self.head_widths:
+            return dict(zip(names, heads, strict=True))
+        widths = [self.head_widths.get(name) for name in names]
+        return {
+            name: head[:, :width] if width else head[:, 0]
+            for name, head, width in zip(names, heads, widths, strict=True)
+        }
 
     def objectives(self):
         """One a task; the four numbers are in the log."""

@@ -63,7 +63,7 @@ class MMoE(MultiTaskModel):
             gate_hidden_units=gate_hidden_units,
             gate_stabilize=gate_stabilize,
         )
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], outputs=self.head_widths, **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -65,7 +65,9 @@ class MoE(MultiTaskModel):
             gate_hidden_units=gate_hidden_units,
             gate_stabilize=gate_stabilize,
         )
-        self.towers = Towers([task.name for task in tasks], common["tower_hidden_units"], **mlp)
+        self.towers = Towers(
+            [task.name for task in tasks], common["tower_hidden_units"], outputs=self.head_widths, **mlp
+        )
 
     def heads(self, x, training=False):
         """See the base class."""

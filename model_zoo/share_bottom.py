@@ -41,7 +41,7 @@ class ShareBottom(MultiTaskModel):
         mlp = mlp_options(common)
         self.embedding = FeatureEmbedding(features, **embedding_options(common))
         self.bottom = SharedBottom(names, mlp, bottom_hidden_units=bottom_hidden_units)
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], outputs=self.head_widths, **mlp)
 
     def heads(self, x, training=False):
         """See the base class."""

@@ -45,7 +45,7 @@ class SingleTask(MultiTaskModel):
             FeatureEmbedding(features, **embedding_options(common), name=f"{name}_embedding")
             for name in names
         ]
-        self.towers = Towers(names, common["tower_hidden_units"], **mlp)
+        self.towers = Towers(names, common["tower_hidden_units"], outputs=self.head_widths, **mlp)
 
     def embed(self, inputs):
         """Each task's own embedding of the inputs, by task."""

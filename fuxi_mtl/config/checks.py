@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direction
@@ -19,7 +20,6 @@ from fuxi_mtl.options import (
 )
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
-from fuxi_mtl.options.weighting import wrong_weights
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -32,7 +32,22 @@ def check_weighting(settings: Settings, weighting: WeightingOptions, objectives:
         ConfigError: With the names of the objectives.
     """
     if not isinstance(weighting.loss_weight, str):
-        settings.tell(("loss_weight", each) for each in wrong_weights(weighting.loss_weight, objectives))
+        settings.tell(_wrong_weights(weighting.loss_weight, objectives))
+
+
+def _wrong_weights(weights: Any, objectives: Sequence[str]) -> Iterator[Mistake]:
+    key, shown = "loss_weight", ", ".join(objectives)
+    if isinstance(weights, list):
+        if len(weights) != len(objectives):
+            yield key, f"{key} has {len(weights)} entries for {len(objectives)} objectives: {shown}."
+        return
+    for name in objectives:
+        if name not in weights:
+            given = ", ".join(weights)
+            yield key, f"{key} has no entry for {name!r}. Given: {given}. Objectives: {shown}."
+    for name in weights:
+        if name not in objectives:
+            yield key, f"{key} names {name!r}, which is no objective. Objectives: {shown}."
 
 
 def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objectives: Sequence[str]) -> None:

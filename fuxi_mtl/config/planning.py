@@ -61,6 +61,8 @@ def plan(
             options = _loss_options(settled, loss, own)
             attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
             attributes["threshold"] = label.threshold if label is not None else None
+            if label is not None and label.decoder is not None:
+                attributes["decoder"], attributes["decoder_options"] = _decoder(label.decoder)
             tasks.append(_parsed(location, name, expression, **attributes))
     mistakes.tell()
     with settings.at("tasks" if explicit else "model"):
@@ -145,6 +147,13 @@ def _kind(settings: Settings, name: str, wanted: str | None, label: LabelOptions
             "task", f"task says that {name!r} is {wanted}, but label_col says {declared}. Remove one of them."
         )
     return wanted or declared or "binary"
+
+
+def _decoder(block: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """Type and own options of a decoder, as a task holds them."""
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in block.items()}
+    kind = str(options.pop("type"))
+    return kind, tuple(options.items())
 
 
 def _check_loss(settings: Settings, name: str, kind: str, loss: str | None) -> None:

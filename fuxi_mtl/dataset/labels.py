@@ -56,6 +56,11 @@ class LabelReader:
                 f"a task reads the label {min(unknown)!r}, which label_col does not name: {known}."
             )
         for label in labels:
+            if label.normalizer and label.decoder:
+                raise DataError(
+                    f"label {label.name!r} has the normalizer {label.normalizer} and a decoder, which both "
+                    "say in which unit it is learnt: leave one of them out."
+                )
             if label.normalizer and label.name not in numbers:
                 raise DataError(
                     f"label {label.name!r}: normalizer {label.normalizer} is for a regression (kind: "

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.options.fusion import TIES
+
+TIES = ("min", "average", "dense")
 
 
 def ranks(scores: np.ndarray, groups: np.ndarray | None = None, ties: str = "min") -> np.ndarray:

@@ -115,7 +115,7 @@ class StarDense(Brick):
 
 
 class DomainTowers(NormedStacks):
-    """A tower for each head in each domain, ending in one number; float32.
+    """A tower for each head in each domain, ending in one number unless said; float32.
 
     A row takes what the towers of its domain say, by its shares.
 
@@ -123,14 +123,17 @@ class DomainTowers(NormedStacks):
         heads: Number of heads.
         domains: Number of domains.
         units: Hidden widths of each tower.
+        outputs: Numbers in which each ends.
         **options: Those of :class:`NormedStacks`.
 
     Shapes:
-        ``(batch, heads, width)`` and shares ``(batch, domains)`` to ``(batch, heads)``.
+        ``(batch, heads, width)`` and shares ``(batch, domains)`` to ``(batch, heads)``, or
+        ``(batch, heads, outputs)``.
     """
 
-    def __init__(self, heads: int, domains: int, units: Sequence[int], **options):
-        super().__init__((domains, heads), units, linear=1, dtype="float32", **options)
+    def __init__(self, heads: int, domains: int, units: Sequence[int], outputs: int = 1, **options):
+        super().__init__((domains, heads), units, linear=outputs, dtype="float32", **options)
+        self.outputs = outputs
 
     def call(self, x, shares, training=False):
         """The heads of the batch."""
@@ -139,9 +142,10 @@ class DomainTowers(NormedStacks):
         def towers(d: int, x: tf.Tensor) -> tf.Tensor:
             for layer, (kernel, bias, *norm) in enumerate(parameters[d] for parameters in by_layer):
                 x = self.after(layer, tf.einsum("btu,tuv->btv", x, kernel) + bias, norm, training)
-            return x[..., 0]
+            return x[..., 0] if self.outputs == 1 else x
 
-        return by_domain(tf.cast(x, tf.float32), shares, towers, self.shape[1:])
+        several = () if self.outputs == 1 else (self.outputs,)
+        return by_domain(tf.cast(x, tf.float32), shares, towers, (*self.shape[1:], *several))
 
 
 def by_domain(

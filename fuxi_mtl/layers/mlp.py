@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
@@ -151,20 +152,22 @@ class MLP(Stack):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class Towers(Brick):
-    """One private stack a head, each ending in one number (a logit, or a regression's value).
+    """One private stack a head, each ending in one number (a logit, or a regression's value) unless said.
 
     Args:
         names: The heads.
         units: Hidden widths, the same for every tower unless said.
         penalty: Regularizer of all kernels, the last one included.
         own: Options of single towers, by head: ``units`` and those of :class:`MLP`.
+        outputs: Raw numbers of heads that end in more than one, by name.
         name: Name of the layer.
         trainable: Whether its variables are trained.
         dtype: Precision of the stacks; the heads are float32.
         **mlp: Options of :class:`MLP`.
 
     Shapes:
-        A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32.
+        A dict of ``(batch, width)`` by head, or one tensor for all, to a dict of ``(batch,)`` float32, or
+        ``(batch, outputs)`` for a head of several.
 
     >>> import tensorflow as tf
     >>> heads = Towers(["ctr", "cvr"], [8])(tf.ones((2, 3)))
@@ -178,6 +181,7 @@ class Towers(Brick):
         units: Sequence[int],
         penalty: float | str | None = None,
         own: Mapping[str, Mapping] | None = None,
+        outputs: Mapping[str, int] | None = None,
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = None,
@@ -185,15 +189,16 @@ class Towers(Brick):
     ):
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.names = tuple(names)
+        self.widths = {head: (outputs or {}).get(head, 1) for head in names}
         common = {"units": units, "penalty": penalty, "dtype": self.dtype_policy, **mlp}
         options = [{**common, **(own or {}).get(head, {})} for head in names]
         self.stacks = [MLP(name=f"{head}_tower", **each) for head, each in zip(names, options, strict=True)]
         # The head itself is float32 under every precision policy: losses need its full range.
         self.outputs = [
             keras.layers.Dense(
-                1, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{head}_head"
+                width, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{head}_head"
             )
-            for head in names
+            for head, width in self.widths.items()
         ]
 
     def build(self, input_shape):
@@ -203,11 +208,11 @@ class Towers(Brick):
             stack.build(shape)
             output.build((*shape[:-1], stack.width(shape[-1])))
 
-    def start_at(self, logits: Mapping[str, float]) -> None:
+    def start_at(self, logits: Mapping[str, float | Sequence[float]]) -> None:
         """Sets the biases of built heads, by name."""
         for name, output in zip(self.names, self.outputs, strict=True):
             if name in logits:
-                output.bias.assign([logits[name]])
+                output.bias.assign(np.reshape(logits[name], (self.widths[name],)))
 
     def call(self, x, training=False):
         """The heads of the batch, by name."""
@@ -215,13 +220,17 @@ class Towers(Brick):
         heads = {}
         for name, stack, output in zip(self.names, self.stacks, self.outputs, strict=True):
             hidden = tf.cast(stack(inputs[name], training=training), tf.float32)
-            heads[name] = tf.squeeze(output(hidden), axis=-1)  # (batch,)
+            raw = output(hidden)
+            heads[name] = tf.squeeze(raw, axis=-1) if self.widths[name] == 1 else raw
         return heads
 
     def compute_output_shape(self, input_shape):
         """See the class."""
         shapes = input_shape if isinstance(input_shape, Mapping) else dict.fromkeys(self.names, input_shape)
-        return {name: tuple(shapes[name][:-1]) for name in self.names}
+        return {
+            name: (*shapes[name][:-1], *((width,) if width > 1 else ()))
+            for name, width in self.widths.items()
+        }
 
     def own_variables(self, name: str) -> list[keras.Variable]:
         """Those of one tower."""

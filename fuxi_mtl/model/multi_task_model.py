@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
 from fuxi_mtl.features import FeatureMap, RowReader
-from fuxi_mtl.layers import folded, lookup_of
+from fuxi_mtl.layers import Towers, folded, lookup_of
 from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
@@ -65,6 +66,8 @@ class MultiTaskModel(keras.Model):
         super().__init__()
         self.features = features
         self.tasks = tuple(tasks)
+        made = {task.name: make_decoder(task, features) for task in self.tasks}
+        self.decoders: dict[str, Decoder] = {name: each for name, each in made.items() if each is not None}
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
         self.bilevel_optimizer: keras.optimizers.Optimizer | None = None
         self.weighting: Weighting = Equal({})
@@ -85,7 +88,10 @@ class MultiTaskModel(keras.Model):
         return self.embedding
 
     def heads(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
-        """A ``(batch,)`` float32 tensor for each task: a logit, or a regression in its label's unit."""
+        """The float32 head of each task, ``(batch,)``: a logit, or a regression in its label's unit.
+
+        A head of several raw numbers (:attr:`head_widths`) is ``(batch, numbers)``.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define heads(x, training).")
 
     def shared_variables(self) -> list[keras.Variable]:
@@ -117,7 +123,63 @@ class MultiTaskModel(keras.Model):
 
     def objectives(self) -> list[Objective]:
         """What the model learns from."""
-        return [supervised(task) for task in self.supervised_tasks(self.tasks)]
+        return [supervised(t, self.decoders.get(t.name)) for t in self.supervised_tasks(self.tasks)]
+
+    @property
+    def head_widths(self) -> dict[str, int]:
+        """How many raw numbers a head ends in, of those with more than one, by task."""
+        return {name: decoder.outputs for name, decoder in self.decoders.items() if decoder.outputs > 1}
+
+    def refuse_wide_heads(self, reason: str) -> None:
+        """Refuses decoders of several raw numbers.
+
+        Args:
+            reason: Why the model cannot have them, of a clause's form.
+
+        Raises:
+            ValueError: A head has more than one.
+        """
+        for name, width in self.head_widths.items():
+            single = [each.name for each in DECODERS.members if each.load().outputs == 1]
+            raise ValueError(
+                f"the head of {name!r} ends in {width} numbers, but {type(self).__name__} {reason}. Decoders "
+                f"of one number: {', '.join(single)}."
+            )
+
+    def fit_decoders(self, labels: Mapping[str, np.ndarray], numeric: np.ndarray) -> None:
+        """Has decoders learn from the training labels, and starts the heads where these are on average.
+
+        Args:
+            labels: ``(rows,)`` labels of all training rows, by task; NaN where not defined.
+            numeric: ``(rows, numeric columns)`` of the same rows.
+
+        Raises:
+            ValueError: Labels that a decoder cannot learn.
+        """
+        towers = [layer for layer in self._flatten_layers() if isinstance(layer, Towers)]
+        for name, decoder in self.decoders.items():
+            known = np.flatnonzero(~np.isnan(labels[name]))
+            start = decoder.fit(labels[name][known].astype(np.float64), numeric[known])
+            for layer in towers:
+                if start is not None and name in layer.names:
+                    layer.start_at({name: start})
+
+    def settle_decoders(self, labels: Mapping[str, np.ndarray], heads: Mapping[str, np.ndarray]) -> list[str]:
+        """Has decoders learn from rows that were not trained on, once training is over.
+
+        Args:
+            labels: ``(rows,)`` labels by task; NaN where not defined.
+            heads: Raw heads of these rows.
+
+        Returns:
+            Tasks whose values have changed.
+        """
+        changed = []
+        for name, decoder in self.decoders.items():
+            known = np.flatnonzero(~np.isnan(labels[name]))
+            if decoder.settle(heads[name][known], labels[name][known].astype(np.float64)):
+                changed.append(name)
+        return changed
 
     def alternating_steps(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
         """Alternating minimisation: names of objectives and the variables that these move, turn by turn.
@@ -183,13 +245,39 @@ class MultiTaskModel(keras.Model):
     def predict_step(self, data):
         """Probabilities (values of a regression) of one batch, by task."""
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.probabilities(self(inputs, training=False))
+        return self.probabilities(self(inputs, training=False), inputs)
 
-    def probabilities(self, heads: Heads) -> dict[str, tf.Tensor]:
-        """Turns logits into probabilities, calibrated if so, and regressions into the unit of the data."""
+    def probabilities(
+        self, heads: Heads, inputs: Mapping[str, tf.Tensor] | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Turns logits into probabilities, calibrated if so, and regressions into the unit of the data.
+
+        Args:
+            heads: Raw heads by task.
+            inputs: The batch, for decoders that look at it.
+
+        Returns:
+            ``(batch,)`` by task, and what decoders serve beside their values by its own name.
+        """
         units = self.features.label_units
-        plain = {task.name: served(task, heads[task.name], unit_of(task, units)) for task in self.tasks}
+        plain: dict[str, tf.Tensor] = {}
+        parts: dict[str, tf.Tensor] = {}
+        for task in self.tasks:
+            head, decoder = heads[task.name], self.decoders.get(task.name)
+            if decoder is None:
+                plain[task.name] = served(task, head, unit_of(task, units))
+            else:
+                plain[task.name] = decoder.value(head, inputs or {})
+                names = (f"{task.name}_{end}" for end in decoder.part_names)
+                parts |= dict(zip(names, decoder.parts(head), strict=True))
+        plain |= parts
         return plain if self.calibration is None else self.calibration(heads, plain)
+
+    @property
+    def served_columns(self) -> dict[str, str]:
+        """The columns that are served, each with its name among :meth:`probabilities`."""
+        parts = [f"{name}_{end}" for name, each in self.decoders.items() for end in each.part_names]
+        return {f"{task.name}_pred": task.name for task in self.tasks} | {name: name for name in parts}
 
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
@@ -355,7 +443,7 @@ class MultiTaskModel(keras.Model):
         objectives = self.training_objectives()
         with tf.GradientTape(persistent=any(each.asks_again for each in self.strategies)) as tape:
             x, heads = self(inputs, training=True, representation=True)
-            losses, rows = self.losses_of(objectives, heads, labels, sample_weight)
+            losses, rows = self.losses_of(objectives, heads, labels, sample_weight, inputs)
             penalties = [tf.add_n(self.losses)] if self.losses else []
         scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
         backward = Backward(tape, losses, penalties, scale / replicas())
@@ -375,24 +463,31 @@ class MultiTaskModel(keras.Model):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, heads = self.training_objectives(), self(inputs, training=False)
-        losses, rows = self.losses_of(objectives, heads, labels, sample_weight)
+        losses, rows = self.losses_of(objectives, heads, labels, sample_weight, inputs)
         weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])
         return self.means.update(total, losses, rows, weights, None, {})
 
-    def losses_of(self, objectives, heads, labels, sample_weight):
+    def losses_of(self, objectives, heads, labels, sample_weight, inputs):
         """The loss of each objective on a batch, and the weight of the rows behind it over all replicas."""
         losses, rows = {}, {}
-        labels = self.labels_learnt(labels)
+        labels = self.labels_learnt(labels, inputs)
         for objective in objectives:
             loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
             losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
         return (losses, rows) if replicas() == 1 else over_replicas(losses, rows)
 
-    def labels_learnt(self, labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Labels by task, those of regressions in the unit of their normalizers."""
+    def labels_learnt(
+        self, labels: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Labels by task as they are learnt: in the unit of a normalizer, or as a decoder has them."""
         units = {task.name: unit_of(task, self.features.label_units) for task in self.tasks}
-        return {name: learnt(label, units.get(name)) for name, label in labels.items()}
+        return {
+            name: self.decoders[name].learnt(label, inputs)
+            if name in self.decoders
+            else learnt(label, units.get(name))
+            for name, label in labels.items()
+        }
 
     def observed(
         self, losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]

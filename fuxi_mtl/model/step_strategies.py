@@ -200,7 +200,7 @@ class BilevelStep(StepStrategy):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             heads = model(inputs, training=False)
-            losses, _ = model.losses_of(step.objectives, heads, labels, sample_weight)
+            losses, _ = model.losses_of(step.objectives, heads, labels, sample_weight, inputs)
         factors = [scale * step.weights[name] for name in losses]
         gradients = tape.gradient(list(losses.values()), values, output_gradients=factors)
         # Where float16 overflows, there is nothing to learn from.
@@ -240,7 +240,7 @@ class Progress(StepStrategy):
     def _losses(self, objectives: Sequence[Objective], data: Any) -> dict[str, tf.Tensor]:
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         heads = self.model(inputs, training=False)
-        return self.model.observed(*self.model.losses_of(objectives, heads, labels, sample_weight))
+        return self.model.observed(*self.model.losses_of(objectives, heads, labels, sample_weight, inputs))
 
 
 STRATEGIES: tuple[type[StepStrategy], ...] = (

@@ -7,6 +7,7 @@ to the base class as data; weightings count objectives and never ask which model
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -120,12 +121,33 @@ def without_nan(labels: Labels) -> Labels:
     return {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
 
 
-def supervised(task: Task) -> Objective:
+class Decodes(Protocol):
+    """What makes an error of a head of raw numbers; see :class:`fuxi_mtl.decoders.Decoder`."""
+
+    kind: str
+
+    def error(self, raw: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """``(batch,)`` errors."""
+
+
+def supervised(task: Task, decoder: Decodes | None = None) -> Objective:
     """The error of a task's head against its label, over the rows where the label is known.
+
+    Args:
+        task: What the head predicts.
+        decoder: That of the task, if it has one.
 
     Raises:
         ValueError: The task's loss does not fit its kind.
     """
+    if decoder is not None:
+        return Objective(
+            name=task.name,
+            error=lambda heads, labels: decoder.error(heads[task.name], labels[task.name]),
+            given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
+            kind=decoder.kind,
+            task=task,
+        )
     name, errors = task.loss or DEFAULT_ERROR[task.kind], ERRORS[task.kind]
     if name not in errors:
         raise ValueError(

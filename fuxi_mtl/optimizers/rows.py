@@ -16,7 +16,8 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers import lookup_of
-from fuxi_mtl.options.optimizer import SECOND_MOMENTS
+
+SECOND_MOMENTS = ("squared_sum", "sum_of_squares")
 
 
 def sum_duplicates(gradient: tf.IndexedSlices) -> tf.IndexedSlices:

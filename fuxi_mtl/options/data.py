@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl.options.declaring import MOST_LENGTH, MOST_OF_SEEDS, MOST_WIDTH, option
+from fuxi_mtl.options.decoders import DECODERS
 from fuxi_mtl.options.family import Family
 
 POOLINGS = Family(
@@ -116,7 +117,15 @@ class LabelOptions:
     name: str = option("", "The column of the label.")
     dtype: str = option("float", "Type of the column.", ("float", "int"))
     kind: str | None = option(
-        None, "Whether it is 0 or 1, or any number; binary unless said.", ("binary", "regression")
+        None,
+        "Whether it is 0 or 1, or any number (value is the same as regression); binary unless said.",
+        ("binary", "regression", "value"),
+    )
+    decoder: str | dict | None = option(
+        None,
+        "What makes a value of a head's raw numbers, and its error; a type and its options.",
+        DECODERS,
+        example="{type: ziln}",
     )
     given: str | None = option(None, "Event without which this label is not defined.", example="click")
     metrics: list[str] | None = option(
@@ -137,6 +146,13 @@ class LabelOptions:
         "Unit in which a regression is learnt, as for features; predictions and metrics stay in the data's.",
         NORMALIZERS,
     )
+
+    def __post_init__(self):
+        # One word for each thing: a value is a regression, and so is what has a decoder.
+        if self.kind == "value" or (self.kind is None and self.decoder is not None):
+            object.__setattr__(self, "kind", "regression")
+        if isinstance(self.decoder, str):
+            object.__setattr__(self, "decoder", {"type": self.decoder})
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,9 @@ def served_module(
     names = input_names(encoder.raw_columns)
 
     def predictions(inputs):
-        probabilities = model.probabilities(model(inputs, training=False))
-        outputs = {f"{task}_pred": tf.cast(values, tf.float32) for task, values in probabilities.items()}
+        probabilities = model.probabilities(model(inputs, training=False), inputs)
+        served_columns = model.served_columns.items()
+        outputs = {column: tf.cast(probabilities[name], tf.float32) for column, name in served_columns}
         if fusion is not None:
             outputs["fused_score"] = fusion(inputs, probabilities)
         return outputs

@@ -67,7 +67,7 @@ def predict_file(
     keep = tuple(dict.fromkeys(keep))
     source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows)
     _check_output(input, output)
-    columns: dict[str, type[pl.DataType]] = {f"{task.name}_pred": pl.Float32 for task in model.tasks}
+    columns: dict[str, type[pl.DataType]] = dict.fromkeys(model.served_columns, pl.Float32)
     if fusion is not None:
         columns["fused_score"] = pl.Float64
     _check_keep(keep, columns)
@@ -76,7 +76,7 @@ def predict_file(
     def score(ids: np.ndarray, numeric: np.ndarray) -> list[np.ndarray]:
         inputs = {"ids": ids, "numeric": numeric}
         scores = model.predict(inputs, batch_size=batch_size, verbose=0)
-        found = [scores[task.name] for task in model.tasks]
+        found = [scores[name] for name in model.served_columns.values()]
         if fusion is not None:
             found.append(fusion(*tf.nest.map_structure(tf.convert_to_tensor, (inputs, scores))).numpy())
         return found

@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
@@ -285,7 +284,10 @@ def _preference(given: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
     """The preference of each objective, one unless said."""
     for name, value in given.items():
         if name not in names:
-            raise ValueError(no_objective("surgery_preference", name, names))
+            known = ", ".join(names)
+            raise ValueError(
+                f"surgery_preference names {name!r}, which is no objective. Objectives: {known}."
+            )
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"surgery_preference of {name!r} is {value}; it is a number above 0.")
     return np.array([float(given.get(name, 1.0)) for name in names])

@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from fuxi_mtl.dataset import (
     NegativeSample,
     Split,
     batches_per_epoch,
+    evaluation_batches,
     random_batch,
     training_batches,
 )
@@ -144,7 +145,8 @@ def compile_model(
     trained_on = model.imbalance.apply(model.objectives(), model.tasks, model.step)
     objectives = {objective.name: objective.kind for objective in trained_on}
     seed, own = experiment.training.seed, experiment.member_options
-    known = constant_losses(model.labels_learnt(labels), objectives)
+    plain = {name: label for name, label in labels.items() if name not in model.decoders}
+    known = constant_losses(model.labels_learnt(plain, {}), objectives)
     model.compile(
         optimizer=optimizer,
         weighting=make_weighting(experiment.weighting, objectives, plan.steps_per_epoch, seed, own, known),
@@ -202,7 +204,7 @@ def train(
     goes_on = states is not None and bool(states.source)
     labels = _labels(split, experiment, sample)
     if not goes_on:
-        model.prepare(labels, batches)
+        _prepare(model, split, experiment, labels, batches)
     compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
     if initial and not goes_on:
         initial.put_into(model, dataset.encoder)
@@ -245,6 +247,7 @@ def train(
     if states is not None and states.summaries.is_dir():
         states.summaries.replace(run.folder / "tensorboard")
     _keep_weights(model, experiment, run, evaluation)
+    _settle_decoders(model, dataset, experiment, run)
     _check_parameters(model)
     steps = evaluation.history[-1]["step"]
     rows = min(steps * plan.batch_size, rows * plan.epochs)
@@ -288,6 +291,33 @@ def _keep_weights(model: MultiTaskModel, experiment: Experiment, run: Run, evalu
         if not experiment.training.save_best_only:
             checkpoint.save(model, run.folder / "checkpoint_last")
         checkpoint.restore(model, run.checkpoint)
+
+
+def _prepare(
+    model: MultiTaskModel,
+    split: Split,
+    experiment: Experiment,
+    labels: Mapping[str, np.ndarray],
+    batches: Callable[[int], tf.data.Dataset],
+) -> None:
+    """What a model and its decoders learn of the training rows before the first step.
+
+    Decoders see all rows: leaving negatives out would move what they learn.
+    """
+    model.prepare(labels, batches)
+    if model.decoders:
+        model.fit_decoders(split.labels(experiment.tasks), split.numeric)
+
+
+def _settle_decoders(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run) -> None:
+    """Has decoders learn from the validation rows what training rows would tell too well."""
+    if not model.decoders or dataset.valid is None:
+        return
+    batches = evaluation_batches(dataset.valid, experiment.evaluation.eval_batch_size)
+    changed = model.settle_decoders(dataset.valid.labels(experiment.tasks), model.logits(batches))
+    if changed:
+        logger.info("Values of %s are put right on the validation rows.", ", ".join(changed))
+        checkpoint.save(model, run.checkpoint)
 
 
 def _check_parameters(model: MultiTaskModel) -> None:

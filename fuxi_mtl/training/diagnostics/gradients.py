@@ -63,7 +63,7 @@ class GradientProducts:
         scale = model.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
         with tf.GradientTape(persistent=True) as tape:
             heads = model(inputs, training=False)
-            learnt = model.labels_learnt(labels)
+            learnt = model.labels_learnt(labels, inputs)
             found = [objective.loss(heads, learnt, sample_weight) for objective in objectives]
         losses = {objective.name: loss for objective, (loss, _) in zip(objectives, found, strict=True)}
         gradients = Backward(tape, losses, [], scale).of_each([variable.value for variable in variables])
