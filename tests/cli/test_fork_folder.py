@@ -3,6 +3,7 @@
 import shutil
 
 import command_line
+import graphs
 import numpy as np
 import polars as pl
 import pytest
@@ -50,7 +51,7 @@ def place(tmp_path_factory):
 
 
 def train(place, config, expids):
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, graphs.as_traced():
         patch.chdir(place)
         done = command_line.call(
             "run", "--config", config, "--gpu", "-1", "--expid", *expids, "--set", "export=false",

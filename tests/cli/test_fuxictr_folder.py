@@ -4,6 +4,7 @@
 import shutil
 
 import command_line
+import graphs
 import pytest
 
 EXPIDS = ("MMoE_test", "MMoE_with_UW", "MMoE_with_GN", "MMoE_with_manual", "PLE_test", "ShareBottom_test")
@@ -14,7 +15,7 @@ def runs(tmp_path_factory):
     """The folder copied as it is, and everything in it trained."""
     place = tmp_path_factory.mktemp("fuxictr") / "config"
     shutil.copytree(command_line.REPOSITORY / "tests" / "config" / "fuxictr_folder", place)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, graphs.as_traced():
         patch.chdir(place)
         whole = command_line.call("run", "--config", ".", "--gpu", "-1", "--expid", EXPIDS[0])
         # The others are not exported: a SavedModel of a folder like this one is the first one's.

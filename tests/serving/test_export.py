@@ -72,6 +72,12 @@ def folder(trained, encoder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def loaded(folder):
+    """What TensorFlow makes of it, which takes seconds."""
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A model without bags, which is exported sooner, and its encoder."""
     features = [FeatureOptions("user"), FeatureOptions("age", type="numeric")]
@@ -109,8 +115,7 @@ def test_every_model_gives_its_predictions_from_raw_rows(name, small, rows, tmp_
     assert_close(found, predictions(model, small, rows[:64]), tolerance=1e-5)  # SPECS, section 13
 
 
-def test_every_signature_gives_the_same_predictions(trained, encoder, rows, folder):
-    loaded = tf.saved_model.load(str(folder))
+def test_every_signature_gives_the_same_predictions(trained, encoder, rows, loaded):
     assert set(loaded.signatures) == {"serving_default", "serve_lists", "from_ids"}
     expected = predictions(trained, encoder, rows)
     ids, numeric = encoder.encode(rows)
@@ -133,10 +138,10 @@ def test_a_served_network_drops_no_units(small, rows):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 256])
-def test_a_batch_of_any_size_is_served(batch, trained, encoder, rows, folder):
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+def test_a_batch_of_any_size_is_served(batch, trained, encoder, rows, loaded):
     some = rows[:batch]
-    assert_close(served(**tensors(raw_rows.texts(some))), predictions(trained, encoder, some))
+    scores = loaded.signatures["serving_default"](**tensors(raw_rows.texts(some)))
+    assert_close(scores, predictions(trained, encoder, some))
 
 
 def test_a_process_that_imports_tensorflow_only_serves_raw_strings(trained, encoder, rows, folder, tmp_path):
@@ -150,8 +155,8 @@ def test_a_process_that_imports_tensorflow_only_serves_raw_strings(trained, enco
         assert_close(dict(scores), predictions(trained, encoder, rows))
 
 
-def test_inputs_are_the_raw_columns_in_their_types_and_outputs_the_tasks(encoder, folder):
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+def test_inputs_are_the_raw_columns_in_their_types_and_outputs_the_tasks(encoder, loaded):
+    served = loaded.signatures["serving_default"]
     inputs = served.structured_input_signature[1]
     assert set(inputs) == set(encoder.raw_columns)
     assert not {"click", "buy"} & set(inputs)
@@ -219,8 +224,8 @@ def test_columns_whose_names_tensorflow_refuses_get_plain_ones(tmp_path, caplog)
     assert_close(served(**raw), predictions(model, encoder, rows))
 
 
-def test_a_vector_of_a_wrong_length_does_not_fit_the_signature(rows, folder):
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+def test_a_vector_of_a_wrong_length_does_not_fit_the_signature(rows, loaded):
+    served = loaded.signatures["serving_default"]
     raw = tensors(raw_rows.texts(rows)) | {"vector": tf.zeros([len(rows), 3])}
     with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
         served(**raw)
