@@ -241,7 +241,7 @@ def free_token(number: int) -> str:
 
 def free_ids(tokens: Sequence[str]) -> np.ndarray:
     """The ids that no token of a vocabulary has, rising."""
-    if not any(token.startswith("__FREE_") for token in tokens):
+    if "__FREE_" not in "\n".join(tokens):  # a look at each token takes many times as long
         return np.zeros(0, np.int32)
     free = [number for number, token in enumerate(tokens, 1) if token == free_token(number)]
     return np.array(free, np.int32)
