@@ -74,6 +74,16 @@ def test_what_a_model_refuses_is_refused_before_any_data_are_read(tmp_path, expi
     assert not list(tmp_path.iterdir())
 
 
+def test_tables_beyond_the_memory_are_refused_before_any_data_are_read(tmp_path):
+    columns = "feature_cols=[{name: item, remap: false, vocab_size: 2000000000}]"
+    places = (f"model_root={tmp_path}", f"data_root={tmp_path / 'data'}")
+    done = call("run", "--expid", "Toy", "--set", *places, columns, "embedding_dim=4096")
+    assert done.status == 1
+    assert "Toy: tables of at least 2,000,000,001 rows take 30,517.6 GiB, and this machine has " in done.err
+    assert "Feature 'item' has 2,000,000,001 ids, 30,517.6 GiB at embedding_dim 4096: " in done.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_feature_without_any_known_token_trains(tmp_path):
     done = call(
         "run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "min_categr_count=100000", "epochs=1"
