@@ -1,5 +1,6 @@
 """Encoding of a dataset that is not in the cache: fitted on the training rows, applied to all."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -79,7 +80,7 @@ def build(
     labels = replace(recipe.labels, changed={}, masked={}, numbers={})
     coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
     encoder, grown = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
-    rows, unknown = _encode(recipe, labels, encoder, coded, folder, each, advance)
+    rows, unknown, whole = _encode(recipe, labels, encoder, coded, folder, each, advance)
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
     if recipe.known is not None and recipe.growth is None:
         expected = dict(recipe.known.unknown)
@@ -92,6 +93,11 @@ def build(
         if name not in rows:
             raise DataError(f"{source.name} has no row for {name}.")
     warnings += [note for source in recipe.sources.values() for note in source.notes()]
+    warnings += [
+        f"column {name!r}: {count} entries are whole numbers with a point, such as 3.0, and are carried "
+        "along as 3. Set dtype: text if they differ."
+        for name, count in whole.items()
+    ]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, recipe, labels, list(rows))
     content = {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
@@ -194,8 +200,13 @@ def _encode(
     folder: Path,
     each: Callable,
     advance: Callable[[str, int], None],
-) -> tuple[dict[str, int], dict[str, UnknownIds]]:
-    """Writes all splits and returns their numbers of rows, and the unknown ids of all but training."""
+) -> tuple[dict[str, int], dict[str, UnknownIds], Counter[str]]:
+    """Writes all splits.
+
+    Returns:
+        Their numbers of rows, the unknown ids of all but training, and how many entries of columns that are
+        carried along as text are whole numbers with a point.
+    """
     features, options = encoder.feature_map, recipe.options
     widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
     parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"))
@@ -219,7 +230,8 @@ def _encode(
                     part.block.frame, ids=ids, numeric=numeric, events=part.events, weights=part.weights
                 )
     rows = {name: files[name].rows for name in NAMES if name in files}
-    return rows, {name: found for name, found in unknown.items() if name in rows}
+    whole = sum((written.whole for written in files.values()), Counter())
+    return rows, {name: found for name, found in unknown.items() if name in rows}, whole
 
 
 def _check(

@@ -4,6 +4,7 @@ Blocks are appended with plain writes, not through memory maps: on a full disk a
 a memory map would end the process.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +79,7 @@ class SplitFiles:
             self._arrays["weights"] = ArrayFile(folder / f"{name}.weights.npy", np.float32, None)
         self._meta_file, self._meta = folder / f"{name}.meta.parquet", meta
         self._writer: Any = None
+        self.whole: Counter[str] = Counter()  # whole numbers with a point, by column carried along as text
 
     @property
     def rows(self) -> int:
@@ -97,6 +99,8 @@ class SplitFiles:
         import pyarrow.parquet as pq  # Slow to import, and only needed while encoding.
 
         columns = [carried(frame[str(f.name)], f.dtype) for f in self._meta]
+        texts = [str(f.name) for f in self._meta if f.dtype == "str"]
+        self.whole.update({name: int(raw.written_whole(frame[name]).sum()) for name in texts})
         table = pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._meta_file, table.schema)

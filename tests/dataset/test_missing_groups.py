@@ -54,3 +54,5 @@ def test_a_group_that_another_file_writes_with_a_point_is_the_same_unless_it_is_
     point = "" if dtype == "str" else ".0"
     names = ["1", "2", "3", "1", "2", f"1{point}", f"2{point}", None, f"1{point}", f"4{point}"]
     assert dataset.train.meta(["group"])["group"].to_list() == names
+    told = [each for each in dataset.warnings if "with a point" in each]
+    assert [each.startswith("column 'group': 4 entries are") for each in told] == [True] * (dtype == "str")
