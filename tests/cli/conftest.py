@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import command_line
+import graphs
 import pytest
 
 
@@ -46,4 +47,5 @@ def tiny_runs(in_place, tmp_path_factory) -> tuple[Path, command_line.Outcome]:
     """Every experiment on data/tiny_mtl, trained once; only one of them exports."""
     root = tmp_path_factory.mktemp("tiny")
     common = ("--set", f"model_root={root}", "export=false")
-    return root, command_line.call("run", "--expid", *command_line.TINY, *common)
+    with graphs.as_traced():
+        return root, command_line.call("run", "--expid", *command_line.TINY, *common)
