@@ -31,6 +31,7 @@ from fuxi_mtl.features import FeatureMap, assign_columns
 
 _LIST = r"^\s*(?:\[.*\]|\(.*\)|\{.*\})\s*$"
 _UNSEEN = "[\u200b-\u200d\u2060\ufeff]"  # joiners, and marks of the order of bytes
+_MARK = "\ufeff"
 _ZEROS = r"^\+?0*([0-9]+)$"
 
 
@@ -273,6 +274,12 @@ def looking_alike(owner: Input, tokens: Sequence[str]) -> Iterator[str]:
     if not isinstance(owner.rule, Vocabulary) or owner.rule.dtype == "text":
         return  # they differ because the stanza says so
     written = pl.Series(tokens, dtype=pl.String)
+    marked = written.filter(written.str.starts_with(_MARK))
+    if len(marked):
+        yield (
+            f"feature {owner.name!r}: {len(marked)} tokens begin with the mark that opens a file, such as "
+            f"{marked[0]!r}: files were joined with their marks. Take \\ufeff out."
+        )
     bare = _bare(written)
     more = len(written) - bare.n_unique()
     if more:

@@ -146,7 +146,7 @@ def test_an_empty_splitter_is_refused(load):
     [
         (["007", "7", "8", "+8"], 2, "'007'|'+8'"),
         (["caf\u00e9", "cafe\u0301", "a", "b"], 1, "'cafe"),
-        (["a", "a\u200b", "\ufeffa", "b"], 2, "'"),
+        (["a", "a\u200b", "\u2060a", "b"], 2, "'"),
         (["1", "\uff11", "a", "b"], 1, "'\uff11'"),
         (["u1", " u1", "b", "00"], 1, "' u1'"),
     ],
@@ -158,6 +158,14 @@ def test_tokens_that_look_alike_are_said_unless_they_are_text(load, tokens, more
     )
     assert any(f"such as {each}" in told for each in first.split("|"))
     assert load(with_clicks(x=tokens), [{"name": "x", "dtype": "text"}]).warnings == ()
+
+
+def test_a_token_with_the_mark_of_a_file_that_was_joined_to_another_is_said(load):
+    (told,) = load(with_clicks(x=["a", "\ufeffb", "c"]), [{"name": "x"}]).warnings
+    assert told == (
+        "feature 'x': 1 tokens begin with the mark that opens a file, such as '\\ufeffb': files were joined "
+        "with their marks. Take \\ufeff out."
+    )
 
 
 def test_tokens_that_stand_for_padding_and_unknown_ones_are_counted(load):
