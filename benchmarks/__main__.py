@@ -102,6 +102,12 @@ def _correlation(options: argparse.Namespace) -> None:
     measure_correlation(options.seeds, options.cache, options.results)
 
 
+def _days(options: argparse.Namespace) -> None:
+    from benchmarks.days import measure_days
+
+    measure_days(options.seeds, options.cache, options.results)
+
+
 def _start(options: argparse.Namespace) -> None:
     from benchmarks.start import measure_start
 
@@ -162,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    days = command("days", _days, "An update a day against training anew on all days, or on a window.")
+    days.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     mutants = command(

@@ -8,6 +8,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -39,6 +40,8 @@ def draw_all(results: Path, pictures: Path) -> list[Path]:
             drawn.append(_save(_growth(content), pictures / f"{name}.png"))
         elif name == "correlation":
             drawn.append(_save(_correlation(content), pictures / f"{name}.png"))
+        elif name == "days":
+            drawn.append(_save(_days(content), pictures / f"{name}.png"))
         elif name.startswith(("train_", "predict_")):
             drawn.append(_save(_bars(content), pictures / f"{name}.png"))
     return drawn
@@ -85,6 +88,27 @@ def _correlation(content: Mapping[str, Any]) -> Any:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9)
+    return figure
+
+
+def _days(content: Mapping[str, Any]) -> Any:
+    """AUC of each day before it was trained on, by way; bars are one standard deviation over seeds."""
+    worlds = list(dict.fromkeys(cell["world"] for cell in content["cells"]))
+    figure, panels = plt.subplots(1, len(worlds), figsize=(5.5 * len(worlds), 4), squeeze=False)
+    for world, axes in zip(worlds, panels[0], strict=True):
+        cells = [cell for cell in content["cells"] if cell["world"] == world]
+        days = sorted({cell["day"] for cell in cells})
+        for place, way in enumerate(dict.fromkeys(cell["way"] for cell in cells)):
+            values = [[c["auc"] for c in cells if (c["way"], c["day"]) == (way, day)] for day in days]
+            at = np.array(days) + 0.06 * (place - 1)
+            spread = [np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values]
+            axes.errorbar(at, [np.mean(v) for v in values], yerr=spread, marker="o", capsize=3, label=way)
+        axes.set_title(world)
+        axes.set_xlabel("day")
+        axes.set_ylabel("AUC before training on the day")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(fontsize=9)
     return figure
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import correlation, encode, mutants, quality, selection, start, zoo
+from benchmarks import correlation, days, encode, mutants, quality, selection, start, zoo
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -16,6 +16,7 @@ Results = Mapping[str, Mapping[str, Any]]
 # What is no table of contestants and rounds writes its own section.
 STUDIES = {
     "correlation": correlation.section,
+    "days": days.section,
     "encode": encode.section,
     "mutants": mutants.section,
     "quality": quality.section,

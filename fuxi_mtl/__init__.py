@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.run import export as export
     from fuxi_mtl.interface.run import load_run as load_run
     from fuxi_mtl.interface.run import predict as predict
+    from fuxi_mtl.interface.updating import update as update
     from fuxi_mtl.layers import MLP as MLP
     from fuxi_mtl.layers import AttendedTransfer as AttendedTransfer
     from fuxi_mtl.layers import BagPooling as BagPooling
@@ -130,6 +131,7 @@ _MODULES = {
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
     "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
+    "fuxi_mtl.interface.updating": ("update",),
     "fuxi_mtl.layers": (
         "MLP",
         "AttendedTransfer",

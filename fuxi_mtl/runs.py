@@ -7,8 +7,9 @@
     fusion.json, fusion_network.npz (what makes one score of several, if the stanza asks for it)
     features/ (what the inputs mean)  checkpoint/ (the best weights, in HDF5)  saved_model/
 
-with the log beside it, ``seed_{seed}.log``. A run appears under its name when it is whole; until then
-it lies in a folder of its own, which is removed if the run fails.
+with the log beside it, ``seed_{seed}.log``, and updates of it in ``days/``, see :mod:`fuxi_mtl.lineage`. A
+run appears under its name when it is whole; until then it lies in a folder of its own, which is removed if
+the run fails.
 """
 
 import errno
@@ -42,7 +43,6 @@ from fuxi_mtl.files import (
     replace_folder,
     write_text,
 )
-from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import Truth
 
 logger = logging.getLogger(__name__)
@@ -256,36 +256,6 @@ def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
         if problem := name_problem(name):
             raise ValueError(f"{what} {name!r} names a folder, which it cannot: {problem}.")
     return Path(model_root).expanduser() / dataset_id / expid / f"seed_{seed}"
-
-
-def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
-    """The folder of a finished run that somebody names.
-
-    Args:
-        name: The folder, or an experiment of the same dataset: then it is the run with the same seed, or the
-            only one.
-        model_root: Folder of the runs.
-        dataset_id: Dataset of the experiment.
-        seed: The seed.
-
-    Raises:
-        ValueError: There is none.
-    """
-    folder = Path(name).expanduser()
-    if Run(folder).metrics.is_file():
-        return folder
-    root = Path(model_root).expanduser() / dataset_id
-    known = sorted({path.parent.name for path in run_folders(model_root) if path.parent.parent == root})
-    if name not in known:
-        raise ValueError(
-            f"{name!r} is neither the folder of a finished run nor one of {root}.{among(name, known)}"
-        )
-    seeds = sorted(path for path in run_folders(model_root) if path.parent == root / name)
-    same = root / name / f"seed_{seed}"
-    if same in seeds or len(seeds) == 1:
-        return same if same in seeds else seeds[0]
-    found = ", ".join(path.name for path in seeds)
-    raise ValueError(f"{name!r} has no run with seed {seed}, but {found}: name the folder of one.")
 
 
 @contextmanager

@@ -93,7 +93,11 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _expids(options: argparse.Namespace) -> list[str]:
-    return [options.expid] if isinstance(options.expid, str) else options.expid
+    if options.command not in ON_A_DAY:
+        return [options.expid] if isinstance(options.expid, str) else options.expid
+    from fuxi_mtl.lineage import split_day
+
+    return [split_day(options.expid)[0]]
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -235,11 +239,12 @@ def _fuse(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiment, located
     from fuxi_mtl.workflow.amending import fuse_run
 
-    section = load_experiment(options.config, options.expid, options.set).fusion
+    [expid] = _expids(options)
+    section = load_experiment(options.config, expid, options.set).fusion
     if section.fusion is None:
         raise located(
             options.config,
-            options.expid,
+            expid,
             "there is no block fusion: add fusion: {method: product}, or --set fusion.method=product.",
         )
     table = fuse_run(_folder_of_run(options), section, options.compare)
@@ -247,15 +252,27 @@ def _fuse(options: argparse.Namespace) -> None:
         _show([table], options.format, options.output)
 
 
+def _update(options: argparse.Namespace) -> None:
+    from fuxi_mtl.cli.days import update
+
+    update(options, _folder_of_run(options))
+
+
+def _history(options: argparse.Namespace) -> None:
+    from fuxi_mtl.cli.days import history
+
+    history(_folder_of_run(options))
+
+
 def _folder_of_run(options: argparse.Namespace) -> Path:
     from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.lineage import chosen_day, split_day
     from fuxi_mtl.workflow.experiment import folder_of
 
-    experiment = load_experiment(options.config, options.expid, options.set)
-    folder = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such run. Train it: run_expid.py --expid {options.expid}.")
-    return folder
+    [expid] = _expids(options)
+    experiment = load_experiment(options.config, expid, options.set)
+    first = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
+    return chosen_day(first, split_day(options.expid)[1]).folder
 
 
 COMMANDS = {
@@ -267,7 +284,10 @@ COMMANDS = {
     "export": _export,
     "calibrate": _calibrate,
     "fuse": _fuse,
+    "update": _update,
+    "history": _history,
     "clean": _clean,
     "simulate": _simulate,
     "convert": _convert,
 }
+ON_A_DAY = (_predict, _export, _calibrate, _fuse, _update, _history)  # of which one run is meant

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from fuxi_mtl import __version__
 from fuxi_mtl.cli.cleaning import add_clean
+from fuxi_mtl.cli.days import add_update
 
 
 def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
@@ -83,7 +84,9 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "Compare stored runs in a table.",
         "compare ShareBottom_test MMoE_test --baseline ShareBottom_test --format html --output runs.html",
     )
-    compare.add_argument("expid", nargs="*", help="experiments; all of them unless said")
+    compare.add_argument(
+        "expid", nargs="*", help="experiments, or EXPID@DAY; the newest day of all of them unless said"
+    )
     compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
     compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
     compare.add_argument("--baseline", help="experiment that the others are compared to")
@@ -139,6 +142,21 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
     fuse.add_argument("--format", default="terminal", choices=["terminal", "markdown", "csv", "json"])
     fuse.add_argument("--output", help="file to write the report to; the terminal unless said")
 
+    update = command(
+        "update",
+        "Measure new rows by a trained model, and train on with them: another day.",
+        "update --expid MMoE_test --train_data logs/dt=2026-11-08/*.parquet --day 2026-11-08",
+    )
+    _add_run(update)
+    add_update(update)
+
+    history = command(
+        "history",
+        "Show the days of a trained model: their rows, and what they were worth before training.",
+        "history --expid MMoE_test",
+    )
+    _add_run(history)
+
 
 def _add_command(commands, name: str, function, doc: str, example: str) -> argparse.ArgumentParser:
     sub = commands.add_parser(
@@ -176,7 +194,7 @@ def _add_simulate(commands, function: Callable) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--expid", required=True, help="experiment")
+    parser.add_argument("--expid", required=True, help="experiment, at its newest day; EXPID@DAY for another")
     parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
     _add_set(parser)
 

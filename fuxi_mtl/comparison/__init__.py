@@ -7,11 +7,12 @@
 
 from fuxi_mtl.comparison.build import SINGLE_TASK, compare
 from fuxi_mtl.comparison.runs import StoredRun, read_run, stored_runs
-from fuxi_mtl.comparison.table import Cell, Difference, Row, Table, Transfer
+from fuxi_mtl.comparison.table import Cell, DayRow, Difference, Row, Table, Transfer
 
 __all__ = [
     "SINGLE_TASK",
     "Cell",
+    "DayRow",
     "Difference",
     "Row",
     "StoredRun",

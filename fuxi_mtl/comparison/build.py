@@ -1,14 +1,16 @@
 """Tables of a comparison, built from stored runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fuxi_mtl.comparison.paired import Paired, decides, task_of
 from fuxi_mtl.comparison.runs import StoredRun, read_run
-from fuxi_mtl.comparison.table import Cell, Row, Table, Transfer
+from fuxi_mtl.comparison.table import Cell, DayRow, Row, Table, Transfer
 from fuxi_mtl.hints import among
+from fuxi_mtl.lineage import days_of, first_of
 from fuxi_mtl.metrics import METRICS, find_metric_of_key
 
 SINGLE_TASK = "SingleTask"
@@ -119,15 +121,39 @@ def _table(
             *(paired.notes if paired else ()),
         ),
         runs=tuple(runs),
+        days=tuple(row for expid, of in experiments.items() for row in _days(expid, of, columns)),
     )
+
+
+def _days(expid: str, runs: Sequence[StoredRun], columns: Sequence[str]) -> Iterator[DayRow]:
+    """The days behind an experiment, those of its seeds taken together."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for run in (run for run in runs if run.update):
+        for day in days_of(first_of(run.folder)):
+            if 0 < day.number <= run.update["number"]:
+                found.setdefault(day.name, {})[run.seed] = day.content["update"]
+    for name, of_seed in found.items():
+        cells = {}
+        for column in columns:
+            values = {seed: update["progressive"]["before"].get(column) for seed, update in of_seed.items()}
+            cells[column] = Cell({seed: value for seed, value in values.items() if value is not None})
+        rows = next(iter(of_seed.values()))["rows"]["train"]
+        yield DayRow(expid, name, rows, cells)
 
 
 def _columns(runs: Sequence[StoredRun], split: str) -> tuple[str, ...]:
     """Every metric of the runs: by task in the order of the first run that has it, then the means."""
     keys = list(dict.fromkeys(key for run in runs for key in run.metrics[split]))
+    keys += [key for run in runs for key in _before(run) if key not in keys]
+    keys = list(dict.fromkeys(keys))
     tasks = {task: task for run in runs for task in run.tasks}
     of_tasks = [key for task in tasks for key in keys if task_of(key, tasks) == task]
     return (*of_tasks, *(key for key in keys if key not in of_tasks))
+
+
+def _before(run: StoredRun) -> dict[str, float]:
+    """What the rows of an update were worth before it was trained on them."""
+    return run.update.get("progressive", {}).get("before", {})
 
 
 def _cell(runs: Sequence[StoredRun], column: str, split: str) -> Cell:

@@ -1,5 +1,6 @@
 """Stored runs, read from the folders ``{model_root}/{dataset_id}/{expid}/seed_{seed}``."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,7 +10,10 @@ from typing import Any
 import yaml
 
 from fuxi_mtl.hints import among
+from fuxi_mtl.lineage import newest_days, split_day
 from fuxi_mtl.runs import Run, StoredScores, run_folders
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class StoredRun:
         gauc_weight: What weighed a group in gAUC.
         weighted: Whether sample weights count in the metrics.
         conversion_checks: The block of that name, empty where nothing was checked.
+        update: How it follows an earlier run, see :mod:`fuxi_mtl.workflow.update`; empty for a run that does
+            not.
     """
 
     folder: Path
@@ -53,6 +59,7 @@ class StoredRun:
     gauc_weight: str = "exposures"
     weighted: bool = False
     conversion_checks: dict[str, Any] = field(default_factory=dict)
+    update: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -112,6 +119,7 @@ def read_run(folder: str | Path) -> StoredRun:
             gauc_weight=content.get("gauc_weight") or "exposures",
             weighted=bool(content.get("eval_sample_weight")),
             conversion_checks=content.get("conversion_checks") or {},
+            update=content.get("update") or {},
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
@@ -126,6 +134,8 @@ def stored_runs(
 ) -> list[StoredRun]:
     """All finished runs under a folder, or those of some expids, in the order they are named.
 
+    Of an experiment with updates these are the runs of its newest day, or of the one named behind an @.
+
     Raises:
         ValueError: An expid has no finished run, or there is none at all.
     """
@@ -137,10 +147,18 @@ def stored_runs(
     for folder in folders:
         stored.setdefault(folder.parent.name, []).append(folder)
     wanted = list(dict.fromkeys(expids or stored))
-    for expid in wanted:
+    runs = []
+    for name in wanted:
+        expid, day = (name, None) if name in stored else split_day(name)
         if expid not in stored:
-            raise ValueError(f"no finished run of expid {expid!r} under {root}.{among(expid, stored)}")
-    runs = [read_run(folder) for expid in wanted for folder in stored[expid]]
+            raise ValueError(f"no finished run of expid {name!r} under {root}.{among(name, stored)}")
+        for folders_of_dataset in _by_dataset(stored[expid]):
+            days, lacking = newest_days(folders_of_dataset, day)
+            if lacking:
+                logger.warning(
+                    "%s: day %s lacks %s.", name, days[0].name, ", ".join(each.name for each in lacking)
+                )
+            runs += [replace(read_run(each.folder), expid=name) for each in days]
     if seeds is not None:
         chosen = set(seeds)
         runs = [run for run in runs if run.seed in chosen]
@@ -157,6 +175,14 @@ def _took_thresholds_from_test(run: Run, content: Mapping[str, Any]) -> bool:
     stanza = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
     rule = stanza.get("threshold", "base_rate")
     return rule == "base_rate" or (rule == "best_f1" and not content.get("valid"))
+
+
+def _by_dataset(folders: Iterable[Path]) -> list[list[Path]]:
+    """The runs of each dataset: one experiment may have been run on several."""
+    found: dict[Path, list[Path]] = {}
+    for folder in folders:
+        found.setdefault(folder.parents[1], []).append(folder)
+    return list(found.values())
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

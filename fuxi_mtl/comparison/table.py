@@ -105,6 +105,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class DayRow:
+    """What the rows of one day were worth to an experiment before it was trained on them.
+
+    Attributes:
+        expid: The experiment.
+        day: The day.
+        rows: How many there were.
+        cells: The metrics, by column.
+    """
+
+    expid: str
+    day: str
+    rows: int
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
 class Table:
     """All experiments on one dataset.
 
@@ -120,6 +137,7 @@ class Table:
         resampled: What was drawn for the intervals, or an empty text.
         notes: What a reader must know to read the numbers right.
         runs: The runs behind the rows.
+        days: The days of experiments that were updated, in their order.
     """
 
     dataset_id: str
@@ -133,6 +151,7 @@ class Table:
     resampled: str
     notes: tuple[str, ...]
     runs: tuple[StoredRun, ...]
+    days: tuple[DayRow, ...] = ()
 
     @property
     def has_transfer(self) -> bool:

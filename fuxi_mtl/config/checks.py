@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fuxi_mtl.config.stanzas import Layer, Settings
@@ -161,23 +162,29 @@ def checked_mode(
     return mode
 
 
-def check_split(settings: Settings, dataset: DatasetOptions) -> None:
+def check_split(settings: Settings, dataset: DatasetOptions, final_weights: str) -> None:
     """There is training data, and validation data from a file or a split of it.
+
+    Args:
+        settings: Where they are from.
+        dataset: The dataset.
+        final_weights: ``last`` needs no rows to choose by.
 
     Raises:
         ConfigError: Something is missing or said twice.
     """
     mistakes = Mistakes()
-    for check in (_missing_data, _wrong_sizes, _wrong_split):
+    for check in (partial(_missing_data, final_weights=final_weights), _wrong_sizes, _wrong_split):
         with mistakes.noted():
             settings.tell(check(dataset))
     mistakes.tell()
 
 
-def _missing_data(dataset: DatasetOptions) -> Iterator[Mistake]:
+def _missing_data(dataset: DatasetOptions, final_weights: str) -> Iterator[Mistake]:
     if not dataset.train_data:
         yield "train_data", "train_data is missing: the training file."
-    if not (dataset.valid_data or dataset.valid_size or dataset.split_type == "column"):
+    chosen = final_weights != "last"
+    if chosen and not (dataset.valid_data or dataset.valid_size or dataset.split_type == "column"):
         yield (
             "valid_data",
             "there is no validation data: give valid_data, a file, or valid_size, a share of the rows.",

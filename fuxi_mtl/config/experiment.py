@@ -304,7 +304,10 @@ def check_further(
 
 
 def load_resolved(
-    file: str | Path, expid: str, changes: Mapping[str, Any] = MappingProxyType({})
+    file: str | Path,
+    expid: str,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
 ) -> Experiment:
     """The experiment of a stored run, from the stanza that :meth:`Experiment.resolved` gave.
 
@@ -312,13 +315,16 @@ def load_resolved(
         file: The stanza.
         expid: Its name.
         changes: Keys that are to have other values, checked as if they stood in the file.
+        overrides: The same as ``key=value``, stronger than these.
 
     Raises:
         ConfigError: The file cannot be read, or its content is no such stanza.
     """
     changed = {key: read_value(json.dumps(value), f"{file}, changed") for key, value in changes.items()}
-    settings = stored_settings(expid, {**read_mapping(Path(file)), **changed}, str(file))
-    return _experiment(settings, str(Path(file).parent))
+    mistakes = Mistakes()
+    entries = {**read_mapping(Path(file)), **changed}
+    settings = stored_settings(expid, entries, str(file), overrides, mistakes)
+    return _experiment(settings, str(Path(file).parent), mistakes)
 
 
 def _experiment(settings: Settings, config_dir: str, mistakes: Mistakes | None = None) -> Experiment:
@@ -425,7 +431,7 @@ def _sections(settings: Settings, mistakes: Mistakes) -> tuple[dict[str, Any], d
     with mistakes.noted():
         check_moments(settings, parts["optimizer"])
     with mistakes.noted():
-        checks.check_split(settings, parts["dataset"])
+        checks.check_split(settings, parts["dataset"], parts["training"].final_weights)
     with mistakes.noted():
         selected = select_columns(settings, parts["dataset"], parts["options"])
         parts["dataset"] = replace(

@@ -312,10 +312,32 @@ def _changed(old: Located | None, path: Sequence[str], entry: Located) -> Locate
     return Located(block, entry.location)
 
 
-def stored_settings(expid: str, entries: Mapping[str, Located], source: str) -> Settings:
-    """Settings from the flat stanza that a run has stored, dataset keys included."""
+def stored_settings(
+    expid: str,
+    entries: Mapping[str, Located],
+    source: str,
+    overrides: Sequence[str] = (),
+    mistakes: Mistakes | None = None,
+) -> Settings:
+    """Settings from the flat stanza that a run has stored, dataset keys included.
+
+    Args:
+        expid: The stanza.
+        entries: Its keys.
+        source: Where they are from.
+        overrides: ``key=value``, as the command line has them.
+        mistakes: Gets what is wrong with these; without it they are raised.
+    """
     settings = Settings(expid, SourceLocation(source), SourceLocation(source))
     settings.add(_with_older_defaults(entries, source), Layer.STANZA)
+    found = Mistakes()
+    for text in overrides:
+        with found.noted():
+            _apply(settings, [parse_override(text)], found)
+    if mistakes is None:
+        found.tell()
+    else:
+        mistakes.found += found.found
     return settings
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from fuxi_mtl.dataset import reading
 from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, DataError, shortened
+from fuxi_mtl.dataset.windows import Window
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
@@ -180,7 +181,7 @@ def find_sources(options: DatasetOptions, but: Collection[str] = ()) -> dict[str
         if pattern and split not in but:
             sources[split] = Source(
                 f"{split}_data",
-                _find(f"{split}_data", pattern, options.data_format),
+                _files_of(f"{split}_data", pattern, options),
                 options.data_format,
                 CsvFormat(options.sep, options.quote_char, options.encoding, options.bad_rows),
                 options.n_rows,
@@ -241,6 +242,34 @@ def read_file(key: str, path: Path, csv: CsvFormat = COMMAS) -> pl.DataFrame:
     return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
 
 
+def _files_of(key: str, pattern: str, options: DatasetOptions) -> tuple[Path, ...]:
+    """The files of a pattern, day by day if there are days in it.
+
+    Raises:
+        DataError: A day has none, unless such days are skipped; or no day has any.
+    """
+    window = Window(key, pattern, options.last_day)
+    if not window.has_days:
+        return _find(key, pattern, options.data_format)
+    files: list[Path] = []
+    missing, reason = [], None
+    for day, of_day in window.patterns():
+        try:
+            files += _find(key, of_day, options.data_format)
+        except DataError as error:
+            missing.append(day)
+            reason = error
+    if reason is not None and (options.missing_days == "raise" or not files):
+        days = shortened(missing)
+        raise DataError(
+            f"{key}: {pattern} has no file of {days}. Set missing_days: skip to do without. Of the last of "
+            f"them: {reason}"
+        )
+    if missing:
+        logger.warning("%s: %d days have no file and are skipped: %s.", key, len(missing), shortened(missing))
+    return _told(key, list(dict.fromkeys(files)))
+
+
 def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     """One file, those of a pattern, or those of a folder whose names end in the format."""
     path = Path(pattern).expanduser()
@@ -249,6 +278,8 @@ def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
         return (path,)
     if path.is_dir():
         parts = _files(key, path, path.glob(f"*.{data_format}"))
+        if not parts:  # folders such as day=2026-11-08 below it
+            parts = _files(key, path, path.glob(f"*=*/**/*.{data_format}"))
         if not parts:
             raise DataError(
                 f"{key}: the folder {pattern} has no file *.{data_format}. Set data_format, or name the "

@@ -153,6 +153,8 @@ class DataOptions(TypedDict, total=False):
 
     data_root: str
     data_format: str
+    last_day: str | None
+    missing_days: str
     min_categr_count: int
     split_type: str
     split_col: str | None

@@ -80,6 +80,14 @@ class Run:
         }
 
     @property
+    def update(self) -> dict[str, Any]:
+        """How it follows an earlier run: its day, rows and vocabularies; empty for a run that follows none.
+
+        ``progressive`` has the metrics of the new rows ``before`` and ``after`` it was trained on them.
+        """
+        return dict(self._content.get("update") or {})
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """A record for each evaluation during training: step, epoch, losses, weights, metrics."""
         return list(self._run.read_json(self._run.history)["evaluations"])

@@ -163,14 +163,20 @@ class DatasetOptions:
     data_format: str = option("csv", "Format of the files.", ("csv", "parquet", "npz", "h5"))
     train_data: str = option(
         "",
-        "Training file, a folder of such files, or a pattern.",
-        example="./data/tiny/part_*.parquet",
+        "Training file, a folder of such files, or a pattern, perhaps with days.",
+        example="./logs/dt={last_day-6..last_day}/*.parquet",
     )
     valid_data: str | None = option(
         None, "Validation file, folder or pattern; without it, valid_size cuts rows off train_data."
     )
     test_data: str | None = option(
         None, "Test file, folder or pattern; without it, test_size cuts rows off train_data."
+    )
+    last_day: str | None = option(
+        None, "The day that last_day means in patterns of files.", example="2026-11-08"
+    )
+    missing_days: str = option(
+        "raise", "What to do with days of a pattern that have no file.", ("raise", "skip")
     )
     feature_cols: list[FeatureOptions] = option(
         [], "The columns that the model reads, and those that are carried along.", example="[{name: user_id}]"

@@ -9,6 +9,7 @@ from fuxi_mtl.metrics import find_metric_of_key, split_key
 from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import cells, diagnostics, plots
 from fuxi_mtl.report import fronts as front_parts
+from fuxi_mtl.report.text import DAYS_TITLE, days_of
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2126; --soft: #5c6570;
@@ -96,6 +97,12 @@ def _section(table: Table) -> str:
     if any(row.differences for row in table.rows):
         parts.append(f"<h3>Difference to {escape(table.baseline or '')}</h3>{_differences_table(table)}")
     parts.append(f"<h3>{'Transfer and cost' if table.has_transfer else 'Cost'}</h3>{_cost_table(table)}")
+    if table.days:
+        header, rows = days_of(table)
+        heads = [_head(name, "ascending") for name in header]
+        days = _grid(heads, [[_cell(escape(value), value) for value in row] for row in rows], "")
+        parts.append(f"<h3>{escape(DAYS_TITLE)}</h3>{days}")
+        parts.append(f'<div class="card plot">{plots.over_days(table)}</div>')
     legend = "".join(f"<li>{escape(line)}</li>" for line in cells.legend(table))
     plots_ = [_plots(table), _diagnostics(table)]
     return "".join([*parts, f'<ul class="legend">{legend}</ul>', *plots_])

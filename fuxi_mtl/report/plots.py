@@ -69,6 +69,24 @@ def metrics_by_experiment(table: Table) -> str:
         return as_svg(figure, f"seeds {table.dataset_id}")
 
 
+def over_days(table: Table) -> str:
+    """One panel a metric: the mean over seeds of each experiment, day by day, before training on the day."""
+    columns = [column for column in table.columns if any(day.cells[column].by_seed for day in table.days)]
+    days = list(dict.fromkeys(day.day for day in table.days))
+    with matplotlib.rc_context(SETTINGS):
+        figure, panels = panels_of(len(columns), 2.2)
+        for column, axes in zip(columns, panels, strict=True):
+            for place, row in enumerate(table.rows):
+                own = [day for day in table.days if day.expid == row.expid]
+                colour, style = style_of(place)
+                places = [days.index(day.day) for day in own]
+                means = [day.cells[column].mean for day in own]
+                axes.plot(places, means, style, marker="o", markersize=4, color=colour, label=row.expid)
+            axes.set_xticks(range(len(days)), days, rotation=30, ha="right")
+            axes.set_title(column)
+        return as_svg(figure, f"days {table.dataset_id}")
+
+
 def over_steps(runs: Sequence[StoredRun], kind: str, names: Sequence[str], expids: Sequence[str]) -> str:
     """One panel a name: each run's curve over optimizer steps, coloured by experiment.
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from fuxi_mtl.comparison import Row, Table
+from fuxi_mtl.comparison import DayRow, Row, Table
 from fuxi_mtl.report import cells
 
+DAYS_TITLE = "Rows of each day, before they were trained on"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COST: dict[str, Callable[[Row], str]] = {
     "parameters": cells.parameters,
@@ -39,10 +40,33 @@ def terminal(tables: Sequence[Table], width: int = 120, colour: bool = False) ->
         for heading, columns in _sections(table):
             for part in _fitting(table, columns, width):
                 console.print(_grid(table, heading, part))
+        if table.days:
+            console.print(_days_grid(table))
         for line in cells.legend(table):
             console.print(Text(line, style="dim"))
         console.print()
     return out.getvalue().rstrip() + "\n"
+
+
+def _days_grid(table: Table) -> Grid:
+    header, rows = days_of(table)
+    grid = Grid(title=DAYS_TITLE, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(header):
+        grid.add_column(name, justify="left" if place < 2 else "right", no_wrap=True, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def days_of(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the days of experiments that were updated."""
+    columns = [column for column in table.columns if any(day.cells[column].by_seed for day in table.days)]
+    rows = [
+        [day.expid, day.day, f"{day.rows:,}"]
+        + [cells.mean_and_spread(day.cells[column], len(day.cells[column].by_seed)) for column in columns]
+        for day in table.days
+    ]
+    return ["expid", "day", "rows", *columns], rows
 
 
 def _sections(table: Table) -> list[tuple[str, dict[str, list[Text]]]]:
@@ -127,6 +151,8 @@ def _markdown(table: Table) -> str:
     if compared:
         found = [[r.expid, *(cells.difference(r.differences[c]) for c in table.columns)] for r in compared]
         lines += ["", *_pipes([f"difference to {table.baseline}", *table.columns], found)]
+    if table.days:
+        lines += ["", f"{DAYS_TITLE}:", "", *_pipes(*days_of(table))]
     return "\n".join([*lines, "", *(f"- {line}" for line in cells.legend(table)), ""])
 
 
@@ -227,7 +253,13 @@ def _content(table: Table) -> dict[str, Any]:
         "notes": list(table.notes),
         "best": {column: sorted(expids) for column, expids in table.best.items()},
         "rows": [_row_content(row) for row in table.rows],
+        **({"days": [_day_content(day) for day in table.days]} if table.days else {}),
     }
+
+
+def _day_content(day: DayRow) -> dict[str, Any]:
+    metrics = {c: {str(seed): v for seed, v in cell.by_seed.items()} for c, cell in day.cells.items()}
+    return {"expid": day.expid, "day": day.day, "rows": day.rows, "metrics": metrics}
 
 
 def _row_content(row: Row) -> dict[str, Any]:

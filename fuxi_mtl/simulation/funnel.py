@@ -11,8 +11,9 @@ Weights w_j and v_j are unit vectors; ``task_correlation`` is their cosine, and 
 between click and conversion, so it is the correlation of the two scores. R(t) turns pairs of factors by
 ``drift`` · t. The cart's score is .8 score_conversion + .6 score_own, its own one having tastes only.
 Everything in x is a function of observed columns (the ids tell u and i); traits, price, category and tags
-show a part of it to models that have not seen an id often. With ``drift`` x includes the time, which the
-stanzas carry along but do not feed to models.
+show a part of it to models that have not seen an id often. The share ``arrivals`` of the items arrives one by
+one, evenly in time; until then another item is shown in the place of each. With ``drift`` x includes the
+time, which the stanzas carry along but do not feed to models.
 
 **Decisions.** With σ the logistic function, η ~ N(0, 1) of each exposure in no column, c = ``confounding``,
 and λ_rate(z) = (1 - ``noise``) σ(z) + ``noise`` · rate::
@@ -136,6 +137,8 @@ class Funnel:
         draws = stream(settings.seed, 2, index)
         time = np.arange(first, first + BLOCK) / settings.rows
         shown = draw_exposures(draws, self.world, time)
+        if settings.arrivals:
+            shown = shown._replace(item=self._there(shown))
         luck = draws.random((3, BLOCK))
         decisions = Decisions(settings, make_logits(settings, self.world, shown), self.intercepts)
         chances = decisions.given(shown.hidden)
@@ -154,6 +157,16 @@ class Funnel:
             "outcome_cvr": conversion.astype(np.int8),
         }
         return pl.DataFrame(columns).head(rows)
+
+    def _there(self, shown: Exposures) -> np.ndarray:
+        """The items shown; one that has not arrived yet gives its place to another that was there first."""
+        settings = self.settings
+        order = stream(settings.seed, 3).permutation(settings.items)
+        there = order[int(settings.arrivals * settings.items) :]
+        arrival = np.zeros(settings.items)
+        late = order[: settings.items - len(there)]
+        arrival[late] = (np.arange(len(late)) + 1) / (len(late) + 1)
+        return np.where(arrival[shown.item] <= shown.time, shown.item, there[shown.item % len(there)])
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """All blocks in order."""

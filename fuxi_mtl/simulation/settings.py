@@ -41,6 +41,12 @@ class FunnelSettings:
         0.0, "Share of decisions that are made at random, at the base rate.", least=0, below=1
     )
     drift: float = option(0.0, "Angle, in radians, by which tastes have turned at the last row.")
+    arrivals: float = option(
+        0.0,
+        "Share of the items that arrive one by one; the others are there at first.",
+        least=0,
+        below=1,
+    )
     seed: int = option(2026, "Seed of everything random.", least=0, most=MOST_OF_SEEDS)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.dataset.matching import NEW, Match, match_ids, scaled_otherwise
+from fuxi_mtl.lineage import find_run
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import TrainingOptions
-from fuxi_mtl.runs import Run, find_run
+from fuxi_mtl.runs import Run
 from fuxi_mtl.training.checkpoint import StoredModel, TableRows, Transfer
 from fuxi_mtl.training.checkpoint.naming import Part, layers_of
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, load_as_encoded
+from fuxi_mtl.dataset import Dataset, Encoder, load_as_encoded, load_dataset
 from fuxi_mtl.dataset.encoding import format_of
 from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.options import FusionSection
@@ -119,9 +119,14 @@ def _amended(run: Run, exports: bool) -> Iterator[Run]:
 
 def _data_of(run: Run, experiment: Experiment) -> Dataset:
     """The data of a run, unchanged."""
-    dataset_id, number = experiment.options.dataset_id, format_of(run.features)
-    dataset = load_as_encoded(experiment.dataset, experiment.tasks, dataset_id, number)
-    if dataset.key != run.read_json(run.metrics)["data_key"]:
+    dataset_id, content = experiment.options.dataset_id, run.read_json(run.metrics)
+    if "update" in content:  # its encoding grew over days
+        known = Encoder.load(run.features)
+        dataset = load_dataset(experiment.dataset, experiment.tasks, dataset_id, known=known)
+    else:
+        number = format_of(run.features)
+        dataset = load_as_encoded(experiment.dataset, experiment.tasks, dataset_id, number)
+    if dataset.key != content["data_key"]:
         raise ValueError(
             f"{run.folder}: the data are not those it was trained on. Train the experiment again."
         )

@@ -121,7 +121,7 @@ def clean(
         OSError: Something cannot be removed.
     """
     models, data = _folders(model_roots), _folders(data_roots)
-    of_runs = [folder for root in models for folder in _below(root, 3)]
+    of_runs = [folder for root in models for folder in _below(root, 5)]
     of_data = [folder for root in data for folder in _below(root, 1)]
     both = list(dict.fromkeys([*of_runs, *of_data]))
     candidates = (

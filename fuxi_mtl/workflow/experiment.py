@@ -86,6 +86,8 @@ def train_run(
     folder: Path,
     strategy: tf.distribute.Strategy | None = None,
     states: StateFolder | None = None,
+    calibrate: Callable[[MultiTaskModel, Dataset, Experiment, Run, int], None] | None = None,
+    complete: Callable[[Run, MultiTaskModel], None] | None = None,
 ) -> tuple[Run, MultiTaskModel, dict[str, Scores]]:
     """Trains and measures one experiment on data that are read already.
 
@@ -96,6 +98,8 @@ def train_run(
         folder: Where the run goes. An older run there is replaced once the new one is whole.
         strategy: The devices; the strategy in whose scope this is called, unless said.
         states: Where states of the training are saved, and from which it goes on; none are unless said.
+        calibrate: In the place of :func:`~fuxi_mtl.workflow.calibrate.calibrate_model`.
+        complete: Adds to the run before it appears under its name.
 
     Returns:
         The finished run, its model and the scores of its splits.
@@ -118,9 +122,11 @@ def train_run(
             run.write_json(run.diagnostics, training.diagnostics, indent=None)
         step = training.best_step or training.history[-1]["step"]
         behind = initial.steps if initial else 0
-        calibrate_model(model, dataset, experiment, run, behind + step)
+        (calibrate or calibrate_model)(model, dataset, experiment, run, behind + step)
         scores, checks = measure_splits(model, dataset, experiment, run)
         save_results(run, experiment, dataset, model, training, scores, checks, initial)
+        if complete:
+            complete(run, model)
     if states is not None:
         states.remove()
     return Run(folder), model, scores

@@ -28,6 +28,7 @@ _WITHOUT_EFFECT = (
     *("save_predictions", "export", "model_root"),
     *("save_every_steps", "save_every_minutes", "keep_checkpoints"),
     *("data_root", "data_block_size", "train_data", "valid_data", "test_data"),
+    *("last_day", "missing_days"),
 )
 # What may change between an interruption and what goes on from there: it lengthens the training, chooses
 # what is kept at its end, or watches it.

@@ -8,7 +8,7 @@ import pytest
 from command_line import call
 
 from fuxi_mtl.config import load_experiment
-from fuxi_mtl.runs import find_run
+from fuxi_mtl.lineage import find_run
 from fuxi_mtl.workflow import experiment
 from fuxi_mtl.workflow.resume import finished_run
 

@@ -1,0 +1,130 @@
+"""The commands update and history: another day for a run, and the days that it has."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fuxi_mtl.hints import printable
+
+_FOOT = (
+    "Numbers of a day are those of its rows before they were trained on; those of {first} are of its {split} "
+    "rows."
+)
+
+
+def add_update(sub: argparse.ArgumentParser) -> None:
+    """The arguments of update, beside those of any command on a run."""
+    sub.add_argument("--train_data", required=True, help="new rows: a file, a folder, or a pattern")
+    sub.add_argument("--valid_data", help="rows to choose and calibrate by; none unless said")
+    sub.add_argument("--test_data", help="rows to report on; none unless said")
+    sub.add_argument("--day", default="", help="name of the day; last_day, or else today's date, unless said")
+    sub.add_argument(
+        "--count_over",
+        default="new",
+        choices=["new", "lineage"],
+        help="rows in which a new token must reach min_categr_count: those of the day, or of all updates",
+    )
+    sub.add_argument(
+        "--new_rows",
+        default="random",
+        choices=["random", "oov"],
+        help="how vectors of new tokens start: as new ones do, or as a copy of the one of unknown tokens",
+    )
+    sub.add_argument(
+        "--statistics",
+        default="keep",
+        choices=["keep", "update"],
+        help="whether numbers stay scaled as they are, or by the new rows",
+    )
+    sub.add_argument(
+        "--keep_calibration",
+        action="store_true",
+        help="keep the calibration of the run, also where there are rows to fit it anew",
+    )
+    sub.add_argument(
+        "--expire_days", type=int, help="drop tokens that were not seen for so many days; none unless said"
+    )
+    sub.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+
+
+def update(options: argparse.Namespace, folder: Path) -> None:
+    """Runs the command update.
+
+    Args:
+        options: Its arguments.
+        folder: The run.
+    """
+    from fuxi_mtl.lineage import day_folder, first_of
+    from fuxi_mtl.runs import Run
+    from fuxi_mtl.workflow.log_file import log_file
+    from fuxi_mtl.workflow.update import Update, update_run
+
+    moved = [text.partition("=")[2] for text in options.set if text.startswith("last_day=")]
+    how = Update(
+        day=options.day or "".join(moved[-1:]),
+        count_over=options.count_over,
+        statistics=options.statistics,
+        expire_days=options.expire_days,
+        keep_calibration=options.keep_calibration,
+    )
+    rows = {name: getattr(options, f"{name}_data") for name in ("train", "valid", "test")}
+    given = {name: rows[name] for name in rows if rows[name]}
+    place = day_folder(first_of(folder), how.day)
+    with log_file(place.with_suffix(".log"), keeps=place.is_dir()):
+        changes = {"new_rows": options.new_rows}
+        update_run(Run(folder), given, how, changes=changes, overrides=options.set, gpus=options.gpu)
+
+
+def history_lines(folder: Path) -> list[str]:
+    """The lineage of a run as lines of a table, the oldest first.
+
+    Args:
+        folder: The run.
+
+    Raises:
+        ValueError: A file is damaged.
+    """
+    from fuxi_mtl.lineage import ancestors
+
+    days = list(ancestors(folder))[::-1]
+    split = "test" if days[0].content.get("test") else "valid"
+    rows = [_row(day, split) for day in days]
+    metrics = list(dict.fromkeys(key for _, values in rows for key in values))
+    heads = ["day", "rows", "new tokens", *metrics, "data"]
+    table = [heads]
+    for words, values in rows:
+        numbers = ["" if values.get(key) is None else f"{values[key]:.6f}" for key in metrics]
+        table.append([*words[:3], *numbers, words[3]])
+    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
+    left = {0, len(heads) - 1}
+    lines = [
+        "  ".join(
+            value.ljust(width) if i in left else value.rjust(width)
+            for i, (value, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    began = days[0].content.get("parent")
+    told = [f"It began with {began['folder']}, which is not there as it was."] if began else []
+    return [*lines, "", *told, _FOOT.format(first=days[0].name, split=split)]
+
+
+def _row(day: Any, split: str) -> tuple[list[str], dict[str, float]]:
+    content, update_of = day.content, day.content.get("update")
+    if update_of is None:
+        return [day.name, "", "", ""], dict(content.get(split) or {})
+    new = sum(each["new"] for each in update_of["vocabularies"].values())
+    words = [day.name, f"{update_of['rows']['train']:,}", f"{new:,}", str(update_of["data"]["train"])]
+    return words, update_of["progressive"]["before"]
+
+
+def history(folder: Path, show: Callable[[str], None] = print) -> None:
+    """Runs the command history.
+
+    Args:
+        folder: The run.
+        show: Gets each line.
+    """
+    for line in history_lines(folder):
+        show(printable(line))

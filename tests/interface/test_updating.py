@@ -1,0 +1,41 @@
+"""Another day for a run in Python."""
+
+import numpy as np
+import pytest
+from interface_world import small_data, small_model, small_rows
+
+import fuxi_mtl as fm
+
+SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
+
+
+@pytest.fixture(scope="module")
+def run():
+    data = small_data()
+    return fm.fit(small_model(data), data, **SMALL)
+
+
+def test_a_frame_of_another_day_is_measured_and_trained_on(run):
+    rows = small_rows(80, seed=1)
+    rows["item_id"] = rows["item_id"] + 5  # some are new
+    before = run.evaluate(rows)
+    model = run.model.get_weights()
+    following = fm.update(run, rows, day="2026-11-08", new_rows="oov", learning_rate=0.02)
+    for key, value in following.update["progressive"]["before"].items():
+        assert value == pytest.approx(before[key], abs=1e-6)
+    assert following.update["vocabularies"]["item_id"]["new"] == 5
+    assert following.evaluate(rows) != before
+    assert set(following.predict(rows)) == {"ctr", "cvr"}
+    for mine, other in zip(run.model.get_weights(), model, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    third = fm.update(following, small_rows(40, seed=2), day="2026-11-09", valid_data=small_rows(40, seed=3))
+    assert third.update["number"] == 2
+    assert set(third.metrics) == {"valid"}
+    assert run.update == {}
+
+
+def test_mistakes_are_told_in_its_own_words(run):
+    with pytest.raises(ValueError, match="update: run is str. It is a fm.Run"):
+        fm.update("run", small_rows())
+    with pytest.raises(ValueError, match="update: train rows are int"):
+        fm.update(run, 3)
