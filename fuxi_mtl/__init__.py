@@ -15,12 +15,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fuxi_mtl_zoo.adatt import AdaTT as AdaTT
     from fuxi_mtl_zoo.aitm import AITM as AITM
     from fuxi_mtl_zoo.apg_aitm import APG_AITM as APG_AITM
     from fuxi_mtl_zoo.apg_aitm_v2 import APG_AITM_V2 as APG_AITM_V2
     from fuxi_mtl_zoo.apg_mmoe import APG_MMOE as APG_MMOE
     from fuxi_mtl_zoo.apg_shared_bottom import APG_SharedBottom as APG_SharedBottom
     from fuxi_mtl_zoo.cgc import CGC as CGC
+    from fuxi_mtl_zoo.cross_stitch import CrossStitch as CrossStitch
+    from fuxi_mtl_zoo.dbmtl import DBMTL as DBMTL
     from fuxi_mtl_zoo.deepfm_mmoe import DeepFM_MMoE as DeepFM_MMoE
     from fuxi_mtl_zoo.drjl import DRJL as DRJL
     from fuxi_mtl_zoo.escm2_dr import ESCM2_DR as ESCM2_DR
@@ -38,9 +41,11 @@ if TYPE_CHECKING:
     from fuxi_mtl_zoo.multi_ipw import MultiIPW as MultiIPW
     from fuxi_mtl_zoo.naive_cvr import NaiveCVR as NaiveCVR
     from fuxi_mtl_zoo.naive_ipw import NaiveIPW as NaiveIPW
+    from fuxi_mtl_zoo.pepnet import PEPNet as PEPNet
     from fuxi_mtl_zoo.ple import PLE as PLE
     from fuxi_mtl_zoo.share_bottom import ShareBottom as ShareBottom
     from fuxi_mtl_zoo.single_task import SingleTask as SingleTask
+    from fuxi_mtl_zoo.stem import STEM as STEM
 
     from fuxi_mtl.features import Feature as Feature
     from fuxi_mtl.features import FeatureMap as FeatureMap
@@ -195,7 +200,10 @@ _MODELS = (
     "APG_AITM_V2",
     "APG_MMOE",
     "APG_SharedBottom",
+    "AdaTT",
     "CGC",
+    "CrossStitch",
+    "DBMTL",
     "DRJL",
     "DeepFM_MMoE",
     "ESCM2_DR",
@@ -213,7 +221,9 @@ _MODELS = (
     "MultiIPW",
     "NaiveCVR",
     "NaiveIPW",
+    "PEPNet",
     "PLE",
+    "STEM",
     "ShareBottom",
     "SingleTask",
 )

@@ -1,8 +1,5 @@
 """Knowledge transfer: towers read the hidden layers of earlier tasks' towers, and leave them alone."""
 
-from collections.abc import Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import keras
@@ -15,6 +12,8 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import option
 from fuxi_mtl.options.shared import BottomOptions, embedding_options, mlp_options
 from fuxi_mtl.registry import register
+
+from ._sources import edges_and_order
 
 
 @register
@@ -81,7 +80,7 @@ class KnowledgeTransfer(MultiTaskModel):
         mlp = mlp_options(common)
         self.embedding = FeatureEmbedding(features, **embedding_options(common))
         self.bottom = make_bottom(common["bottom"], names, mlp)
-        self.edges, self.order = _sources(names, transfer)
+        self.edges, self.order = edges_and_order(names, transfer, "transfer")
         self.stop = tf.stop_gradient if transfer_stop_gradient else tf.identity
         self.stacks = [MLP(common["tower_hidden_units"], name=f"{name}_tower", **mlp) for name in names]
         self.projections = [
@@ -112,20 +111,3 @@ class KnowledgeTransfer(MultiTaskModel):
     def shared_variables(self):
         """The last layer that the bottom shares; none means the embeddings."""
         return self.bottom.shared_variables()
-
-
-def _sources(
-    names: Sequence[str], transfer: Mapping[str, Sequence[str]] | None
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """The edges (reader, source), and the tasks in an order in which sources come first."""
-    if transfer is None:
-        transfer = {later: [earlier] for earlier, later in pairwise(names)}
-    for name in [*transfer, *(source for sources in transfer.values() for source in sources)]:
-        if name not in names:
-            raise ValueError(f"transfer names {name!r}, which is no task. Tasks: {', '.join(names)}.")
-    try:
-        order = list(TopologicalSorter({name: transfer.get(name, ()) for name in names}).static_order())
-    except CycleError as error:
-        cycle = " -> ".join(error.args[1])
-        raise ValueError(f"transfer goes round in a circle: {cycle}. A task reads earlier ones.") from error
-    return [(name, source) for name in names for source in dict.fromkeys(transfer.get(name, ()))], order

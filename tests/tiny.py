@@ -85,7 +85,7 @@ def options_of(cls: type, **changes) -> dict:
     small |= {"backbone": {"deep_hidden_dims": [6]}, "heads": {"default": {"mlp_dims": [6]}}}
     small["apg"] = {"condition_features": ["user"], "mode": "decomposed", "rank_k": 5}
     small["apg"] |= {"hypernet_hidden_units": [6]}
-    small["domain"] = "item"
+    small |= {"domain": "item", "domain_features": ["item"], "gate_features": ["user"]}
     # tanh never dies: a unit without a gradient is then the model's fault.
     small |= {"hidden_activations": "tanh"}
     options = {}
@@ -98,6 +98,8 @@ def options_of(cls: type, **changes) -> dict:
             options[name] = (6,)
         elif name == "bottom" and parameter.default == "MMoE":
             options[name] = {"type": "MMoE", "num_experts": 2, "expert_hidden_units": (6,)}
+        elif name == "bottom" and parameter.default == "ShareBottom":
+            options[name] = {"type": "ShareBottom", "bottom_hidden_units": (8,)}
     return options
 
 
