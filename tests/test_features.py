@@ -25,6 +25,19 @@ def test_only_bags_with_weights_have_weight_columns():
     assert (plain.weight_start, weighted.weight_start) == (None, 0)
 
 
+def test_weights_of_several_bags_lie_one_behind_the_other_and_behind_all_numbers():
+    features = [
+        Feature("a", "sequence", max_len=3, weighted=True),
+        Feature("b", "numeric"),
+        Feature("c", "sequence", max_len=2, weighted=True),
+        Feature("d", "embedding", max_len=4),
+    ]
+    placed = FeatureMap.of("shop", features)
+    assert [each.weight_start for each in placed] == [5, None, 8, None]
+    assert [each.start for each in placed] == [0, 0, 3, 1]
+    assert (placed.id_columns, placed.numeric_columns) == (5, 10)
+
+
 def test_a_feature_map_survives_json():
     content = json.loads(json.dumps(tiny.FEATURES.to_json()))
     assert FeatureMap.from_json(content, folder="elsewhere") == tiny.FEATURES

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from command_line import call, train
 
 from fuxi_mtl import ESMM
 from fuxi_mtl.config import load_resolved
+from fuxi_mtl.options.imbalance import ClipScheduleOptions
 from fuxi_mtl.runs import Run
 from fuxi_mtl.workflow.calibrate import calibrate_model, with_method
 from fuxi_mtl.workflow.experiment import load_run
@@ -147,6 +149,17 @@ def test_a_damaged_calibration_is_not_predicted_with(calibrated, tmp_path):
     (folder / "calibration.json").write_text("[1")
     with pytest.raises(ValueError, match=r"calibration.json: .* Calibrate the run again."):
         load_run(folder)
+
+
+@pytest.mark.parametrize(("step", "weight"), [(10, 2), (11, 20)])
+def test_the_weight_that_is_undone_is_that_of_the_last_update(calibrated, tmp_path, step, weight):
+    experiment = load_resolved(calibrated.folder / "config.yaml", "ToyFunnel")
+    clip = ClipScheduleOptions(enabled=True, target="ctcvr", milestones=[0, 10], values=[2, 30])
+    imbalance = replace(experiment.imbalance, calibration="closed_form", pos_weight_clip_schedule=clip)
+    model, _ = load_run(calibrated.folder)
+    # Steps count from 0, and a model of step 10 was last moved by the step before it.
+    calibrate_model(model, None, replace(experiment, imbalance=imbalance), Run(tmp_path), step)
+    assert model.calibration.maps["ctcvr"].pos_weight == weight
 
 
 def test_without_validation_rows_nothing_is_fitted(calibrated, caplog):

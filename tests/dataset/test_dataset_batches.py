@@ -83,6 +83,13 @@ def test_a_large_table_is_mixed_across_blocks_and_rows():
     assert np.ptp(blocks) > 400
 
 
+def test_the_first_rows_of_a_split_have_their_labels_and_weights():
+    first = split_of(10, weighted=True).head(3)
+    assert (first.rows, first.ids[:, 0].tolist(), first.sample_weight.tolist()) == (3, [0, 1, 2], [0, 1, 2])
+    assert first.labels(TASKS)["ctr"].tolist() == [0, 1, 0]
+    assert split_of(10).head(3).sample_weight is None
+
+
 def test_without_shuffling_rows_keep_their_order():
     assert rows_in(passes(split_of(100), 30, epochs=2, shuffle=False)) == list(range(100)) * 2
 

@@ -2,11 +2,12 @@ import io
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 
 import fuxi_mtl.dataset
 from fuxi_mtl.dataset.progress import progress_bar
-from fuxi_mtl.dataset.writing import ArrayFile
+from fuxi_mtl.dataset.writing import ArrayFile, carried
 
 
 def test_an_array_file_grows_by_rows(tmp_path):
@@ -29,6 +30,20 @@ def test_a_header_that_outgrows_its_place_is_an_error(tmp_path):
     file.rows = 10**90
     with pytest.raises(RuntimeError, match="header of a .npy file changed its length"):
         file.close()
+
+
+@pytest.mark.parametrize(
+    ("entries", "dtype", "expected"),
+    [
+        (["1.5", "", "nan", None], "float", [1.5, None, None, None]),
+        (["3.0", "", "7", None], "int", [3, None, 7, None]),
+        (["a", "", "3.0", None], "str", ["a", "", "3", None]),
+        (["a", "", "3.0", None], "text", ["a", "", "3.0", None]),
+        ([[1], [], [2, 3], None], "list", [[1], [], [2, 3], None]),
+    ],
+)
+def test_what_is_missing_is_missing_in_a_column_that_is_carried_along(entries, dtype, expected):
+    assert carried(pl.Series("m", entries), dtype).to_list() == expected
 
 
 class Terminal(io.StringIO):
