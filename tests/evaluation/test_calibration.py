@@ -228,6 +228,15 @@ def test_isotonic_is_scikit_learns_within_a_millionth(scored):
     assert 0 < calibrated.min() < calibrated.max() < 1
 
 
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_rows_without_a_label_are_no_part_of_a_fit(scored, method):
+    p, y = scored
+    known = np.random.default_rng(6).random(len(y)) < 0.5
+    task, there = Task("click", ("click",)), np.where(known, y, np.nan).astype(np.float32)
+    whole = fitted(method, [task], ["click"], {"click": there}, {"click": p})
+    assert whole == fitted(method, [task], ["click"], {"click": y[known]}, {"click": p[known]})
+
+
 def test_a_single_knot_is_a_constant():
     assert applied(Isotonic([0.3], [0.2]), [-9.0, 9.0]).tolist() == pytest.approx([0.2, 0.2])
 

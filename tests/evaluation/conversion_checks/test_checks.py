@@ -57,6 +57,19 @@ def exposures(rows=6000, seed=0):
     return x, {"ctr": click, "cvr": buy}, {"ctr": click_rate, "cvr": conversion_rate}
 
 
+def test_effects_are_those_of_the_rows_whose_outcome_is_known():
+    _, labels, predictions = exposures()
+    lost = (labels["ctr"] == 1) & (np.arange(6000) % 3 == 0)
+    labels["cvr"] = np.where(lost, np.nan, labels["cvr"])
+    left = [{name: column[~lost] for name, column in each.items()} for each in (labels, predictions)]
+    found, expected = (
+        check_conversions(PAIR, *each, OPTIONS, ["effect"])["values"]
+        for each in ((labels, predictions), left)
+    )
+    assert found == pytest.approx(expected)
+    assert not any(map(np.isnan, found.values()))
+
+
 def test_a_model_that_knows_the_truth_passes_the_checks():
     x, labels, predictions = exposures(40_000)
     block = check_conversions(PAIR, labels, predictions, OPTIONS, covariates=lambda: [("x", x)])
