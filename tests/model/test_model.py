@@ -402,3 +402,10 @@ def test_a_task_may_have_a_name_unlike_its_label():
     moved, logs = sgd_step(make(tasks=tasks), tiny.batch(tasks), None)
     assert {"loss_ctr", "loss_minutes"} < set(logs)
     assert any((change != 0).any() for change in moved)
+
+
+def test_a_weighting_hears_nothing_of_an_objective_without_rows():
+    losses, rows = ({"a": tf.constant(x), "b": tf.constant(y)} for x, y in ((2.0, 0.0), (3.0, 0.0)))
+    seen = make().observed(losses, rows)
+    assert seen["a"].numpy() == 2
+    assert np.isnan(seen["b"].numpy())
