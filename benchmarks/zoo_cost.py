@@ -6,7 +6,6 @@ slows all of them alike, and ratios are taken turn by turn.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,8 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     from fuxi_mtl.dataset import load_dataset, training_batches
     from fuxi_mtl.objectives.imbalance import Imbalance
     from fuxi_mtl.training.bilevel import beside, rows_of_both
-    from fuxi_mtl.training.train import StepPlan, compile_model
+    from fuxi_mtl.training.step_plan import StepPlan
+    from fuxi_mtl.training.train import compile_model
     from fuxi_mtl.workflow.experiment import make_model
 
     training = experiment.training
@@ -92,7 +92,7 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     keras.utils.set_random_seed(training.seed)
     model = make_model(experiment, dataset.feature_map)
     split, bilevel_rows = rows_of_both(model, dataset, experiment)
-    plan = replace(StepPlan.of(split.rows, experiment), steps_per_execution=STEPS)
+    plan = StepPlan.of(split.rows, experiment)
 
     def batches(epochs: int):
         return training_batches(split, experiment.tasks, plan.batch_size, epochs=epochs, seed=training.seed)
@@ -100,6 +100,7 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     model.imbalance = Imbalance(experiment.imbalance)
     model.prepare(split.labels(experiment.tasks), batches)
     compile_model(model, experiment, plan)
+    model.steps_per_execution = STEPS
     trained_on = batches(ENDLESS)
     if bilevel_rows is not None:
         trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size)

@@ -51,6 +51,19 @@ def _wrong_weights(weights: Any, objectives: Sequence[str]) -> Iterator[Mistake]
             yield key, f"{key} names {name!r}, which is no objective. Objectives: {shown}."
 
 
+def check_start(settings: Settings, training: TrainingOptions) -> None:
+    """A training starts from a run or goes on with one.
+
+    Raises:
+        ConfigError: Both.
+    """
+    if training.init_from is not None and training.resume_path is not None:
+        raise settings.error(
+            "resume_path",
+            "resume_path goes on with a training, and init_from starts another one. Leave one of them out.",
+        )
+
+
 def check_diagnostics(settings: Settings, diagnostics: DiagnosticsOptions, objectives: Sequence[str]) -> None:
     """Some variable may be shared by as many objectives as ``grad_diag_min_tasks`` asks for."""
     least, most = diagnostics.grad_diag_min_tasks, max(2, len(objectives))

@@ -387,6 +387,8 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
     with mistakes.noted():
         parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
     with mistakes.noted():
+        checks.check_start(settings, parts["training"])
+    with mistakes.noted():
         parts["training"] = checked_schedule(settings, parts["optimizer"], parts["training"])
     with mistakes.noted():
         training = checks.checked_monitor(settings, parts["training"], tasks)

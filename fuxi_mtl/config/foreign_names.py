@@ -57,6 +57,12 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
     # Older versions
     "architecture_learning_rate": ForeignName("bilevel_learning_rate", of=OLDER),
     "architecture_share": ForeignName("bilevel_share", of=OLDER),
+    # DeepFM-MMoE files
+    "save_last": ForeignName("save_best_only", of=NESTED, values={True: False, False: True}),
+    "auto_eval_ckpt": ForeignName("final_weights", of=NESTED, values={"best": "best", "last": "last"}),
+    "auto_eval_split": ForeignName(
+        advice="Validation and test rows are measured, both of them.", of=NESTED, same=("valid", "test")
+    ),
     # FuxiCTR
     "patience": ForeignName("early_stop_patience"),
     "partition_block_size": ForeignName("data_block_size"),
@@ -303,7 +309,7 @@ NESTED_NAMES: dict[str, ForeignName] = {
     "runtime.grad_clip_norm": ForeignName("max_gradient_norm"),
     "runtime.seed": ForeignName("seed"),
     "runtime.resume_path": ForeignName(
-        advice="A run does not go on from its middle; run --resume keeps runs that are finished.",
+        advice="Here resume_path names a run of this library, whose training goes on.",
         same=(None,),
     ),
     "runtime.auto_eval": ForeignName(advice="A run always ends with its metrics.", same=(True,)),

@@ -57,6 +57,12 @@ def checked_schedule(
             "reduce_lr_on_plateau and lr_scheduler both set the learning rate. Write "
             "reduce_lr_on_plateau: False, or leave lr_scheduler out.",
         )
+    if training.resume_path is not None and plan.type == "cosine" and plan.total_steps is None:
+        raise settings.error(
+            "resume_path",
+            "resume_path goes on with another number of steps, on which lr_scheduler depends. Write "
+            "lr_scheduler.total_steps as it was: the steps of the first run, or more of both.",
+        )
     return replace(training, reduce_lr_on_plateau=False)
 
 

@@ -53,6 +53,7 @@ class FitOptions(TypedDict, total=False):
     keep_checkpoints: int
     save_best_only: bool
     final_weights: str
+    resume_path: str | None
     init_from: str | None
     init_with: str
     init_missing: str

@@ -193,6 +193,9 @@ class MultiTaskModel(keras.Model):
     def prepare(self, labels: Mapping[str, np.ndarray], batches: Callable[[int], tf.data.Dataset]) -> None:
         """Called once before training, on a built model: to start biases at base rates, say.
 
+        What it fits belongs into variables: a training that was interrupted goes on with these, and only a
+        model that keeps more, in attributes, is prepared again.
+
         Args:
             labels: ``(rows,)`` labels of the training data, by task; NaN where not defined.
             batches: ``batches(epochs)`` gives shuffled batches of them: inputs, labels, sample weights.

@@ -60,6 +60,12 @@ class TrainingOptions:
     final_weights: str = option(
         "best", "Weights that are kept, measured and exported at the end.", ("best", "last")
     )
+    resume_path: str | None = option(
+        None,
+        "Finished run of the same stanza and data whose training goes on, for more epochs: its folder, one "
+        "of its checkpoints, or an experiment. checkpoint_last, if it is there.",
+        example="./checkpoints/tiny_mtl/MMoE_test/seed_1",
+    )
     init_from: str | None = option(
         None,
         "Finished run to start from: its folder, or an experiment of the same dataset.",

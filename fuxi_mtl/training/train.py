@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from fuxi_mtl.dataset import (
     Dataset,
     NegativeSample,
     Split,
-    batches_per_epoch,
     evaluation_batches,
     random_batch,
     training_batches,
@@ -49,56 +48,18 @@ from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.loop import Position, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
-from fuxi_mtl.training.state import Saving, StateFolder, TrainingState, take_up
+from fuxi_mtl.training.state import (
+    FinishedTraining,
+    Saving,
+    Source,
+    StateFolder,
+    TrainingState,
+    take_up,
+)
+from fuxi_mtl.training.step_plan import StepPlan
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """How many steps, in intervals between evaluations; the last one may be shorter.
-
-    Attributes:
-        batch_size: Rows in a step; not more than there are.
-        epochs: Passes over the data that are begun.
-        total_steps: Steps of the run.
-        steps: Steps of an interval.
-        steps_per_epoch: Steps of a pass.
-        most_per_execution: Steps in one call of the graph at most.
-    """
-
-    batch_size: int
-    epochs: int
-    total_steps: int
-    steps: int
-    steps_per_epoch: int
-    most_per_execution: int
-
-    @classmethod
-    def of(cls, rows: int, experiment: Experiment) -> "StepPlan":
-        """The plan of an experiment whose passes have so many rows."""
-        options = experiment.training
-        batch_size = min(options.batch_size, rows)
-        if batch_size < options.batch_size:
-            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, rows)
-        per_epoch = batches_per_epoch(rows, batch_size, options.drop_last)
-        total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
-        steps = min(options.eval_steps or per_epoch, total)
-        most = options.steps_per_execution
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            most = 1  # Keras's loop over steps fails inside TensorFlow on several devices.
-        return cls(batch_size, math.ceil(total / per_epoch), total, steps, per_epoch, most)
-
-    def steps_per_execution(self, position: Position) -> int:
-        """Steps in one call of the graph, so that calls end where intervals do.
-
-        A training that is gone on with makes as many as it made before.
-        """
-        last = (self.total_steps - 1) % self.steps + 1
-        first = position.next_evaluation(self.steps, self.total_steps) - position.step
-        common = math.gcd(self.steps, last, first)
-        return max(n for n in range(1, self.most_per_execution + 1) if common % n == 0)
 
 
 @dataclass(frozen=True)
@@ -165,6 +126,7 @@ def train(
     run: Run,
     initial: InitialRun | None = None,
     states: StateFolder | None = None,
+    sources: Sequence[Source] = (),
 ) -> Training:
     """Trains until the monitor stops improving, and leaves the best weights in the model.
 
@@ -174,7 +136,8 @@ def train(
         experiment: Optimizer, weighting, monitor, patience.
         run: Where the checkpoint goes.
         initial: What it starts from; nothing unless said.
-        states: Where states of the training go, and which it goes on from; without it none is saved.
+        states: Where states of the training go; without it none is saved.
+        sources: What it goes on from, the newest first; it begins unless there is any.
 
     Raises:
         ValueError: The model does not fit what it should start from, or no state can be gone on from.
@@ -201,13 +164,8 @@ def train(
         )
 
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
-    goes_on = states is not None and bool(states.source)
     labels = _labels(split, experiment, sample)
-    if not goes_on:
-        _prepare(model, split, experiment, labels, batches)
-    compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
-    if initial and not goes_on:
-        initial.put_into(model, dataset.encoder)
+    prepares_again = _begin(model, dataset, split, experiment, plan, labels, batches, initial, sources)
     interruption = Interruption()
     evaluation = _evaluation(model, dataset, experiment, run, plan, interruption)
     diagnostics = _diagnostics(split, experiment, plan, sample)
@@ -215,9 +173,11 @@ def train(
     callbacks = _callbacks(evaluation, experiment, summaries, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
     remembering = {type(each).__name__: each for each in callbacks if hasattr(each, "get_state")}
-    state = TrainingState(model, Position(), {**remembering, "LossScales": evaluation.loss_scales})
-    if states is not None and goes_on:
-        callbacks.append(take_up(state, states, run.checkpoint))
+    members = {**remembering, "LossScales": evaluation.loss_scales}
+    state = TrainingState(model, Position(), members, prepares_again)
+    if sources:
+        callbacks.append(take_up(state, sources, run.checkpoint))
+        _check_steps(state.position, plan, whole=isinstance(sources[0], FinishedTraining))
         model.steps_per_execution = plan.steps_per_execution(state.position)
     position = state.position
     trained_on = batches(plan.epochs, position.step)
@@ -395,6 +355,49 @@ def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
             "closed_form, platt or isotonic."
         )
     return sample
+
+
+def _begin(
+    model: MultiTaskModel,
+    dataset: Dataset,
+    split: Split,
+    experiment: Experiment,
+    plan: StepPlan,
+    labels: Mapping[str, np.ndarray],
+    batches: Callable[[int], tf.data.Dataset],
+    initial: InitialRun | None,
+    sources: Sequence[Source],
+) -> bool:
+    """Brings a model to where its first step may be taken; see :func:`train`.
+
+    Returns:
+        Whether it is prepared again where its training is gone on with.
+    """
+    again = sources[0].plain["prepares_again"] if sources else True
+    if again:
+        before = vars(model).copy()
+        _prepare(model, split, experiment, labels, batches)
+        # What lies in variables is in the state of the training, and is not fitted again.
+        again = any(before.get(name) is not value for name, value in vars(model).items())
+    compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
+    if initial and not sources:
+        initial.put_into(model, dataset.encoder)
+    return again
+
+
+def _check_steps(position: Position, plan: StepPlan, whole: bool) -> None:
+    """Raises if nothing is left to do for a training that is gone on with.
+
+    Args:
+        position: Where it is.
+        plan: How long it is to be.
+        whole: Whether it was whole once: then more is asked for.
+    """
+    if position.step > plan.total_steps or (whole and position.step == plan.total_steps):
+        raise ValueError(
+            f"the training that is gone on with has taken {position.step} steps, and epochs and "
+            f"max_train_steps ask for {plan.total_steps}. Ask for more."
+        )
 
 
 def _labels(split: Split, experiment: Experiment, sample: NegativeSample | None) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -31,12 +31,12 @@ from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.initial import InitialRun
-from fuxi_mtl.training.state import StateFolder
+from fuxi_mtl.training.state import Source, StateFolder
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
-from fuxi_mtl.workflow.interrupted import states_of
+from fuxi_mtl.workflow.interrupted import continued, states_of
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume
     logger.info("Params: %s", _shown(experiment))
     _log_notes(experiment)
     InitialRun.of(experiment)  # one that is not there is said before data are read
+    continued(experiment)
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
@@ -110,13 +111,15 @@ def train_run(
         if experiment.evaluation.metrics_by:
             values_of(split, dataset, experiment.evaluation.metrics_by)
     initial = InitialRun.of(experiment)
+    sources: Sequence[Source] = states.source if states is not None else ()
+    sources = sources or continued(experiment, dataset.key)
     keras.utils.set_random_seed(experiment.training.seed)
     with new_run(folder, keeps_trained=True) as run:
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
-            training = train(model, dataset, experiment, run, initial, states)
+            training = train(model, dataset, experiment, run, initial, states, sources)
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)

@@ -2,11 +2,19 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.config import Experiment
-from fuxi_mtl.training.state import FORMAT, StateFolder, Stored, stored_states, training_folder
+from fuxi_mtl.training.state import (
+    FORMAT,
+    FinishedTraining,
+    StateFolder,
+    Stored,
+    stored_states,
+    training_folder,
+)
 from fuxi_mtl.workflow.keys import changed_keys, keys_of_going_on
 
 logger = logging.getLogger(__name__)
@@ -28,18 +36,46 @@ def check_same(stored: Stored, experiment: Experiment, data_key: str) -> None:
             f"{stored.folder} has format {stored.note['format']}, and this version goes on from {FORMAT}. "
             "Begin anew with --restart, or use the version that wrote it."
         )
-    there, here = stored.note["identity"], _identity(experiment, data_key)
+    if differing := _differing(stored.note["identity"], _identity(experiment, data_key)):
+        raise ValueError(
+            f"{stored.folder} is of another training: they differ in {differing}. Begin anew with --restart."
+        )
+
+
+def continued(experiment: Experiment, data_key: str | None = None) -> tuple[FinishedTraining, ...]:
+    """The training that ``resume_path`` goes on with; none if it is null.
+
+    Args:
+        experiment: What is trained.
+        data_key: The key of its data; None while they are not read.
+
+    Raises:
+        ValueError: There is no such run, or it is of another training.
+    """
+    found = FinishedTraining.of(experiment)
+    if found is None:
+        return ()
+    there = _identity(found.experiment, found.data_key)
+    here = _identity(experiment, data_key or found.data_key)
+    for side in (there, here):
+        side["stanza"].pop("resume_path")
+    if differing := _differing(there, here):
+        raise ValueError(
+            f"resume_path: {found.run.folder} is of another training: they differ in {differing}. To start "
+            "another one from its weights, use init_from."
+        )
+    return (found,)
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """In what two identities differ; empty if they do not."""
     changed = [
         f"{key} ({there['stanza'].get(key)!r} there, {here['stanza'].get(key)!r} here)"
         for key in changed_keys(there["stanza"], here["stanza"])
     ]
-    if there["data_key"] != data_key:
+    if there["data_key"] != here["data_key"]:
         changed.append("the data")
-    if changed:
-        raise ValueError(
-            f"{stored.folder} is of another training: they differ in {', '.join(changed)}. "
-            "Begin anew with --restart."
-        )
+    return ", ".join(changed)
 
 
 def states_of(run: Path, experiment: Experiment, data_key: str, resume: bool) -> StateFolder:

@@ -6,12 +6,15 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from command_line import call, in_process
 from interrupting import assert_equal_runs, interrupted, run
 
+from fuxi_mtl import ShareBottom
 from fuxi_mtl.dataset import batches
 from fuxi_mtl.interruption import Interruption, Terminated
+from fuxi_mtl.objectives import supervised
 from fuxi_mtl.options import TrainingOptions
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state import stored_states, training_folder
@@ -49,7 +52,7 @@ TRAININGS = {
             *("optimizer=nadam", "lr_scheduler={type: cosine, warmup_steps: 2}"),
         ),
     ),
-    "two levels, float16": ("ToyDomains", 6, ("precision=mixed_float16", "final_weights=last")),
+    "two levels, the last weights": ("ToyDomains", 6, ("final_weights=last",)),
 }
 
 
@@ -87,6 +90,30 @@ def test_a_training_that_goes_on_is_one_that_was_never_interrupted(tmp_path, nam
     assert kept[-1] >= step
     assert_equal_runs(whole, run(tmp_path / "cut", *settings, expid=expid, resume=True))
     assert not training_folder(tmp_path / "cut" / "toy" / expid / "seed_1").exists()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_model_is_prepared_again_only_if_it_keeps_more_than_variables(tmp_path, monkeypatch, again):
+    prepared = []
+
+    def prepare(self, labels, batches):
+        prepared.append(len(labels))
+        self.embedding.blocks[0].rows.assign_add(self.embedding.blocks[0].rows * 0 + 0.5)
+        if again:
+            self.rate = float(np.nanmean(labels["click"]))
+
+    def objectives(self):
+        assert not again or self.rate > 0
+        return [supervised(task) for task in self.tasks]
+
+    monkeypatch.setattr(ShareBottom, "prepare", prepare)
+    monkeypatch.setattr(ShareBottom, "training_objectives", objectives)
+    interrupted(tmp_path, 2, *SHORT)
+    assert len(prepared) == 1
+    interrupted(tmp_path, 4, *SHORT, resume=True)
+    assert len(prepared) == 1 + again
+    newest, _ = stored_states(tmp_path / "toy/Toy/seed_1.training")
+    assert newest.note["plain"]["prepares_again"] is again
 
 
 def test_a_signal_in_the_middle_of_an_evaluation_loses_no_step(tmp_path, monkeypatch, whole):

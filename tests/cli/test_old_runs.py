@@ -16,7 +16,8 @@ from fuxi_mtl.dataset import Encoder, loading
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.runs import Run
 from fuxi_mtl.training import checkpoint
-from fuxi_mtl.training.train import StepPlan, compile_model
+from fuxi_mtl.training.step_plan import StepPlan
+from fuxi_mtl.training.train import compile_model
 from fuxi_mtl.workflow.experiment import make_model
 from fuxi_mtl.workflow.thresholds import chosen_thresholds
 

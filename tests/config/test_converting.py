@@ -142,10 +142,13 @@ class TestAFileWithEverything:
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({}, "runtime.resume_path: null  A run does not go on from its middle"),
+            ({}, "runtime.resume_path: null  Here resume_path names a run of this library"),
             ({}, "data.neg_keep_prob_train: 0.4  Without effect under sampling.negative_sampling none."),
             ({}, "model.deep_hidden_dims: [256, 128]  model.backbone.deep_hidden_dims counts."),
-            ({"runtime.resume_path": "x.pt"}, "resume_path: 'x.pt'  Not the same here: A run does not go on"),
+            (
+                {"runtime.resume_path": "x.pt"},
+                "resume_path: 'x.pt'  Not the same here: Here resume_path names",
+            ),
             ({"esmm.version": "legacy"}, "esmm.version: 'legacy'  Not the same here: pCTCVR is always"),
             ({"runtime.auto_eval": False}, "runtime.auto_eval: false  Not the same here"),
             ({"sampling.negative_sampling": "hard"}, "negative_sampling: 'hard'  Not the same here"),

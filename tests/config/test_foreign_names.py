@@ -51,6 +51,10 @@ TAKEN = [
     # older versions
     ("MMoE", "architecture_share: 0.25", {"bilevel_share": 0.25}),
     ("M3oE", "architecture_learning_rate: 0.1", {"bilevel_learning_rate": 0.1}),
+    # DeepFM-MMoE files
+    ("MMoE", "save_last: true", {"save_best_only": False}),
+    ("MMoE", "auto_eval_ckpt: last", {"final_weights": "last"}),
+    ("MMoE", "auto_eval_split: valid", {}),
     # FuxiCTR
     ("MMoE", "patience: 3", {"early_stop_patience": 3}),
     ("MMoE", "partition_block_size: 500", {"data_block_size": 500}),

@@ -519,3 +519,31 @@ def test_fit_starts_from_a_run(tmp_path):
         np.testing.assert_allclose(mine, other, atol=1e-9)
     with pytest.raises(ValueError, match="parts of the model do not fit"):
         fm.fit(fm.ShareBottom(data.features, data.tasks, embedding_dim=4), data, init_from=run, **SMALL)
+
+
+def test_fit_goes_on_with_an_interrupted_training_of_its_folder(data, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killing(self):
+        if self._state.position.step == 2:
+            self.save()
+            self.wait()
+            raise Killed
+
+    options = {**SMALL, "eval_steps": 3, "max_train_steps": 5, "epochs": 2}
+    whole = fm.fit(small_model(data), data, folder=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr("fuxi_mtl.training.state.saving.Saving.pause", killing)
+        with pytest.raises(Killed):
+            fm.fit(small_model(data), data, folder=tmp_path / "cut", **options)
+    assert [each.name for each in (tmp_path / "cut.training").iterdir()] == ["state_2"]
+    model = small_model(data)
+    run = fm.fit(model, data, folder=tmp_path / "cut", resume=True, **options)
+    assert run.history == whole.history
+    assert run.metrics["test"] == whole.metrics["test"]
+    assert not (tmp_path / "cut.training").exists()
+    with pytest.raises(
+        ValueError, match="fit: resume goes on with the training of a folder: give folder, too"
+    ):
+        fm.fit(model, data, resume=True, **options)

@@ -15,7 +15,8 @@ from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.features import FeatureMap, assign_columns
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import Surgery
-from fuxi_mtl.training.train import StepPlan, compile_model
+from fuxi_mtl.training.step_plan import StepPlan
+from fuxi_mtl.training.train import compile_model
 from fuxi_mtl.weighting import GradNorm
 from fuxi_mtl.workflow.experiment import make_model
 

@@ -47,6 +47,15 @@ class Stored:
         return self.folder / FILE
 
     @property
+    def plain(self) -> Mapping[str, Any]:
+        """All that is no array."""
+        return self.note["plain"]
+
+    def put_into(self, state: Any) -> None:
+        """Sets a :class:`~fuxi_mtl.training.state.training_state.TrainingState` to it."""
+        state.restore_numbers(self.file)
+
+    @property
     def best(self) -> Path:
         """The checkpoint of the best evaluation, if there was one."""
         return self.folder / BEST

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read, read_note, reason
 from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
 from fuxi_mtl.training.loop import Position
-from fuxi_mtl.training.state.folder import StateFolder, link
+from fuxi_mtl.training.state.folder import link
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,17 @@ class TrainingState:
         model: The compiled model.
         position: Where the training is.
         members: What else remembers something, by name.
+        prepares_again: Whether the model is prepared again where it is gone on with.
     """
 
-    def __init__(self, model: MultiTaskModel, position: Position, members: Mapping[str, Remembering]):
-        self.model, self.position = model, position
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        position: Position,
+        members: Mapping[str, Remembering],
+        prepares_again: bool = False,
+    ):
+        self.model, self.position, self.prepares_again = model, position, prepares_again
         self.members = {**members, "generators": Generators()}
 
     def parts(self) -> dict[str, Part]:
@@ -69,6 +76,7 @@ class TrainingState:
         """All that is no array."""
         return {
             "position": vars(self.position).copy(),
+            "prepares_again": self.prepares_again,
             "members": {name: member.get_state() for name, member in self.members.items()},
         }
 
@@ -97,12 +105,32 @@ class TrainingState:
         return global_state.get_global_attribute("global_seed_generator") is not None
 
 
-def take_up(state: TrainingState, states: StateFolder, checkpoint: Path) -> keras.callbacks.Callback:
-    """Sets a training to the newest state that can be read, and says where that is.
+class Source(Protocol):
+    """What a training can be gone on from."""
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """See :meth:`TrainingState.plain`; what is not in it begins anew."""
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best evaluation, if there was one."""
+
+    def put_into(self, state: TrainingState) -> None:
+        """Sets every number, and the position.
+
+        Raises:
+            ValueError: It is damaged, or of another model; or another of
+                :data:`~fuxi_mtl.training.checkpoint.files.READ_ERRORS`.
+        """
+
+
+def take_up(state: TrainingState, sources: Sequence[Source], checkpoint: Path) -> keras.callbacks.Callback:
+    """Sets a training to the first source that can be read, and says where that is.
 
     Args:
         state: The training, which has not begun.
-        states: The states to go on from.
+        sources: What to go on from, the newest first.
         checkpoint: Where the best checkpoint goes, if there is one.
 
     Returns:
@@ -111,27 +139,27 @@ def take_up(state: TrainingState, states: StateFolder, checkpoint: Path) -> kera
     Raises:
         ValueError: None can be read.
     """
-    for stored in states.source:
+    for source in sources:
         try:
-            state.restore_numbers(stored.file)
+            source.put_into(state)
         except READ_ERRORS as error:
-            logger.warning("%s cannot be gone on from (%s).", stored.folder, reason(error))
+            logger.warning("%s cannot be gone on from (%s).", source, reason(error))
             continue
-        if stored.best.is_dir():
-            checkpoint.mkdir()
-            link(stored.best / FILE, checkpoint / FILE)
-        plain = stored.note["plain"]
+        plain = source.plain
         best = plain["members"]["Evaluation"]["best"]
+        if best is not None:
+            checkpoint.mkdir()
+            link(source.best / FILE, checkpoint / FILE)
         logger.info(
             "Going on from %s, %s.",
-            stored,
+            source,
             "no best evaluation yet"
             if best is None
             else f"the best so far: monitor {best['monitor']:.6f} at step {best['step']}",
         )
         return keras.callbacks.LambdaCallback(on_train_begin=partial(_restore, state, plain))
     raise ValueError(
-        f"{states.path}: no state of the interrupted training can be read. Begin anew with --restart."
+        f"no state of the training can be read, of {', '.join(map(str, sources))}. Begin anew with --restart."
     )
 
 
