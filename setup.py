@@ -13,9 +13,9 @@ VERSION = re.search(r'^__version__ = "(.+)"$', PACKAGE, re.MULTILINE)[1]
 # break something.
 REQUIRES = [
     "tensorflow>=2.19,<2.22",
-    "keras>=3.10,<4",
+    "keras>=3.12,<4",
     "numpy>=2.0,<3",
-    "polars>=1.34,<3",
+    "polars>=1.37.1,<3",
     "pandas>=2.2.2,<4",
     "pyarrow>=18,<27",
     "h5py>=3.11,<4",
@@ -32,7 +32,7 @@ TEST = [
     "pytest-xdist>=3.6.1,<4",
     "scipy>=1.13,<2",
     "ruff>=0.12,<0.18",
-    "mypy>=1.16,<3",
+    "mypy>=2.0,<3",
     "types-PyYAML>=6.0.12,<7",
     "setuptools>=77.0.1,<90",
     *TENSORBOARD,

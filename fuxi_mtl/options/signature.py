@@ -261,6 +261,10 @@ def _read_parameter(file: Path, argument: ast.arg, default: ast.expr | None) -> 
 
 def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     declared = Option("")
+    # Python 3.10 puts Optional around the annotation of what has the default None, and so around its notes.
+    noted = [each for each in typing.get_args(annotation) if typing.get_origin(each) is Annotated]
+    if typing.get_origin(annotation) is typing.Union and noted:
+        annotation = noted[0]
     if typing.get_origin(annotation) is Annotated:
         annotation, *notes = typing.get_args(annotation)
         declared = next((each for each in notes if isinstance(each, Option)), declared)
