@@ -86,9 +86,9 @@ def days_of(first: Path) -> list[Day]:
     """
     if not Run(first).metrics.is_file():
         return []
-    found = [_day(FIRST, first)]
+    found = [_day(first)]
     updates = sorted(first.parent.glob(f"{DAYS}/*/{first.name}/{Run(Path()).metrics.name}"))
-    rest = [_day(each.parents[1].name, each.parent) for each in updates]
+    rest = [_day(each.parent) for each in updates]
     while (following := next((day for day in rest if _follows(day, found[-1])), None)) is not None:
         found.append(following)
     return found
@@ -145,16 +145,20 @@ def ancestors(folder: Path) -> Iterator[Day]:
         ValueError: A file is damaged.
     """
     seen: set[Path] = set()
-    while folder not in seen and Run(folder).metrics.is_file():
-        seen.add(folder)
-        day = _day(folder.parents[0].name if folder.parent.parent.name == DAYS else FIRST, folder)
-        yield day
-        parent = day.content.get("parent")
+    while folder not in seen:
+        found = [_day(folder)]
+        known = days_of(first_of(folder))
+        places = [place for place, day in enumerate(known) if day.folder == folder]
+        if places:  # beside each other, wherever all of them have been moved to
+            found = known[places[0] :: -1]
+        seen |= {day.folder for day in found}
+        yield from found
+        parent = found[-1].content.get("parent")
         if not parent:
             return
         folder = Path(parent["folder"])
-        if Run(folder).metrics.is_file() and not _is_parent(parent, _day("", folder).content):
-            return  # it was trained anew since
+        if not (Run(folder).metrics.is_file() and _is_parent(parent, _day(folder).content)):
+            return  # it is gone, or was trained anew since
 
 
 def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
@@ -188,9 +192,10 @@ def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
     raise ValueError(f"{name!r} has no run with seed {seed}, but {found}: name the folder of one.")
 
 
-def _day(name: str, folder: Path) -> Day:
+def _day(folder: Path) -> Day:
     run = Run(folder)
-    return Day(name, folder, run.read_json(run.metrics))
+    content = run.read_json(run.metrics)
+    return Day(str(content.get("update", {}).get("day", FIRST)), folder, content)
 
 
 def _follows(day: Day, before: Day) -> bool:

@@ -23,7 +23,7 @@ def add_update(sub: argparse.ArgumentParser) -> None:
         "--count_over",
         default="new",
         choices=["new", "lineage"],
-        help="rows in which a new token must reach min_categr_count: those of the day, or of all updates",
+        help="rows in which a new token must reach min_categr_count: those of the day, or of all days",
     )
     sub.add_argument(
         "--new_rows",

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, weight_warnings
 from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.duplicates import duplicate_warnings
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.fitting import fit
+from fuxi_mtl.dataset.fitting import fit, observed
 from fuxi_mtl.dataset.frames import FrameSource
-from fuxi_mtl.dataset.growing import Grown, Growth, grow
+from fuxi_mtl.dataset.growing import Grown, Growth, counts_of, grow
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
 from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
+from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.dataset.sources import Block, Source
 from fuxi_mtl.dataset.splits import open_split
 from fuxi_mtl.dataset.splitting import NAMES, TRAIN, assign_rows, split_warnings
@@ -104,6 +106,26 @@ def build(
     if grown:
         content["grown"] = {owner: asdict(each_owner) for owner, each_owner in grown.items()}
     return content, encoder
+
+
+def count_tokens(recipe: Recipe) -> dict[str, pl.DataFrame]:
+    """How often each token is in the training rows, by the owner of its vocabulary: ``token`` and ``count``.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
+    given = [each for each in recipe.inputs if isinstance(each.rule, Vocabulary)]
+    assigned = assign_rows(recipe.sources["train"], recipe.options)
+    labels = replace(recipe.labels, changed={}, masked={}, numbers={})
+
+    def blocks() -> Iterator[Block]:
+        for part in _labelled(recipe, ["train"], labels, assigned, lambda _: None):
+            training = part.where(part.splits == TRAIN)
+            if len(training.splits):
+                yield training.block
+
+    owners = dict.fromkeys(each.rule.owner for each in given if isinstance(each.rule, Vocabulary))
+    return counts_of(observed(given, blocks()), owners)
 
 
 def _carried(recipe: Recipe) -> list[str]:

@@ -44,8 +44,8 @@ class Growth:
 
     Attributes:
         day: The day of the new rows, a date where tokens expire.
-        count_over: ``new``: a token must reach its ``min_categr_count`` in the new rows; ``lineage``: since
-            the encoding began to grow.
+        count_over: ``new``: a token must reach its ``min_categr_count`` in the new rows; ``lineage``: in all
+            rows that are counted, see :func:`with_counts`.
         expire_days: Days after which a token that was not seen is dropped; None keeps all.
         statistics: ``keep``, or ``update`` for numbers that are scaled by the new rows.
     """
@@ -241,7 +241,7 @@ def grow(
     observers = observed(inputs, blocks, each, seen)
     warnings += [told for observer in observers for told in said_of(observer)]
     owners = {o.input.name: o.input for o in observers if o.input.name in encoder.tokens}
-    counts = {owner: _counted(owner, observers) for owner in owners}
+    counts = counts_of(observers, owners)
     least = {owner: given.min_count for owner, given in owners.items()}
     extended, grown = extend(encoder, counts, least, growth)
     for owner, known in extended.tokens.items():
@@ -260,10 +260,31 @@ def grow(
     return extended, grown
 
 
-def _counted(owner: str, observers: Sequence[Observer]) -> pl.DataFrame:
-    """How often each token was seen, over all columns that share the vocabulary."""
-    counts = [o.counts.total() for o in observers if getattr(o.input.rule, "owner", None) == owner]
-    return pl.concat(counts).group_by("token").agg(pl.col("count").sum())
+def counts_of(observers: Sequence[Observer], owners: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """How often each token was seen, over all columns that share its vocabulary, by owner."""
+    found = {}
+    for owner in owners:
+        counts = [o.counts.total() for o in observers if getattr(o.input.rule, "owner", None) == owner]
+        found[owner] = pl.concat(counts).group_by("token").agg(pl.col("count").sum())
+    return found
+
+
+def with_counts(encoder: Encoder, counts: Mapping[str, pl.DataFrame], day: str) -> Encoder:
+    """An encoder that never grew, with the counts of the tokens that its own rows have and it has no id for.
+
+    Args:
+        encoder: The encoder.
+        counts: ``token`` and ``count`` in its training rows, by owner.
+        day: The day on which such tokens count as seen.
+    """
+    seen = [
+        found.filter(~pl.col("token").is_in(list(encoder.tokens[owner]))).select(
+            "token", "count", owner=pl.lit(owner), last_seen=pl.lit(day)
+        )
+        for owner, found in counts.items()
+    ]
+    frames = [frame.select(list(SCHEMA)) for frame in seen]
+    return replace(encoder, seen=pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA))
 
 
 def _write_pretrained(given: Input, old: Encoder, new: Encoder, folder: Path) -> None:

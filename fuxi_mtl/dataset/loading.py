@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fuxi_mtl.dataset.building import Recipe, build
+from fuxi_mtl.dataset.building import Recipe, build, count_tokens
 from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_of
 from fuxi_mtl.dataset.checks import check_names, check_weight
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.frames import FrameSource, rows_of
-from fuxi_mtl.dataset.growing import Grown, Growth
+from fuxi_mtl.dataset.growing import Grown, Growth, with_counts
 from fuxi_mtl.dataset.inputs import Input, as_in_format_1, plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
@@ -76,6 +76,33 @@ def load_dataset(
         dataset = replace(dataset, key=_key(replace(recipe, known=dataset.encoder, growth=None), hashes))
     hashes.save()
     return dataset
+
+
+def with_own_counts(
+    known: Encoder, options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, key: str, day: str
+) -> Encoder | None:
+    """An encoder with the counts of the rare tokens in the rows that it was fitted on.
+
+    Args:
+        known: The encoder.
+        options: The stanza of these rows.
+        tasks: What is predicted.
+        dataset_id: Name of the stanza.
+        key: The key of the encoded rows; rows that have another one now are not counted.
+        day: The day on which such tokens count as seen.
+
+    Returns:
+        None if the rows are not there as they were.
+    """
+    hashes = SourceHashes(_place(options, dataset_id))
+    try:
+        recipe = _recipe(options, tasks, dataset_id, {})
+        if _key(recipe, hashes) != key:
+            return None
+    except (DataError, OSError):
+        return None
+    counts = count_tokens(replace(recipe, inputs=_as_known(recipe.inputs, known)))
+    return with_counts(known, counts, day)
 
 
 def _place(options: DatasetOptions, dataset_id: str) -> Path:

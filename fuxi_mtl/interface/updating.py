@@ -43,7 +43,7 @@ def update(
         test_data: Rows to report on.
         day: Name of the day; today's date unless said.
         count_over: Rows in which a new token must reach ``min_categr_count``: the ``new`` ones, or those of
-            all updates, ``lineage``.
+            all days, ``lineage``.
         statistics: Whether numbers are scaled as they are (``keep``), or by the new rows (``update``).
         expire_days: Tokens that were not seen for so many days are dropped.
         keep_calibration: Whether the calibration of the run stays, also where there are validation rows.

@@ -16,6 +16,7 @@ from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, load_dataset
 from fuxi_mtl.dataset.frames import describe
 from fuxi_mtl.dataset.growing import Growth
+from fuxi_mtl.dataset.loading import with_own_counts
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.lineage import check_day, day_folder, days_of, first_of
@@ -125,6 +126,8 @@ def update_run(
     keras.utils.clear_session()
     use_precision(experiment.training.precision)
     started = time.perf_counter()
+    if how.count_over == "lineage" and encoder.seen is None:
+        encoder = _with_own_counts(parent, encoder, how.day)
     dataset = _load(experiment, frames, root, known=encoder, growth=how.growth)
     _tell_growth(dataset)
     kept = load_calibration(parent)
@@ -182,6 +185,21 @@ def _progressive(
     check_finite(predictions, "new rows")
     _show("before", experiment, scores)
     return encoder, scores
+
+
+def _with_own_counts(parent: Run, encoder: Encoder, day: str) -> Encoder:
+    """The encoder with the counts of the rare tokens that the first run was trained on."""
+    first = load_resolved(parent.config, parent.expid)
+    key = parent.read_json(parent.metrics)["data_key"]
+    about = (first.dataset, first.tasks, first.options.dataset_id)
+    found = with_own_counts(encoder, *about, key, day)
+    if found is None:
+        logger.warning(
+            "count_over: lineage: the training rows of %s are not there as they were, so rare tokens are "
+            "counted from this day on.",
+            parent.folder,
+        )
+    return found or encoder
 
 
 def _load(experiment: Experiment, frames: Mapping[str, Any], root: Path | None, **options: Any) -> Dataset:

@@ -11,6 +11,7 @@ import pytest
 from fuxi_mtl.dataset import DataError, Encoder, load_dataset
 from fuxi_mtl.dataset.encoding import Column, free_ids
 from fuxi_mtl.dataset.growing import Grown, Growth, extend
+from fuxi_mtl.dataset.loading import with_own_counts
 from fuxi_mtl.dataset.matching import match_ids
 from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.features import Feature, FeatureMap
@@ -230,6 +231,26 @@ def test_the_key_of_grown_data_is_that_of_rows_and_encoder(days):
     assert once.identity == old.identity
     then = load_dataset(second, TASKS, "d", progress=False, known=once, growth=lineage)
     assert then.encoder.tokens["item"] == ("b", "a", "c", "d", "e")
+
+
+def test_rare_tokens_of_the_first_rows_count_if_these_are_as_they_were(write, options):
+    def day(name, items):
+        given = {"item": items, "click": [0, 1] * (len(items) // 2)}
+        return options(write(name, given), [{"name": "item", "min_categr_count": 3}])
+
+    first, second = day("0.csv", ["a"] * 4 + ["e", "e"]), day("1.csv", ["e", "b", "b", "a"])
+    old = load_dataset(first, TASKS, "d", progress=False)
+    assert old.encoder.tokens["item"] == ("a",)
+    counted = with_own_counts(old.encoder, first, TASKS, "d", old.key, "1")
+    assert counted.identity == old.encoder.identity
+    lineage = Growth("1", "lineage")
+    grown = load_dataset(second, TASKS, "d", progress=False, known=counted, growth=lineage)
+    assert grown.encoder.tokens["item"] == ("a", "e")  # twice before, and once today
+    alone = load_dataset(second, TASKS, "d", progress=False, known=old.encoder, growth=lineage)
+    assert alone.encoder.tokens["item"] == ("a",)
+    assert with_own_counts(old.encoder, first, TASKS, "d", "another key", "1") is None
+    gone = replace(first, train_data="gone.csv")
+    assert with_own_counts(old.encoder, gone, TASKS, "d", old.key, "1") is None
 
 
 def test_scales_may_follow_the_new_rows(days):
