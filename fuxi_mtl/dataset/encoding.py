@@ -67,7 +67,8 @@ class Encoder:
     Attributes:
         feature_map: What the encoded columns mean.
         columns: One entry a feature, in the same order.
-        tokens: The vocabulary of each owner, most frequent first; token i has id i + 1.
+        tokens: The vocabulary of each owner, most frequent first, then what came in later days; token i has
+            id i + 1.
         unknown: Share of validation entries (test entries if there are none) that no vocabulary knows, by
             feature: what to expect of new rows.
     """

@@ -333,7 +333,7 @@ def _train(
         run, model, _ = train_run(checked, data, make, place)
     else:
         place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
-        _check_replaceable(place)
+        check_replaceable(place)
         with runs.held_run(place):
             states = states_of(place, checked, data.key, resume)
             run, model, _ = train_run(checked, data, make, place, states=states)
@@ -349,7 +349,7 @@ def _check_resumable(resume: bool, folder: str | Path | None) -> None:
         raise ValueError("fit: resume goes on with the training of a folder: give folder, too.")
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
     """A folder that a run may take: there is none, or it is empty, or an older run."""
     if (
         folder.exists()

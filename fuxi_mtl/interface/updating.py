@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 from fuxi_mtl import runs
 from fuxi_mtl.dataset.frames import is_frame
 from fuxi_mtl.interface.data import TemporaryFolder, with_reader
+from fuxi_mtl.interface.fitting import check_replaceable
 from fuxi_mtl.interface.keywords import FitOptions
 from fuxi_mtl.interface.run import Run
 from fuxi_mtl.interface.session import leaves_no_trace
@@ -74,6 +75,8 @@ def update(
             )
     how = Update(day, count_over, statistics, expire_days, keep_calibration)
     owner = TemporaryFolder() if folder is None else None
+    if folder is not None:
+        check_replaceable(Path(folder))
     place = Path(folder) if folder is not None else owner.path / run.expid / how.day  # type: ignore[union-attr]
     with TemporaryDirectory(prefix="fuxi_mtl-") as encoded:
         changes = {"export": False, **options}

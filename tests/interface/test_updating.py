@@ -34,7 +34,10 @@ def test_a_frame_of_another_day_is_measured_and_trained_on(run):
     assert run.update == {}
 
 
-def test_mistakes_are_told_in_its_own_words(run):
+def test_mistakes_are_told_in_its_own_words(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is there and is no run"):
+        fm.update(run, small_rows(), folder=tmp_path)
     with pytest.raises(ValueError, match="update: run is str. It is a fm.Run"):
         fm.update("run", small_rows())
     with pytest.raises(ValueError, match="update: train rows are int"):

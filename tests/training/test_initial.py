@@ -149,6 +149,38 @@ def test_weights_alone_leave_the_state_of_the_optimizer_and_of_the_weighting_new
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adagrad", "sgd", "ftrl"])
+def test_slots_of_every_kind_go_along(optimizer, tmp_path):
+    here, there, tasks = encoder(), encoder(NEXT), tiny.PLAIN["two"]
+    model = compiled("ShareBottom", here, tasks, optimizer=optimizer)
+    model.train_step(tiny.batch(tasks))
+    grown = compiled("ShareBottom", there, tasks, seed=2, optimizer=optimizer)
+    stored(model, here, tmp_path).put_into(grown, there)
+    old, new = values(model), values(grown)
+    for name in (
+        name for name in old if name.startswith("optimizer/") and not name.endswith("learning_rate")
+    ):
+        found = new[name][[0, *range(1, 11), -1]] if "embedding/user/" in name else new[name]
+        expected = old[name][[0, *range(10, 0, -1), -1]] if "embedding/user/" in name else old[name]
+        if "embedding/item" not in name and "embedding/tags" not in name:
+            np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("loss_weight", ["GN", "DWA", "FAMO", "COV"])
+def test_the_state_of_every_weighting_goes_along(loss_weight, tmp_path):
+    here, tasks = encoder(), tiny.PLAIN["two"]
+    model = compiled("ShareBottom", here, tasks, loss_weight=loss_weight)
+    model.train_step(tiny.batch(tasks))
+    initial = stored(model, here, tmp_path)
+    following = compiled("ShareBottom", here, tasks, seed=2, loss_weight=loss_weight)
+    initial.put_into(following, here)
+    old, new = values(model), values(following)
+    state = [name for name in old if name.startswith("weighting/")]
+    assert state
+    for name in state:
+        np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+
+
 def test_tables_alone_serve_another_family(day, caplog):
     with caplog.at_level(logging.INFO):
         before, after = started(day, name="MMoE", init_with="embeddings")
