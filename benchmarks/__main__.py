@@ -126,6 +126,12 @@ def _encode(options: argparse.Namespace) -> None:
     measure_encoding(options.before, options.rows, options.rounds, options.cache, options.results)
 
 
+def _kills(options: argparse.Namespace) -> None:
+    from benchmarks.kills import measure_kills
+
+    measure_kills(options.kills, options.seed, options.cache, options.results)
+
+
 def _report(options: argparse.Namespace) -> None:
     from benchmarks.plots import draw_all
     from benchmarks.report import write_report
@@ -184,6 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
+    kills = command("kills", _kills, "Kill commands at random moments: do they go on to the same numbers?")
+    kills.add_argument("--kills", type=int, default=30, help="how many, through phases and data sets")
+    kills.add_argument("--seed", type=int, default=2026, help="seed of the moments")
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
     return parser
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import correlation, days, encode, mutants, quality, selection, start, zoo
+from benchmarks import correlation, days, encode, kills, mutants, quality, selection, start, zoo
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -18,6 +18,7 @@ STUDIES = {
     "correlation": correlation.section,
     "days": days.section,
     "encode": encode.section,
+    "kills": kills.section,
     "mutants": mutants.section,
     "quality": quality.section,
     "selection": selection.section,

@@ -13,14 +13,12 @@ the run fails.
 """
 
 import errno
-import json
 import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,9 +34,13 @@ import yaml
 from fuxi_mtl.files import (
     Leaving,
     Lock,
+    checked_json,
+    checked_yaml,
     held,
     name_problem,
     partial_name,
+    read_arrays,
+    read_json,
     remove_leavings,
     replace_folder,
     write_text,
@@ -47,8 +49,10 @@ from fuxi_mtl.metrics import Truth
 
 logger = logging.getLogger(__name__)
 
+TRAINING = ".training"  # behind the name of a run: where the states of its training lie
 UNFINISHED = "unfinished_"  # before the name of a run: what was trained of it when the disk failed
 _PATIENCE = 60.0  # seconds that a change of a run waits for another one
+_AGAIN = "run the experiment again."
 _PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
 
@@ -62,7 +66,7 @@ class Run:
     def expid(self) -> str:
         """The experiment it is a run of, as the run says; of an unfinished one the name of its place."""
         try:
-            return str(json.loads(self.metrics.read_text(encoding="utf-8"))["expid"])
+            return str(read_json(self.metrics, _AGAIN)["expid"])
         except (OSError, ValueError, LookupError, TypeError):
             return self.folder.parent.name
 
@@ -134,20 +138,15 @@ class Run:
         path = self.scores(split)
         if not path.is_file():
             return None
-        try:
-            # numpy leaves a damaged file open if it opened it itself.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return StoredScores({name: arrays[name] for name in arrays.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
+        return StoredScores(read_arrays(path, _AGAIN))
 
     def write_scores(self, split: str, scores: "StoredScores") -> None:
         """Writes predictions and labels of a split."""
         np.savez_compressed(self.scores(split), **scores.arrays)  # type: ignore[arg-type]
 
-    def write_json(self, path: Path, content: Any, indent: int | None = 2) -> None:
+    def write_json(self, path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
         """Writes a file of the run; NaN becomes null. Without an indent it is one line."""
-        write_text(path, json.dumps(_plain(content), indent=indent) + "\n")
+        write_text(path, checked_json(_plain(content), indent) + "\n")
 
     def read_json(self, path: Path, *required: str) -> Any:
         """The content of such a file.
@@ -160,13 +159,11 @@ class Run:
             ValueError: It is missing or damaged.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, _AGAIN)
         except FileNotFoundError as error:
             raise ValueError(
                 f"{self.folder} holds no finished run: {path.name} is missing. Run the experiment again."
             ) from error
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): run the experiment again.") from error
         absent = [key for key in required if not isinstance(content, dict) or key not in content]
         if absent:
             raise ValueError(f"{path} lacks {', '.join(absent)}: run the experiment again.")
@@ -174,7 +171,8 @@ class Run:
 
     def write_config(self, stanza: Mapping) -> None:
         """Writes what the run was configured with, resolved."""
-        write_text(self.config, yaml.safe_dump(_plain(stanza), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(_plain(stanza), sort_keys=False, allow_unicode=True)
+        write_text(self.config, checked_yaml(text))
 
 
 @dataclass(frozen=True)

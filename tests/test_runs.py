@@ -1,6 +1,5 @@
 """Run folders: whole or not there."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ def test_a_run_appears_under_its_name_only_when_the_block_ends(tmp_path):
     with runs.new_run(folder) as run:
         run.write_json(run.folder / "metrics.json", {"AUC": 0.5})
         assert not folder.exists()
-    assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
+    assert runs.Run(folder).read_json(folder / "metrics.json") == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
 
 
@@ -34,7 +33,7 @@ def test_a_failed_run_leaves_nothing_and_keeps_the_older_one(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert json.loads((folder / "metrics.json").read_text()) == {"AUC": 0.5}
+    assert runs.Run(folder).read_json(folder / "metrics.json") == {"AUC": 0.5}
     assert [path.name for path in folder.parent.iterdir()] == ["seed_7"]
 
 
@@ -74,7 +73,7 @@ def test_nan_is_written_as_null_and_numpy_numbers_as_numbers(tmp_path):
         run.folder / "x.json",
         {"a": np.float32("nan"), "b": np.float64(0.25), "c": [np.int64(3), float("inf")]},
     )
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 0.25, "c": [3, None]}
+    assert run.read_json(tmp_path / "x.json") == {"a": None, "b": 0.25, "c": [3, None]}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

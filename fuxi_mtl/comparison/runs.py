@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from fuxi_mtl.files import check_yaml
 from fuxi_mtl.hints import among
 from fuxi_mtl.lineage import newest_days, split_day
 from fuxi_mtl.runs import Run, StoredScores, run_folders
@@ -172,6 +173,7 @@ def _took_thresholds_from_test(run: Run, content: Mapping[str, Any]) -> bool:
     """Whether the run says no rule of its thresholds, and that of its stanza read the test rows then."""
     if not content.get("thresholds") or content.get("thresholds_chosen_on"):
         return False
+    check_yaml(run.config, "run the experiment again.")
     stanza = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
     rule = stanza.get("threshold", "base_rate")
     return rule == "base_rate" or (rule == "best_f1" and not content.get("valid"))

@@ -27,6 +27,7 @@ from fuxi_mtl.config.routing import (
 from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
+from fuxi_mtl.files import check_yaml
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import (
     CVR_AUX,
@@ -319,7 +320,9 @@ def load_resolved(
 
     Raises:
         ConfigError: The file cannot be read, or its content is no such stanza.
+        DamagedError: It is not what was written.
     """
+    check_yaml(Path(file), "train the experiment again.")
     changed = {key: read_value(json.dumps(value), f"{file}, changed") for key, value in changes.items()}
     mistakes = Mistakes()
     entries = {**read_mapping(Path(file)), **changed}

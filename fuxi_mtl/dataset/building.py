@@ -1,5 +1,6 @@
 """Encoding of a dataset that is not in the cache: fitted on the training rows, applied to all."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,24 +12,29 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fuxi_mtl import __version__
 from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, weight_warnings
 from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.duplicates import duplicate_warnings
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.fitting import fit, observed
+from fuxi_mtl.dataset.fitting import Observer, fit, observed
 from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.growing import Grown, Growth, counts_of, grow
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
 from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
 from fuxi_mtl.dataset.rules import Vocabulary
-from fuxi_mtl.dataset.sources import Block, Source
+from fuxi_mtl.dataset.savepoints import Savepoints
+from fuxi_mtl.dataset.sources import START, Begin, Block, Source
 from fuxi_mtl.dataset.splits import open_split
 from fuxi_mtl.dataset.splitting import NAMES, TRAIN, assign_rows, split_warnings
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.dataset.writing import SplitFiles
+from fuxi_mtl.files import removed
 from fuxi_mtl.options import DatasetOptions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Recipe:
 def build(
     recipe: Recipe, each: Callable, advance: Callable[[str, int], None], folder: Path
 ) -> tuple[dict[str, Any], Encoder]:
-    """Writes an encoded dataset into an empty folder.
+    """Writes an encoded dataset into a folder, which is empty or holds a savepoint to go on from.
 
     Args:
         recipe: What to encode.
@@ -79,10 +85,13 @@ def build(
     warnings: list[str] = []
     assigned = assign_rows(recipe.sources["train"], recipe.options)
     warnings += split_warnings(assigned, recipe.options)
-    labels = replace(recipe.labels, changed={}, masked={}, numbers={})
-    coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
-    encoder, grown = _fit(recipe, labels, assigned, coded, folder, warnings, each, advance)
-    rows, unknown, whole = _encode(recipe, labels, encoder, coded, folder, each, advance)
+    savepoints = Savepoints(folder, {"version": __version__, "block_rows": recipe.options.data_block_size})
+    fitting = _fitting(recipe, savepoints, folder, each)
+    labels, coded = fitting.labels, fitting.coded
+    encoder, grown = _fit(fitting, savepoints, assigned, folder, warnings, each, advance)
+    rows, unknown, whole = _encode(recipe, labels, encoder, coded, folder, each, advance, savepoints.exists)
+    coded.remove()
+    savepoints.remove()
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
     if recipe.known is not None and recipe.growth is None:
         expected = dict(recipe.known.unknown)
@@ -135,45 +144,124 @@ def _carried(recipe: Recipe) -> list[str]:
     return columns + ([recipe.options.sample_weight] if recipe.options.sample_weight else [])
 
 
+@dataclass
+class _Fitting:
+    """The pass over the training rows, and where it is.
+
+    Attributes:
+        recipe: What to encode.
+        labels: Reads the labels, and knows what it changed.
+        units: Units of the labels.
+        coded: The rows so far.
+        observers: What the inputs have shown of themselves.
+        begin: Where the pass begins.
+    """
+
+    recipe: Recipe
+    labels: LabelReader
+    units: LabelUnits
+    coded: CodedRows
+    observers: list[Observer]
+    begin: Begin = START
+
+    @classmethod
+    def new(cls, recipe: Recipe, folder: Path, each: Callable) -> "_Fitting":
+        """The pass before its first row."""
+        labels = replace(recipe.labels, changed={}, masked={}, numbers={})
+        coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
+        return cls(recipe, labels, LabelUnits(labels), coded, [Observer(given) for given in recipe.inputs])
+
+    def state(self, begin: Begin) -> dict[str, Any]:
+        """What a savepoint keeps when the files before ``begin`` are done."""
+        source = self.recipe.sources["train"]
+        return {
+            "begin": asdict(begin),
+            "labels": self.labels.state(),
+            "units": self.units.state(),
+            "coded": self.coded.state(),
+            "observers": [observer.state() for observer in self.observers],
+            "notes": source.state() if isinstance(source, Source) else {},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint.
+
+        Raises:
+            ValueError: What it holds cannot be as it was.
+        """
+        self.coded.restore(state["coded"])
+        self.labels.restore(state["labels"])
+        self.units.restore(state["units"])
+        seen = zip(self.recipe.inputs, state["observers"], strict=True)
+        self.observers = [Observer.restored(given, each) for given, each in seen]
+        self.begin = Begin(**state["begin"])
+        source = self.recipe.sources["train"]
+        if isinstance(source, Source):
+            source.restore(state["notes"])
+
+
+def _fitting(recipe: Recipe, savepoints: Savepoints, folder: Path, each: Callable) -> _Fitting:
+    """The pass behind the last savepoint; from the first row on, in an empty folder, where there is none."""
+    state = savepoints.load()
+    if state is not None:
+        fitting = _Fitting.new(recipe, folder, each)
+        try:
+            fitting.restore(state)
+        except (ValueError, LookupError, TypeError) as error:
+            logger.warning("%s: the savepoint cannot be used (%s).", recipe.dataset_id, error)
+        else:
+            done = fitting.begin
+            logger.info("%s: goes on behind %d files and %d rows.", recipe.dataset_id, done.file, done.row)
+            return fitting
+    for left in folder.iterdir():
+        removed(left)
+    return _Fitting.new(recipe, folder, each)
+
+
 def _fit(
-    recipe: Recipe,
-    labels: LabelReader,
+    fitting: _Fitting,
+    savepoints: Savepoints,
     assigned: np.ndarray | None,
-    coded: CodedRows,
     folder: Path,
     warnings: list[str],
     each: Callable,
     advance: Callable[[str, int], None],
 ) -> tuple[Encoder, dict[str, Grown]]:
-    """Reads the training source, whose rows are kept in ``coded``; and says how vocabularies grew."""
-    units = LabelUnits(labels)
+    """Reads the training source, whose rows are kept as they are coded; and says how vocabularies grew."""
+    recipe, source = fitting.recipe, fitting.recipe.sources["train"]
+    rows = fitting.begin.row
+
+    def save(begin: Begin) -> None:
+        if savepoints.due or (savepoints.exists and begin.file == len(source.files)):
+            savepoints.save(fitting.state(begin), fitting.coded.files)
+
+    def told(number: int) -> None:
+        nonlocal rows
+        rows += number
+        advance("Fitting", number)
 
     def blocks() -> Iterator[Block]:
-        for part in _labelled(recipe, ["train"], labels, assigned, partial(advance, "Fitting")):
+        parts = _labelled(recipe, ["train"], fitting.labels, assigned, told, fitting.begin, save)
+        for part in parts:
             with part.block.errors():
-                rest = coded.add(part)
+                rest = fitting.coded.add(part)
             training = part.events[part.splits == TRAIN]
             if len(training):
-                units.observe(training)
+                fitting.units.observe(training)
                 yield rest
+        if isinstance(source, Source):
+            save(Begin(len(source.files), rows))
 
-    if recipe.known is None:
-        encoder = fit(
-            recipe.inputs,
-            blocks(),
-            recipe.dataset_id,
-            recipe.label_names,
-            folder,
-            warnings,
-            each,
-            coded.texts,
-        )
-        return replace(encoder, feature_map=replace(encoder.feature_map, label_units=units.fitted())), {}
-    if recipe.growth is None:
+    advance("Fitting", fitting.begin.row)
+    if recipe.known is not None and recipe.growth is None:
         for _ in blocks():
             pass
         return recipe.known, {}
-    return grow(recipe.known, recipe.inputs, blocks(), recipe.growth, folder, warnings, each, coded.texts)
+    seen = (folder, warnings, each, fitting.coded.texts, fitting.observers)
+    if recipe.known is not None and recipe.growth is not None:
+        return grow(recipe.known, recipe.inputs, blocks(), recipe.growth, *seen)
+    encoder = fit(recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, *seen)
+    return replace(encoder, feature_map=replace(encoder.feature_map, label_units=fitting.units.fitted())), {}
 
 
 def _labelled(
@@ -182,6 +270,8 @@ def _labelled(
     labels: LabelReader,
     assigned: np.ndarray | None,
     advance: Callable[[int], None],
+    begin: Begin = START,
+    between: Callable[[Begin], None] = lambda _: None,
 ) -> Iterator[LabelledBlock]:
     return labelled_blocks(
         {name: recipe.sources[name] for name in sources},
@@ -190,6 +280,8 @@ def _labelled(
         recipe.options.sample_weight,
         assigned,
         advance,
+        begin,
+        between,
     )
 
 
@@ -200,12 +292,13 @@ def _parts(
     coded: CodedRows,
     each: Callable,
     advance: Callable[[int], None],
+    keep: bool,
 ) -> Iterator[tuple[LabelledRows, dict[str, np.ndarray]]]:
     """All rows, and for columns that hold numbers of texts the id of every number."""
     ids = dict(
         zip(coded.texts, each(lambda texts: texts.ids(encoder.ids_of), coded.texts.values()), strict=True)
     )
-    for part, columns in coded.parts():
+    for part, columns in coded.parts(keep):
         advance(part.block.frame.height)
         yield part, {name: ids[name] for name in columns}
     rest = [name for name in recipe.sources if name != "train"]
@@ -222,6 +315,7 @@ def _encode(
     folder: Path,
     each: Callable,
     advance: Callable[[str, int], None],
+    keep: bool,
 ) -> tuple[dict[str, int], dict[str, UnknownIds], Counter[str]]:
     """Writes all splits.
 
@@ -231,7 +325,7 @@ def _encode(
     """
     features, options = encoder.feature_map, recipe.options
     widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
-    parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"))
+    parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"), keep)
     files: dict[str, SplitFiles] = {}
     unknown = {name: UnknownIds(encoder) for name in NAMES[1:]}
     with ExitStack() as stack:

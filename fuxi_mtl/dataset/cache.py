@@ -7,16 +7,24 @@ import logging
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuxi_mtl.dataset.encoding import write_json
+from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.usage import MANIFEST, begin_use, end_use
-from fuxi_mtl.files import Lock, held, remove_leavings, replace_folder, write_text
+from fuxi_mtl.files import (
+    Lock,
+    checked_json,
+    checksum_of,
+    held,
+    read_json,
+    remove_leavings,
+    replace_folder,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +72,7 @@ class SourceHashes:
         self._file = root / SOURCES
         self._changed = False
         try:
-            self._known: dict[str, list] = dict(json.loads(self._file.read_text(encoding="utf-8")))
+            self._known: dict[str, list] = dict(read_json(self._file, ""))
         except (OSError, ValueError, TypeError):  # none yet, or damaged: files are read once more
             self._known = {}
 
@@ -83,7 +91,7 @@ class SourceHashes:
         if self._changed and self._file.parent.is_dir():
             there = {file: known for file, known in self._known.items() if Path(file).is_file()}
             with suppress(OSError):
-                write_text(self._file, json.dumps(there, indent=1))
+                write_text(self._file, checked_json(there, 1))
             self._changed = False
 
     def _hash(self, file: Path) -> str:
@@ -127,7 +135,8 @@ class Cache:
         crash leaves nothing that looks complete.
 
         Args:
-            build: Fills an empty folder and returns what the manifest should keep.
+            build: Fills a folder, which is empty but for a savepoint of its own and what belongs to that,
+                and returns what the manifest should keep.
 
         Raises:
             OSError: The folder cannot be written, or the disk is full.
@@ -150,45 +159,43 @@ class Cache:
             raise explained from error
 
     def _manifest(self) -> dict[str, Any]:
-        return json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+        return read_json(self.folder / MANIFEST, "it is built again.")
 
     def _damage(self) -> list[str]:
         """The files that differ from what the manifest says; the manifest itself if there is none."""
         try:
             marks = self._manifest()["files"].items()
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return [MANIFEST]
         return [name for name, mark in marks if fingerprint(self.folder / name) != mark]
 
     def _build(self, build: Callable[[Path], Mapping[str, Any]], lock: Lock) -> dict[str, Any]:
         # Under the lock nobody else builds this key: what lies there is left from a crash.
         building = self.root / f"{BUILDING}{self.key}"
-        shutil.rmtree(building, ignore_errors=True)
+        if not (building / SAVEPOINT).is_dir():
+            shutil.rmtree(building, ignore_errors=True)
         for each in (self.folder, self.root / SOURCES):
             remove_leavings(each)
-        building.mkdir()
+        building.mkdir(exist_ok=True)
         try:
             manifest = dict(build(building))
             files = sorted(file for file in building.iterdir())
             manifest["files"] = {file.name: fingerprint(file) for file in files}
-            write_json(building / MANIFEST, manifest)
+            write_text(building / MANIFEST, checked_json(manifest, 1))
             lock.check()
             replace_folder(building, self.folder)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and (building / SAVEPOINT).is_dir():
+                logger.info("%s: what was read so far is kept: encoding goes on from there.", building)
+            else:
+                shutil.rmtree(building, ignore_errors=True)
             raise
         return manifest
 
 
 def fingerprint(file: Path) -> list[int] | None:
     """Size of a file and a checksum of all of it: a flipped bit is seen, at some 3 GB a second."""
-    if not file.is_file():
-        return None
-    check = 0
-    with file.open("rb") as stream:
-        while part := stream.read(_PART):
-            check = zlib.crc32(part, check)
-    return [file.stat().st_size, check]
+    return [file.stat().st_size, checksum_of(file)] if file.is_file() else None
 
 
 def _explained(error: OSError, root: Path) -> OSError | None:

@@ -7,9 +7,10 @@ its texts, is most of the work of encoding it.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -87,6 +88,22 @@ class SeenTexts:
         ids[numbers] = apply(self.rule, self.rule.tokens(texts))
         return ids
 
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps: the texts in the order of their numbers, and their counts."""
+        texts, numbers = self._texts()
+        return {"texts": pl.DataFrame({"text": texts.gather(np.argsort(numbers))}), "counts": self._counts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint.
+
+        Raises:
+            ValueError: The texts cannot have the numbers that they had.
+        """
+        texts = state["texts"]["text"].cast(self._dtype)
+        if not np.array_equal(texts.to_physical().to_numpy(), np.arange(len(state["counts"]))):
+            raise ValueError(f"the texts of {self.name!r} have other numbers")
+        self._parts, self._counts = [texts], state["counts"]
+
     def _texts(self) -> tuple[pl.Series, np.ndarray]:
         """All texts and their numbers."""
         if not self._parts:
@@ -101,7 +118,7 @@ class CodedRows:
     Args:
         inputs: All inputs; those with a vocabulary and one entry a row are coded, and numbers are parsed.
         kept: Columns that must stay as they are.
-        folder: A folder for the rows, which :meth:`parts` removes.
+        folder: A folder for the rows.
         each: ``map``, or that of an executor.
     """
 
@@ -128,7 +145,7 @@ class CodedRows:
         self._needed = kept | {given.name for given in inputs}
         self._folder, self._each = folder, each
         self._stored: list[tuple[str, int, tuple[str, ...]]] = []
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
 
     def add(self, rows: LabelledBlock) -> Block:
         """Keeps rows, and returns those columns of the training rows that are still to be observed.
@@ -153,8 +170,33 @@ class CodedRows:
         self._stored.append((rows.block.file, rows.block.start, tuple(coded)))
         return Block(frame.drop(coded), rows.block.file, rows.block.rows, rows.block.start).where(counted)
 
-    def parts(self) -> Iterator[tuple[LabelledRows, tuple[str, ...]]]:
-        """The rows in their order, and which of their columns are coded; what was read is removed."""
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps, beside :attr:`files`."""
+        texts = {name: texts.state() for name, texts in self.texts.items()}
+        return {"stored": self._stored, "texts": texts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint.
+
+        Raises:
+            ValueError: The texts cannot have the numbers that they had.
+        """
+        for name, texts in self.texts.items():
+            texts.restore(state["texts"][name])
+        self._stored = [(file, start, tuple(coded)) for file, start, coded in state["stored"]]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the rows."""
+        places = [self._folder / f"{number}" for number in range(len(self._stored))]
+        return [place.with_suffix(suffix) for place in places for suffix in (".arrow", ".npz")]
+
+    def parts(self, keep: bool = False) -> Iterator[tuple[LabelledRows, tuple[str, ...]]]:
+        """The rows in their order, and which of their columns are coded.
+
+        Args:
+            keep: Whether they stay until all were read, and not only until each was.
+        """
         for number, (file, start, coded) in enumerate(self._stored):
             place = self._folder / f"{number}"
             with place.with_suffix(".arrow").open("rb") as stream:
@@ -162,11 +204,15 @@ class CodedRows:
             with np.load(place.with_suffix(".npz")) as arrays:
                 block = Block(frame, file, arrays["rows"], start)
                 events, weights, splits = arrays["events"], arrays["weights"], arrays["splits"]
-            place.with_suffix(".arrow").unlink()
-            place.with_suffix(".npz").unlink()
+            if not keep:
+                place.with_suffix(".arrow").unlink()
+                place.with_suffix(".npz").unlink()
             whole = LabelledBlock(block, events, weights if len(weights) else None, splits)
             for part in whole.parts():
                 yield part, coded
+
+    def remove(self) -> None:
+        """Removes the rows."""
         shutil.rmtree(self._folder)
 
 

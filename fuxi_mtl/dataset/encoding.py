@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from fuxi_mtl.dataset.bags import Bag, errors_by_row
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, errors_of, shortened
 from fuxi_mtl.dataset.rules import RULES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.files import checksum_of, read_json
 from fuxi_mtl.hints import did_you_mean
 
 __all__ = ["Bag", "Buckets", "Column", "Encoder", "HashBuckets", "Ids", "Number", "Rule", "Vocabulary"]
@@ -193,15 +193,16 @@ class Encoder:
         write_json(
             folder / "encoders.json", {"format": FORMAT, "columns": columns, "unknown": dict(self.unknown)}
         )
-        stored = [*_STORED]
+        own, stored = Path(self.feature_map.folder), [*_STORED]
         if self.seen is not None:
             self.seen.write_parquet(folder / SEEN)
             stored.append(SEEN)
-        write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in stored})
-        own = Path(self.feature_map.folder)
         for feature in self.feature_map.features:
-            if feature.pretrained and own.resolve() != folder.resolve():
-                shutil.copyfile(own / feature.pretrained, folder / feature.pretrained)
+            if feature.pretrained:
+                stored.append(feature.pretrained)
+                if own.resolve() != folder.resolve():
+                    shutil.copyfile(own / feature.pretrained, folder / feature.pretrained)
+        write_json(folder / CHECKSUMS, {name: checksum_of(folder / name) for name in stored})
 
     def moved(self, folder: str | Path) -> "Encoder":
         """The same encoder whose files have been moved into another folder."""
@@ -214,13 +215,7 @@ class Encoder:
         Raises:
             DataError: A file was changed since, or is of a newer format.
         """
-        marks = Path(folder) / CHECKSUMS
-        if marks.is_file():  # runs of the first format have none
-            for name, mark in json.loads(marks.read_text(encoding="utf-8")).items():
-                if _checksum(Path(folder) / name) != mark:
-                    raise DataError(
-                        f"{Path(folder) / name} was changed after it was written: ids mean something else"
-                    )
+        _verify(Path(folder))
 
         def read(name: str) -> dict[str, Any]:
             return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
@@ -248,18 +243,30 @@ def free_ids(tokens: Sequence[str]) -> np.ndarray:
     return np.array(free, np.int32)
 
 
+def _verify(folder: Path) -> None:
+    """Makes sure that the files are those that were written."""
+    marks = folder / CHECKSUMS
+    if marks.is_file():  # runs of the first format have none
+        for name, mark in read_json(marks, "train the experiment again.").items():
+            if not (folder / name).is_file():
+                raise DataError(f"{folder / name}, which {CHECKSUMS} names, is missing")
+            if checksum_of(folder / name) != mark:
+                raise DataError(f"{folder / name} was changed after it was written: ids mean something else")
+
+
 def format_of(folder: str | Path) -> int:
-    """The format in which :meth:`Encoder.save` wrote into a folder."""
+    """The format in which :meth:`Encoder.save` wrote into a folder.
+
+    Raises:
+        DataError: A file was changed since.
+    """
+    _verify(Path(folder))
     return _format_of(json.loads((Path(folder) / "encoders.json").read_text(encoding="utf-8")))
 
 
 def _format_of(content: Mapping[str, Any]) -> int:
     number = content.get("format", 1)
     return number if isinstance(number, int) else 1  # a column of that name, in a file without a number
-
-
-def _checksum(file: Path) -> int:
-    return zlib.crc32(file.read_bytes())
 
 
 def _columns(content: dict[str, Any], folder: str | Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """One pass over the training rows: vocabularies, boundaries, scales and lengths."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -71,6 +72,24 @@ class Observer:
             with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
                 self._observe(members)
 
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps."""
+        return {
+            "longest": self.longest,
+            "zeros": self.zeros,
+            "rows": self.rows,
+            "counts": self.counts.state(),
+            "numbers": asdict(self.numbers),
+            "sample": asdict(self.sample),
+        }
+
+    @classmethod
+    def restored(cls, given: Input, state: Mapping[str, Any]) -> "Observer":
+        """The observer of a savepoint."""
+        counts, numbers = TokenCounts.restored(state["counts"]), Numbers.restored(state["numbers"])
+        seen = {key: state[key] for key in ("longest", "zeros", "rows")}
+        return cls(given, **seen, counts=counts, numbers=numbers, sample=Sample(**state["sample"]))
+
     def _observe(self, entries: pl.Series) -> None:
         rule = self.input.rule
         if isinstance(rule, Vocabulary):
@@ -109,6 +128,7 @@ def fit(
     warnings: list[str],
     each: Callable = map,
     seen: Mapping[str, SeenTexts] | None = None,
+    observers: Sequence[Observer] | None = None,
 ) -> Encoder:
     """Fits every input on the training rows and writes pretrained rows into ``folder``.
 
@@ -121,11 +141,12 @@ def fit(
         warnings: Gets what the user should know.
         each: ``map``, or that of an executor.
         seen: The texts of columns that the blocks lack, complete when the blocks are.
+        observers: What has been seen of rows before these, an observer for each input; they go on.
 
     Raises:
         DataError: An entry cannot be read, with its file and row.
     """
-    observers = observed(inputs, blocks, each, seen)
+    observers = observed(inputs, blocks, each, seen, observers)
     warnings += [told for observer in observers for told in (*_notes(observer), *said_of(observer))]
     tokens = {
         each_input.name: _tokens(each_input, observers, warnings)
@@ -158,13 +179,15 @@ def observed(
     blocks: Iterable[Block],
     each: Callable = map,
     seen: Mapping[str, SeenTexts] | None = None,
-) -> list[Observer]:
+    observers: Sequence[Observer] | None = None,
+) -> Sequence[Observer]:
     """What each input shows of itself in the training rows; the arguments are those of :func:`fit`.
 
     Raises:
         DataError: An entry cannot be read, with its file and row.
     """
-    observers = [Observer(each_input) for each_input in inputs]
+    if observers is None:
+        observers = [Observer(each_input) for each_input in inputs]
     for block in blocks:
         # Going through the results raises what a worker raised.
         with block.errors():

@@ -232,13 +232,14 @@ def grow(
     warnings: list[str],
     each: Callable = map,
     seen: Mapping[str, SeenTexts] | None = None,
+    observers: Sequence[Observer] | None = None,
 ) -> tuple[Encoder, dict[str, Grown]]:
     """Extends an encoder with training rows; see :func:`extend` and, for the arguments, ``fitting.fit``.
 
     Raises:
         DataError: An entry cannot be read, or days are no dates.
     """
-    observers = observed(inputs, blocks, each, seen)
+    observers = observed(inputs, blocks, each, seen, observers)
     warnings += [told for observer in observers for told in said_of(observer)]
     owners = {o.input.name: o.input for o in observers if o.input.name in encoder.tokens}
     counts = counts_of(observers, owners)

@@ -1,7 +1,7 @@
 """Labels as float32 with NaN for missing, and rows that contradict themselves."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,17 @@ class LabelReader:
         for i, label in enumerate(self.labels):
             events[:, i] = self._column(label, block.frame[label.name])
         return events, self._consistent(events, block)
+
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps."""
+        numbers = {name: asdict(each) for name, each in self.numbers.items()}
+        return {"changed": self.changed, "masked": self.masked, "numbers": numbers}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint."""
+        self.changed.update(state["changed"])
+        self.masked.update(state["masked"])
+        self.numbers.update({name: Numbers.restored(each) for name, each in state["numbers"].items()})
 
     def warnings(self) -> list[str]:
         """What was dropped, zeroed or masked."""
@@ -197,6 +208,14 @@ class LabelUnits:
             if defined:
                 values = np.where(np.logical_or.reduce(defined), values, np.nan)
             self._moments.setdefault(label.name, Moments()).observe(values)
+
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps."""
+        return {name: asdict(moments) for name, moments in self._moments.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint."""
+        self._moments = {name: Moments(**moments) for name, moments in state.items()}
 
     def fitted(self) -> dict[str, LabelUnit]:
         """The unit of each label that has a normalizer."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from fuxi_mtl.dataset.errors import BadEntryError
 from fuxi_mtl.dataset.frames import FrameSource
 from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
-from fuxi_mtl.dataset.sources import Block, Source
+from fuxi_mtl.dataset.sources import START, Begin, Block, Source
 from fuxi_mtl.dataset.splitting import NAMES
 from fuxi_mtl.options import DatasetOptions
 
@@ -80,6 +81,8 @@ def labelled_blocks(
     sample_weight: str | None,
     assigned: np.ndarray | None,
     advance: Callable[[int], None],
+    begin: Begin = START,
+    between: Callable[[Begin], None] = lambda _: None,
 ) -> Iterator[LabelledBlock]:
     """The rows of some sources in order, without those that contradict themselves.
 
@@ -90,12 +93,19 @@ def labelled_blocks(
         sample_weight: Column of the weights, or None.
         assigned: Split of each row of the training source, or None if all are for training.
         advance: Is told the number of rows of each block.
+        begin: Where a source of files begins.
+        between: Is told where a source goes on, whenever it has come to another file.
 
     Raises:
         DataError: A label or weight cannot be read, or is not what it should be.
     """
     for name, source in sources.items():
-        for block in source.blocks(columns):
+        file = None
+        blocks = source.blocks(columns, begin) if isinstance(source, Source) else source.blocks(columns)
+        for block in blocks:
+            if isinstance(source, Source) and file not in (None, block.file):
+                between(Begin(source.files.index(Path(block.file)), block.start))
+            file = block.file
             advance(block.frame.height)
             with block.errors():
                 events, kept = labels.read(block)

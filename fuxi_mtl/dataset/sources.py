@@ -3,10 +3,11 @@
 import glob
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -59,6 +60,22 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """Where reading begins in a source of several files.
+
+    Attributes:
+        file: Number of the first file.
+        row: Number of its first row in the whole source.
+    """
+
+    file: int = 0
+    row: int = 0
+
+
+START = Begin()
+
+
+@dataclass(frozen=True)
 class Source:
     """One of train_data, valid_data, test_data: files of one format, one after the other.
 
@@ -84,10 +101,10 @@ class Source:
         """What errors call it."""
         return f"{self.key}: {', '.join(map(str, self.files))}"
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        """The rows in order, with only these columns."""
-        start = 0
-        for file in self.files:
+    def blocks(self, columns: Sequence[str], begin: Begin = START) -> Iterator[Block]:
+        """The rows in order, with only these columns, of the file to begin with and those behind it."""
+        start = begin.row
+        for file in self.files[begin.file :]:
             # What is to be said of a file is found once, whoever reads it first.
             in_file, notes = 0, None if file in self._notes else CsvNotes()
             for whole in self._file_blocks(file, columns, notes):
@@ -121,6 +138,14 @@ class Source:
     def notes(self) -> list[str]:
         """What the user should know of the files that were read to their end."""
         return [told for file, notes in self._notes.items() for told in notes.sentences(file)]
+
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps: what is to be said of the files that were read to their end."""
+        return {str(file): asdict(notes) for file, notes in self._notes.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint."""
+        self._notes.update({Path(file): CsvNotes(**notes) for file, notes in state.items()})
 
     def count_rows(self) -> int:
         """Rows that :meth:`blocks` gives."""

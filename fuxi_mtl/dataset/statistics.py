@@ -1,7 +1,8 @@
 """Statistics of one pass over the training rows, in bounded memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,6 +44,15 @@ class TokenCounts:
         return sum(
             int(part["count"].filter(part["token"].is_in(list(tokens))).sum() or 0) for part in self.parts
         )
+
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps, and :meth:`restored` reads."""
+        return {"total": self.total(), "whole": self.whole}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "TokenCounts":
+        """The counts of a savepoint."""
+        return cls([state["total"]], state["total"].height, state["whole"])
 
     def total(self) -> pl.DataFrame:
         """Tokens and their counts."""
@@ -134,6 +144,11 @@ class Numbers:
         self.double.observe(x)
         if rounded:
             self.single.observe(single)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "Numbers":
+        """The numbers of a savepoint, which keeps all fields."""
+        return cls(**{**state, "single": Moments(**state["single"]), "double": Moments(**state["double"])})
 
     @property
     def constant(self) -> bool:

@@ -1,5 +1,14 @@
 """Files and folders that are whole or not there, locks of their writers, and what killed writers left."""
 
+from fuxi_mtl.files.checked import (
+    DamagedError,
+    check_yaml,
+    checked_json,
+    checked_yaml,
+    checksum_of,
+    read_arrays,
+    read_json,
+)
 from fuxi_mtl.files.leavings import (
     PARTIAL,
     REPLACED,
@@ -29,9 +38,14 @@ __all__ = [
     "REPLACED",
     "TEMPORARY",
     "USED",
+    "DamagedError",
     "Leaving",
     "Lock",
     "LockedError",
+    "check_yaml",
+    "checked_json",
+    "checked_yaml",
+    "checksum_of",
     "held",
     "holder_of",
     "leavings_in",
@@ -40,6 +54,8 @@ __all__ = [
     "locks_in",
     "name_problem",
     "partial_name",
+    "read_arrays",
+    "read_json",
     "remove_leavings",
     "removed",
     "replace_folder",

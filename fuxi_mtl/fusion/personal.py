@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
+from fuxi_mtl.files import DamagedError, read_arrays
 from fuxi_mtl.fusion.formulas import FLOOR
 from fuxi_mtl.layers import MLP, FeatureEmbedding
 from fuxi_mtl.options import LtrOptions
@@ -95,9 +95,11 @@ class PersonalFusion(keras.layers.Layer):
             ValueError: The file is missing, damaged, or of another network.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                self.set_weights([arrays[f"v{i}"] for i in range(len(self.weights))])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            arrays = read_arrays(path, "fuse the run again.")
+            self.set_weights([arrays[f"v{i}"] for i in range(len(self.weights))])
+        except DamagedError:
+            raise
+        except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{path} cannot be read ({error}): fuse the run again.") from error
 
 

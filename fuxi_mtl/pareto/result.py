@@ -1,6 +1,5 @@
 """The result of a search, made of runs and kept as ``pareto.json``."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl.comparison import StoredRun, Table
+from fuxi_mtl.files import DamagedError, read_json
 from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import METRICS, Metric, find_metric_of_key
 from fuxi_mtl.options import ParetoOptions
@@ -161,9 +161,11 @@ def read_front(path: Path) -> Front:
         ValueError: It is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "run the search again.")
         points = tuple(Point(**{**each, "seeds": tuple(each["seeds"])}) for each in content["points"])
         return Front(**{**content, "metrics": tuple(content["metrics"]), "points": points})
+    except DamagedError:
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}): run the search again.") from error
 

@@ -1,6 +1,5 @@
 """Calibration of a trained model as its experiment says."""
 
-import json
 import logging
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.evaluation.calibration import Calibration, closed_form, fitted
 from fuxi_mtl.evaluation.measure import predict
+from fuxi_mtl.files import DamagedError, read_json
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.options import CALIBRATIONS, why_not_closed_form
@@ -51,7 +51,9 @@ def load_calibration(run: Run) -> Calibration | None:
     if not run.calibration.exists():
         return None
     try:
-        return Calibration.of(json.loads(run.calibration.read_text(encoding="utf-8")))
+        return Calibration.of(read_json(run.calibration, "calibrate the run again."))
+    except DamagedError:
+        raise
     except ValueError as error:
         raise ValueError(f"{run.calibration}: {error} Calibrate the run again.") from error
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from fuxi_mtl.dataset.cache import BUILDING, ENCODED
+from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.usage import in_use, unused_seconds
 from fuxi_mtl.files import (
     REPLACED,
@@ -25,7 +26,7 @@ from fuxi_mtl.files import (
     locks_in,
     removed,
 )
-from fuxi_mtl.runs import UNFINISHED, run_folders
+from fuxi_mtl.runs import TRAINING, UNFINISHED, Run, run_folders
 
 _WHAT = {REPLACED: "an older version that was replaced", USED: "the mark of a reader"}
 _ENCODING = "an encoded dataset"
@@ -129,6 +130,7 @@ def clean(
         *_temporary(older_than),
         *(each for place in of_data for each in _encodings(place, older_than)),
         *(each for place in of_runs for each in _unfinished(place, older_than)),
+        *(each for place in of_runs for each in _interrupted(place, older_than)),
     )
     found = [each.clean(dry_run) for each in candidates]
     found += [each.clean(dry_run) for place in both for each in _locks(place)]
@@ -175,7 +177,9 @@ def _at_work(leaving: Leaving, older_than: float) -> str | None:
 def _encodings(place: Path, older_than: float) -> Iterator[_Candidate]:
     for each in sorted(place.glob(f"{BUILDING}*/")):
         folder = each.with_name(each.name.replace(BUILDING, ENCODED, 1))
-        yield _Candidate(each, "an encoding that was not whole yet", folder, lambda: None)
+        resumable = (each / SAVEPOINT).is_dir()
+        reason = partial(_changed, each, older_than) if resumable else lambda: None
+        yield _Candidate(each, "an encoding that was not whole yet", folder, reason)
     for each in sorted(place.glob(f"{ENCODED}*/")):
         yield _Candidate(each, _ENCODING, each, partial(_needed, each, older_than))
 
@@ -190,6 +194,21 @@ def _unfinished(place: Path, older_than: float) -> Iterator[_Candidate]:
     for each in sorted(place.glob(f"{UNFINISHED}seed_*/")):
         folder = each.with_name(each.name.removeprefix(UNFINISHED))
         yield _Candidate(each, "what a full disk left of a run", folder, partial(_changed, each, older_than))
+
+
+def _interrupted(place: Path, older_than: float) -> Iterator[_Candidate]:
+    for each in sorted(place.glob(f"seed_*{TRAINING}/")):
+        folder = each.with_name(each.name.removesuffix(TRAINING))
+        reason = partial(_may_go_on, each, folder, older_than)
+        yield _Candidate(each, "the states of a training that was interrupted", folder, reason)
+
+
+def _may_go_on(states: Path, folder: Path, older_than: float) -> str | None:
+    """Why the states of a training stay; a run that was finished since needs them no more."""
+    metrics = Run(folder).metrics
+    if metrics.is_file() and time.time() - metrics.stat().st_mtime < _age(states):
+        return None
+    return _changed(states, older_than)
 
 
 def _locks(place: Path) -> Iterator[_Candidate]:

@@ -10,7 +10,7 @@ from typing import Any
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import StoredRun, Table, compare, read_run
 from fuxi_mtl.config import Experiment, load_experiment
-from fuxi_mtl.files import write_text
+from fuxi_mtl.files import checked_json, write_text
 from fuxi_mtl.options import CVR_AUX
 from fuxi_mtl.pareto import FILE, Front, make_front, preferences_of, stanza_of, traded_metrics
 from fuxi_mtl.pareto.preferences import name_of
@@ -74,7 +74,7 @@ def search(
 def store(front: Front, tables: Sequence[Table], folder: Path) -> None:
     """Writes the front as JSON, and as a page with its picture above the comparison of the runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / FILE, json.dumps(front.plain(), indent=2) + "\n")
+    write_text(folder / FILE, checked_json(front.plain(), 2) + "\n")
     write_text(folder / PAGE, render(tables, "html", fronts=[front]))
     logger.info("The front is in %s, its picture in %s.", folder / FILE, folder / PAGE)
 

@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import data_key, verify_files
+from fuxi_mtl.files import LockedError, remove_leavings, removed
 from fuxi_mtl.runs import Run, held_run
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.state import training_folder
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
 from fuxi_mtl.workflow.experiment import export_run, folder_of, run_experiment, shortened
 from fuxi_mtl.workflow.interrupted import check_same, interrupted_training
@@ -35,6 +38,7 @@ def run_or_resume(
     """
     found = finished_run(experiment) if resume else None
     if found is not None:
+        _tidy(found.folder)
         complete(found, _planned(experiment))
         return found
     folder = folder_of(experiment)
@@ -49,6 +53,16 @@ def run_or_resume(
                     f"they differ in {', '.join(changed)}" if changed else "both have the same stanza",
                 )
             return run_experiment(experiment, tuple(gpus), goes_on)
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what killed processes left beside a finished run, unless another one is at work there."""
+    with suppress(LockedError), held_run(folder):
+        for left in remove_leavings(folder, alone=True):
+            logger.info("%s, which a process that is gone has left, is removed.", left)
+        states = training_folder(folder)
+        if states.is_dir():  # of one that was killed when the run was whole
+            removed(states)
 
 
 def _planned(experiment: Experiment) -> Experiment:

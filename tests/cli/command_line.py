@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -120,6 +121,14 @@ def in_process(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, timeout=120, **options
     )
+
+
+def by_hand(file: Path, *changes: tuple[str, str]) -> None:
+    """Changes a text of a run as its messages say that one may: without its checksum."""
+    text = re.sub(r',\s*"crc32": "\w+"|# crc32: \w+\n', "", file.read_text())
+    for old, new in changes:
+        text = text.replace(old, new)
+    file.write_text(text)
 
 
 class Trained(NamedTuple):

@@ -1,6 +1,5 @@
 """Calibrated runs: what is stored, served, measured, and changed afterwards."""
 
-import json
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tensorflow as tf
-from command_line import call, train
+from command_line import by_hand, call, train
 
 from fuxi_mtl import ESMM
 from fuxi_mtl.config import load_resolved
@@ -133,11 +132,10 @@ def test_a_run_that_cannot_be_calibrated_says_why(calibrated, tmp_path):
     assert "this is no calibration (KeyError('maps')). Calibrate the run again." in calibrate("platt").err
     (folder / "calibration.json").unlink()
     config = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(config.replace("lambda_cvr_aux: 0.0", "lambda_cvr_aux: 0.5"))
+    by_hand(folder / "config.yaml", ("lambda_cvr_aux: 0.0", "lambda_cvr_aux: 0.5"))
     assert "closed_form: lambda_cvr_aux pulls cvr away" in calibrate("closed_form").err
     (folder / "config.yaml").write_text(config)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    (folder / "metrics.json").write_text(json.dumps({**metrics, "data_key": "other"}))
+    by_hand(folder / "metrics.json", ('"data_key": "', '"data_key": "other'))
     assert "the data are not those it was trained on" in calibrate("platt").err
     (folder / "metrics.json").unlink()
     assert "holds no finished run: metrics.json is missing" in calibrate("platt").err
@@ -147,7 +145,7 @@ def test_a_damaged_calibration_is_not_predicted_with(calibrated, tmp_path):
     folder = tmp_path / "toy" / "ToyFunnel" / "seed_1"
     shutil.copytree(calibrated.folder, folder)
     (folder / "calibration.json").write_text("[1")
-    with pytest.raises(ValueError, match=r"calibration.json: .* Calibrate the run again."):
+    with pytest.raises(ValueError, match=r"calibration.json cannot be read .*: calibrate the run again\."):
         load_run(folder)
 
 

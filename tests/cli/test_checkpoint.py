@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import by_hand
 
 from fuxi_mtl import ShareBottom
 from fuxi_mtl.config import load_resolved
@@ -182,7 +183,7 @@ def test_any_other_damage_is_an_error_that_names_the_file(damaged, name, damage)
 
 def test_a_stored_stanza_of_another_shape_is_an_error(damaged):
     config = damaged / "config.yaml"
-    config.write_text(config.read_text().replace("bottom_hidden_units:\n- 8", "bottom_hidden_units:\n- 9"))
+    by_hand(config, ("bottom_hidden_units:\n- 8", "bottom_hidden_units:\n- 9"))
     assert list(load_resolved(config, "Toy").model_options["bottom_hidden_units"]) == [9]
     with pytest.raises(CheckpointError, match="of another model"):
         load_run(damaged)

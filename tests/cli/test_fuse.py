@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 import yaml
-from command_line import call, train
+from command_line import by_hand, call, train
 
 from fuxi_mtl import metrics
 from fuxi_mtl.config import load_resolved
@@ -179,7 +179,7 @@ def test_a_run_that_kept_no_predictions_has_them_afterwards_and_can_be_loaded(co
 ])  # fmt: skip
 def test_a_fusion_that_does_not_fit_the_run_leaves_it_as_it_is(copied, old, new, block, message):
     config = copied.folder / "config.yaml"
-    config.write_text(config.read_text().replace(old, new))
+    by_hand(config, (old, new))
     before = {file: file.read_bytes() for file in (config, copied.folder / "fusion.json")}
     done = fuse(copied, block)
     assert done.status == 1
@@ -189,7 +189,7 @@ def test_a_fusion_that_does_not_fit_the_run_leaves_it_as_it_is(copied, old, new,
 
 def test_methods_that_do_not_fit_are_left_out_of_the_comparison(copied):
     config = copied.folder / "config.yaml"
-    config.write_text(config.read_text().replace("group_id: user", "group_id: null"))
+    by_hand(config, ("group_id: user", "group_id: null"))
     done = fuse(copied, "{method: product, weights: equal, label: {click: 1}}", "--compare")
     assert (done.status, done.err) == (0, "")
     assert "sum of sqrt, cem" in done.out
@@ -263,8 +263,7 @@ def test_damaged_files_are_an_error(copied, name, message):
 
 
 def test_other_data_than_those_of_the_run_are_an_error(copied):
-    metrics = copied.read("metrics.json")
-    (copied.folder / "metrics.json").write_text(json.dumps({**metrics, "data_key": "other"}))
+    by_hand(copied.folder / "metrics.json", ('"data_key": "', '"data_key": "other'))
     (copied.folder / "valid_scores.npz").unlink()
     done = fuse(copied, "{}")
     assert done.status == 1

@@ -4,6 +4,7 @@ import json
 
 import command_line
 import pytest
+from command_line import by_hand
 
 from fuxi_mtl.config import load_experiment, load_resolved
 from fuxi_mtl.workflow.resume import finished_run
@@ -71,7 +72,7 @@ def test_a_run_on_other_data_or_with_damaged_metrics_is_trained_again(searched, 
     experiment = load_resolved(file.with_name("config.yaml"), NAMES[0])
     content = file.read_text()
     assert finished_run(experiment).folder == file.parent
-    file.write_text(json.dumps({**json.loads(content), "data_key": "other"}))
+    by_hand(file, ('"data_key": "', '"data_key": "other'))
     assert finished_run(experiment) is None
     file.write_text("{")
     assert finished_run(experiment) is None

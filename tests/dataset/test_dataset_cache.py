@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fuxi_mtl.dataset import DataError, building, cache, data_key, load_dataset, verify_files, writing
+from fuxi_mtl.files import read_json
 from fuxi_mtl.tasks import parse_task
 
 COLUMNS = {"x": ["a", "b", "a", "c"], "click": [1, 0, 1, 0]}
@@ -165,7 +166,7 @@ def test_damaged_hashes_of_files_are_made_anew(options, write, builds, tmp_path,
     hashes = tmp_path / "encoded/small/sources.json"
     hashes.write_text(content)
     load_dataset(stanza, TASKS, "small", progress=False)
-    assert list(json.loads(hashes.read_text())) == [str(path)]
+    assert list(read_json(hashes, "")) == [str(path)]
     assert len(builds) == 1
 
 

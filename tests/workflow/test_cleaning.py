@@ -128,6 +128,14 @@ def test_marks_of_dead_readers_go_and_those_of_another_machine_count_for_a_month
     assert clean(tmp_path, days=1)[0] == {far, place}
 
 
+def test_who_reads_an_encoding_removes_the_marks_of_dead_readers(tmp_path):
+    place = encoding(tmp_path, age=0)
+    place.with_name(f".{place.name}.used-{DEAD.mark}-0123abcd").touch()
+    usage.begin_use(place)
+    usage.end_use(place)
+    assert list(place.parent.iterdir()) == [place]
+
+
 def test_marks_that_cannot_be_written_are_done_without(tmp_path):
     place = tmp_path / "none" / "encoded-0123"
     usage.begin_use(place)
@@ -142,10 +150,29 @@ def test_an_encoding_that_was_not_whole_goes_unless_it_is_being_made(tmp_path):
     assert clean(tmp_path) == ({place}, {})
 
 
+def test_an_encoding_that_can_go_on_goes_when_it_is_old(tmp_path):
+    place = tmp_path / "data/toy/.building-0123"
+    folder(place / "savepoint", age=2 * DAY)
+    os.utime(place, (time.time() - 2 * DAY,) * 2)
+    assert clean(tmp_path) == (set(), {place: "changed 2 days ago"})
+    assert clean(tmp_path, days=1) == ({place}, {})
+
+
 def test_what_a_full_disk_left_of_a_run_goes_when_it_is_old(tmp_path, run):
     place = folder(run.with_name("unfinished_seed_2"), age=2 * DAY)
     assert clean(tmp_path) == (set(), {place: "changed 2 days ago"})
     assert clean(tmp_path, days=1) == ({place}, {})
+
+
+def test_states_of_a_training_go_when_they_are_old_or_their_run_is_finished_later(tmp_path, run):
+    old = folder(run.with_name("seed_2.training") / "state_7", age=2 * DAY).parent
+    os.utime(old, (time.time() - 2 * DAY,) * 2)
+    begun_anew = folder(run.with_name(f"{run.name}.training"), age=0)
+    os.utime(run / "metrics.json", (time.time() - DAY / 2,) * 2)
+    assert clean(tmp_path) == (set(), {old: "changed 2 days ago", begun_anew: "changed 0 seconds ago"})
+    assert clean(tmp_path, days=1)[0] == {old}
+    os.utime(run / "metrics.json", (time.time() + 60,) * 2)
+    assert clean(tmp_path) == ({begun_anew}, {})
 
 
 def test_locks_of_dead_processes_go(tmp_path, run):

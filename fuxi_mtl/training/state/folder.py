@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.files import leavings_in, partial_name, removed, whole_folder
+from fuxi_mtl.runs import TRAINING
 from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read_note, reason, write
 from fuxi_mtl.training.checkpoint.naming import Part
 
@@ -165,7 +166,7 @@ class StateFolder:
 
 def training_folder(run: Path) -> Path:
     """Where the states of a run's training lie."""
-    return run.with_name(f"{run.name}.training")
+    return run.with_name(f"{run.name}{TRAINING}")
 
 
 def stored_states(path: Path) -> list[Stored]:
