@@ -21,6 +21,7 @@ from fuxi_mtl.files import (
     checksum_of,
     held,
     read_json,
+    remove_dead,
     remove_leavings,
     replace_folder,
     write_text,
@@ -69,6 +70,7 @@ class SourceHashes:
     """
 
     def __init__(self, root: Path):
+        remove_dead(root)
         self._file = root / SOURCES
         self._changed = False
         try:
@@ -174,8 +176,7 @@ class Cache:
         building = self.root / f"{BUILDING}{self.key}"
         if not (building / SAVEPOINT).is_dir():
             shutil.rmtree(building, ignore_errors=True)
-        for each in (self.folder, self.root / SOURCES):
-            remove_leavings(each)
+        remove_leavings(self.folder, alone=True)
         building.mkdir(exist_ok=True)
         try:
             manifest = dict(build(building))

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from fuxi_mtl.files import USED, Leaving, leavings_of, partial_name, removed
+from fuxi_mtl.files import USED, Leaving, leavings_of, partial_name
 from fuxi_mtl.files.processes import this_process
 
 MANIFEST = "manifest.json"
@@ -25,9 +25,6 @@ def begin_use(folder: Path) -> None:
     if mark is None or not mark.exists() or Leaving.at(mark).writer != this_process():  # type: ignore[union-attr]
         mark = partial_name(folder, USED)
         with suppress(OSError):  # no such folder yet, or nobody may write there
-            for left in leavings_of(folder):
-                if left.kind == USED and left.dead:
-                    removed(left.path)
             mark.touch()
             _marks[folder] = mark
     with suppress(OSError):

@@ -109,6 +109,13 @@ def remove_leavings(path: Path, alone: bool = False) -> list[Path]:
     return gone
 
 
+def remove_dead(folder: Path) -> None:
+    """Removes what writers and readers that are gone have left in a folder."""
+    for each in leavings_in(folder):
+        if each.dead:
+            removed(each.path)
+
+
 def temporary_folder() -> Path:
     """A new folder among the system's temporary files; those of programs that were killed are removed."""
     place = Path(tempfile.gettempdir())

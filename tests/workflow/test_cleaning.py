@@ -128,14 +128,6 @@ def test_marks_of_dead_readers_go_and_those_of_another_machine_count_for_a_month
     assert clean(tmp_path, days=1)[0] == {far, place}
 
 
-def test_who_reads_an_encoding_removes_the_marks_of_dead_readers(tmp_path):
-    place = encoding(tmp_path, age=0)
-    place.with_name(f".{place.name}.used-{DEAD.mark}-0123abcd").touch()
-    usage.begin_use(place)
-    usage.end_use(place)
-    assert list(place.parent.iterdir()) == [place]
-
-
 def test_marks_that_cannot_be_written_are_done_without(tmp_path):
     place = tmp_path / "none" / "encoded-0123"
     usage.begin_use(place)
