@@ -259,10 +259,13 @@ def _parts_of_run(run: Path) -> Iterator[tuple[str, Any]]:
     for split in ("valid", "test"):
         with np.load(run / f"{split}_scores.npz") as arrays:
             yield from ((f"{split} scores: {name}", arrays[name].tobytes()) for name in arrays.files)
-    for name in ("metrics", "history", "calibration"):
+    for name in ("metrics", "calibration"):
         file = run / f"{name}.json"
         if file.is_file():
             yield file.name, json.dumps(_timeless(json.loads(file.read_text())))
+    for evaluation in json.loads((run / "history.json").read_text())["evaluations"]:
+        for key, value in _timeless(evaluation).items():
+            yield f"history: {key} of step {evaluation['step']}", json.dumps(value)
     for file in (run / "config.yaml", *sorted((run / "features").iterdir())):
         yield file.name, file.read_bytes()
     # Their order, and the names that come from it, are TensorFlow's own.

@@ -16,6 +16,7 @@ import pytest
 
 from fuxi_mtl.dataset import DataError, building, cache, data_key, load_dataset, verify_files, writing
 from fuxi_mtl.files import read_json
+from fuxi_mtl.files.processes import this_process
 from fuxi_mtl.tasks import parse_task
 
 COLUMNS = {"x": ["a", "b", "a", "c"], "click": [1, 0, 1, 0]}
@@ -155,6 +156,16 @@ def test_a_file_changed_within_a_tick_of_the_clock_is_read_again(options, write,
         os.utime(path, ns=(now, now))
         load_dataset(stanza, TASKS, "small", progress=False)
     assert len(builds) == 2
+
+
+def test_what_dead_readers_and_writers_left_goes_when_data_are_asked_for(options, write, tmp_path):
+    stanza = options(write("train.csv", COLUMNS), FEATURES)
+    folder = load_dataset(stanza, TASKS, "small", progress=False).folder
+    dead = replace(this_process(), start=1).mark
+    for name in (f".{folder.name}.used-{dead}-0123abcd", f".sources.json.partial-{dead}-0123abcd"):
+        folder.with_name(name).touch()
+    data_key(stanza, TASKS, "small")
+    assert not list(folder.parent.glob(f".*{dead}*"))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "null"])
