@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fuxi_mtl_zoo.esm2 import ESM2 as ESM2
     from fuxi_mtl_zoo.esmm import ESMM as ESMM
     from fuxi_mtl_zoo.heuristic_dr import HeuristicDR as HeuristicDR
+    from fuxi_mtl_zoo.home import HoME as HoME
     from fuxi_mtl_zoo.knowledge_transfer import KnowledgeTransfer as KnowledgeTransfer
     from fuxi_mtl_zoo.m3oe import M3oE as M3oE
     from fuxi_mtl_zoo.mmoe import MMoE as MMoE
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from fuxi_mtl_zoo.ple import PLE as PLE
     from fuxi_mtl_zoo.share_bottom import ShareBottom as ShareBottom
     from fuxi_mtl_zoo.single_task import SingleTask as SingleTask
+    from fuxi_mtl_zoo.snr_trans import SNR_trans as SNR_trans
     from fuxi_mtl_zoo.stem import STEM as STEM
 
     from fuxi_mtl.features import Feature as Feature
@@ -211,6 +213,7 @@ _MODELS = (
     "ESM2",
     "ESMM",
     "HeuristicDR",
+    "HoME",
     "KnowledgeTransfer",
     "M3oE",
     "MMoE",
@@ -223,6 +226,7 @@ _MODELS = (
     "NaiveIPW",
     "PEPNet",
     "PLE",
+    "SNR_trans",
     "STEM",
     "ShareBottom",
     "SingleTask",

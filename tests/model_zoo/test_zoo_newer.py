@@ -18,12 +18,24 @@ from equations import (
     own_tower,
     reached,
     sigmoid,
+    softmax,
     stack,
     tower,
     weights,
 )
 
-from fuxi_mtl import DBMTL, STEM, AdaTT, CrossStitch, KnowledgeTransfer, MMoE, PEPNet, ShareBottom
+from fuxi_mtl import (
+    DBMTL,
+    STEM,
+    AdaTT,
+    CrossStitch,
+    HoME,
+    KnowledgeTransfer,
+    MMoE,
+    PEPNet,
+    ShareBottom,
+    SNR_trans,
+)
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.tasks import Task
 
@@ -389,3 +401,157 @@ def test_pepnet_counts_its_gates():
     plain = parameters(PEPNet, features, epnet=False, ppnet=False, tower_hidden_units=[64, 32])
     gated = parameters(PEPNet, features, domain_features=["d"], ppnet=False, tower_hidden_units=[64, 32])
     assert gated - plain == 8_832
+
+
+# ---- SNR ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log_alpha", "u", "expected"),
+    [
+        (0.0, [0.1, 0.5, 0.9], [0, 0.5, 1]),
+        (0.5, [0.1, 0.5, 0.9], [0.058068, 0.662508, 1]),
+        (0.0, None, [0.5]),
+        (9.0, None, [1]),
+    ],
+)
+def test_joints_are_hard_concrete(log_alpha, u, expected):
+    from fuxi_mtl_zoo.snr_trans import joints
+
+    found = joints(tf.fill([len(expected)], log_alpha), None if u is None else tf.constant(u))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_snr_joins_its_sub_networks():
+    model = network(SNR_trans, num_experts=3, level_hidden_units=[5, 4], tower_hidden_units=[3])
+    streams = [X] * 3
+    for level, joint in zip(model.levels, model.joints, strict=True):
+        v = np.stack([experts(each, x)[:, 0] for each, x in zip(level, streams, strict=True)], axis=1)
+        z = np.clip(sigmoid(joint.log_alpha.numpy()) * 1.2 - 0.1, 0, 1)
+        streams = list(np.einsum("bjw,ijwu,ij->ibu", v, joint.kernels.numpy(), z))
+    assert_heads(model, {n: tower(model.towers, n, x) for n, x in zip(NAMES, streams, strict=True)})
+
+
+def test_snr_draws_its_joints_in_training_and_counts_those_that_are_not_zero():
+    model = network(SNR_trans, num_experts=3, level_hidden_units=[4], tower_hidden_units=[3], snr_l0=0.5)
+    for joint in model.joints:
+        joint.log_alpha.assign(tf.zeros_like(joint.log_alpha))
+    settled = [model(INPUTS)["click"].numpy() for _ in range(2)]
+    drawn = [model(INPUTS, training=True)["click"].numpy() for _ in range(2)]
+    np.testing.assert_array_equal(*settled)
+    assert not np.allclose(*drawn)
+    assert float(tf.add_n(model.losses)) == pytest.approx(0.5 * 6 * 0.896424, rel=1e-4)
+
+
+def test_snr_counts_and_has_a_level():
+    options = {"num_experts": 3, "level_hidden_units": [64, 32], "tower_hidden_units": []}
+    model = SNR_trans(EIGHTY, TASKS, **options)
+    model.build()
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 64_815 + 2 * 33
+    with pytest.raises(ValueError, match="level_hidden_units is empty: SNR_trans has one level at least"):
+        SNR_trans(EIGHTY, TASKS, level_hidden_units=[])
+
+
+# ---- HoME ---------------------------------------------------------------------------------------
+
+FOUR = (*THREE, Task("like", ("like",)))
+GROUPS = {"watch": ["click", "cart"], "interact": ["buy", "like"]}
+ONE_EACH = {"num_shared_experts": 1, "num_group_experts": 1, "num_specific_experts": 1}
+
+
+def home(tasks=FOUR, **options):
+    given = {"task_groups": GROUPS, "expert_hidden_units": [5], "tower_hidden_units": [3], **ONE_EACH}
+    return network(HoME, tasks, **given | options)
+
+
+def normed(layer, x):
+    """The gated input, its experts in inference and their own mixture."""
+    a, b = layer.a.numpy(), layer.b.numpy()
+    x = x * 2 * sigmoid(sum(x @ a[i] @ b[i] for i in range(len(a))))
+    outputs = []
+    for last in layer.lasts:
+        (kernel, bias), norm = weights(last.hidden[0]), last.norms[0]
+        h = (x @ kernel + bias - norm.moving_mean.numpy()) / np.sqrt(norm.moving_variance.numpy() + 1e-3)
+        h = h * norm.gamma.numpy() + norm.beta.numpy()
+        outputs.append(h * sigmoid(h))
+    outputs = np.stack(outputs, axis=1)
+    if layer.own_gate is None:
+        return x, outputs, None
+    kernel, bias = weights(layer.own_gate)
+    logits = x @ kernel + bias
+    shares = sigmoid(logits) if outputs.shape[1] == 1 else softmax(logits)
+    return x, outputs, blend(shares, outputs)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_home_is_two_levels_of_experts(count):
+    model = home(num_shared_experts=count, num_group_experts=count, num_specific_experts=count)
+    seen, shared, own = normed(model.meta_shared, X)
+    z, outputs = {}, [shared]
+    for name, each, gating in zip(GROUPS, model.meta, model.meta_gates, strict=True):
+        gated, output, self_ = normed(each, X)
+        z[name] = blend(gate(gating, gated), np.concatenate([output, shared], axis=1)) + self_
+        outputs.append(output)
+    z_shared = blend(gate(model.shared_gate, seen), np.concatenate(outputs, axis=1)) + own
+    expected = {}
+    of_group = dict(zip(GROUPS, model.of_group, strict=True))
+    for task, each, gating in zip(FOUR, model.of_task, model.task_gates, strict=True):
+        group = model.group_of[task.name]
+        _, output, self_ = normed(each, z[group])
+        parts = [normed(model.task_shared, z_shared)[1], normed(of_group[group], z[group])[1], output]
+        shares = gate(gating, np.concatenate([z[group], z_shared], axis=1))
+        expected[task.name] = tower(
+            model.towers, task.name, blend(shares, np.concatenate(parts, axis=1)) + self_
+        )
+    assert_heads(model, expected)
+
+
+@pytest.mark.parametrize("reads", ["all", "shared"])
+def test_home_keeps_groups_apart_at_the_task_level(reads):
+    model = home(THREE, task_groups={"watch": ["click", "cart"], "interact": ["buy"]}, shared_reads=reads)
+    found = reached(model, "click")
+    of_others = ids(model.of_group[1], model.of_task[1], model.task_gates[1], model.meta_gates[1])
+    assert not found & of_others
+    assert not found & ids(model.of_task[2])
+    assert found > ids(model.of_task[0].lasts[0], model.of_group[0].lasts[0], model.task_shared.lasts[0])
+    assert bool(found & ids(model.meta[1].lasts[0])) == (reads == "all")
+
+
+def test_home_scales_experts_alike_and_starts_with_open_feature_gates():
+    model = HoME(EIGHTY, TASKS, expert_hidden_units=[32], **ONE_EACH)
+    model.build()
+    layer = model.meta_shared
+    x = tf.constant(np.random.default_rng(0).normal(size=(16, 80)).astype(np.float32) * 50)
+    gated, outputs, _ = layer(x, training=True)
+    np.testing.assert_allclose(layer(x / 50)[0], x / 50, rtol=0.05)
+    layer.b.assign(tf.zeros_like(layer.b))
+    gated, outputs, _ = layer(x, training=True)
+    np.testing.assert_array_equal(gated, x)
+    before = layer.lasts[0].norms[0](layer.lasts[0].hidden[0](x), training=True).numpy()
+    np.testing.assert_allclose(before.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(before.std(axis=0), 1, rtol=1e-2)
+    np.testing.assert_allclose(outputs[:, 0], before * sigmoid(before), rtol=1e-4, atol=1e-5)
+
+
+def test_home_counts_its_parts():
+    options = {"expert_hidden_units": [32], "feature_gate_rank": 8, "tower_hidden_units": [16], **ONE_EACH}
+    model = HoME(EIGHTY, FOUR, task_groups=GROUPS, **options)
+    model.build()
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 27_134
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task_groups": {"a": ["click", "who"]}}, "task_groups names 'who', which is no task. Tasks: click"),
+        ({"task_groups": {"a": ["click", "buy", "cart"]}}, "the task 'like' stands in no group"),
+        (
+            {"task_groups": {"a": ["click", "buy", "cart", "like"], "b": ["buy"]}},
+            "the task 'buy' stands in two groups",
+        ),
+        ({"expert_hidden_units": []}, "expert_hidden_units is empty: HoME normalises what its experts give"),
+    ],
+)
+def test_home_wants_every_task_in_one_group(options, message):
+    with pytest.raises(ValueError, match=message):
+        home(**options)
