@@ -13,7 +13,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag, errors_by_row
 from fuxi_mtl.dataset.coding import SeenTexts
 from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN, Column, Encoder
-from fuxi_mtl.dataset.errors import BadEntryError, errors_of
+from fuxi_mtl.dataset.errors import errors_of
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.pretrained import read_pretrained, write_pretrained
 from fuxi_mtl.dataset.rules import (
@@ -44,6 +44,8 @@ class Observer:
     longest: int = 0
     printed: str = ""
     zeros: int = 0
+    outside: int = 0
+    first_outside: int | None = None
     rows: int = 0
     counts: TokenCounts = field(default_factory=TokenCounts)
     numbers: Numbers = field(default_factory=Numbers)
@@ -104,7 +106,14 @@ class Observer:
         elif isinstance(rule, Number | Buckets):
             self.numbers.infinite += int(np.count_nonzero(raw.infinite(raw.doubles(entries))))
         elif isinstance(rule, Ids):
-            _check_ids(entries, rule.count)
+            self._observe_ids(entries, rule)
+
+    def _observe_ids(self, entries: pl.Series, rule: Ids) -> None:
+        ids = raw.integers(entries)
+        outside = ids.filter((ids < 0) | (ids >= rule.count))
+        self.outside += len(outside)
+        if self.first_outside is None and len(outside):
+            self.first_outside = int(outside[0])
 
     def _observe_numbers(self, entries: pl.Series, rule: Number | Buckets) -> None:
         x = raw.doubles(entries)
@@ -213,6 +222,12 @@ def _notes(observer: Observer) -> Iterator[str]:
         yield (
             f"feature {observer.input.name!r}: {observer.zeros} members of the training rows are 0, which is "
             "padding in a sequence of ids and takes no place. Count ids from 1 if 0 is one of them."
+        )
+    if observer.outside and isinstance(rule, Ids):
+        yield (
+            f"feature {observer.input.name!r}: {observer.outside} ids of the training rows, the first "
+            f"{observer.first_outside}, lie outside 0 to {rule.count - 1} (vocab_size {rule.count}): all of "
+            "them have the row of unknown ids (OOV)."
         )
     if observer.printed:
         yield (
@@ -359,13 +374,3 @@ def _vocab_size(rule: Rule, tokens: dict[str, tuple[str, ...]]) -> int:
     if isinstance(rule, Buckets):
         return len(rule.boundaries) + 3
     return rule.unknown + 1 if isinstance(rule, Ids) else 0
-
-
-def _check_ids(entries: pl.Series, vocab_size: int) -> None:
-    ids = raw.integers(entries)
-    bad = (ids < 0) | (ids >= vocab_size)
-    if bad.any():
-        index = int(bad.arg_true()[0])
-        raise BadEntryError(
-            entries.name, index, ids[index], f"an id from 0 to {vocab_size - 1} (vocab_size {vocab_size})"
-        )

@@ -59,8 +59,8 @@ def test_a_mistake_in_the_data_is_one_message_and_leaves_no_run(tmp_path, mistak
 @pytest.mark.parametrize(
     ("expid", "setting", "message"),
     [
-        ("Toy", "hidden_activations=dice", "ValueError: Toy: hidden_activations: 'dice' is unknown."),
-        ("Toy", "embedding_regularizer=l3(1)", "ValueError: Toy: "),
+        ("Toy", "hidden_activations=dice", "hidden_activations is 'dice'. Choices: relu, sigmoid, "),
+        ("Toy", "embedding_regularizer=l3(1)", "embedding_regularizer: regularizer 'l3(1)': write a number"),
         ("ToyFunnel", "bottom={type: MoE}", "bottom.type is 'MoE'. Did you mean 'MMoE'? Choices: shared_"),
         ("ToyFunnel", "bottom={type: MMoE, num_expert: 2}", "Did you mean 'num_experts'?"),
     ],

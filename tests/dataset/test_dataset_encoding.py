@@ -273,10 +273,15 @@ def test_a_list_of_zeros_is_empty_where_another_stands_for_empty_ones(load):
     assert dataset.train.ids.tolist() == [[7, 8], [7, 8], [2, 0], [1, 0]]
 
 
-def test_an_id_beyond_vocab_size_is_an_error(load):
+def test_ids_outside_of_vocab_size_are_unknown_and_counted(load):
     feature = {"name": "x", "dtype": "int", "vocab_size": 5, "remap": False}
-    with pytest.raises(DataError, match=r"column 'x', row 2: 5 is not an id from 0 to 4 \(vocab_size 5\)"):
-        load(with_clicks(x=[3, 5]), [feature])
+    dataset = load(with_clicks(x=[3, 5, -2, 4, None, 0]), [feature])
+    assert dataset.train.ids[:, 0].tolist() == [3, 5, 5, 4, 5, 0]
+    told = (
+        "feature 'x': 2 ids of the training rows, the first 5, lie outside 0 to 4 (vocab_size 5): all of "
+        "them have the row of unknown ids (OOV)."
+    )
+    assert told in dataset.warnings
 
 
 def test_ids_need_vocab_size(load):
