@@ -54,7 +54,7 @@ def test_an_unknown_model_gets_a_suggestion(name, near):
     with pytest.raises(ValueError, match=f"no model is called '{name}'. Did you mean '{near}'") as error:
         registry.model(name)
     assert "Models: " in str(error.value)
-    assert ", ESM2, ESMM, HeuristicDR, KnowledgeTransfer, M3oE, MMoE, " in str(error.value)
+    assert ", ESM2, ESMM, HeuristicDR, HoME, KnowledgeTransfer, M3oE, MMoE, " in str(error.value)
 
 
 def test_a_model_like_no_other_gets_the_list():
