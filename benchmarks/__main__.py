@@ -114,6 +114,12 @@ def _start(options: argparse.Namespace) -> None:
     measure_start(options.rounds, options.results)
 
 
+def _saving(options: argparse.Namespace) -> None:
+    from benchmarks.saving import measure_saving
+
+    measure_saving(options.rounds, options.results)
+
+
 def _mutants(options: argparse.Namespace) -> None:
     from benchmarks.mutants import measure_mutants
 
@@ -178,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     days.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
+    saving = command("saving", _saving, "What saving the state of a training costs, by its size.")
+    saving.add_argument("--rounds", type=int, default=5, help="how often each is saved")
     mutants = command(
         "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
     )

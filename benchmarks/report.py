@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import correlation, days, encode, kills, mutants, quality, selection, start, zoo
+from benchmarks import correlation, days, encode, kills, mutants, quality, saving, selection, start, zoo
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -21,6 +21,7 @@ STUDIES = {
     "kills": kills.section,
     "mutants": mutants.section,
     "quality": quality.section,
+    "saving": saving.section,
     "selection": selection.section,
     "start": start.section,
     "zoo": zoo.section,

@@ -223,7 +223,7 @@ def train(
 
 @contextmanager
 def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[None]:
-    """Saves a training that is interrupted inside, and waits for what is being written in any case."""
+    """Saves a training that is interrupted inside, and waits for what is being written otherwise."""
     if saving is None:
         yield
         return
@@ -235,8 +235,12 @@ def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[N
                 told = saving.leave()
                 logger.info("%s", told)
                 raise type(interruption.error)(told) from None
-    finally:
+    except KeyboardInterrupt:  # nobody waits behind the second signal
+        raise
+    except BaseException:
         saving.wait()
+        raise
+    saving.wait()
 
 
 def _keep_weights(model: MultiTaskModel, experiment: Experiment, run: Run, evaluation: Evaluation) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from fuxi_mtl.dataset import batches
 from fuxi_mtl.interruption import Interruption, Terminated
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.options import TrainingOptions
+from fuxi_mtl.runs import held_run
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state import stored_states, training_folder
 from fuxi_mtl.training.state.saving import Saving
@@ -260,11 +262,12 @@ def test_a_damaged_state_is_passed_over_for_the_one_before_it(tmp_path, caplog, 
     damage(newest.file)
     with caplog.at_level("WARNING"):
         assert_equal_runs(whole, run(tmp_path / "cut", *SHORT, resume=True))
-    assert "state_6 cannot be gone on from (" in caplog.text
+    assert "state_6: step 6 of 10, saved " in caplog.text
+    assert "cannot be gone on from (the numbers of network/embedding/item are not those that" in caplog.text
     for state in stored_states(tmp_path / "lost/toy/Toy/seed_1.training"):
         damage(state.file)
     with pytest.raises(
-        ValueError, match="no state of the interrupted training can be read. Begin anew with --r"
+        ValueError, match="no state of the training can be read, of .*state_6.* Begin anew with"
     ):
         run(tmp_path / "lost", *SHORT, resume=True)
 
@@ -296,6 +299,28 @@ def test_where_memory_lacks_a_state_is_written_while_training_waits(tmp_path, mo
         interrupted(tmp_path / "cut", 6, *SHORT)
     assert "Too little memory for a copy of the state" in caplog.text
     assert_equal_runs(whole, run(tmp_path / "cut", *SHORT, resume=True))
+
+
+def test_a_second_process_is_refused_by_name_and_leaves_the_log_of_the_first(tmp_path):
+    folder = tmp_path / "toy/Toy/seed_1"
+    folder.parent.mkdir(parents=True)
+    folder.with_suffix(".log").write_text("the first")
+    begun, ended = threading.Event(), threading.Event()
+
+    def first():
+        with held_run(folder):
+            begun.set()
+            ended.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    begun.wait(60)
+    done = call("run", "--expid", "Toy", "--resume", "--set", f"model_root={tmp_path}", *SHORT)
+    ended.set()
+    thread.join()
+    assert done.status == 1
+    assert done.err.startswith(f"LockedError: {folder} is in use by process {os.getpid()} on ")
+    assert folder.with_suffix(".log").read_text() == "the first"
 
 
 # ---- when it is saved ----

@@ -26,6 +26,7 @@ from fuxi_mtl.options import (
 )
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.surgery import make_surgery
+from fuxi_mtl.training.checkpoint.naming import copies_of
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state import StateFolder, TrainingState, stored_states
 from fuxi_mtl.weighting import make_weighting
@@ -131,6 +132,37 @@ def test_moves_that_rows_put_off_are_stored_as_put_off(tmp_path):
     np.testing.assert_array_equal(arrays(whole)["network/embedding/user"], found["network/embedding/user"])
     whole.model.apply_deferred_updates()
     assert (arrays(whole)["network/embedding/user"] != found["network/embedding/user"]).any()
+
+
+@pytest.mark.parametrize("rows", ["adam", "dense_equivalent_adam"])
+def test_copies_stay_what_they_were_while_training_goes_on(rows):
+    state = training(embedding_optimizer=rows, loss_weight="UW", surgery="pcgrad")
+    model = state.model
+    model.run_eagerly = False
+    model.make_train_function(force=True)
+    batches = iter(tf.data.Dataset.from_tensors(tiny.batch(TASKS, rows=16)).repeat())
+    for _ in range(2):
+        model.train_function(batches)
+    parts, before = state.parts(), arrays(state)
+    copies = copies_of(parts.values())
+    held = {name: part.held(copies) for name, part in parts.items()}
+    for _ in range(3):
+        model.train_function(batches)
+    moved = arrays(state)
+    assert any((moved[name] != before[name]).any() for name in before if name.startswith("network/embedding"))
+    for name, part in held.items():
+        values = [part.read(chunk).reshape(-1) for chunk in part.chunks()]
+        np.testing.assert_array_equal(np.concatenate(values), before[name].reshape(-1), err_msg=name)
+
+
+def test_states_of_another_training_go_even_if_they_are_as_new_and_further(tmp_path):
+    for step, name in ((9, "old"), (2, "new"), (4, "new")):
+        state = training()
+        state.position.step = step
+        states = StateFolder(tmp_path, {}, keep=1, training=name)
+        note = {**states.note(state.plain(), 9, False), "saved": "2026-11-29T00:00:00"}
+        states.write(note, state.parts(), state.orders(), None)
+    assert [each.name for each in tmp_path.iterdir()] == ["state_4"]
 
 
 def reachable(root) -> dict[int, tuple[str, object]]:

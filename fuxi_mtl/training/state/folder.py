@@ -67,8 +67,8 @@ class Stored:
         return self.note["plain"]["position"]["step"]
 
     def __str__(self) -> str:
-        total = self.note["total_steps"]
-        return f"{self.folder}: step {self.step} of {total}, saved {self.note['saved']}"
+        saved = self.note["saved"].partition(".")[0]
+        return f"{self.folder}: step {self.step} of {self.note['total_steps']}, saved {saved}"
 
 
 @dataclass
@@ -106,7 +106,7 @@ class StateFolder:
             "format": FORMAT,
             "training": self.training,
             "began": self.began,
-            "saved": datetime.now().isoformat(timespec="seconds"),
+            "saved": datetime.now().isoformat(timespec="microseconds"),
             "identity": self.identity,
             "total_steps": total_steps,
             "global_seed": has_global_seed,
@@ -151,8 +151,7 @@ class StateFolder:
 
     def _rotate(self) -> None:
         """Removes the oldest states of this training, and all of others."""
-        found = stored_states(self.path)
-        mine = [each for each in found if each.note["training"] == self.training]
+        mine = [each for each in _readable(self.path) if each.note["training"] == self.training]
         for folder in _folders(self.path) - {each.folder for each in mine[: self.keep]}:
             removed(folder)
         for leaving in leavings_in(self.path):
@@ -171,14 +170,19 @@ def training_folder(run: Path) -> Path:
 
 def stored_states(path: Path) -> list[Stored]:
     """The states that can be read of the last training there, the newest first; what cannot is said."""
+    found = _readable(path)
+    return [each for each in found if each.note["training"] == found[0].note["training"]]
+
+
+def _readable(path: Path) -> list[Stored]:
+    """The states of all trainings, the newest first."""
     found = []
     for folder in sorted(_folders(path)):
         try:
             found.append(Stored(folder, read_note(folder / FILE)))
         except READ_ERRORS as error:
             logger.warning("%s: this state of a training cannot be read (%s).", folder, reason(error))
-    found.sort(key=lambda each: (each.note["saved"], each.step), reverse=True)
-    return [each for each in found if each.note["training"] == found[0].note["training"]]
+    return sorted(found, key=lambda each: (each.note["saved"], each.step), reverse=True)
 
 
 def link(source: Path, target: Path) -> None:

@@ -111,11 +111,16 @@ class Saving:
             return "The state could not be saved."
         return f"Saved at step {self._saved_step} in {self._saved}: --resume goes on from there."
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a state is being written beside the training."""
+        return self._writer is not None and self._writer.is_alive()
+
     def wait(self, seconds: float | None = None) -> None:
         """Until what is being written is written, but no longer than some seconds."""
         if self._writer is not None:
             self._writer.join(seconds)
-            if not self._writer.is_alive():
+            if not self.is_writing:
                 self._writer = None
 
     def _is_due(self) -> bool:
