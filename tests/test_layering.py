@@ -113,6 +113,7 @@ LIGHT = [
     "simulation",
     "evaluation/evaluate.py",
     "evaluation/monitor.py",
+    "workflow/cleaning.py",
     "workflow/log_file.py",
     "cli",
 ]

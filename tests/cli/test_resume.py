@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from command_line import call
 
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset.cache import SOURCES
+from fuxi_mtl.files import held
+from fuxi_mtl.files.locks import Holder, lock_file
+from fuxi_mtl.files.processes import this_process
 from fuxi_mtl.options import FusionOptions, FusionSection
 from fuxi_mtl.workflow import amending
 from fuxi_mtl.workflow.amending import calibrate_run, fuse_run
@@ -199,3 +204,26 @@ def test_an_error_of_a_change_names_the_run_and_not_its_copy(own_place):
     with pytest.raises(ValueError, match=r"toy/Toy/seed_1/test_scores.npz cannot be read"):
         fuse_run(run, FUSION)
     assert not list(run.parent.glob(".*"))
+
+
+def test_what_killed_processes_left_beside_a_finished_run_goes(own_place):
+    run = own_place / "runs/toy/Toy/seed_1"
+    before = content_of(run)
+    dead = replace(this_process(), start=1)
+    (run.with_name(f".seed_1.partial-{dead.mark}-0123abcd") / "checkpoint").mkdir(parents=True)
+    (run.with_name("seed_1.training") / "state_7").mkdir(parents=True)
+    lock_file(run).write_text(Holder(dead, "2026-01-31 10:00:00", "token").to_json())
+    assert "is finished: it stays as it is" in resumed()
+    assert content_of(run) == before
+    assert sorted(each.name for each in run.parent.iterdir()) == ["seed_1", "seed_1.log"]
+
+
+def test_a_finished_run_that_another_process_holds_stays_too(own_place):
+    run = own_place / "runs/toy/Toy/seed_1"
+    left = run.with_name("seed_1.training") / "state_7"
+    left.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        pool.submit(lambda: stack.enter_context(held(run))).result()
+        assert "is finished: it stays as it is" in resumed()
+        assert left.exists()
+        pool.submit(stack.close).result()
