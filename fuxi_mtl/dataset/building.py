@@ -25,6 +25,7 @@ from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
 from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
 from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.savepoints import Savepoints
 from fuxi_mtl.dataset.sources import START, Begin, Block, Source
 from fuxi_mtl.dataset.splits import open_split
@@ -35,6 +36,8 @@ from fuxi_mtl.files import removed
 from fuxi_mtl.options import DatasetOptions
 
 logger = logging.getLogger(__name__)
+
+CODED = "coded"  # the folder of rows that were read
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class _Fitting:
     def new(cls, recipe: Recipe, folder: Path, each: Callable) -> "_Fitting":
         """The pass before its first row."""
         labels = replace(recipe.labels, changed={}, masked={}, numbers={})
-        coded = CodedRows(recipe.inputs, _carried(recipe), folder / "coded", each)
+        coded = CodedRows(recipe.inputs, _carried(recipe), folder / CODED, each)
         return cls(recipe, labels, LabelUnits(labels), coded, [Observer(given) for given in recipe.inputs])
 
     def state(self, begin: Begin) -> dict[str, Any]:
@@ -210,10 +213,13 @@ def _fitting(recipe: Recipe, savepoints: Savepoints, folder: Path, each: Callabl
         except (ValueError, LookupError, TypeError) as error:
             logger.warning("%s: the savepoint cannot be used (%s).", recipe.dataset_id, error)
         else:
+            for left in list(folder.iterdir()):  # what was being written when it was stopped
+                if left.name not in (SAVEPOINT, CODED):
+                    removed(left)
             done = fitting.begin
             logger.info("%s: goes on behind %d files and %d rows.", recipe.dataset_id, done.file, done.row)
             return fitting
-    for left in folder.iterdir():
+    for left in list(folder.iterdir()):
         removed(left)
     return _Fitting.new(recipe, folder, each)
 

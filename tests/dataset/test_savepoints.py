@@ -132,6 +132,16 @@ def test_an_encoding_that_was_read_whole_is_not_read_again(stanza, undisturbed, 
     assert read == []
 
 
+def test_what_was_being_written_when_it_was_stopped_is_no_part_of_the_encoding(
+    stanza, undisturbed, always, monkeypatch
+):
+    (place,) = interrupted(stanza, monkeypatch, 10)
+    (place / ".savepoint.partial-0123abcd").mkdir()
+    (place / "train.weights.npy").write_text("half")
+    (place / "x.pretrained.npy").write_text("half")
+    assert content(load(stanza)) == content(undisturbed)
+
+
 def test_savepoints_come_at_most_every_ten_minutes(stanza, monkeypatch):
     saved = []
     monkeypatch.setattr(Savepoints, "save", lambda self, *_: saved.append(1))
