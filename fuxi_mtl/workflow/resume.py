@@ -8,6 +8,7 @@ from pathlib import Path
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import data_key, verify_files
 from fuxi_mtl.files import LockedError, remove_leavings, removed
+from fuxi_mtl.lineage import days_of
 from fuxi_mtl.runs import Run, held_run
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import training_folder
@@ -52,6 +53,9 @@ def run_or_resume(
                     folder,
                     f"they differ in {', '.join(changed)}" if changed else "both have the same stanza",
                 )
+                days = [day.name for day in days_of(folder)[1:]]
+                if days:
+                    logger.warning("Its updates (%s) will be none of the new run.", ", ".join(days))
             return run_experiment(experiment, tuple(gpus), goes_on)
 
 

@@ -4,6 +4,7 @@ import datetime
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from fuxi_mtl.evaluation.evaluate import Scores, log_lines
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.lineage import check_day, day_folder, days_of, first_of
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.runs import Run
+from fuxi_mtl.runs import Run, held_run
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.experiment import finish_run, load_run, make_model, train_run
@@ -109,17 +110,44 @@ def update_run(
 
     Raises:
         ValueError: The run, the rows or the day cannot be used.
+        LockedError: Another process updates the run.
     """
-    number = _number(parent, how.day) if folder is None else _count(parent) + 1
-    folder = folder or day_folder(first_of(parent.folder), how.day)
     named = {name: _named(given) for name, given in rows.items()}
     frames = {name: given for name, given in rows.items() if not isinstance(given, (str, Path))}
+    experiment = _experiment(parent, named, overrides, changes)
+    number = _count(parent) + 1
+    with ExitStack() as stack:
+        if folder is None:  # one day after another, whoever updates
+            stack.enter_context(held_run(first_of(parent.folder)))
+            number = _number(parent, how.day)
+        place = folder or day_folder(first_of(parent.folder), how.day)
+        about = {"day": how.day, "number": number, "data": named, "how": asdict(how)}
+        return _updated(parent, experiment, how, place, about, frames, gpus, root)
+
+
+def _experiment(
+    parent: Run, named: Mapping[str, Any], overrides: Sequence[str], changes: Mapping[str, Any]
+) -> Experiment:
+    """The stanza of the run on other rows, starting from it."""
     start = {"init_from": str(parent.folder.resolve()), "init_with": "warm", "init_missing": "error"}
     divided = {"valid_data", "valid_size"} & {*changes, *(text.partition("=")[0] for text in overrides)}
     if not (named.get("valid") or divided):
         start["final_weights"] = "last"  # there is nothing to choose by
-    told = {**_UNSPLIT, **{f"{name}_data": given for name, given in named.items()}, **start, **changes}
-    experiment = load_resolved(parent.config, parent.expid, told, overrides)
+    files = {f"{name}_data": given for name, given in named.items()}
+    return load_resolved(parent.config, parent.expid, {**_UNSPLIT, **files, **start, **changes}, overrides)
+
+
+def _updated(
+    parent: Run,
+    experiment: Experiment,
+    how: Update,
+    folder: Path,
+    about: Mapping[str, Any],
+    frames: Mapping[str, Any],
+    gpus: Sequence[int],
+    root: Path | None,
+) -> tuple[Run, MultiTaskModel, Encoder]:
+    """The update of :func:`update_run`; ``about`` is what it tells of itself."""
     strategy = use_devices(tuple(gpus))
     keras.utils.clear_session()
     encoder, before = _progressive(parent, experiment, frames, root)
@@ -130,17 +158,6 @@ def update_run(
         encoder = _with_own_counts(parent, encoder, how.day)
     dataset = _load(experiment, frames, root, known=encoder, growth=how.growth)
     _tell_growth(dataset)
-    kept = load_calibration(parent)
-
-    def calibrate(model, data, checked, run, step) -> None:
-        closed = checked.imbalance.calibration == "closed_form"
-        if not how.keep_calibration and (data.valid is not None or closed):
-            calibrate_model(model, data, checked, run, step)
-            return
-        model.calibrate(kept)
-        if kept is not None:
-            run.write_json(run.calibration, kept.plain())
-            logger.info("The calibration is that of %s.", parent.folder)
 
     def complete(run: Run, model: MultiTaskModel) -> None:
         after, predictions = measure(
@@ -150,25 +167,44 @@ def update_run(
         _show("after", experiment, after)
         progressive = {"before": before.values, "after": after.values, "undefined": before.undefined}
         content = {
-            "day": how.day,
-            "number": number,
+            **about,
             "rows": _rows(dataset),
-            "data": named,
             "progressive": progressive,
-            "vocabularies": {o: asdict(g) for o, g in dataset.grown.items()},
+            "vocabularies": {owner: asdict(grown) for owner, grown in dataset.grown.items()},
             "seconds": time.perf_counter() - started,
-            "how": asdict(how),
         }
         run.write_json(run.metrics, {**run.read_json(run.metrics), "update": content})
         history = run.read_json(run.history)
         run.write_json(run.history, {**history, "progressive": progressive})
 
     make = partial(make_model, experiment)
+    calibrate = partial(_calibrate, parent, how)
     run, model, _ = train_run(
         experiment, dataset, make, folder, strategy, calibrate=calibrate, complete=complete
     )
     finish_run(run, experiment, dataset)
     return run, model, dataset.encoder
+
+
+def _calibrate(
+    parent: Run,
+    how: Update,
+    model: MultiTaskModel,
+    dataset: Dataset,
+    experiment: Experiment,
+    run: Run,
+    step: int,
+) -> None:
+    """Calibrates anew where there is something to do it by, else as the run is calibrated."""
+    closed = experiment.imbalance.calibration == "closed_form"
+    if not how.keep_calibration and (dataset.valid is not None or closed):
+        calibrate_model(model, dataset, experiment, run, step)
+        return
+    kept = load_calibration(parent)
+    model.calibrate(kept)
+    if kept is not None:
+        run.write_json(run.calibration, kept.plain())
+        logger.info("The calibration is that of %s.", parent.folder)
 
 
 def _progressive(

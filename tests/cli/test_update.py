@@ -3,21 +3,25 @@
 import itertools
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import numpy as np
 import polars as pl
 import pytest
-from command_line import call
+from command_line import by_hand, call
 
 import fuxi_mtl as fm
 from fuxi_mtl.comparison import compare, stored_runs
+from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.files import LockedError
 from fuxi_mtl.lineage import ancestors, check_day, chosen_day, days_of, find_run, newest_days, split_day
 from fuxi_mtl.report import render
-from fuxi_mtl.runs import Run, run_folders
-from fuxi_mtl.workflow import update
+from fuxi_mtl.runs import Run, held_run, run_folders
+from fuxi_mtl.workflow import resume, update
 from fuxi_mtl.workflow.update import Update, update_run
 
 SMALL = ("epochs=1", "calibration=platt", "save_predictions=true")
@@ -224,7 +228,7 @@ def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp
     shutil.copytree(root / "toy", tmp_path / "toy")
     place = first(tmp_path)
     metrics = content(place)
-    (place / "metrics.json").write_text(json.dumps({**metrics, "finished": "later"}))
+    by_hand(place / "metrics.json", (metrics["finished"], "later"))
     assert [day.name for day in days_of(place)] == ["first"]
     stale = tmp_path / "toy/Toy/days/2026-11-08/seed_1"
     with pytest.raises(ValueError, match="was trained anew since"):
@@ -235,6 +239,33 @@ def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp
     with pytest.raises(ValueError, match="'Toy' has no day 'x'"):
         newest_days([place], "x")
     assert days_of(first(tmp_path, 7)) == []
+
+
+def test_two_updates_of_one_run_wait_for_each_other(lineage):
+    root, _ = lineage
+    newest = Run(chosen_day(first(root), None).folder)
+    holds, done = threading.Event(), threading.Event()
+
+    def other():
+        with held_run(first(root)):
+            holds.set()
+            done.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(other)
+        holds.wait(60)
+        try:
+            with pytest.raises(LockedError):
+                update_run(newest, {"train": root / "0.csv"}, Update("2026-11-10"))
+        finally:
+            done.set()
+
+
+def test_a_run_that_is_trained_anew_says_that_it_loses_its_days(lineage, monkeypatch, caplog):
+    root, _ = lineage
+    monkeypatch.setattr(resume, "run_experiment", lambda *_: None)
+    resume.run_or_resume(load_experiment("config", "Toy", [f"model_root={root}", "epochs=1"]))
+    assert "Its updates (2026-11-08, 2026-11-09) will be none of the new run." in caplog.text
 
 
 def test_a_run_may_start_from_a_day(lineage):
