@@ -16,6 +16,17 @@ from fuxi_mtl.layers.generated import GeneratedMLP
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.pooling import BagPooling
 from fuxi_mtl.layers.regularizers import regularizer
+from fuxi_mtl.layers.sequences import (
+    Dice,
+    InterestAttention,
+    MaxSequence,
+    MeanSequence,
+    SequenceEncoder,
+    SumSequence,
+    TargetAttention,
+    TargetTransformer,
+    make_encoder,
+)
 from fuxi_mtl.layers.tables import Lookup, lookup_of
 from fuxi_mtl.layers.transfer import AttendedTransfer, GatedTransfer, InformationTransfer
 
@@ -24,6 +35,7 @@ __all__ = [
     "AttendedTransfer",
     "BagPooling",
     "Brick",
+    "Dice",
     "DomainShares",
     "DomainTowers",
     "Experts",
@@ -34,15 +46,23 @@ __all__ = [
     "GatedTransfer",
     "GeneratedMLP",
     "InformationTransfer",
+    "InterestAttention",
     "Lookup",
+    "MaxSequence",
+    "MeanSequence",
     "Mixture",
+    "SequenceEncoder",
     "SharedBottom",
     "SharedEmbedding",
     "StarDense",
+    "SumSequence",
+    "TargetAttention",
+    "TargetTransformer",
     "Towers",
     "folded",
     "lookup_of",
     "make_bottom",
+    "make_encoder",
     "mix",
     "regularizer",
 ]

@@ -9,6 +9,7 @@ from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.data import POOLING_OF_ENCODER, POOLINGS, DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, Option, option
 from fuxi_mtl.options.diagnostics import DiagnosticsOptions
+from fuxi_mtl.options.encoders import ENCODERS
 from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS, has_default_error
 from fuxi_mtl.options.evaluation import ConversionOptions, EvaluationOptions
 from fuxi_mtl.options.experiment import ExperimentOptions
@@ -49,6 +50,7 @@ __all__ = [
     "CALIBRATIONS",
     "CVR_AUX",
     "DEFAULT_ERROR",
+    "ENCODERS",
     "ERRORS",
     "MOST_OF_SEEDS",
     "OPTIMIZERS",
