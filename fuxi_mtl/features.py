@@ -33,6 +33,7 @@ class Feature:
         embedding_dim: Width of this feature's embedding; None means the model's.
         share_embedding: Name of the feature whose table this one reads; None means its own.
         pooling: How a bag becomes one vector, over its true length.
+        order: How the ids of a sequence come, ``oldest_first`` or ``newest_first``; None if nothing says it.
         weighted: Whether each id of the bag comes with a weight (numeric columns ``weight_start``...).
         pretrained: File of the pretrained rows in the encoded dataset's folder, or None.
         trainable: False keeps pretrained rows as they are.
@@ -53,6 +54,7 @@ class Feature:
     embedding_dim: int | None = None
     share_embedding: str | None = None
     pooling: str = "mean"
+    order: str | None = None
     weighted: bool = False
     pretrained: str | None = None
     trainable: bool = True

@@ -30,10 +30,12 @@ class ConditionedEmbedding(keras.layers.Layer):
     def __init__(self, features: FeatureMap, generation: Generation, **embedding: Any):
         super().__init__()
         names = list(dict.fromkeys(generation.condition_features or ()))
-        known = [feature.name for feature in features.features]
+        self.shared = FeatureEmbedding(features, **embedding)
+        known = self.shared.order
+        if generation.new_condition_emb:  # which are bags where the network has histories
+            known = [feature.name for feature in features.features]
         for name in names:
             check_choice("apg.condition_features", name, known)
-        self.shared = FeatureEmbedding(features, **embedding)
         self.own = None
         if generation.new_condition_emb:
             self.own = FeatureEmbedding(features, **embedding, names=names)

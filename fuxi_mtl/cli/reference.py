@@ -174,7 +174,8 @@ def _of_fields(options: type, owner: str, block: str = "") -> Iterator[Entry]:
 
 def _block_of(annotation: Any) -> Any:
     """The dataclass among what a type may be; None if there is none."""
-    members = typing.get_args(annotation) or (annotation,)
+    members = list(typing.get_args(annotation) or (annotation,))
+    members += [inner for each in members for inner in typing.get_args(each)]  # blocks by name
     return next((each for each in members if dataclasses.is_dataclass(each)), None)
 
 

@@ -1,7 +1,7 @@
 """Checks of settings that contradict each other, or need each other."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,8 +19,10 @@ from fuxi_mtl.options import (
     TrainingOptions,
     WeightingOptions,
 )
+from fuxi_mtl.options.blocks.sequences import SequenceGroup, check_group
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
+from fuxi_mtl.options.values import block
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -227,6 +229,33 @@ def _wrong_split(dataset: DatasetOptions) -> Iterator[Mistake]:
             "split_col",
             f"split_col has no effect with split_type {dataset.split_type}. Use time, user or column.",
         )
+
+
+def check_sequences(settings: Settings, options: Mapping[str, Any], dataset: DatasetOptions) -> None:
+    """The columns of each group are histories of its targets. Only a model that has groups is looked at.
+
+    Raises:
+        ConfigError: With what would work.
+    """
+    groups = options.get("sequences")
+    if not groups:
+        return
+    from fuxi_mtl.dataset import dummy_features  # with it come readers of files
+
+    try:
+        features = dummy_features(dataset, "")
+    except ValueError:  # told where the dataset is looked at
+        return
+    widths = {
+        each.name: features.owner(each).embedding_dim or options["embedding_dim"]
+        for each in features
+        if each.has_ids
+    }
+    for name, group in groups.items():
+        try:
+            check_group(name, block(SequenceGroup, group, f"sequences.{name}"), features, widths)
+        except ValueError as error:
+            raise settings.error("sequences", str(error)) from error
 
 
 def check_pareto(settings: Settings, section: ParetoSection, objectives: Sequence[str]) -> None:

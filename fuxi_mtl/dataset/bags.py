@@ -18,11 +18,12 @@ class Bag:
     Attributes:
         max_len: Columns.
         splitter: What separates the members of a text.
-        padding: ``post`` keeps the first members and pads behind them, ``pre`` keeps the last ones and pads
-            before them.
+        padding: ``post`` pads behind the members and keeps the first ones, ``pre`` pads before them and keeps
+            the last ones, unless there is an order.
         weights: Column with the weights of the members. A missing weight is 1, a padded one 0.
         fill_na: Text that stands for a bag without members.
         gaps: Whether a missing member takes a place, as in vectors and in sequences encoded by version 0.1.0.
+        order: ``oldest_first`` keeps the last members and ``newest_first`` the first, however it is padded.
         zeros: Whether the id 0 takes one, though it is padding, as in ids encoded before there was this word.
     """
 
@@ -33,6 +34,12 @@ class Bag:
     fill_na: str | None = None
     gaps: bool = False
     zeros: bool = True
+    order: str | None = None
+
+    @property
+    def cuts_front(self) -> bool:
+        """Whether the first members of a bag that is too long are left out, not the last ones."""
+        return self.order == "oldest_first" if self.order else self.padding == "pre"
 
     def members(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         """All members of all bags that take a place, one after the other, and their number in each bag."""
@@ -72,9 +79,11 @@ class Bag:
         """
         rows = np.repeat(np.arange(len(lengths)), lengths)
         places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        if self.padding == "pre":
-            places += self.max_len - lengths[rows]
+        if self.cuts_front:
+            places -= np.maximum(lengths - self.max_len, 0)[rows]
         kept = (places >= 0) & (places < self.max_len)
+        if self.padding == "pre":
+            places += np.maximum(self.max_len - lengths, 0)[rows]
         return rows[kept], places[kept], kept
 
 

@@ -70,6 +70,7 @@ class Input:
             embedding_dim=self.options.embedding_dim,
             share_embedding=self.shares,
             pooling=self.pooling,
+            order=self.options.order,
             weighted=bool(self.bag and self.bag.weights),
             trainable=not self.options.freeze_emb,
         )
@@ -242,13 +243,15 @@ def _bag(feature: FeatureOptions) -> Bag | None:
         raise DataError(
             f"feature {feature.name!r}: weights names its own bag; it is a column with a weight for each id."
         )
+    if feature.order is not None and feature.type != "sequence":
+        raise DataError(f"feature {feature.name!r}: order is for a sequence, but its type is {feature.type}.")
     if feature.type not in ("sequence", "embedding"):
         return None
     if feature.splitter == "":
         raise DataError(f"feature {feature.name!r}: splitter is empty: nothing would be split.")
     fill = None if feature.fill_na is None else str(feature.fill_na)
     layout = (feature.max_len or 0, feature.splitter or "^", feature.padding)
-    return Bag(*layout, feature.weights, fill, gaps=feature.type == "embedding")
+    return Bag(*layout, feature.weights, fill, gaps=feature.type == "embedding", order=feature.order)
 
 
 def _number(entries: pl.Series) -> float:

@@ -1,7 +1,8 @@
 """Embedding of ids and numbers as one dense vector a row."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -10,13 +11,15 @@ from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_range
 from fuxi_mtl.layers.regularizers import penalty_gradient
+from fuxi_mtl.layers.sequences.history import History, as_groups
 from fuxi_mtl.layers.tables import Lookup, Table, check_memory
+from fuxi_mtl.options.blocks.sequences import check_group
 from fuxi_mtl.options.layers import penalty as penalty_strengths
 
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class FeatureEmbedding(Brick):
-    """Looks up every id, pools the bags, and puts the numbers beside.
+    """Looks up every id, pools the bags, encodes the histories, and puts the numbers beside.
 
     Features of one width share one table, each with its own block of rows, so a step needs one gather
     and one sparse update a width however many features there are. Gradients name only the rows of the
@@ -31,10 +34,15 @@ class FeatureEmbedding(Brick):
         embedding_dim: Width of the features that name none of their own.
         penalty: Regularizer of the rows of the batch, in FuxiCTR's notation.
         names: The features that it embeds; all unless said.
+        sequences: Groups of columns that are encoded as one vector each, by name: blocks of a stanza, or
+            :class:`~fuxi_mtl.options.blocks.SequenceGroup`. With `names` bags stay bags.
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
+
+    Raises:
+        ValueError: A group of `sequences` does not fit the features.
 
     >>> import tensorflow as tf
     >>> from fuxi_mtl.features import Feature, FeatureMap, assign_columns
@@ -52,16 +60,24 @@ class FeatureEmbedding(Brick):
         embedding_dim: int,
         penalty: float | str | None = None,
         names: Sequence[str] | None = None,
+        sequences: Mapping | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_range("embedding_dim", embedding_dim, 1)
         self.features = features
+        groups = as_groups(sequences if names is None else None)
+        consumed = {column for group in groups.values() for column in group.consumed}
+        looked_up = {column for group in groups.values() for column in (*group.columns, *group.extra)}
+        targets = {target for group in groups.values() for target in group.columns.values() if target}
+        asked = looked_up | targets
         self.members = [each for each in features.features if names is None or each.name in names]
+        embedded = [each for each in self.members if each.name not in consumed - looked_up]
+        self.members = [each for each in self.members if each.name not in consumed]
         penalised = any(penalty_strengths(penalty))  # what cannot be read is refused here, not in a step
         gradient = functools.partial(penalty_gradient, notation=penalty) if penalised else None
         widths: dict[tuple[int, bool], list[Feature]] = {}
-        for feature in self.members:
+        for feature in embedded:
             if feature.has_ids:
                 owner = features.owner(feature)
                 key = (owner.embedding_dim or embedding_dim, owner.trainable)
@@ -76,12 +92,20 @@ class FeatureEmbedding(Brick):
                 members,
                 width,
                 Lookup(gradient),
+                asked,
                 trainable=trainable,
                 name=f"table_{width}" + ("" if trainable else "_frozen"),
                 dtype=self.dtype_policy,
             )
             for (width, trainable), members in widths.items()
         ]
+        own = {name: width for name, width in self._vector_widths().items() if name in asked}
+        self.histories: dict[str, History] = {}
+        for name, group in groups.items():
+            if name in (each.name for each in self.members):
+                raise ValueError(f"sequences.{name} is called like a feature. Give the group another name.")
+            check_group(name, group, features, own)
+            self.histories[name] = History(features, group, own, name=name, dtype=self.dtype_policy)
         self.dense_columns = [
             column
             for feature in self.members
@@ -90,11 +114,18 @@ class FeatureEmbedding(Brick):
         ]
 
     def build(self, input_shape=None):
-        """Nothing is left to do: tables need no input to know their shape."""
+        """Creates the encoders of histories; tables need no input to know their shape."""
+        for history in self.histories.values():
+            history.build()
 
     def call(self, inputs):
-        """Embeddings of all features, then the numbers."""
-        parts = [part for block in self.blocks for part in block(inputs)]
+        """Embeddings of all features, then the histories, then the numbers."""
+        found = [block(inputs) for block in self.blocks]
+        parts = [part for pooled, _ in found for part in pooled]
+        if self.histories:
+            vectors = {name: x for _, handed_out in found for name, x in handed_out.items()}
+            content = {"ids": inputs["ids"], "vectors": vectors}
+            parts += [history(content) for history in self.histories.values()]
         if self.dense_columns:
             parts.append(
                 tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
@@ -120,24 +151,31 @@ class FeatureEmbedding(Brick):
 
     @property
     def order(self) -> list[str]:
-        """The features in the order of their vectors and numbers in the output."""
-        groups = [group for block in self.blocks for group in block.groups]
-        return [feature.name for group in groups for feature in group.features] + [
-            feature.name for feature in self.members if not feature.has_ids
+        """The features and histories in the order of their vectors and numbers in the output."""
+        return [
+            *(feature.name for block in self.blocks for feature in block.side_by_side),
+            *self.histories,
+            *(feature.name for feature in self.members if not feature.has_ids),
         ]
 
-    @property
-    def column_ranges(self) -> dict[str, tuple[int, int]]:
-        """The first column of each feature in the output and the one behind its last, in their order."""
-        widths = {
+    def _vector_widths(self) -> dict[str, int]:
+        """The width of the vectors of each feature with ids."""
+        return {
             feature.name: block.width
             for block in self.blocks
             for group in block.groups
             for feature in group.features
         }
+
+    @property
+    def column_ranges(self) -> dict[str, tuple[int, int]]:
+        """The first column of each feature or history in the output and the one behind its last, in order."""
+        widths = self._vector_widths() | {
+            name: history.output_width for name, history in self.histories.items()
+        }
         column_ranges, start = {}, 0
         for name in self.order:
-            end = start + widths.get(name, self.features[name].max_len)
+            end = start + (widths[name] if name in widths else self.features[name].max_len)
             column_ranges[name] = (start, end)
             start = end
         return column_ranges
@@ -151,7 +189,9 @@ class FeatureEmbedding(Brick):
             ValueError: There is no such part.
         """
         widths = [(block.num_features * block.width, block.trainable) for block in self.blocks]
+        widths += [(each.output_width, self._is_learnt(each)) for each in self.histories.values()]
         widths += [(len(self.dense_columns), False)] if self.dense_columns else []
+        widths = [(width, is_learnt) for width, is_learnt in widths if width]
         if not any(is_learnt for _, is_learnt in widths):
             raise ValueError(
                 "representation_columns: learnt looks at trained embeddings, and no feature has one: use all."
@@ -160,12 +200,25 @@ class FeatureEmbedding(Brick):
         learnt = [part for part, (_, is_learnt) in zip(parts, widths, strict=True) if is_learnt]
         return learnt, tf.concat(parts, axis=1)
 
+    def _is_learnt(self, history: History) -> bool:
+        """Whether a trained variable lies behind an encoded history."""
+        read = {column.name for column in history.columns}
+        trained = (block for block in self.blocks if block.trainable)
+        tables = {feature.name for block in trained for group in block.groups for feature in group.features}
+        return bool(history.trainable_variables or read & tables)
+
     def field_counts(self) -> dict[int, int]:
-        """The number of features with ids, by the width of their vectors."""
+        """The number of features with ids, by the width of their vectors; columns of histories among them."""
         counts: dict[int, int] = {}
         for block in self.blocks:
             counts[block.width] = counts.get(block.width, 0) + block.num_features
-        return counts
+        for width in self._pieces():
+            counts[width] = counts.get(width, 0) + 1
+        return {width: count for width, count in counts.items() if count}
+
+    def _pieces(self) -> list[int]:
+        """Widths of the vectors in the encoded histories, in their order."""
+        return list(itertools.chain(*(history.pieces for history in self.histories.values())))
 
     def fields(self, x: tf.Tensor) -> dict[int, tf.Tensor]:
         """The vectors of the features with ids in an output of this layer, by their width.
@@ -181,8 +234,12 @@ class FeatureEmbedding(Brick):
         for block in self.blocks:
             end = start + block.num_features * block.width
             vectors = tf.reshape(x[:, start:end], (-1, block.num_features, block.width))
-            found.setdefault(block.width, []).append(vectors)
+            if block.num_features:
+                found.setdefault(block.width, []).append(vectors)
             start = end
+        for width in self._pieces():
+            found.setdefault(width, []).append(x[:, None, start : start + width])
+            start += width
         return {width: tf.concat(vectors, axis=1) for width, vectors in found.items()}
 
     def numbers(self, x: tf.Tensor) -> tf.Tensor:

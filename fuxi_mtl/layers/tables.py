@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fuxi_mtl.layers.pooling import pool
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
+UNPOOLED = "unpooled"  # in the place of a pooling: each id keeps its vector
 DEVIATION = 0.01  # of a vector's numbers at the start
 CHUNK = 2**18  # rows that are made at a time: a table is never held twice
 
@@ -47,7 +48,7 @@ class Kind:
     """What features have in common that are looked up and pooled in one operation.
 
     Attributes:
-        pooling: That of bags; None for single ids.
+        pooling: That of bags, or :data:`UNPOOLED`; None for single ids.
         length: Ids of a feature.
         weighted: Whether the ids come with weights.
         composed: Whether a vector is the product of two rows.
@@ -73,14 +74,23 @@ class Table(keras.layers.Layer):
         members: Those of this width, of which bags come after the others in the output.
         width: Numbers in a row.
         lookup: What the variable says of itself.
+        handed_out: Members whose own vectors are asked for, too: those of a bag are then not pooled, and take
+            no part in the rest of the output.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to a
-        ``(batch, features x width)`` for each kind of feature.
+        ``(batch, features x width)`` for each kind of feature, and a dict of float32 vectors by the name of
+        what is handed out: ``(batch, width)``, and ``(batch, length, width)`` of a bag.
     """
 
     def __init__(
-        self, features: FeatureMap, members: Sequence[Feature], width: int, lookup: Lookup, **kwargs
+        self,
+        features: FeatureMap,
+        members: Sequence[Feature],
+        width: int,
+        lookup: Lookup,
+        handed_out: Collection[str] = (),
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.width = width
@@ -111,7 +121,9 @@ class Table(keras.layers.Layer):
                 self.rows.value.scatter_update(tf.IndexedSlices(values, places))
         kinds: dict[Kind, list[Feature]] = {}
         for feature in sorted(members, key=lambda each: each.type):  # categorical, then sequence
-            kinds.setdefault(_kind(feature, features.owner(feature)), []).append(feature)
+            kind = _kind(feature, features.owner(feature), feature.name in handed_out)
+            kinds.setdefault(kind, []).append(feature)
+        self.handed_out = set(handed_out)
         self.groups = [
             _Group(kind, alike, [features.owner(f) for f in alike], self.starts)
             for kind, alike in kinds.items()
@@ -120,20 +132,31 @@ class Table(keras.layers.Layer):
         self.columns = None if columns == list(range(features.id_columns)) else columns
 
     @property
+    def side_by_side(self) -> list[Feature]:
+        """The features whose vectors stand side by side in the output."""
+        pooled = (group for group in self.groups if group.kind.pooling != UNPOOLED)
+        return [feature for group in pooled for feature in group.features]
+
+    @property
     def num_features(self) -> int:
-        """Features whose vectors it gives."""
-        return sum(len(group.features) for group in self.groups)
+        """How many these are."""
+        return len(self.side_by_side)
 
     def call(self, inputs, training=False):
-        """The vectors of single ids side by side, and the pooled bags, kind by kind."""
+        """Vectors of single ids side by side and pooled bags, kind by kind; and what is handed out."""
         ids = inputs["ids"] if self.columns is None else tf.gather(inputs["ids"], self.columns, axis=1)
         members = tf.split(ids, [len(group.columns) for group in self.groups], axis=1)
         rows = [rows for group, part in zip(self.groups, members, strict=True) for rows in group.rows(part)]
         vectors = iter(self._look_up(rows, training))
         batch = tf.shape(ids)[0]
-        parts = []
+        parts: list[tf.Tensor] = []
+        handed_out: dict[str, tf.Tensor] = {}
         for group, part in zip(self.groups, members, strict=True):
             x = next(vectors) * next(vectors) if group.kind.composed else next(vectors)
+            if group.kind.pooling == UNPOOLED:
+                x = tf.reshape(x, (batch, len(group.features), group.kind.length, self.width))
+                handed_out |= {feature.name: x[:, i] for i, feature in enumerate(group.features)}
+                continue
             if group.kind.pooling is not None:
                 shape = (batch, len(group.features), group.kind.length)
                 weights = None
@@ -142,8 +165,11 @@ class Table(keras.layers.Layer):
                 present = tf.reshape(part, shape) != PAD
                 x = pool(tf.reshape(x, (*shape, self.width)), present, group.kind.pooling, weights)
             x = tf.reshape(x, (batch, len(group.features) * self.width))
+            for i, feature in enumerate(group.features):
+                if feature.name in self.handed_out:
+                    handed_out[feature.name] = x[:, i * self.width : (i + 1) * self.width]
             parts.append(tf.cast(x, self.compute_dtype))
-        return parts
+        return parts, handed_out
 
     def _look_up(self, rows: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
         """The vectors of each tensor of rows ``(rows in it, width)``: one gather for all."""
@@ -234,8 +260,10 @@ class _Group:
         return [remainder + self.starts, quotient + self.starts + self.remainders + 1]
 
 
-def _kind(feature: Feature, owner: Feature) -> Kind:
+def _kind(feature: Feature, owner: Feature, handed_out: bool) -> Kind:
     pooling = feature.pooling if feature.type == "sequence" else None
+    if handed_out and pooling is not None:
+        pooling = UNPOOLED
     return Kind(pooling, feature.max_len, feature.weighted, owner.num_remainder_buckets is not None)
 
 

@@ -104,7 +104,14 @@ class FeatureOptions:
         least=1,
         most=MOST_LENGTH,
     )
-    padding: str = option("post", "Which end of a long sequence is cut and filled.", ("post", "pre"))
+    padding: str = option(
+        "post", "Which end of a sequence is filled, and cut unless order says it.", ("post", "pre")
+    )
+    order: str | None = option(
+        None,
+        "How events of a history come: long ones then lose their oldest, whichever end that is.",
+        ("oldest_first", "newest_first"),
+    )
     remap: bool = option(True, "False: the column holds ids already, and vocab_size says how many.")
     vocab_size: int | None = option(None, "Number of ids where the column holds them already.", least=1)
     preprocess: None = option(None, "Code in YAML, which is never run: always an error.")

@@ -16,7 +16,7 @@ A key that a model's group does not have is unknown to that model.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
-from fuxi_mtl.options.blocks import GateStabilize, Generation, PropensityWeights
+from fuxi_mtl.options.blocks import GateStabilize, Generation, PropensityWeights, SequenceGroup
 from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
 from fuxi_mtl.options.layers import ACTIVATIONS, penalty
@@ -103,6 +103,16 @@ class NetworkOptions(TypedDict, total=False):
         ),
     ]
 
+    sequences: Annotated[
+        dict[str, SequenceGroup] | None,
+        option(
+            "Histories by a name of their own: columns of the same events, and the encoder that makes one "
+            "vector of them; null leaves each column a bag.",
+            default=None,
+            example="{clicks: {columns: {click_history: item_id}, encoder: din}}",
+        ),
+    ]
+
 
 class _Norm(TypedDict, total=False):
     batch_norm: Annotated[bool, option("Normalise hidden layers over the batch.", default=False)]
@@ -180,7 +190,12 @@ def own_first(options: Mapping[str, Parameter]) -> dict[str, Parameter]:
 
 def embedding_options(common: Mapping[str, Any]) -> dict[str, Any]:
     """What a group says of embeddings, as :class:`fuxi_mtl.layers.FeatureEmbedding` takes it."""
-    return {"embedding_dim": common["embedding_dim"], "penalty": common["embedding_regularizer"]}
+    names = {
+        "embedding_dim": "embedding_dim",
+        "penalty": "embedding_regularizer",
+        "sequences": "sequences",
+    }
+    return {ours: common[key] for ours, key in names.items()}
 
 
 def mlp_options(common: Mapping[str, Any]) -> dict[str, Any]:

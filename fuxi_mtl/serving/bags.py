@@ -60,9 +60,12 @@ def layout(members: tf.RaggedTensor, bag: Bag) -> tuple[tf.Tensor, tf.Tensor]:
     """
     rows = members.value_rowids()
     places = tf.range(tf.size(rows, tf.int64)) - tf.gather(members.row_starts(), rows)
-    if bag.padding == "pre":
-        places += bag.max_len - tf.gather(members.row_lengths(), rows)
+    missing = tf.gather(bag.max_len - members.row_lengths(), rows)  # below 0 where members are cut
+    if bag.cuts_front:
+        places += tf.minimum(missing, 0)
     kept = (places >= 0) & (places < bag.max_len)
+    if bag.padding == "pre":
+        places += tf.maximum(missing, 0)
     return tf.boolean_mask(tf.stack([rows, places], 1), kept), kept
 
 

@@ -371,7 +371,7 @@ def test_the_query_can_be_left_alone():
 @pytest.mark.parametrize(
     ("spec", "width", "query", "told"),
     [
-        ("din", 4, None, "give a query"),
+        ("din", 4, None, "reads a history for a target, and there is none"),
         ("din", 4, 6, "width 6 cannot be compared with events of width 4"),
         ({"type": "target_attention", "heads": 3}, 4, 4, "no multiple of heads 3"),
         ({"type": "target_attention", "projected": False}, 8, 4, "give them one width"),

@@ -41,8 +41,6 @@ class SequenceEncoder(Brick):
     def build(self, input_shape):
         """Creates the vector of an empty history, and what a subclass needs."""
         width, query = input_shape["keys"][-1], (input_shape.get("query") or (None,))[-1]
-        if self.asks and query is None:
-            raise ValueError(f"{type(self).__name__} reads a history for a target: give a query.")
         self.check(width, query)
         self.create(width, query)
         self.instead = None
@@ -51,15 +49,17 @@ class SequenceEncoder(Brick):
             self.instead = self.add_weight(initializer="zeros", name="empty", **own)
 
     def check(self, width: int, query: int | None) -> None:
-        """Refuses widths that do not fit; nothing unless a subclass says so.
+        """Refuses widths that do not fit.
 
         Args:
             width: Of an event.
             query: Of the query, or None.
 
         Raises:
-            ValueError: They do not fit.
+            ValueError: They do not fit, or there is no query where one is asked for.
         """
+        if self.asks and query is None:
+            raise ValueError(f"{type(self).__name__} reads a history for a target, and there is none.")
 
     def create(self, width: int, query: int | None) -> None:
         """Creates the variables, for such widths; none unless a subclass says so."""

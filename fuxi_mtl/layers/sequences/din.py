@@ -107,7 +107,8 @@ class InterestAttention(SequenceEncoder):
 
     def check(self, width, query):
         """The target has a counterpart in each event."""
-        if query is not None and query > width:
+        super().check(width, query)
+        if query > width:
             raise ValueError(f"a query of width {query} cannot be compared with events of width {width}.")
 
     def create(self, width, query):

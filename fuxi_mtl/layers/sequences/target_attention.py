@@ -57,6 +57,7 @@ class TargetAttention(SequenceEncoder):
 
     def check(self, width, query):
         """Vectors that are not projected can be split among the heads, and what is added is as wide."""
+        super().check(width, query)
         if not self.projected and (query != width or width % self.heads):
             raise ValueError(
                 f"projected: False splits events of width {width} and a target of width {query} among "

@@ -126,6 +126,7 @@ class TargetTransformer(SequenceEncoder):
 
     def check(self, width, query):
         """The target is an event, and heads divide it."""
+        super().check(width, query)
         if query != width:
             raise ValueError(f"the target is an event among those of width {width}, but is {query} wide.")
         if width % self.heads:

@@ -5,6 +5,7 @@ from fuxi_mtl.options.blocks.fusion_start import FusionStart
 from fuxi_mtl.options.blocks.gates import GateStabilize
 from fuxi_mtl.options.blocks.generation import Generation
 from fuxi_mtl.options.blocks.propensity import PropensityWeights
+from fuxi_mtl.options.blocks.sequences import SequenceFilter, SequenceGroup
 
 __all__ = [
     "Backbone",
@@ -15,4 +16,6 @@ __all__ = [
     "HeadAdd",
     "Mixture",
     "PropensityWeights",
+    "SequenceFilter",
+    "SequenceGroup",
 ]

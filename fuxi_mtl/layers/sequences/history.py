@@ -1,0 +1,178 @@
+"""Histories: the columns of a declared group, put together and encoded."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from fuxi_mtl.features import PAD, FeatureMap
+from fuxi_mtl.layers.brick import Brick
+from fuxi_mtl.layers.sequences.base import make_encoder
+from fuxi_mtl.layers.sequences.places import TARGET_TIME, RowTable, newer_events, newest, sinusoids
+from fuxi_mtl.options.blocks import SequenceGroup
+from fuxi_mtl.options.values import block
+
+
+@keras.saving.register_keras_serializable("fuxi_mtl")
+class History(Brick):
+    """One vector a row of the columns of one group: events, target, places, encoder.
+
+    Args:
+        features: The inputs.
+        group: The group, a mapping as a stanza has it, or such a dataclass.
+        widths: Width of the vectors of each feature with ids.
+        **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
+
+    Shapes:
+        A dict of ``ids`` ``(batch, id columns)`` and ``vectors``, a dict by feature: ``(batch, length,
+        width)`` of a column and ``(batch, width)`` of a target, both float32, to ``(batch, width)``.
+
+    Raises:
+        ValueError: The group names what is no input or does not fit; see ``check_group``.
+    """
+
+    def __init__(self, features: FeatureMap, group: SequenceGroup | Mapping, widths: Mapping, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.features, self.group = features, block(SequenceGroup, group, "sequences")
+        self.widths = widths
+        columns, self.targets = self._columns()
+        self.columns = [features[name] for name in columns]
+        self.first = features[next(iter(self.group.columns))]
+        length = self.first.max_len
+        kept = min(self.group.max_len or length, length)
+        self.keep = min(self.group.filter.keep, kept) if self.group.filter else kept
+        self.newest_first = self.first.order == "newest_first"
+        self.encoder = make_encoder(self.group.encoder, name="encoder", dtype=self.dtype_policy)
+        self.piece_widths = [widths[name] for name in columns]
+        self.project = None
+        if self.group.combine == "project":
+            self.project = keras.layers.Dense(self.group.combine_dim, use_bias=False, dtype="float32")
+            self.project.build((None, sum(self.piece_widths)))
+            self.piece_widths = [self.group.combine_dim]
+        elif self.group.combine == "sum":
+            self.piece_widths = self.piece_widths[:1]
+        self.query_width = self._query_width()
+        adds = self.group.join == "add"
+        width = sum(self.piece_widths)
+        # The row of position 0 is the target's where this is an event itself.
+        places = length + self.encoder.joins
+        self.times = self.positions = self.sinusoids = None
+        self.lapse = None if self.group.time is None else features[self.group.time]
+        if self.lapse is not None:
+            rows = max(self.lapse.vocab_size, TARGET_TIME + 1)
+            self.times = RowTable(rows, width if adds else self.group.time_dim, name="times")
+        if self.group.position == "learned":
+            self.positions = RowTable(places, width if adds else self.group.position_dim, name="positions")
+        elif self.group.position == "sinusoid":
+            self.sinusoids = sinusoids(places, width if adds else self.group.position_dim)
+        if not adds:
+            self.piece_widths += [self.group.position_dim] if self.group.position != "none" else []
+            self.piece_widths += [self.group.time_dim] if self.times is not None else []
+        self.width = sum(self.piece_widths)
+        if self.encoder.joins:
+            self.query_width = self.width
+        try:
+            self.encoder.check(self.width, self.query_width)
+        except ValueError as error:
+            raise ValueError(f"sequences.{self.name}.encoder: {error}") from error
+        self.output_width = self.encoder.output_width(self.width, self.query_width)
+
+    def _columns(self) -> tuple[list[str], list[str]]:
+        """The columns that are looked up, those with a counterpart first; and the counterparts."""
+        matched = {name: target for name, target in self.group.columns.items() if target is not None}
+        rest = [name for name, target in self.group.columns.items() if target is None]
+        return [*matched, *rest, *self.group.extra], list(matched.values())
+
+    def _query_width(self) -> int | None:
+        if not self.targets:
+            return None
+        if self.project is not None:
+            return self.group.combine_dim
+        widths = [self.widths[name] for name in self.targets]
+        return widths[0] if self.group.combine == "sum" else sum(widths)
+
+    @property
+    def pieces(self) -> list[int]:
+        """Widths of what stands side by side in the output, each like a vector of a feature."""
+        return self.piece_widths if self.encoder.keeps_columns else [self.output_width]
+
+    def build(self, input_shape=None):
+        """Creates the encoder."""
+        query = {} if self.query_width is None else {"query": (None, self.query_width)}
+        self.encoder.build({"keys": (None, self.keep, self.width), "present": (None, self.keep), **query})
+
+    def call(self, inputs, training=False):
+        """The encoded history of each row."""
+        ids, vectors = inputs["ids"], inputs["vectors"]
+        present = ids[:, self.first.columns] != PAD
+        newer = newer_events(present, self.newest_first)
+        chosen, read = None, present
+        if self.group.filter is not None:
+            read = present & self._of_the_target(ids, self.group.filter.column)
+        if self.keep < self.first.max_len or self.group.filter is not None:
+            chosen = newest(read, newer, self.keep)
+
+        def of_events(x: tf.Tensor) -> tf.Tensor:
+            return x if chosen is None else tf.gather(x, chosen, batch_dims=1)
+
+        read, newer = of_events(read), of_events(newer)
+        keys = self._combined([of_events(vectors[column.name]) for column in self.columns])
+        places = self._places(newer + int(self.encoder.joins))
+        if self.times is not None and self.lapse is not None:
+            places.append(self.times(of_events(ids[:, self.lapse.columns])))
+        content = {"keys": self._joined(keys, places), "present": read}
+        if self.targets:
+            content["query"] = self._query([vectors[name] for name in self.targets], keys.shape[-1])
+        return self.encoder(content, training=training)
+
+    def _of_the_target(self, ids: tf.Tensor, name: str) -> tf.Tensor:
+        """Which positions of a column hold the target's id, which must be a known one."""
+        column, target = self.features[name], self.features[str(self.group.columns[name])]
+        wanted = ids[:, target.start, None]
+        known = (wanted != PAD) & (wanted != self.features.owner(target).vocab_size - 1)
+        return known & (ids[:, column.columns] == wanted)
+
+    def _combined(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        if self.group.combine == "sum":
+            return tf.add_n(list(parts))
+        x = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+        return x if self.project is None else self.project(x)
+
+    def _places(self, newer: tf.Tensor) -> list[tf.Tensor]:
+        """The vectors of positions, if there are any."""
+        if self.positions is not None:
+            return [self.positions(newer)]
+        return [] if self.sinusoids is None else [tf.gather(self.sinusoids, newer)]
+
+    def _joined(self, x: tf.Tensor, places: list[tf.Tensor]) -> tf.Tensor:
+        if self.group.join == "add":
+            return tf.add_n([x, *places])
+        return tf.concat([x, *places], axis=-1) if places else x
+
+    def _query(self, parts: Sequence[tf.Tensor], width: int) -> tf.Tensor:
+        """The target as the encoder compares it; as an event it has all columns, a place and a time."""
+        whole = sum(self.widths[column.name] for column in self.columns)
+        if self.group.combine == "sum":
+            x = tf.add_n(list(parts))
+        else:
+            x = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+        if self.project is not None:
+            x = self.project(tf.pad(x, ((0, 0), (0, whole - x.shape[-1]))))
+        if not self.encoder.joins:
+            return x
+        x = tf.pad(x, ((0, 0), (0, width - x.shape[-1])))
+        nowhere = tf.zeros_like(x[:, 0], tf.int32)
+        places = self._places(nowhere)
+        if self.times is not None:
+            places.append(self.times(nowhere + TARGET_TIME))
+        return self._joined(x, places)
+
+    def compute_output_shape(self, input_shape):
+        """See the class."""
+        return (input_shape["ids"][0], self.output_width)
+
+
+def as_groups(sequences: Mapping | None) -> dict[str, SequenceGroup]:
+    """Groups by name, from what a stanza or a program gives."""
+    given = (sequences or {}).items()
+    return {name: block(SequenceGroup, group, f"sequences.{name}") for name, group in given}
