@@ -31,9 +31,10 @@ class ConditionedEmbedding(keras.layers.Layer):
         super().__init__()
         names = list(dict.fromkeys(generation.condition_features or ()))
         self.shared = FeatureEmbedding(features, **embedding)
-        known = self.shared.order
-        if generation.new_condition_emb:  # which are bags where the network has histories
-            known = [feature.name for feature in features.features]
+        known = [feature.name for feature in features.features]
+        if not generation.new_condition_emb:  # histories have taken the place of their columns
+            seen_names = self.shared.column_ranges
+            known = [*(name for name in known if name in seen_names), *self.shared.histories]
         for name in names:
             check_choice("apg.condition_features", name, known)
         self.own = None

@@ -119,7 +119,16 @@ def _check_feature(feature: FeatureOptions, entry: Located) -> None:
                 raise entry.error(f"{name}: {key} has no effect without pretrained_emb, the file.")
     if feature.num_buckets is not None and feature.category_processor is None:
         raise entry.error(f"{name}: num_buckets has no effect without category_processor.")
-    if feature.category_processor is not None and feature.num_buckets is None:
+    is_log = feature.category_processor == "log2_bucket"
+    if feature.clip_negative_gaps and not is_log:
+        raise entry.error(
+            f"{name}: clip_negative_gaps has no effect without category_processor: log2_bucket."
+        )
+    if is_log and feature.num_buckets is not None:
+        raise entry.error(f"{name}: num_buckets has no effect with log2_bucket, which has 32.")
+    if is_log and feature.type not in ("sequence", "numeric"):
+        raise entry.error(f"{name}: log2_bucket is for numbers: type sequence or numeric.")
+    if feature.category_processor is not None and not is_log and feature.num_buckets is None:
         raise entry.error(f"{name}: category_processor {feature.category_processor} needs num_buckets.")
     encoded = POOLING_OF_ENCODER.get(feature.feature_encoder or "")
     if encoded and feature.pooling and encoded != feature.pooling:

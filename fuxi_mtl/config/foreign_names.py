@@ -89,6 +89,35 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
     "tuner_space": ForeignName(
         advice="There is no tuner: vary keys with --set key=value, one expid a setting."
     ),
+    # Its models of histories
+    **{
+        key: ForeignName(
+            "sequences", f"It is read with {prefix}_sequence_field and {prefix}_target_field.", computed=True
+        )
+        for prefix, keys in {
+            "din": (
+                "din_target_field",
+                "din_sequence_field",
+                "din_use_softmax",
+                "attention_hidden_units",
+                "attention_hidden_activations",
+                "attention_output_activation",
+                "attention_dropout",
+            ),
+            "bst": (
+                "bst_target_field",
+                "bst_sequence_field",
+                "num_heads",
+                "stacked_transformer_layers",
+                "layer_norm",
+                "use_residual",
+                "seq_pooling_type",
+                "use_position_emb",
+                "use_causal_mask",
+            ),
+        }.items()
+        for key in keys
+    },
     # Its fork: data
     "infer_data": ForeignName(
         advice="Rows without labels are given to a command: predict --input FILE.", of=FORK, same=(ANY,)
@@ -333,6 +362,8 @@ FOREIGN_VALUES: dict[str, dict[str, str]] = {
         "APG_AITMV2": "APG_AITM_V2",
         "APG_MMoE": "APG_MMOE",
         "APG_ShareBottom": "APG_SharedBottom",
+        "BST": "SingleTask",
+        "DIN": "SingleTask",
         "ESSM": "ESMM",
         "SharedBottom": "ShareBottom",
     },

@@ -15,6 +15,7 @@ from fuxi_mtl.config.foreign_names import (
     NESTED_NAMES,
     ForeignName,
 )
+from fuxi_mtl.config.foreign_sequences import put_sequences
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import SECTIONS
 from fuxi_mtl.options.mistakes import Mistakes
@@ -66,6 +67,7 @@ def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Not
         _losses,
         _generation,
         _domains,
+        put_sequences,
         _shares,
         _blocks,
         _Translation.features,

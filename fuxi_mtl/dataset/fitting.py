@@ -342,6 +342,8 @@ def _bare(tokens: pl.Series) -> pl.Series:
 def fitted_rule(observer: Observer) -> Rule:
     """The rule with what was seen."""
     rule, options, numbers = observer.input.rule, observer.input.options, observer.numbers
+    if isinstance(rule, Buckets) and rule.boundaries:
+        return rule
     if isinstance(rule, Buckets):
         buckets = options.num_buckets or 0
         boundaries = observer.sample.boundaries(buckets)

@@ -10,7 +10,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
-from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
+from fuxi_mtl.dataset.rules import LOG2_BOUNDARIES, Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
@@ -141,6 +141,8 @@ def _declared_size(rule: Rule) -> int:
         return 0
     if isinstance(rule, HashBuckets):
         return rule.buckets + 2
+    if isinstance(rule, Buckets) and rule.boundaries:
+        return len(rule.boundaries) + 3
     return rule.unknown + 1 if isinstance(rule, Ids) else 3
 
 
@@ -207,6 +209,8 @@ def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOption
                 "number above -1."
             )
         return Number(fill_na=fill, log=log)
+    if "log2_bucket" in (feature.category_processor, owner.category_processor):
+        return _logarithms(feature, owner)
     if owner.category_processor and not owner.num_buckets:
         raise DataError(
             f"feature {owner.name!r}: category_processor {owner.category_processor} needs num_buckets."
@@ -232,6 +236,18 @@ def _rule(feature: FeatureOptions, owner: FeatureOptions, options: DatasetOption
         fill = None if feature.type == "sequence" else _filling(feature, lambda x: int(raw.integers(x)[0]))
         return Ids(owner.vocab_size, fill)
     return Vocabulary(str(owner.name), feature.dtype, text)
+
+
+def _logarithms(feature: FeatureOptions, owner: FeatureOptions) -> Rule:
+    """The rule of times that have passed."""
+    if feature.category_processor != owner.category_processor:
+        raise DataError(
+            f"feature {feature.name!r}: features that share a table have category_processor log2_bucket "
+            f"both, or neither; {owner.name!r} is the other one."
+        )
+    least = None if feature.clip_negative_gaps else 0.0
+    fill = None if feature.type == "sequence" else _filling(feature, _number)
+    return Buckets(LOG2_BOUNDARIES, fill_na=fill, double=True, least=least)
 
 
 def _bag(feature: FeatureOptions) -> Bag | None:

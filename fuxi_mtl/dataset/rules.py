@@ -79,15 +79,26 @@ class Buckets:
         boundaries: Rising numbers; ``vocab_size`` is three more than their number.
         fill_na: Number that stands for a missing one.
         double: Whether numbers are compared in float64, as float32 makes some boundaries one.
+        least: Numbers below it are errors; None if there are none.
     """
 
     boundaries: tuple[float, ...]
     fill_na: float | None = None
     double: bool = False
+    least: float | None = None
 
     def apply(self, entries: pl.Series) -> np.ndarray:
-        """Ids ``(rows,)`` int32."""
+        """Ids ``(rows,)`` int32.
+
+        Raises:
+            BadEntryError: An entry is below the least.
+        """
         x = filled_numbers(entries, self.fill_na, self.double)
+        below = np.zeros(len(x), bool) if self.least is None else x < self.least
+        if below.any():
+            index = int(np.argmax(below))
+            wanted = f"a time of {self.least:g} or more; clip_negative_gaps takes less as 0"
+            raise BadEntryError(entries.name, index, entries[index], wanted)
         ids = 1 + np.searchsorted(np.asarray(self.boundaries, x.dtype), x, side="right")
         return np.where(np.isnan(x), len(self.boundaries) + 2, ids).astype(np.int32)
 
@@ -151,6 +162,9 @@ class Number:
         x = x.astype(np.float32)
         return np.where(np.isfinite(x), x, np.float32(0))
 
+
+# Boundaries of floor(log2(1 + x)), which ends at 31.
+LOG2_BOUNDARIES = tuple(2.0**power - 1 for power in range(1, 32))
 
 Rule = Vocabulary | HashBuckets | Buckets | Ids | Number
 RULES: dict[str, type] = {rule.__name__: rule for rule in (Vocabulary, HashBuckets, Buckets, Ids, Number)}

@@ -11,9 +11,9 @@ from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_range
 from fuxi_mtl.layers.regularizers import penalty_gradient
-from fuxi_mtl.layers.sequences.history import History, as_groups
+from fuxi_mtl.layers.sequences.history import History
 from fuxi_mtl.layers.tables import Lookup, Table, check_memory
-from fuxi_mtl.options.blocks.sequences import check_group
+from fuxi_mtl.options.blocks.sequences import as_groups, check_group
 from fuxi_mtl.options.layers import penalty as penalty_strengths
 
 

@@ -83,8 +83,12 @@ class FeatureOptions:
     )
     category_processor: str | None = option(
         None,
-        "Ids without a vocabulary: which quantile of the training rows a number lies in, or a hash.",
-        ("quantile_bucket", "hash_bucket"),
+        "Ids without a vocabulary: which quantile of the training rows a number lies in, a hash, or the "
+        "logarithm of a time that has passed, floor(log2(1 + x)), up to 31.",
+        ("quantile_bucket", "hash_bucket", "log2_bucket"),
+    )
+    clip_negative_gaps: bool = option(
+        False, "log2_bucket: a time below 0, which lies in the future, counts as 0; else it is an error."
     )
     num_buckets: int | None = option(None, "Number of ids that the category_processor gives.", least=1)
     compositional: str | None = option(

@@ -148,6 +148,9 @@ def _number(rule: Number, x: tf.Tensor, scale: tf.Variable) -> tf.Tensor:
 
 
 def _buckets(rule: Buckets, x: tf.Tensor) -> tf.Tensor:
+    if rule.least is not None:
+        good = (x >= rule.least) | tf.math.is_nan(x)
+        tf.debugging.Assert(tf.reduce_all(good), [f"A time is below {rule.least:g}:", x])
     boundaries = tf.constant(rule.boundaries, x.dtype)
     ids = 1 + tf.searchsorted(boundaries, x, side="right")
     return tf.where(tf.math.is_nan(x), len(rule.boundaries) + 2, ids)

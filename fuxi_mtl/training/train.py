@@ -23,6 +23,7 @@ from fuxi_mtl.dataset import (
     random_batch,
     training_batches,
 )
+from fuxi_mtl.dataset.histories import check_histories
 from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
@@ -32,6 +33,7 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.objectives.priors import constant_losses
 from fuxi_mtl.optimizers import make_optimizer, rate_of
+from fuxi_mtl.options.blocks.sequences import as_groups
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
@@ -268,6 +270,9 @@ def _prepare(
 
     Decoders see all rows: leaving negatives out would move what they learn.
     """
+    groups = as_groups(experiment.model_options.get("sequences"))
+    for told in check_histories(split.ids, model.features, groups):
+        logger.warning("%s", told)
     model.prepare(labels, batches)
     if model.decoders:
         model.fit_decoders(split.labels(experiment.tasks), split.numeric)

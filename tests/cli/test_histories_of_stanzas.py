@@ -22,6 +22,7 @@ W:
   sequences:
     clicks:
       columns: {{{columns}}}
+      time: gaps
       position: learned
       position_dim: 2
       encoder: {{type: din, hidden_units: [4]}}
@@ -47,6 +48,8 @@ d:
     - {name: [item, cate], type: categorical}
     - {name: items, type: sequence, share_embedding: item, max_len: 4, order: oldest_first}
     - {name: cates, type: sequence, share_embedding: cate, max_len: 4, order: oldest_first}
+    - {name: gaps, type: sequence, dtype: float, max_len: 4, order: oldest_first,
+       category_processor: log2_bucket}
   label_col:
     - {name: click}
     - {name: like}
@@ -65,6 +68,7 @@ def folder(tmp_path, columns="items: item, cates: cate"):
                 "cate": [f"c{each % 4}" for each in item],
                 "items": ["^".join(f"i{each}" for each in history) for history in histories],
                 "cates": ["^".join(f"c{each % 4}" for each in history) for history in histories],
+                "gaps": ["^".join(str(3.5 ** len(b[i:])) for i in range(len(b))) for b in histories],
                 "click": [int(a % 4 in b % 4) for a, b in zip(item, histories, strict=True)],
                 "like": rng.integers(0, 2, rows),
             }
@@ -93,7 +97,10 @@ def test_histories_are_trained_stored_and_served_alike(tmp_path, monkeypatch):
         name: tf.ragged.constant([each.split("^") if each else [] for each in column], ragged_rank=1)
         for name, column in texts.items()
     }
-    padded = {name: each.to_tensor("") for name, each in ragged.items()}
+    texts["gaps"] = rows["gaps"].fill_null("").to_list()
+    gaps = [[float(gap) for gap in each.split("^")] if each else [] for each in texts["gaps"]]
+    ragged["gaps"] = tf.ragged.constant(gaps, tf.float64, ragged_rank=1)
+    padded = {name: each.to_tensor(np.nan if name == "gaps" else "") for name, each in ragged.items()}
     for found in (
         loaded.signatures["serving_default"](**single, **{k: tf.constant(v) for k, v in texts.items()}),
         loaded.signatures["serve_lists"](**single, **padded),
@@ -103,7 +110,10 @@ def test_histories_are_trained_stored_and_served_alike(tmp_path, monkeypatch):
             np.testing.assert_allclose(found[column], predicted[column], rtol=1e-5, atol=1e-6)
     # The newest four of a history are read, whatever lies before them.
     full = np.array([len(each.split("^")) >= 4 for each in texts["items"]])
-    longer = {name: tf.concat([tf.fill([len(rows), 2], "i1"), each], 1) for name, each in padded.items()}
+    longer = {}
+    for name, each in padded.items():
+        before = tf.fill([len(rows), 2], tf.constant("i1" if name != "gaps" else 1.0, each.dtype))
+        longer[name] = tf.concat([before, each], 1)
     found = loaded.signatures["serve_lists"](**single, **longer)["click_pred"]
     np.testing.assert_allclose(found[full], predicted["click_pred"].to_numpy()[full], rtol=1e-5)
 

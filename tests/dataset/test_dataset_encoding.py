@@ -341,6 +341,7 @@ def test_the_rules_are_plain_json(load):
         "fill_na": None,
         "gaps": False,
         "zeros": True,
+        "order": None,
     }
 
 

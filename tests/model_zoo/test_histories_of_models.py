@@ -18,8 +18,10 @@ GROUP = {
     "encoder": {"type": "din", "hidden_units": [4], "activation": "tanh"},
 }
 WITH_HISTORY = '''
+from fuxi_mtl import registry
 from fuxi_mtl.registry import register
-from model_zoo.{file} import {base} as Base
+
+Base = registry.model("{base}")
 
 
 @register
@@ -62,7 +64,7 @@ def test_every_model_of_the_zoo_trains_what_encodes_a_history(name):
 def model_with_history(request, tmp_path_factory):
     file, base = request.param
     path = tmp_path_factory.mktemp("models") / f"{file}_with_history.py"
-    path.write_text(WITH_HISTORY.format(file=file, base=base, group=repr({"recent": GROUP})))
+    path.write_text(WITH_HISTORY.format(base=base, group=repr({"recent": GROUP})))
     (name,) = registry.import_models(str(path))
     yield registry.model(name)
     contract.built.cache_clear()

@@ -170,9 +170,3 @@ class History(Brick):
     def compute_output_shape(self, input_shape):
         """See the class."""
         return (input_shape["ids"][0], self.output_width)
-
-
-def as_groups(sequences: Mapping | None) -> dict[str, SequenceGroup]:
-    """Groups by name, from what a stanza or a program gives."""
-    given = (sequences or {}).items()
-    return {name: block(SequenceGroup, group, f"sequences.{name}") for name, group in given}

@@ -8,6 +8,7 @@ from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.declaring import MOST_LENGTH, MOST_WIDTH, option
 from fuxi_mtl.options.encoders import ENCODERS
+from fuxi_mtl.options.values import block
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,9 @@ def _known(where: str, name: str, known: Mapping[str, Feature]) -> Feature:
             f"{', '.join(known)}."
         )
     return known[name]
+
+
+def as_groups(sequences: Mapping | None) -> dict[str, SequenceGroup]:
+    """Groups by name, from what a stanza or a program gives."""
+    given = (sequences or {}).items()
+    return {name: block(SequenceGroup, group, f"sequences.{name}") for name, group in given}
