@@ -382,7 +382,6 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     with mistakes.noted():
         checks.check_sequences(settings, of_model, parts["dataset"])
-    with mistakes.noted():
         checks.check_pareto(settings, parts["pareto"], objectives)
     measured = UNJUDGED
     with mistakes.noted():
