@@ -1,33 +1,34 @@
 """Checks of encoded histories: columns of the same events, their order, and targets among their own past."""
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.features import PAD, FeatureMap
-from fuxi_mtl.options.blocks import SequenceGroup
+from fuxi_mtl.options.blocks.sequences import SequenceGroup, as_groups
+
+logger = logging.getLogger(__name__)
 
 ROWS = 2**16  # that are looked at at a time
 NOW = 1  # the id of an event that lies less than a second back, or not at all
 
 
-def check_histories(ids: np.ndarray, features: FeatureMap, groups: Mapping[str, SequenceGroup]) -> list[str]:
-    """What to say of the histories of training rows.
+def check_histories(ids: np.ndarray, features: FeatureMap, sequences: Mapping | None) -> None:
+    """Warns where the newest events may have been cut, and where targets are events of their own history.
 
     Args:
-        ids: ``(rows, id columns)``.
+        ids: ``(rows, id columns)`` of the training rows.
         features: The inputs.
-        groups: The groups of columns, by name.
-
-    Returns:
-        Sentences: that it is not said which end of a history is the newest, and that targets are events of
-        their own history.
+        sequences: The groups of columns by name, as a stanza or a program has them; None for none.
 
     Raises:
         DataError: Columns of the same events have several lengths in a row.
     """
-    return [told for name, group in groups.items() for told in _of_group(ids, features, name, group)]
+    for name, group in as_groups(sequences).items():
+        for told in _of_group(ids, features, name, group):
+            logger.warning("%s", told)
 
 
 def _of_group(ids: np.ndarray, features: FeatureMap, name: str, group: SequenceGroup) -> Iterator[str]:

@@ -33,7 +33,6 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.objectives.priors import constant_losses
 from fuxi_mtl.optimizers import make_optimizer, rate_of
-from fuxi_mtl.options.blocks.sequences import as_groups
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
@@ -270,9 +269,7 @@ def _prepare(
 
     Decoders see all rows: leaving negatives out would move what they learn.
     """
-    groups = as_groups(experiment.model_options.get("sequences"))
-    for told in check_histories(split.ids, model.features, groups):
-        logger.warning("%s", told)
+    check_histories(split.ids, model.features, experiment.model_options.get("sequences"))
     model.prepare(labels, batches)
     if model.decoders:
         model.fit_decoders(split.labels(experiment.tasks), split.numeric)

@@ -67,11 +67,17 @@ FEATURES = FeatureMap.of(
 GROUPS = {"clicks": SequenceGroup(columns={"items": "item"}, time="gap")}
 
 
-def told(ids, features=FEATURES):
-    return check_histories(np.array(ids, np.int32), features, GROUPS)
+@pytest.fixture
+def told(caplog):
+    def said(ids, features=FEATURES):
+        caplog.clear()
+        check_histories(np.array(ids, np.int32), features, GROUPS)
+        return caplog.messages
+
+    return said
 
 
-def test_a_target_in_its_own_history_at_the_request_is_counted():
+def test_a_target_in_its_own_history_at_the_request_is_counted(told):
     leaking = [4, 2, 4, 0, 7, 1, 0]
     before = [4, 2, 4, 0, 7, 2, 0]  # a second earlier
     unknown = [8, 8, 0, 0, 1, 0, 0]  # OOV is no token
@@ -80,14 +86,14 @@ def test_a_target_in_its_own_history_at_the_request_is_counted():
     assert told([before, unknown]) == []
 
 
-def test_columns_of_the_same_events_are_as_long_as_each_other():
+def test_columns_of_the_same_events_are_as_long_as_each_other(told):
     with pytest.raises(
         DataError, match="training row 1, counted from 0, 'items' has 2 events and 'gap' has 1"
     ):
         told([[1, 2, 3, 0, 5, 5, 0], [1, 2, 3, 0, 5, 0, 0]])
 
 
-def test_it_is_said_when_the_newest_events_may_be_cut():
+def test_it_is_said_when_the_newest_events_may_be_cut(told):
     full = [[1, 2, 3, 4, 5, 5, 5], [1, 2, 0, 0, 5, 0, 0]]
     (said,) = told(full)
     assert "1 of 2 training rows fill all 3 places of 'items'" in said
