@@ -8,8 +8,9 @@ import pytest
 from command_line import call
 from interrupting import assert_equal_runs, run
 
-from fuxi_mtl.config import load_experiment
+from fuxi_mtl.config import load_experiment, load_resolved
 from fuxi_mtl.options.source_location import ConfigError
+from fuxi_mtl.runs import Run
 
 ONE = ("steps_per_execution=2", "eval_steps=5", "batch_size=32", "epochs=1", "early_stop_patience=9")
 TWO = (*ONE, "epochs=2", "learning_rate=0.3", "loss_weight=GN", "net_dropout=0.2")
@@ -40,18 +41,23 @@ def test_the_best_checkpoint_is_gone_on_from_where_the_last_is_not_there(finishe
     assert_equal_runs(whole, by_checkpoint)
 
 
+def worsened(folder):
+    """Has a run have been best at its first evaluation."""
+    stored = Run(folder)
+    history = stored.read_json(stored.history)
+    for number, record in enumerate(history["evaluations"]):
+        record["metrics"] = dict.fromkeys(record["metrics"], 1 - number / 10)
+    stored.write_json(stored.history, history)
+
+
 def test_where_the_last_weights_took_the_place_of_the_best_the_best_is_sought_from_there_on(
     finished, tmp_path, caplog
 ):
     copy = shutil.copytree(finished, tmp_path / "seed_1")
-    metrics = json.loads((copy / "metrics.json").read_text())
-    history = json.loads((copy / "history.json").read_text())
-    for number, record in enumerate(history["evaluations"]):  # the first is the best
-        record["metrics"] = {**record["metrics"], "AUC": 1 - number / 10, "click_AUC": 1, "buy_AUC": 1}
-    (copy / "history.json").write_text(json.dumps(history))
-    (copy / "metrics.json").write_text(json.dumps({**metrics, "best_step": 10}))
-    config = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(config.replace("final_weights: best", "final_weights: last"))
+    worsened(copy)
+    stored = Run(copy)
+    stored.write_json(stored.metrics, {**stored.read_json(stored.metrics), "best_step": 10})
+    stored.write_config(load_resolved(stored.config, "Toy", {"final_weights": "last"}).resolved())
     shutil.rmtree(copy / "checkpoint")
     (copy / "checkpoint_last").rename(copy / "checkpoint")
     with caplog.at_level("INFO"):
@@ -75,11 +81,7 @@ def test_where_the_last_weights_took_the_place_of_the_best_the_best_is_sought_fr
 def test_a_training_that_cannot_go_on_is_said(finished, tmp_path, changes, told):
     copy = shutil.copytree(finished, tmp_path / "seed_1")
     if "patience" in changes[0]:
-        history = json.loads((copy / "history.json").read_text())
-        for number, record in enumerate(history["evaluations"]):
-            for key in record["metrics"]:
-                record["metrics"][key] = 1 - number / 10
-        (copy / "history.json").write_text(json.dumps(history))
+        worsened(copy)
     settings = (f"model_root={tmp_path / 'more'}", *TWO, *changes, f"resume_path={copy}")
     done = call("run", "--expid", "Toy", "--set", *settings)
     assert done.status == 1
