@@ -32,19 +32,26 @@ def check_members(settings: Settings, choices: Mapping[str, Any], taken: Mapping
     Raises:
         ConfigError: With the names that exist, or with the option to rename.
     """
+    mistakes = Mistakes()
     for key, value in choices.items():
-        families = families_of(key)
-        for name in _names(value):
-            if not any(name in family for family in families):
-                raise settings.error(key, families[0].unknown(name))
-        for member in _members(families, value):
-            clash = next((each for each in member.options if each in taken), None)
-            if clash is not None:
-                raise settings.error(
-                    key,
-                    f"{member.name} has an option {clash!r}, which is a key of {taken[clash]} already. "
-                    "Rename it in its signature.",
-                )
+        with mistakes.noted():
+            _check_chosen(settings, key, value, taken)
+    mistakes.tell()
+
+
+def _check_chosen(settings: Settings, key: str, value: Any, taken: Mapping[str, str]) -> None:
+    families = families_of(key)
+    for name in _names(value):
+        if not any(name in family for family in families):
+            raise settings.error(key, families[0].unknown(name))
+    for member in _members(families, value):
+        clash = next((each for each in member.options if each in taken), None)
+        if clash is not None:
+            raise settings.error(
+                key,
+                f"{member.name} has an option {clash!r}, which is a key of {taken[clash]} already. "
+                "Rename it in its signature.",
+            )
 
 
 def member_options(settings: Settings, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +63,10 @@ def member_options(settings: Settings, choices: Mapping[str, Any]) -> dict[str, 
     values: dict[str, Any] = {}
     mistakes = Mistakes()
     for key, value in choices.items():
-        families = families_of(key)
-        for member in _members(families, value):
+        members: list[Member] = []
+        with mistakes.noted():
+            members = _members(families_of(key), value)
+        for member in members:
             for option in member.options.values():
                 values[option.name] = UNJUDGED
                 with mistakes.noted():
@@ -99,7 +108,7 @@ def check_members_fit(
     if "surgery" in trials:
         from fuxi_mtl.surgery import make_surgery
 
-        with _located(settings, "surgery", (*own, "surgery_normalize")):
+        with _located(settings, "surgery", (*own, "surgery_normalize", "surgery_preference")):
             make_surgery(surgery, objectives, own=own)
 
 
@@ -108,13 +117,16 @@ def keys_to_try(
 ) -> list[str]:
     """The keys whose members may refuse the objectives when they are made.
 
-    Of the library's own they are those with an option that is given: none refuses its defaults.
+    Of the library's own they are those with an option that is given: none refuses its defaults for several.
     """
     keys = []
     if _may_refuse(settings, "loss_weight", weighting.loss_weight):
         keys.append("loss_weight")
-    if len(objectives) > 1 and (
-        _may_refuse(settings, "surgery", surgery.surgery) or surgery.surgery_normalize
+    if surgery.surgery != "none" and (
+        len(objectives) < 2
+        or surgery.surgery_normalize
+        or surgery.surgery_preference
+        or _may_refuse(settings, "surgery", surgery.surgery)
     ):
         keys.append("surgery")
     return keys

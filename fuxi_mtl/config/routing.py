@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import UnionType
 from typing import Any
 
@@ -33,9 +34,10 @@ def check_keys(settings: Settings) -> None:
         options = dict(registry.options(name))
         _check_owners(settings, name, options)
     known = {key: _TITLES[owner] for key, owner in owners().items()}
+    chosen = choices(settings)
     with mistakes.noted():
-        check_members(settings, choices(settings), {**known, **dict.fromkeys(options, name)})
-    sure = not mistakes.found
+        check_members(settings, chosen, {**known, **dict.fromkeys(options, name)})
+    sure = not mistakes.found and all(value is not UNJUDGED for value in chosen.values())
     for key in settings.entries:
         # What is no misspelling may be an option of the model or member that is not known.
         if not _is_owned(key, options) and (sure or did_you_mean(key, [*known, *options])):
@@ -57,14 +59,15 @@ def sections_of(settings: Settings, mistakes: Mistakes) -> dict[str, Any]:
 def choices(settings: Settings) -> dict[str, Any]:
     """The value of each key that chooses from families, such as ``loss_weight``.
 
-    Raises:
-        ConfigError: A wrong value.
+    Where it is wrong, which :func:`sections_of` tells, it is ``UNJUDGED``.
     """
     chosen = {}
     for section in SECTIONS.values():
         for field in dataclasses.fields(section):
             if any(field.name == family.key for family in Family.known):
-                chosen[field.name] = _field(settings, section, field, field.default)
+                chosen[field.name] = UNJUDGED
+                with suppress(ConfigError):
+                    chosen[field.name] = _field(settings, section, field, field.default)
     return chosen
 
 

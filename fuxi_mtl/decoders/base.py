@@ -12,6 +12,7 @@ from fuxi_mtl.options.decoders import DECODERS
 from fuxi_mtl.tasks import Task
 
 Inputs = Mapping[str, tf.Tensor]
+NEVER = float(np.finfo(np.float32).max)  # no label passes it; finite, as a kept number must be
 LARGEST = 20.0  # exponent of a served value: e^20 is half a billion
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.decoders.base import Decoder
+from fuxi_mtl.decoders.base import NEVER, Decoder
 from fuxi_mtl.options import option
 
 
@@ -70,7 +70,7 @@ class DurationQuantile(Decoder):
             )
         self.by, self.knots = self.columns[by], max_knots
         self.serves_value, self.squared = serve == "value", loss == "mse"
-        self.edges = self._state("edges", (groups - 1,))  # of the groups but the first; infinite where unused
+        self.edges = self._state("edges", (groups - 1,))  # of the groups but the first; NEVER where unused
         self.labels_at = self._state("labels_at", (groups, max_knots))
         self.shares_at = self._state("shares_at", (groups, max_knots))
 
@@ -81,7 +81,7 @@ class DurationQuantile(Decoder):
         count = self.labels_at.shape[0]
         cuts = np.sort(duration)[np.arange(1, count) * len(duration) // count]
         edges = np.unique(cuts[cuts > duration.min()])
-        self.edges.assign(np.concatenate([edges, np.full(count - 1 - len(edges), np.inf)]))
+        self.edges.assign(np.concatenate([edges, np.full(count - 1 - len(edges), NEVER)]))
         group_of = np.searchsorted(edges.astype(np.float32), numeric[:, self.by], "right")
         labels_at, shares_at = np.zeros((2, count, self.knots))
         for group in range(len(edges) + 1):

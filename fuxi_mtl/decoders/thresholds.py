@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.decoders.base import Decoder
+from fuxi_mtl.decoders.base import NEVER, Decoder
 from fuxi_mtl.options import option
 
 
@@ -66,7 +66,7 @@ class Thresholds(Decoder):
             raise ValueError(f"restore is {restore!r}. Choices: fitted, right, trapezoid.")
         self.outputs, self.alpha, self.restore = thresholds, alpha, restore
         self.restore_weight, self.order_weight = restore_weight, order_weight
-        self.at = self._state("at", (thresholds,))  # infinite where merged
+        self.at = self._state("at", (thresholds,))  # NEVER where merged
         self.means = self._state("means", (thresholds + 1,))
         self.deviation = self._state("deviation", ())
 
@@ -78,7 +78,7 @@ class Thresholds(Decoder):
         gamma = z if self.alpha == 0 else np.expm1(-self.alpha * z) / math.expm1(-self.alpha)
         at = np.unique(np.quantile(labels, gamma))
         at = at[at >= 0] if self.restore == "fitted" else at[at > 0]
-        at = np.concatenate([at, np.full(count - len(at), np.inf)])
+        at = np.concatenate([at, np.full(count - len(at), NEVER)])
         self.at.assign(at)
         bucket = np.searchsorted(at.astype(np.float32), labels.astype(np.float32), "left")  # y > t_m
         sums, rows = np.bincount(bucket, labels, count + 1), np.bincount(bucket, minlength=count + 1)
@@ -94,7 +94,7 @@ class Thresholds(Decoder):
     def error(self, raw, target):
         """See the class."""
         raw = _columns(raw)
-        used = tf.cast(tf.math.is_finite(self.at), raw.dtype)
+        used = tf.cast(self.at < NEVER, raw.dtype)
         passed = tf.cast(target[:, None] > self.at, raw.dtype)
         events = tf.nn.sigmoid_cross_entropy_with_logits(labels=passed, logits=raw) * used
         found = tf.reduce_sum(events, axis=-1) / tf.reduce_sum(used)
@@ -113,9 +113,9 @@ class Thresholds(Decoder):
         phi = tf.sigmoid(raw)
         if self.restore == "fitted":
             return self.means[0] + tf.reduce_sum(phi * (self.means[1:] - self.means[:-1]), axis=-1)
-        at = tf.where(tf.math.is_finite(self.at), self.at, 0.0)
+        at = tf.where(self.at < NEVER, self.at, 0.0)
         before = tf.concat([[0.0], at[:-1]], axis=0)
-        width = tf.where(tf.math.is_finite(self.at), at - before, 0.0)
+        width = tf.where(self.at < NEVER, at - before, 0.0)
         if self.restore == "trapezoid":
             phi = (phi + tf.concat([tf.ones_like(phi[:, :1]), phi[:, :-1]], axis=-1)) / 2
         return tf.reduce_sum(phi * width, axis=-1)
@@ -237,7 +237,7 @@ class Ordinal(Decoder):
             raise ValueError(f"edges are {list(edges)}; they ascend, and there is one at least.")
         self.given = None if edges is None else np.asarray(edges, np.float64)
         count = 7 if edges is None else len(edges)
-        self.edges = self._state("edges", (count,))  # infinite where labels repeat
+        self.edges = self._state("edges", (count,))  # NEVER where labels repeat
         self.means = self._state("means", (count + 1,))
         self.first = self.add_weight(name="first_cut", shape=(1,), initializer="zeros")
         self.steps = self.add_weight(name="cut_steps", shape=(count - 1,), initializer="zeros")
@@ -249,11 +249,11 @@ class Ordinal(Decoder):
         edges = self.given
         if edges is None:
             found = np.unique(np.quantile(labels, np.arange(1, count + 1) / (count + 1)))
-            edges = np.concatenate([found, np.full(count - len(found), np.inf)])
+            edges = np.concatenate([found, np.full(count - len(found), NEVER)])
         self.edges.assign(edges)
         level = np.searchsorted(edges.astype(np.float32), labels.astype(np.float32), "left")
         rows, sums = np.bincount(level, minlength=count + 1), np.bincount(level, labels, count + 1)
-        ends = np.concatenate([[labels.min()], np.where(np.isfinite(edges), edges, labels.max())])
+        ends = np.concatenate([[labels.min()], np.where(edges < NEVER, edges, labels.max())])
         self.means.assign(np.divide(sums, rows, out=ends, where=rows > 0))
         above = np.cumsum(rows[::-1])[::-1][1:]  # rows above each edge
         cuts = np.log((len(labels) - above + 0.5) / (above + 0.5))

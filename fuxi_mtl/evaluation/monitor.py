@@ -65,7 +65,8 @@ def few_positives(
 ) -> dict[str, int]:
     """The number of positives behind each watched ``{task}_{metric}`` that rests on fewer than a hundred.
 
-    Of a mean over tasks each part is watched. Metrics that have a value without positives do not count.
+    Of a mean over tasks each part is watched. Metrics that have a value without positives do not count,
+    nor do those of numbers.
 
     Args:
         monitor: As in :func:`monitor_value`.
@@ -77,7 +78,7 @@ def few_positives(
     for task, y in labels.items():
         for key in measured:
             metric = METRICS.get(key.removeprefix(f"{task}_"))
-            if metric is None or key == metric.name or metric.needs == "row":
+            if metric is None or key == metric.name or metric.needs == "row" or "binary" not in metric.kinds:
                 continue
             count = int(np.sum(y == 1))
             if watched & {key, metric.name} and count < FEW_POSITIVES:

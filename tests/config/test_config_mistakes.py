@@ -155,3 +155,26 @@ def test_a_misspelt_option_of_the_model_is_told_beside_an_unknown_weighting(writ
     assert "no weighting is called 'GNN'" in lines[1]
     assert "unknown key 'expert_hiden_units'" in lines[2]
     assert "Did you mean 'expert_hidden_units'?" in lines[2]
+
+
+def test_wrong_choices_of_all_families_are_told_at_once(write):
+    lines = told(write("loss_weight: UWW\nsurgery: pcgradd\noptimizer: adamm\nadamm_option: 1"))
+    assert lines[0] == "3 mistakes:"
+    found = "\n".join(lines)
+    for meant in ("'UW'", "'pcgrad'", "'adam'"):
+        assert f"Did you mean {meant}?" in found
+
+
+@pytest.mark.parametrize(
+    ("stanza", "line", "says"),
+    [
+        ("surgery: gradvac\nsurgery_preference: {click: 2}", 7, "surgery_preference is for upgrad"),
+        ("surgery: upgrad\nsurgery_preference: {clik: 2}", 7, "surgery_preference names 'clik'"),
+        ("tasks: {ctr: click}\nsurgery: upgrad", 7, "there is only ctr. Use surgery: none."),
+    ],
+)
+def test_a_surgery_that_does_not_fit_is_told_at_its_line_before_data_are_read(write, stanza, line, says):
+    lines = told(write(stanza))
+    assert len(lines) == 1
+    assert lines[0].startswith(f"config/model_config.yaml, line {line} (MMoE_test): ")
+    assert says in lines[0]

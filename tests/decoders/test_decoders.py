@@ -203,7 +203,7 @@ def test_d2q_groups_ties_together_and_thins_long_distributions():
     decoder, _ = fitted(
         "d2q", np.arange(5000.0), np.repeat([1.0, 2.0], 2500), by="duration", groups=10, max_knots=50
     )
-    assert np.isfinite(decoder.edges).sum() == 1
+    assert np.asarray(decoder.edges)[:2].tolist() == [2, np.finfo(np.float32).max]
     inputs = {"numeric": tf.constant(numeric([1, 2]))}
     np.testing.assert_allclose(decoder.learnt(constant([1250, 3750]), inputs), [0.5, 0.5], atol=0.01)
 
@@ -260,7 +260,7 @@ def test_cread_with_exact_chances_is_right_on_average_only_if_fitted(count):
 
 def test_thresholds_that_labels_repeat_are_merged():
     decoder, start = fitted("cread", [0.0] * 50 + [4.0] * 50, thresholds=10)
-    assert np.isfinite(decoder.at).sum() == 2
+    assert np.asarray(decoder.at)[:3].tolist() == [0, 4, np.finfo(np.float32).max]
     assert float(decoder.value(constant([start]), {})[0]) == pytest.approx(2, rel=0.02)
     assert np.isfinite(error(decoder, np.zeros((1, 10)), [4.0])).all()
 
@@ -305,6 +305,19 @@ def test_ordinal_cuts_start_at_the_frequencies_and_stay_in_order():
     np.testing.assert_allclose(passed, [0.6, 0.3, 0.1], rtol=0.01)
     decoder.steps.assign([-50.0, 3.0])
     assert (np.diff(decoder.cuts()) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_all_that_is_learnt_from_few_different_labels_is_finite(kind):
+    labels = np.repeat([1.0, 2, 3, 4, 5], [10, 20, 30, 25, 15])
+    decoder, _ = fitted(kind, labels, **ALL[kind])
+    assert all(np.isfinite(variable).all() for variable in decoder.weights)  # else there is no model
+
+
+def test_ordinal_starts_right_on_average_for_a_rating_of_few_levels():
+    decoder, start = fitted("ordinal", np.repeat([1.0, 2, 3, 4, 5], [10, 20, 30, 25, 15]))
+    assert float(decoder.value(constant(start), {})[0]) == pytest.approx(3.15, rel=0.02)
+    assert np.isfinite(error(decoder, [0.3] * 5, [1.0, 2, 3, 4, 5])).all()
 
 
 def test_quantiles_have_the_golden_errors_and_never_cross():

@@ -153,7 +153,8 @@ def test_every_part_of_a_watched_mean_counts_its_positives():
         "cvr": np.repeat([1.0, 0.0], [65, 135]),
         "watch": np.ones(200),
     }
-    keys = ["ctr_AUC", "ctr_KS", "cvr_AUC", "cvr_KS", "watch_MAE", "AUC", "KS", "MAE"]
+    keys = ["ctr_AUC", "ctr_KS", "cvr_AUC", "cvr_KS", "watch_MAE", "watch_XAUC", "AUC", "KS", "MAE", "XAUC"]
+    labels["watch"][50:] = 7.5
     assert few_positives("AUC", labels, keys) == {"cvr_AUC": 65}
     assert few_positives({"AUC": 1, "cvr_KS": 1}, labels, keys) == {"cvr_AUC": 65, "cvr_KS": 65}
-    assert few_positives("MAE", labels, keys) == {}
+    assert few_positives("MAE", labels, keys) == few_positives("watch_XAUC", labels, keys) == {}
