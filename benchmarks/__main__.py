@@ -120,6 +120,12 @@ def _saving(options: argparse.Namespace) -> None:
     measure_saving(options.rounds, options.results)
 
 
+def _sequences(options: argparse.Namespace) -> None:
+    from benchmarks.sequences import measure_sequences
+
+    measure_sequences(options.turns, options.results)
+
+
 def _mutants(options: argparse.Namespace) -> None:
     from benchmarks.mutants import measure_mutants
 
@@ -186,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     saving = command("saving", _saving, "What saving the state of a training costs, by its size.")
     saving.add_argument("--rounds", type=int, default=5, help="how often each is saved")
+    histories = command("sequences", _sequences, "A step with a history under each encoder, by its length.")
+    histories.add_argument("--turns", type=int, default=9, help="how often each takes two steps")
     mutants = command(
         "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
     )

@@ -5,7 +5,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import correlation, days, encode, kills, mutants, quality, saving, selection, start, zoo
+from benchmarks import (
+    correlation,
+    days,
+    encode,
+    kills,
+    mutants,
+    quality,
+    saving,
+    selection,
+    sequences,
+    start,
+    zoo,
+)
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
@@ -23,6 +35,7 @@ STUDIES = {
     "quality": quality.section,
     "saving": saving.section,
     "selection": selection.section,
+    "sequences": sequences.section,
     "start": start.section,
     "zoo": zoo.section,
 }
