@@ -18,6 +18,14 @@ class SweepError(RuntimeError):
     Attributes:
         runs: Those that are whole, in their order.
         failures: Why the others are not, by ``(expid, seed)``.
+
+    Example:
+        >>> failed = fm.SweepError(["whole"], {("MMoE", 7): ValueError("no room")})
+        >>> failed.runs
+        ['whole']
+        >>> print(failed)
+        1 of 2 runs failed; the others are whole:
+          MMoE, seed 7: no room
     """
 
     def __init__(self, runs: Sequence[Any], failures: dict[tuple[str, int], Exception], again: str = ""):
