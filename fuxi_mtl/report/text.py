@@ -4,9 +4,9 @@ import csv as csv_format
 import io
 import json as json_format
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -41,21 +41,32 @@ def terminal(tables: Sequence[Table], width: int = 120, colour: bool = False) ->
             for part in _fitting(table, columns, width):
                 console.print(_grid(table, heading, part))
         if table.days:
-            console.print(_days_grid(table))
+            for grid in _days_grids(table, width):
+                console.print(grid)
         for line in cells.legend(table):
             console.print(Text(line, style="dim"))
         console.print()
     return out.getvalue().rstrip() + "\n"
 
 
-def _days_grid(table: Table) -> Grid:
+def _days_grids(table: Table, width: int) -> Iterator[Grid]:
+    """The days, cut between columns where a terminal is too narrow; each part names experiment and day."""
     header, rows = days_of(table)
-    grid = Grid(title=DAYS_TITLE, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(header):
-        grid.add_column(name, justify="left" if place < 2 else "right", no_wrap=True, overflow="fold")
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    return grid
+    needed = [max(len(row[i]) for row in (header, *rows)) + 3 for i in range(len(header))]
+    parts: list[list[int]] = [[]]
+    for place in range(3, len(header)):
+        if parts[-1] and sum(needed[:3]) + sum(needed[i] for i in (*parts[-1], place)) > width:
+            parts.append([])
+        parts[-1].append(place)
+    for number, part in enumerate(parts):
+        title = None if number else DAYS_TITLE
+        grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for place in (0, 1, 2, *part):
+            justify: Literal["left", "right"] = "left" if place < 2 else "right"
+            grid.add_column(header[place], justify=justify, no_wrap=True, overflow="fold")
+        for row in rows:
+            grid.add_row(*(Text(row[place]) for place in (0, 1, 2, *part)))
+        yield grid
 
 
 def days_of(table: Table) -> tuple[list[str], list[list[str]]]:

@@ -123,22 +123,24 @@ class InitialRun:
             try:
                 match = match_ids(encoder, self.encoder, feature.name)
                 _ = match.rows  # which says if composed vectors fit
-                tables[feature.name] = TableRows(match, self._copied(match))
-                if match.here.name == feature.name:
+                owns = match.here.name == feature.name
+                tables[feature.name] = TableRows(match, self._copied(match, told=owns))
+                if owns:
                     matches.append(match)
             except ValueError as error:
                 tables[feature.name] = str(error)
         return tables, matches
 
-    def _copied(self, match: Match) -> dict[str, np.ndarray]:
-        """The rows of new tokens, if they are to start as OOV's."""
+    def _copied(self, match: Match, told: bool) -> dict[str, np.ndarray]:
+        """The rows of new tokens, if they are to start as OOV's; of a shared table it is told once."""
         if self.options.new_rows == "random" or not match.new:
             return {}
         name = match.here.name
         if match.here.num_remainder_buckets is not None:
-            logger.info("new_rows: oov: feature %r: new ids are composed of rows that are there.", name)
+            if told:
+                logger.info("new_rows: oov: feature %r: new ids are composed of rows that are there.", name)
             return {}
-        if self.stored.trained(match.there.name) is False:
+        if told and self.stored.trained(match.there.name) is False:
             logger.warning(
                 "new_rows: oov: feature %r: no training row of %s was OOV, so that new tokens start as a row "
                 "that was never trained.",

@@ -165,6 +165,9 @@ def test_compare_takes_the_newest_day_and_shows_a_line_over_days(lineage, caplog
     }
     for style in ("terminal", "markdown", "html"):
         assert "Rows of each day, before they were trained on" in render(tables, style)
+    narrow = render(tables, "terminal", width=60)
+    assert all(f" {column} " in narrow for column in tables[0].columns)
+    assert "2026-11-08" in narrow
     assert json.loads(render(tables, "json"))[0]["days"][0]["day"] == "2026-11-08"
     with pytest.raises(ValueError, match="'Toy' has no day '2026'"):
         stored_runs(root, ["Toy@2026"])
