@@ -13,7 +13,7 @@ from fuxi_mtl.layers.checks import check_range
 from fuxi_mtl.layers.regularizers import penalty_gradient
 from fuxi_mtl.layers.sequences.history import History
 from fuxi_mtl.layers.tables import Lookup, Table, check_memory
-from fuxi_mtl.options.blocks.sequences import as_groups, check_group
+from fuxi_mtl.options.blocks.sequences import SequenceGroup, as_groups, check_group
 from fuxi_mtl.options.layers import penalty as penalty_strengths
 
 
@@ -70,7 +70,6 @@ class FeatureEmbedding(Brick):
         consumed = {column for group in groups.values() for column in group.consumed}
         looked_up = {column for group in groups.values() for column in (*group.columns, *group.extra)}
         targets = {target for group in groups.values() for target in group.columns.values() if target}
-        asked = looked_up | targets
         self.members = [each for each in features.features if names is None or each.name in names]
         embedded = [each for each in self.members if each.name not in consumed - looked_up]
         self.members = [each for each in self.members if each.name not in consumed]
@@ -86,26 +85,27 @@ class FeatureEmbedding(Brick):
             features.owner(each).name: width for (width, _), members in widths.items() for each in members
         }
         check_memory((features[name], width) for name, width in owned.items())
+        self.vector_widths = {each.name: width for (width, _), members in widths.items() for each in members}
+        self.histories = self._histories(groups)
+        reads = {
+            history.keys[column.name]: (column, history.keep)
+            for history in self.histories.values()
+            for column in history.columns
+        }
         self.blocks = [
             Table(
                 features,
                 members,
                 width,
                 Lookup(gradient),
-                asked,
+                targets & {each.name for each in members},
+                {key: read for key, read in reads.items() if read[0] in members},
                 trainable=trainable,
                 name=f"table_{width}" + ("" if trainable else "_frozen"),
                 dtype=self.dtype_policy,
             )
             for (width, trainable), members in widths.items()
         ]
-        own = {name: width for name, width in self._vector_widths().items() if name in asked}
-        self.histories: dict[str, History] = {}
-        for name, group in groups.items():
-            if name in (each.name for each in self.members):
-                raise ValueError(f"sequences.{name} is called like a feature. Give the group another name.")
-            check_group(name, group, features, own)
-            self.histories[name] = History(features, group, own, name=name, dtype=self.dtype_policy)
         self.dense_columns = [
             column
             for feature in self.members
@@ -120,12 +120,15 @@ class FeatureEmbedding(Brick):
 
     def call(self, inputs):
         """Embeddings of all features, then the histories, then the numbers."""
+        events = {name: history.events(inputs["ids"]) for name, history in self.histories.items()}
+        if self.histories:
+            reads = {key: ids for read in events.values() for key, ids in read["ids"].items()}
+            inputs = {**inputs, "reads": reads}
         found = [block(inputs) for block in self.blocks]
         parts = [part for pooled, _ in found for part in pooled]
-        if self.histories:
-            vectors = {name: x for _, handed_out in found for name, x in handed_out.items()}
-            content = {"ids": inputs["ids"], "vectors": vectors}
-            parts += [history(content) for history in self.histories.values()]
+        vectors = {name: x for _, handed_out in found for name, x in handed_out.items()}
+        for name, history in self.histories.items():
+            parts.append(history({"events": events[name], "vectors": vectors}))
         if self.dense_columns:
             parts.append(
                 tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
@@ -158,21 +161,22 @@ class FeatureEmbedding(Brick):
             *(feature.name for feature in self.members if not feature.has_ids),
         ]
 
-    def _vector_widths(self) -> dict[str, int]:
-        """The width of the vectors of each feature with ids."""
-        return {
-            feature.name: block.width
-            for block in self.blocks
-            for group in block.groups
-            for feature in group.features
-        }
+    def _histories(self, groups: Mapping[str, SequenceGroup]) -> dict[str, History]:
+        """What encodes each group."""
+        histories = {}
+        for name, group in groups.items():
+            if name in (each.name for each in self.members):
+                raise ValueError(f"sequences.{name} is called like a feature. Give the group another name.")
+            check_group(name, group, self.features, self.vector_widths)
+            histories[name] = History(
+                self.features, group, self.vector_widths, name=name, dtype=self.dtype_policy
+            )
+        return histories
 
     @property
     def column_ranges(self) -> dict[str, tuple[int, int]]:
         """The first column of each feature or history in the output and the one behind its last, in order."""
-        widths = self._vector_widths() | {
-            name: history.output_width for name, history in self.histories.items()
-        }
+        widths = self.vector_widths | {name: history.output_width for name, history in self.histories.items()}
         column_ranges, start = {}, 0
         for name in self.order:
             end = start + (widths[name] if name in widths else self.features[name].max_len)
@@ -202,10 +206,9 @@ class FeatureEmbedding(Brick):
 
     def _is_learnt(self, history: History) -> bool:
         """Whether a trained variable lies behind an encoded history."""
-        read = {column.name for column in history.columns}
-        trained = (block for block in self.blocks if block.trainable)
-        tables = {feature.name for block in trained for group in block.groups for feature in group.features}
-        return bool(history.trainable_variables or read & tables)
+        tables = (block for block in self.blocks if block.trainable)
+        read = set(history.keys.values())
+        return bool(history.trainable_variables or any(read & set(block.reads) for block in tables))
 
     def field_counts(self) -> dict[int, int]:
         """The number of features with ids, by the width of their vectors; columns of histories among them."""

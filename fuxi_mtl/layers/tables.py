@@ -3,9 +3,10 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -17,7 +18,6 @@ from fuxi_mtl.layers.pooling import pool
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
-UNPOOLED = "unpooled"  # in the place of a pooling: each id keeps its vector
 DEVIATION = 0.01  # of a vector's numbers at the start
 CHUNK = 2**18  # rows that are made at a time: a table is never held twice
 
@@ -48,7 +48,7 @@ class Kind:
     """What features have in common that are looked up and pooled in one operation.
 
     Attributes:
-        pooling: That of bags, or :data:`UNPOOLED`; None for single ids.
+        pooling: That of bags; None for single ids.
         length: Ids of a feature.
         weighted: Whether the ids come with weights.
         composed: Whether a vector is the product of two rows.
@@ -74,13 +74,15 @@ class Table(keras.layers.Layer):
         members: Those of this width, of which bags come after the others in the output.
         width: Numbers in a row.
         lookup: What the variable says of itself.
-        handed_out: Members whose own vectors are asked for, too: those of a bag are then not pooled, and take
-            no part in the rest of the output.
+        targets: Members with single ids whose own vectors are asked for, too.
+        reads: Members of histories, with the number of ids that are read of each, by the key of what reads
+            them: they are not pooled, and take no part in the rest of the output.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to a
-        ``(batch, features x width)`` for each kind of feature, and a dict of float32 vectors by the name of
-        what is handed out: ``(batch, width)``, and ``(batch, length, width)`` of a bag.
+        ``(batch, features x width)`` for each kind of feature, and a dict of float32 vectors: ``(batch,
+        width)`` by the name of a target, and ``(batch, length, width)`` by the key of what is read. The ids
+        that are read come with the input, ``"reads"``: ``(batch, length)`` by key.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class Table(keras.layers.Layer):
         members: Sequence[Feature],
         width: int,
         lookup: Lookup,
-        handed_out: Collection[str] = (),
+        targets: Collection[str] = (),
+        reads: Mapping[str, tuple[Feature, int]] = MappingProxyType({}),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -120,22 +123,33 @@ class Table(keras.layers.Layer):
                 places = tf.range(start + first, start + first + len(values))
                 self.rows.value.scatter_update(tf.IndexedSlices(values, places))
         kinds: dict[Kind, list[Feature]] = {}
-        for feature in sorted(members, key=lambda each: each.type):  # categorical, then sequence
-            kind = _kind(feature, features.owner(feature), feature.name in handed_out)
+        unpooled = {feature.name for feature, _ in reads.values()}
+        pooled = [each for each in members if each.name not in unpooled]
+        for feature in sorted(pooled, key=lambda each: each.type):  # categorical, then sequence
+            kind = _kind(feature, features.owner(feature))
             kinds.setdefault(kind, []).append(feature)
-        self.handed_out = set(handed_out)
+        self.targets = set(targets)
+        self.reads = {
+            key: _Group(
+                replace(_kind(feature, features.owner(feature)), length=length),
+                [feature],
+                [features.owner(feature)],
+                self.starts,
+            )
+            for key, (feature, length) in reads.items()
+        }
         self.groups = [
             _Group(kind, alike, [features.owner(f) for f in alike], self.starts)
             for kind, alike in kinds.items()
         ]
         columns = [column for group in self.groups for column in group.columns]
-        self.columns = None if columns == list(range(features.id_columns)) else columns
+        whole = columns == list(range(features.id_columns))
+        self.columns = None if whole else np.array(columns, np.int32)
 
     @property
     def side_by_side(self) -> list[Feature]:
         """The features whose vectors stand side by side in the output."""
-        pooled = (group for group in self.groups if group.kind.pooling != UNPOOLED)
-        return [feature for group in pooled for feature in group.features]
+        return [feature for group in self.groups for feature in group.features]
 
     @property
     def num_features(self) -> int:
@@ -145,18 +159,15 @@ class Table(keras.layers.Layer):
     def call(self, inputs, training=False):
         """Vectors of single ids side by side and pooled bags, kind by kind; and what is handed out."""
         ids = inputs["ids"] if self.columns is None else tf.gather(inputs["ids"], self.columns, axis=1)
-        members = tf.split(ids, [len(group.columns) for group in self.groups], axis=1)
+        members = tf.split(ids, [len(group.columns) for group in self.groups], axis=1) if self.groups else []
         rows = [rows for group, part in zip(self.groups, members, strict=True) for rows in group.rows(part)]
+        rows += [rows for key, group in self.reads.items() for rows in group.rows(inputs["reads"][key])]
         vectors = iter(self._look_up(rows, training))
         batch = tf.shape(ids)[0]
         parts: list[tf.Tensor] = []
         handed_out: dict[str, tf.Tensor] = {}
         for group, part in zip(self.groups, members, strict=True):
             x = next(vectors) * next(vectors) if group.kind.composed else next(vectors)
-            if group.kind.pooling == UNPOOLED:
-                x = tf.reshape(x, (batch, len(group.features), group.kind.length, self.width))
-                handed_out |= {feature.name: x[:, i] for i, feature in enumerate(group.features)}
-                continue
             if group.kind.pooling is not None:
                 shape = (batch, len(group.features), group.kind.length)
                 weights = None
@@ -166,9 +177,12 @@ class Table(keras.layers.Layer):
                 x = pool(tf.reshape(x, (*shape, self.width)), present, group.kind.pooling, weights)
             x = tf.reshape(x, (batch, len(group.features) * self.width))
             for i, feature in enumerate(group.features):
-                if feature.name in self.handed_out:
+                if feature.name in self.targets:
                     handed_out[feature.name] = x[:, i * self.width : (i + 1) * self.width]
             parts.append(tf.cast(x, self.compute_dtype))
+        for key, group in self.reads.items():
+            x = next(vectors) * next(vectors) if group.kind.composed else next(vectors)
+            handed_out[key] = tf.reshape(x, (batch, group.kind.length, self.width))
         return parts, handed_out
 
     def _look_up(self, rows: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
@@ -260,10 +274,8 @@ class _Group:
         return [remainder + self.starts, quotient + self.starts + self.remainders + 1]
 
 
-def _kind(feature: Feature, owner: Feature, handed_out: bool) -> Kind:
+def _kind(feature: Feature, owner: Feature) -> Kind:
     pooling = feature.pooling if feature.type == "sequence" else None
-    if handed_out and pooling is not None:
-        pooling = UNPOOLED
     return Kind(pooling, feature.max_len, feature.weighted, owner.num_remainder_buckets is not None)
 
 

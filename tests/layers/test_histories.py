@@ -238,7 +238,7 @@ def test_times_are_rows_of_their_own_and_the_target_has_none():
     made = embedding({**group, "encoder": {"type": "transformer", "heads": 1}, "position": "learned"})
     history = made.histories["clicks"]
     alone = {"vectors": {"items": tf.zeros((1, 4, 4)), "item": tf.ones((1, 4))}}
-    content = history(alone | {"ids": tf.constant(IDS[3:], tf.int32)})
+    content = history(alone | {"events": history.events(tf.constant(IDS[3:], tf.int32))})
     encoder = history.encoder
     query = np.concatenate([np.ones(4), history.positions.table[0], history.times.table[1]])
     expected = encoder(

@@ -24,8 +24,9 @@ class History(Brick):
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
-        A dict of ``ids`` ``(batch, id columns)`` and ``vectors``, a dict by feature: ``(batch, length,
-        width)`` of a column and ``(batch, width)`` of a target, both float32, to ``(batch, width)``.
+        A dict of ``events``, see :meth:`events`, and ``vectors``: ``(batch, length, width)`` by the key of a
+        column (:attr:`keys`) and ``(batch, width)`` by the name of a target, both float32, to ``(batch,
+        output width)``.
 
     Raises:
         ValueError: The group names what is no input or does not fit; see ``check_group``.
@@ -41,6 +42,9 @@ class History(Brick):
         length = self.first.max_len
         kept = min(self.group.max_len or length, length)
         self.keep = min(self.group.filter.keep, kept) if self.group.filter else kept
+        self.selects = self.keep < length or self.group.filter is not None
+        # What is read whole is read once for all histories.
+        self.keys = {each: f"{self.name}/{each}" if self.selects else each for each in columns}
         self.newest_first = self.first.order == "newest_first"
         self.encoder = make_encoder(self.group.encoder, name="encoder", dtype=self.dtype_policy)
         self.piece_widths = [widths[name] for name in columns]
@@ -101,26 +105,40 @@ class History(Brick):
         query = {} if self.query_width is None else {"query": (None, self.query_width)}
         self.encoder.build({"keys": (None, self.keep, self.width), "present": (None, self.keep), **query})
 
-    def call(self, inputs, training=False):
-        """The encoded history of each row."""
-        ids, vectors = inputs["ids"], inputs["vectors"]
+    def events(self, ids: tf.Tensor) -> dict:
+        """The events that are read, which are chosen before anything is looked up.
+
+        Args:
+            ids: ``(batch, id columns)``.
+
+        Returns:
+            ``present`` and ``newer``, ``(batch, length)``; ``ids``, those of each column by its key; and
+            ``times``, the ids of the gaps, where there are any.
+        """
         present = ids[:, self.first.columns] != PAD
         newer = newer_events(present, self.newest_first)
-        chosen, read = None, present
+        read = present
         if self.group.filter is not None:
             read = present & self._of_the_target(ids, self.group.filter.column)
-        if self.keep < self.first.max_len or self.group.filter is not None:
-            chosen = newest(read, newer, self.keep)
+        chosen = newest(read, newer, self.keep) if self.selects else None
 
         def of_events(x: tf.Tensor) -> tf.Tensor:
             return x if chosen is None else tf.gather(x, chosen, batch_dims=1)
 
-        read, newer = of_events(read), of_events(newer)
-        keys = self._combined([of_events(vectors[column.name]) for column in self.columns])
-        places = self._places(newer + int(self.encoder.joins))
-        if self.times is not None and self.lapse is not None:
-            places.append(self.times(of_events(ids[:, self.lapse.columns])))
-        content = {"keys": self._joined(keys, places), "present": read}
+        found = {"present": of_events(read), "newer": of_events(newer)}
+        found["ids"] = {self.keys[each.name]: of_events(ids[:, each.columns]) for each in self.columns}
+        if self.lapse is not None:
+            found["times"] = of_events(ids[:, self.lapse.columns])
+        return found
+
+    def call(self, inputs, training=False):
+        """The encoded history of each row."""
+        events, vectors = inputs["events"], inputs["vectors"]
+        keys = self._combined([vectors[self.keys[column.name]] for column in self.columns])
+        places = self._places(events["newer"] + int(self.encoder.joins))
+        if self.times is not None:
+            places.append(self.times(events["times"]))
+        content = {"keys": self._joined(keys, places), "present": events["present"]}
         if self.targets:
             content["query"] = self._query([vectors[name] for name in self.targets], keys.shape[-1])
         return self.encoder(content, training=training)
@@ -169,4 +187,4 @@ class History(Brick):
 
     def compute_output_shape(self, input_shape):
         """See the class."""
-        return (input_shape["ids"][0], self.output_width)
+        return (input_shape["events"]["present"][0], self.output_width)
