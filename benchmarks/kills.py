@@ -324,14 +324,14 @@ def _store(results: Path, seed: int, benches: Sequence[Bench], trials: Sequence[
         "seed": seed,
         "parts": {bench.name: len(bench.parts) for bench in benches},
         "undisturbed": {bench.name: bench.seconds for bench in benches},
-        "trials": [asdict(trial) for trial in trials],
+        "cells": [asdict(trial) for trial in trials],
     }
     write(results / "kills.json", content)
 
 
 def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
-    trials = content["trials"]
+    trials = content["cells"]
     rows = []
     for name, seconds in content["undisturbed"].items():
         phases = [*PHASES, *(f"behind {phase}" for phase in PHASES)]
@@ -359,7 +359,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
         f"{equal} of {len(trials)} went on to what an undisturbed command makes, to the last bit of "
         "checkpoint, scores, metrics, history, calibration, encoded arrays, vocabularies and SavedModel, and "
         f"of the page of compare ({parts}). Seconds lost are those of both commands over an undisturbed one, "
-        "median (least to most), with TensorFlow imported; the machine had other work. Most go to building "
-        "and tracing the model twice. States are saved every few steps, encodings at every file."
+        "median (least to most), with TensorFlow imported; other work on the machine moves them, also below "
+        "0. States are saved every few steps, encodings at every file."
     )
     return ["", f"## {len(trials)} commands killed at random moments", "", told, *table(heading, rows)]

@@ -70,7 +70,7 @@ def test_the_section_counts_what_is_equal_and_what_is_left():
         )
     ]
     seconds = {"census": {"run": 30.0, "compare": 5.0}}
-    content = {"trials": trials, "parts": {"census": 9}, "undisturbed": seconds}
+    content = {"cells": trials, "parts": {"census": 9}, "undisturbed": seconds}
     text = "\n".join(kills.section(content))
     assert "## 3 commands killed at random moments" in text
     assert "2 of 3 went on to what an undisturbed command makes" in text
