@@ -113,13 +113,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
     cells = content["cells"]
     rows = [
-        (
-            name if name != BAG else "a bag, pooled",
-            *(
-                f"{number(cell['milliseconds'][name])} ms, x {number(cell['ratios'][name]['median'])}"
-                for cell in cells
-            ),
-        )
+        (name if name != BAG else "a bag, pooled", *(_cell(cell, name) for cell in cells))
         for name in cells[0]["milliseconds"]
     ]
     heading = ("history of items under", *(f"{cell['length']} places" for cell in cells))
@@ -127,7 +121,15 @@ def section(content: Mapping[str, Any]) -> list[str]:
         f"A training step of MMoE (4 experts [256, 128], {FIELDS + 2} fields of {WIDTH} columns, {IDS:,} "
         f"ids, Adam, batch {BATCH}) on made-up rows whose histories are half full on average; all encoders "
         f"at their defaults, in one process, {STEPS} steps each in {content['turns']} turns. Ratios are "
-        f"medians of the turns' own. Processes of others on the machine at the start: {content['load']:g} "
-        "on average."
+        f"medians of the turns' own, with the least and the greatest. Processes of others on the machine at "
+        f"the start: {content['load']:g} on average."
     )
     return ["", "## What a history costs under each encoder", text, *table(heading, rows)]
+
+
+def _cell(cell: Mapping[str, Any], name: str) -> str:
+    ratio = cell["ratios"][name]
+    shown = f"{number(cell['milliseconds'][name])} ms"
+    if name == BAG:
+        return shown
+    return f"{shown}, x {number(ratio['median'])} ({number(ratio['low'])} to {number(ratio['high'])})"
