@@ -117,13 +117,19 @@ if TYPE_CHECKING:
     from fuxi_mtl.surgery import Backward as Backward
     from fuxi_mtl.surgery import SurgeryMethod as SurgeryMethod
     from fuxi_mtl.tasks import Task as Task
+    from fuxi_mtl.weighting import CoefficientOfVariation as CoefficientOfVariation
     from fuxi_mtl.weighting import DynamicAverage as DynamicAverage
     from fuxi_mtl.weighting import Equal as Equal
+    from fuxi_mtl.weighting import FastAdaptive as FastAdaptive
     from fuxi_mtl.weighting import GeometricMean as GeometricMean
     from fuxi_mtl.weighting import GradNorm as GradNorm
+    from fuxi_mtl.weighting import ImpartialLosses as ImpartialLosses
     from fuxi_mtl.weighting import LossRatio as LossRatio
     from fuxi_mtl.weighting import Manual as Manual
+    from fuxi_mtl.weighting import NormalisedEntropy as NormalisedEntropy
     from fuxi_mtl.weighting import RandomWeights as RandomWeights
+    from fuxi_mtl.weighting import SmoothTchebycheff as SmoothTchebycheff
+    from fuxi_mtl.weighting import SoftOptimal as SoftOptimal
     from fuxi_mtl.weighting import Uncertainty as Uncertainty
     from fuxi_mtl.weighting import Weighting as Weighting
     from fuxi_mtl.workflow.sweep import SweepError as SweepError
@@ -185,13 +191,19 @@ _MODULES = {
     "fuxi_mtl.surgery": ("Backward", "SurgeryMethod"),
     "fuxi_mtl.tasks": ("Task",),
     "fuxi_mtl.weighting": (
+        "CoefficientOfVariation",
         "DynamicAverage",
         "Equal",
+        "FastAdaptive",
         "GeometricMean",
         "GradNorm",
+        "ImpartialLosses",
         "LossRatio",
         "Manual",
+        "NormalisedEntropy",
         "RandomWeights",
+        "SmoothTchebycheff",
+        "SoftOptimal",
         "Uncertainty",
         "Weighting",
     ),

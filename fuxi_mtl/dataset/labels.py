@@ -148,7 +148,7 @@ class LabelReader:
             index = int(np.argmin(good))
             wanted = "a finite number, of at most 3.4e38"
             if label.normalizer == "log1p":
-                wanted = "a finite number above -1, as normalizer: log1p asks"
+                wanted = "a finite number above -1, as normalizer: log1p asks; mask_value marks missing ones"
             if label.name in self.binary:
                 wanted = f"0, 1 or missing (empty, or {mask:g}); kind: regression takes any number"
             raise BadEntryError(label.name, index, entries[index], wanted)
