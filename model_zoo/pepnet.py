@@ -66,8 +66,10 @@ class PEPNet(MultiTaskModel):
     its own.
 
     Example:
-        >>> model = fm.PEPNet(data.features, data.tasks, domain_features=["item_id"],
-        gate_features=["item_id"]) >>> list(model.logits(frame)) ['ctr', 'cvr']
+        >>> gates = {"domain_features": ["item_id"], "gate_features": ["item_id"]}
+        >>> model = fm.PEPNet(data.features, data.tasks, **gates)
+        >>> list(model.logits(frame))
+        ['ctr', 'cvr']
 
     Reference:
         Chang et al. PEPNet: Parameter and Embedding Personalized Network for Infusing with Personalized Prior
