@@ -187,7 +187,7 @@ def test_the_unit_of_a_label_is_fitted_on_training_rows_where_its_task_is_define
 
 def test_a_label_whose_logarithm_is_no_number_is_named_with_its_row(load):
     labels = ["click", {"name": "spend", "kind": "regression", "normalizer": "log1p"}]
-    with pytest.raises(DataError, match="'spend', row 2: '-1' is not a finite .* log1p asks .*mask_value"):
+    with pytest.raises(DataError, match="'spend', row 2: '-1' is not a finite .* log1p asks; mask_value"):
         load(with_x(click=[1, 0], spend=[3, -1]), [{"name": "x"}], labels, {"ctr": "click"})
 
 
