@@ -12,10 +12,12 @@ from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.options import (
+    WEIGHTINGS,
     DatasetOptions,
     DiagnosticsOptions,
     EvaluationOptions,
     ParetoSection,
+    SurgeryOptions,
     TrainingOptions,
     WeightingOptions,
 )
@@ -28,14 +30,40 @@ from fuxi_mtl.tasks import Task
 Mistake = tuple[str, str]  # a key and what is wrong with it
 
 
-def check_weighting(settings: Settings, weighting: WeightingOptions, objectives: Sequence[str]) -> None:
-    """There is a weight for each objective, where weights are given.
+def check_weighting(
+    settings: Settings, weighting: WeightingOptions, surgery: SurgeryOptions, objectives: Sequence[str]
+) -> None:
+    """There is a weight for each objective where weights are given, and what looks at chosen columns.
 
     Raises:
         ConfigError: With the names of the objectives.
     """
-    if not isinstance(weighting.loss_weight, str):
-        settings.tell(_wrong_weights(weighting.loss_weight, objectives))
+    wrong = (
+        [] if isinstance(weighting.loss_weight, str) else _wrong_weights(weighting.loss_weight, objectives)
+    )
+    settings.tell([*wrong, *_unseen_columns(weighting, surgery)])
+
+
+def _unseen_columns(weighting: WeightingOptions, surgery: SurgeryOptions) -> Iterator[Mistake]:
+    name, key = weighting.loss_weight, "representation_columns"
+    # Without a shared layer, last_layer is the representation.
+    if surgery.representation_columns == "all" or (
+        surgery.surgery != "none" and surgery.surgery_mode != "full"
+    ):
+        return
+    if name == "GN" or _is_own(name):
+        return
+    message = (
+        f"{key} is {surgery.representation_columns!r}, but nothing compares gradients on the embeddings' "
+        "output: loss_weight: GN does, and a surgery whose surgery_mode is representation. Leave it out."
+    )
+    yield key, message
+
+
+def _is_own(weighting: Any) -> bool:
+    """Whether it is one of the user's, which may ask for gradient norms."""
+    known = isinstance(weighting, str) and weighting in WEIGHTINGS
+    return known and not isinstance(WEIGHTINGS[weighting].target, str)
 
 
 def _wrong_weights(weights: Any, objectives: Sequence[str]) -> Iterator[Mistake]:

@@ -369,7 +369,7 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         objectives = (*of_losses, *((CVR_AUX,) if imbalance.lambda_cvr_aux else ()))
         parts["imbalance"] = imbalance
     with mistakes.noted():
-        checks.check_weighting(settings, parts["weighting"], objectives)
+        checks.check_weighting(settings, parts["weighting"], parts["surgery"], objectives)
     with mistakes.noted():
         kinds = dict.fromkeys(objectives, "binary") | {
             task.name: task.kind for task in tasks if task.name in objectives

@@ -213,8 +213,8 @@ class Ordinal(Decoder):
     Args:
         task: Name of the task.
         columns: Not used.
-        edges: Labels up to the first are level 0, up to the second level 1, ...; eight equally frequent
-            levels unless said.
+        edges: Labels up to the first are level 0, up to the second level 1, ...; the distinct labels, if they
+            are eight at most, or eight equally frequent levels unless said.
 
     Raises:
         ValueError: The edges do not ascend.
@@ -229,7 +229,10 @@ class Ordinal(Decoder):
         *,
         edges: Annotated[
             list[float] | None,
-            option("Where levels end; eight equally frequent ones unless said.", example="[0, 1, 5]"),
+            option(
+                "Where levels end; at up to eight distinct labels, or equally frequent, unless said.",
+                example="[0, 1, 5]",
+            ),
         ] = None,
     ):
         super().__init__(task, columns)
@@ -248,7 +251,11 @@ class Ordinal(Decoder):
         count = self.edges.shape[0]
         edges = self.given
         if edges is None:
-            found = np.unique(np.quantile(labels, np.arange(1, count + 1) / (count + 1)))
+            found = np.unique(labels)
+            if len(found) <= count + 1:  # a few distinct labels are levels as they are
+                found = found[:-1]
+            else:
+                found = np.unique(np.quantile(labels, np.arange(1, count + 1) / (count + 1)))
             edges = np.concatenate([found, np.full(count - len(found), NEVER)])
         self.edges.assign(edges)
         level = np.searchsorted(edges.astype(np.float32), labels.astype(np.float32), "left")

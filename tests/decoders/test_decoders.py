@@ -320,6 +320,14 @@ def test_ordinal_starts_right_on_average_for_a_rating_of_few_levels():
     assert np.isfinite(error(decoder, [0.3] * 5, [1.0, 2, 3, 4, 5])).all()
 
 
+def test_a_few_distinct_labels_are_levels_however_rare_they_are():
+    ratings = np.repeat([1.0, 2, 3, 4, 5], [10, 100, 400, 300, 190])
+    decoder, start = fitted("ordinal", ratings)
+    np.testing.assert_array_equal(decoder.edges[:4], [1, 2, 3, 4])
+    np.testing.assert_allclose(decoder.means[:5], [1, 2, 3, 4, 5], rtol=1e-6)
+    assert float(decoder.value(constant(start), {})[0]) == pytest.approx(ratings.mean(), rel=1e-2)
+
+
 def test_quantiles_have_the_golden_errors_and_never_cross():
     decoder = made("quantile", taus=[0.25, 0.5, 0.75], on="raw")
     decoder.offset.assign(0.0)
