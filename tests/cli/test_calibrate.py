@@ -138,7 +138,7 @@ def test_a_run_that_cannot_be_calibrated_says_why(calibrated, tmp_path):
     by_hand(folder / "metrics.json", ('"data_key": "', '"data_key": "other'))
     assert "the data are not those it was trained on" in calibrate("platt").err
     (folder / "metrics.json").unlink()
-    assert "holds no finished run: metrics.json is missing" in calibrate("platt").err
+    assert "there is no such run. Train it: run_expid.py --expid ToyFunnel." in calibrate("platt").err
 
 
 def test_a_damaged_calibration_is_not_predicted_with(calibrated, tmp_path):

@@ -74,6 +74,7 @@ def test_the_environment_names_versions_code_and_data(run):
         "git_commit",
         "data_key",
         "started",
+        "crc32",
     }
     assert environment["data_key"] == run.read("metrics.json")["data_key"]
 

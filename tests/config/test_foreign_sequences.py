@@ -65,6 +65,7 @@ BST_test:
     use_residual: True
     seq_pooling_type: target
     use_position_emb: True
+    use_causal_mask: False
     bst_target_field: [[adgroup_id, cate_id]]
     bst_sequence_field: [[click_sequence, cate_sequence]]
 """

@@ -334,6 +334,8 @@ def test_every_registered_layer_has_a_row_in_the_table():
         for name, kind in keras.saving.get_custom_objects().items()
         if name.startswith("fuxi_mtl>") and issubclass(kind, Brick)
     }
+    # Those take a mask and a query beside the vectors: tests/layers/test_encoders.py has them all.
+    registered = {kind for kind in registered if not kind.__module__.startswith("fuxi_mtl.layers.sequences")}
     assert registered == {case.kind for case in CASES.values()}
 
 
