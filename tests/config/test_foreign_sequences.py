@@ -103,7 +103,14 @@ def test_bst_of_fuxictr_is_read(tmp_path):
     (group,) = loaded(tmp_path, BST_TEST, "BST_test").model_options["sequences"].values()
     assert group["columns"] == {"click_sequence": "adgroup_id", "cate_sequence": "cate_id"}
     assert (group["position"], group["position_dim"]) == ("learned", 4)
-    expected = {"type": "transformer", "heads": 1, "blocks": 2, "dropout": 0.1, "pooling": "target"}
+    expected = {
+        "type": "transformer",
+        "heads": 1,
+        "blocks": 2,
+        "dropout": 0.1,
+        "causal": False,
+        "pooling": "target",
+    }
     assert group["encoder"] == expected
 
 
