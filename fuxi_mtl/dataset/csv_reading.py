@@ -25,6 +25,7 @@ from fuxi_mtl.dataset.errors import DataError
 PACKED = (".gz", ".bz2", ".zst")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SHOWN = 3  # bad rows that are told
+_NUL = "{}: a NUL byte in the header. Is it UTF-16? Set encoding: utf-16."
 # What fits into the processor's caches is parsed in two thirds of the time; what is given on is larger.
 _BLOCK_BYTES, _MOST_BYTES = 1 << 21, 1 << 30
 _GIVEN_BLOCKS = 16
@@ -128,11 +129,13 @@ def header(path: Path, form: CsvFormat) -> list[str]:
             text_of_all = "".join(names)
             text_of_all.encode()
         except (UnicodeError, csv.Error) as error:
+            if "NUL" in str(error):  # before Python 3.11 the module csv refuses it
+                raise DataError(_NUL.format(path)) from error
             raise DataError(
                 f"{path}: the header cannot be read ({error}). Set encoding, sep or quote_char."
             ) from error
         if "\0" in text_of_all:
-            raise DataError(f"{path}: a NUL byte in the header. Is it UTF-16? Set encoding: utf-16.")
+            raise DataError(_NUL.format(path))
         return names
 
 

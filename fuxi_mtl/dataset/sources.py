@@ -46,7 +46,9 @@ class Block:
         """The rows that a mask keeps."""
         if kept.all():
             return self
-        return Block(self.frame.filter(pl.Series(kept)), self.file, self.rows[kept], self.start)
+        # Without a column there is nothing to filter, which polars 1.37 refuses to do.
+        frame = self.frame.filter(pl.Series(kept)) if self.frame.width else self.frame
+        return Block(frame, self.file, self.rows[kept], self.start)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
