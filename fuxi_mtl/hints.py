@@ -37,6 +37,11 @@ def among(name: object, known: Iterable[object]) -> str:
     return f"{did_you_mean(name, names)} Known: {', '.join(names)}."
 
 
+def no_objective(what: str, name: str, objectives: Iterable[str]) -> str:
+    """That an option names an objective that there is not, and those that there are."""
+    return f"{what} names {name!r}, which is no objective. Objectives: {', '.join(objectives)}."
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is a misspelling, a reordering or an abbreviation of; None if none is.
 

@@ -25,6 +25,7 @@ from fuxi_mtl.options.blocks.sequences import SequenceGroup, check_group
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.options.values import block
+from fuxi_mtl.options.weighting import wrong_weights
 from fuxi_mtl.tasks import Task
 
 Mistake = tuple[str, str]  # a key and what is wrong with it
@@ -38,8 +39,9 @@ def check_weighting(
     Raises:
         ConfigError: With the names of the objectives.
     """
+    given = weighting.loss_weight
     wrong = (
-        [] if isinstance(weighting.loss_weight, str) else _wrong_weights(weighting.loss_weight, objectives)
+        [] if isinstance(given, str) else [("loss_weight", each) for each in wrong_weights(given, objectives)]
     )
     settings.tell([*wrong, *_unseen_columns(weighting, surgery)])
 
@@ -64,21 +66,6 @@ def _is_own(weighting: Any) -> bool:
     """Whether it is one of the user's, which may ask for gradient norms."""
     known = isinstance(weighting, str) and weighting in WEIGHTINGS
     return known and not isinstance(WEIGHTINGS[weighting].target, str)
-
-
-def _wrong_weights(weights: Any, objectives: Sequence[str]) -> Iterator[Mistake]:
-    key, shown = "loss_weight", ", ".join(objectives)
-    if isinstance(weights, list):
-        if len(weights) != len(objectives):
-            yield key, f"{key} has {len(weights)} entries for {len(objectives)} objectives: {shown}."
-        return
-    for name in objectives:
-        if name not in weights:
-            given = ", ".join(weights)
-            yield key, f"{key} has no entry for {name!r}. Given: {given}. Objectives: {shown}."
-    for name in weights:
-        if name not in objectives:
-            yield key, f"{key} names {name!r}, which is no objective. Objectives: {shown}."
 
 
 def check_start(settings: Settings, training: TrainingOptions) -> None:

@@ -8,6 +8,7 @@ small file may blow up is bounded: levels, and values that aliases repeat.
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,13 @@ def read_mapping(path: Path, of_stanzas: bool = False) -> dict[str, Located]:
         raise ConfigError(str(path), f"not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}.") from error
-    content = _Reader(str(path), of_stanzas).read(text)
+    return dict(_keys(str(path), text, of_stanzas))
+
+
+@lru_cache(maxsize=64)
+def _keys(source: str, text: str, of_stanzas: bool) -> dict[str, Located]:
+    """The keys of a text. A command reads its folder twice: before TensorFlow is there, and with it."""
+    content = _Reader(source, of_stanzas).read(text)
     if content.value is None:
         return {}
     if not isinstance(content.value, dict):

@@ -56,8 +56,6 @@ class ZeroInflatedLognormal(Decoder):
         ] = "rows",
     ):
         super().__init__(task, columns)
-        if amount_over not in ("rows", "positives"):
-            raise ValueError(f"amount_over is {amount_over!r}. Choices: rows, positives.")
         if sigma_min >= sigma_max:
             raise ValueError(f"sigma_min {sigma_min:g} is not below sigma_max {sigma_max:g}.")
         self.unit, self.bounds, self.over_rows = unit, (sigma_min, sigma_max), amount_over == "rows"
@@ -149,8 +147,6 @@ class LogSquaredError(Decoder):
         ] = "smearing",
     ):
         super().__init__(task, columns)
-        if back not in ("smearing", "normal", "naive"):
-            raise ValueError(f"back is {back!r}. Choices: smearing, normal, naive.")
         self.standardise, self.back = standardise, back
         self.offset, self.scale = self._state("offset", ()), self._state("scale", ())
         self.factor = self._state("factor", (), 1.0)
@@ -236,8 +232,6 @@ class Tweedie(_Exponential):
         ] = 1.5,
     ):
         super().__init__(task, columns)
-        if not 1 < power < 2:
-            raise ValueError(f"power is {power:g}; it lies between 1 and 2.")
         self.power = power
 
     def error(self, raw, target):

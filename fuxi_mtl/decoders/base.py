@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.options.construction import CheckedOptions
 from fuxi_mtl.options.decoders import DECODERS
 from fuxi_mtl.tasks import Task
 
@@ -16,7 +17,7 @@ NEVER = float(np.finfo(np.float32).max)  # no label passes it; finite, as a kept
 LARGEST = 20.0  # exponent of a served value: e^20 is half a billion
 
 
-class Decoder(keras.layers.Layer):
+class Decoder(CheckedOptions, keras.layers.Layer):
     """What a head of raw numbers means: the error that it is trained on, and the value that is served.
 
     A head ends in ``outputs`` raw numbers, ``(batch,)`` if that is one, else ``(batch, outputs)``, float32.

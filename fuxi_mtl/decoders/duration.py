@@ -59,9 +59,6 @@ class DurationQuantile(Decoder):
         ] = "mse",
     ):
         super().__init__(task, columns)
-        for key, given, choices in (("serve", serve, ("value", "quantile")), ("loss", loss, ("mse", "bce"))):
-            if given not in choices:
-                raise ValueError(f"{key} is {given!r}. Choices: {', '.join(choices)}.")
         if by not in self.columns:
             known = ", ".join(self.columns) or "none"
             raise ValueError(

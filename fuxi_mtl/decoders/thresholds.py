@@ -62,8 +62,6 @@ class Thresholds(Decoder):
         order_weight: Annotated[float, option("Weight of probabilities that grow.", least=0)] = 0.1,
     ):
         super().__init__(task, columns)
-        if restore not in ("fitted", "right", "trapezoid"):
-            raise ValueError(f"restore is {restore!r}. Choices: fitted, right, trapezoid.")
         self.outputs, self.alpha, self.restore = thresholds, alpha, restore
         self.restore_weight, self.order_weight = restore_weight, order_weight
         self.at = self._state("at", (thresholds,))  # NEVER where merged
@@ -331,9 +329,6 @@ class Quantiles(Decoder):
         wanted = (0.1, 0.3, 0.5, 0.7, 0.9) if taus is None else tuple(taus)
         if not wanted or any(not a < b for a, b in pairwise((0, *wanted, 1))):
             raise ValueError(f"taus are {list(wanted)}; they ascend between 0 and 1.")
-        for key, given, choices in (("on", on, ("log1p", "raw")), ("serve", serve, ("median", "mean"))):
-            if given not in choices:
-                raise ValueError(f"{key} is {given!r}. Choices: {', '.join(choices)}.")
         self.taus, self.outputs = np.asarray(wanted, np.float32), len(wanted)
         self.logarithm, self.serves_mean = on == "log1p", serve == "mean"
         self.least = 0.0 if self.logarithm else -np.inf  # type: ignore[misc]

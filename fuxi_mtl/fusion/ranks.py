@@ -3,8 +3,7 @@
 import numpy as np
 
 from fuxi_mtl import metrics
-
-TIES = ("min", "average", "dense")
+from fuxi_mtl.options.fusion import TIES
 
 
 def ranks(scores: np.ndarray, groups: np.ndarray | None = None, ties: str = "min") -> np.ndarray:

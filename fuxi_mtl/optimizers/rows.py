@@ -16,8 +16,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers import lookup_of
-
-SECOND_MOMENTS = ("squared_sum", "sum_of_squares")
+from fuxi_mtl.options.optimizer import SECOND_MOMENTS
 
 
 def sum_duplicates(gradient: tf.IndexedSlices) -> tf.IndexedSlices:

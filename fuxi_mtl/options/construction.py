@@ -36,6 +36,15 @@ def checked_constructor(cls: type) -> Callable:
     return __init__
 
 
+class CheckedOptions:
+    """Base of classes whose constructors get their options converted and checked, as a stanza's are."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and signature_of(cls).options:
+            cls.__init__ = checked_constructor(cls)  # type: ignore[method-assign]
+
+
 def completed(name: str, options: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """A value for every option: the one that is given, converted and checked, or the default.
 

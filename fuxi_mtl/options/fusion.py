@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, MOST_WIDTH, option
 
 METHODS = ("product", "sum", "rank", "ltr")
+TIES = ("min", "average", "dense")
 TRANSFORMS = ("log", "sqrt", "identity", "power", "logit")
 WEIGHTS = ("equal", "cem", "optuna", "online")
 MEASURES = ("gAUC", "NDCG", "AUC")
@@ -91,7 +92,7 @@ class FusionOptions:
     rank_constant: float = option(
         0.0, "rank: c of w / (rank + c); 60 is that of reciprocal rank fusion.", least=0
     )
-    ties: str = option("min", "rank: the rank of equal scores.", ("min", "average", "dense"))
+    ties: str = option("min", "rank: the rank of equal scores.", TIES)
     objective: dict[str, float] | None = option(
         None,
         "What is searched for: weights of {task}_gAUC, _NDCG and _AUC, and label_NDCG; all gAUC unless said.",

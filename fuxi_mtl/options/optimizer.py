@@ -34,6 +34,8 @@ ROW_OPTIMIZERS = Family(
     has_options=False,
 )
 
+SECOND_MOMENTS = ("squared_sum", "sum_of_squares")
+
 
 @dataclass(frozen=True)
 class LearningRateOptions:
@@ -82,7 +84,7 @@ class OptimizerOptions:
     embedding_second_moment: str = option(
         "squared_sum",
         "Square of a row that a batch looks up several times: of its summed gradients, or summed squares.",
-        ("squared_sum", "sum_of_squares"),
+        SECOND_MOMENTS,
     )
     max_gradient_norm: float = option(
         10.0, "Gradients are clipped to this global norm; 0 turns it off.", least=0

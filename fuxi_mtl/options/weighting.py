@@ -1,7 +1,9 @@
 """Options of loss weighting."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options.declaring import option
 from fuxi_mtl.options.family import Family
 
@@ -38,3 +40,24 @@ class WeightingOptions:
         least=0,
         example="{ctr: 1, cvr: 0.5}",
     )
+
+
+def wrong_weights(weights: Sequence[float] | Mapping[str, float], objectives: Sequence[str]) -> Iterator[str]:
+    """What does not fit in weights that are given: there is one for each objective.
+
+    Args:
+        weights: In the order of the objectives, or by name.
+        objectives: Their names.
+    """
+    if not isinstance(weights, Mapping):
+        if len(weights) != len(objectives):
+            shown = ", ".join(objectives)
+            yield f"loss_weight has {len(weights)} entries for {len(objectives)} objectives: {shown}."
+        return
+    for name in objectives:
+        if name not in weights:
+            given, shown = ", ".join(weights), ", ".join(objectives)
+            yield f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {shown}."
+    for name in weights:
+        if name not in objectives:
+            yield no_objective("loss_weight", name, objectives)

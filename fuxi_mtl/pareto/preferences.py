@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import ParetoOptions
 
 LEAST = 5  # preferences, unless said
@@ -87,7 +88,7 @@ def _given(vectors: Sequence[Preference], by: str, objectives: Sequence[str]) ->
     for vector in vectors:
         for name in vector:
             if name not in objectives:
-                raise ValueError(f"a preference names {name!r}, which is no objective. Objectives: {known}.")
+                raise ValueError(no_objective("a preference", name, objectives))
         for name in objectives:
             if by == "weights" and name not in vector:
                 raise ValueError(f"{dict(vector)} has no weight for {name!r}. Objectives: {known}.")

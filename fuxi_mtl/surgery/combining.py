@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
 from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
@@ -284,10 +285,7 @@ def _preference(given: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
     """The preference of each objective, one unless said."""
     for name, value in given.items():
         if name not in names:
-            known = ", ".join(names)
-            raise ValueError(
-                f"surgery_preference names {name!r}, which is no objective. Objectives: {known}."
-            )
+            raise ValueError(no_objective("surgery_preference", name, names))
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"surgery_preference of {name!r} is {value}; it is a number above 0.")
     return np.array([float(given.get(name, 1.0)) for name in names])

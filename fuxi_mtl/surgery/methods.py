@@ -5,14 +5,16 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import option
+from fuxi_mtl.options.construction import CheckedOptions
 from fuxi_mtl.surgery import solvers
 
 Array = np.ndarray
 State = dict[str, Array]
 
 
-class SurgeryMethod:
+class SurgeryMethod(CheckedOptions):
     """Base class of a method: a call gives coefficients. What is kept from step to step is not in the object.
 
     A subclass of a user's own is a surgery once it is registered:
@@ -122,8 +124,7 @@ def _bounds(given: Mapping[str, float], names: Sequence[str]) -> dict[str, float
     """The least weight of each objective."""
     for name, bound in given.items():
         if name not in names:
-            known = ", ".join(names)
-            raise ValueError(f"pe_ltr_bounds names {name!r}, which is no objective. Objectives: {known}.")
+            raise ValueError(no_objective("pe_ltr_bounds", name, names))
         if not 0 <= bound <= 1:
             raise ValueError(f"pe_ltr_bounds of {name!r} is {bound}; a bound is a number from 0 to 1.")
     if sum(given.values()) > 1:
@@ -161,8 +162,6 @@ class ConflictAverse(SurgeryMethod):
         ] = 0.4,
     ):
         super().__init__(names, seed)
-        if not 0 <= cagrad_strength < 1:
-            raise ValueError(f"cagrad_strength is {cagrad_strength}; it lies from 0 to below 1.")
         self.strength = cagrad_strength
 
     def __call__(self, gram: Array, names: Sequence[str], step: int) -> Array:
@@ -235,8 +234,6 @@ class Bargained(SurgeryMethod):
         ] = "sum",
     ):
         super().__init__(names, seed)
-        if nash_scale not in ("sum", "raw"):
-            raise ValueError(f"nash_scale is {nash_scale!r}. Choices: sum, raw.")
         self.rescaled = nash_scale == "sum"
 
     def __call__(self, gram: Array, names: Sequence[str], step: int) -> Array:
@@ -299,8 +296,6 @@ class Aligned(_Preferring):
         ] = 1e-6,
     ):
         super().__init__(names, seed, preference)
-        if aligned_scale not in ("min", "median", "rmse"):
-            raise ValueError(f"aligned_scale is {aligned_scale!r}. Choices: min, median, rmse.")
         self.length, self.rank = aligned_scale, aligned_rank
 
     def __call__(self, gram: Array, names: Sequence[str], step: int) -> Array:
@@ -407,10 +402,7 @@ class MetaBalanced(SurgeryMethod):
         super().__init__(names, seed)
         target = metabalance_target or self.names[0]
         if target not in self.names:
-            raise ValueError(
-                f"metabalance_target names {target!r}, which is no objective. Objectives: "
-                f"{', '.join(self.names)}."
-            )
+            raise ValueError(no_objective("metabalance_target", target, self.names))
         self.target = self.names.index(target)
         self.relax, self.decay, self.cap = metabalance_relax, metabalance_decay, metabalance_cap
 

@@ -6,10 +6,13 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from fuxi_mtl.options.construction import CheckedOptions
+from fuxi_mtl.options.weighting import wrong_weights
+
 Numbers = Mapping[str, "tf.Tensor | float"]
 
 
-class Weighting(tf.Module):
+class Weighting(CheckedOptions, tf.Module):
     """Base class: weights that start at one and stay there.
 
     A subclass of a user's own is a ``loss_weight`` once it is registered; what stands behind the star of its
@@ -23,8 +26,8 @@ class Weighting(tf.Module):
                 super().__init__(objectives)
                 ...
 
-    It may ask for ``epoch_steps``, ``seed`` and ``constant_losses`` behind the objectives. A ``tf.Variable``
-    that it holds lies in the checkpoint.
+    The constructor gets them converted and checked, as a stanza's are. It may ask for ``epoch_steps``,
+    ``seed`` and ``constant_losses`` behind the objectives. Its ``tf.Variable``s lie in the checkpoint.
 
     Args:
         objectives: Kind (``binary``, ``regression`` or ``fixed``) of each objective, by name.
@@ -108,14 +111,9 @@ class Manual(Weighting):
 
     def __init__(self, objectives: Mapping[str, str], values: Mapping[str, float]):
         super().__init__(objectives)
-        given, wanted = ", ".join(values), ", ".join(objectives)
-        for name in [*objectives, *values]:
-            if name not in values:
-                raise ValueError(
-                    f"loss_weight has no entry for {name!r}. Given: {given}. Objectives: {wanted}."
-                )
-            if name not in objectives:
-                raise ValueError(f"loss_weight names {name!r}, which is no objective. Objectives: {wanted}.")
+        for mistake in wrong_weights(values, list(objectives)):
+            raise ValueError(mistake)
+        for name in objectives:
             if not (math.isfinite(values[name]) and values[name] >= 0):
                 raise ValueError(
                     f"loss_weight of {name!r} is {values[name]}; a weight is a number from 0 up."

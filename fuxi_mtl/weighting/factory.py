@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fuxi_mtl.options import WEIGHTINGS, WeightingOptions
+from fuxi_mtl.options.weighting import wrong_weights
 from fuxi_mtl.weighting.base import Manual, Weighting
 
 
@@ -35,9 +36,6 @@ def make_weighting(
         return WEIGHTINGS[choice].make(own, objectives=objectives, **given)
     if isinstance(choice, Mapping):
         return Manual(objectives, choice)
-    if len(choice) != len(objectives):
-        raise ValueError(
-            f"loss_weight has {len(choice)} entries for {len(objectives)} objectives: "
-            f"{', '.join(objectives)}."
-        )
+    for mistake in wrong_weights(choice, list(objectives)):
+        raise ValueError(mistake)
     return Manual(objectives, dict(zip(objectives, choice, strict=True)))

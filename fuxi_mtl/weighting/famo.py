@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tensorflow as tf
 
+from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import option
 from fuxi_mtl.weighting.base import Numbers, Weighting
 from fuxi_mtl.weighting.loss_based import shared_out
@@ -69,12 +70,9 @@ class FastAdaptive(Weighting):
         ] = "same",
     ):
         super().__init__(objectives)
-        if famo_reuse not in ("same", "next"):
-            raise ValueError(f"famo_reuse is {famo_reuse!r}. Choices: same, next.")
         for name in famo_floor or {}:
             if name not in objectives:
-                known = ", ".join(objectives)
-                raise ValueError(f"famo_floor names {name!r}, which is no objective. Objectives: {known}.")
+                raise ValueError(no_objective("famo_floor", name, objectives))
         self.needs_progress = famo_reuse == "same"
         self._learning_rate, self._decay = famo_lr, famo_decay
         self._floor = tf.constant([float((famo_floor or {}).get(name, 0.0)) for name in self.names])

@@ -65,8 +65,6 @@ class GradNorm(Weighting):
         super().__init__(objectives)
         self._alpha, self._learning_rate = gradnorm_alpha, gradnorm_lr
         waits = {"first_batch": 1, "mean_of_first_n": gradnorm_init_batches, "log_classes": 0}
-        if gradnorm_init not in waits:
-            raise ValueError(f"gradnorm_init is {gradnorm_init!r}. Choices: {', '.join(waits)}.")
         self._initial_batches = waits[gradnorm_init]
         if gradnorm_init == "log_classes" and "regression" in self.kinds:
             name = self.names[self.kinds.index("regression")]

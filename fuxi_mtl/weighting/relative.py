@@ -52,7 +52,11 @@ class SmoothTchebycheff(Weighting):
         *,
         stch_mu: Annotated[
             float,
-            option("Smoothness: the smaller, the more the worst objective counts.", above=0, below=1),
+            option(
+                "Smoothness: the smaller, the more the worst objective counts; at 1 nothing would adapt.",
+                above=0,
+                below=1,
+            ),
         ] = 0.3,
         stch_warmup: Annotated[
             int | None,
@@ -60,11 +64,6 @@ class SmoothTchebycheff(Weighting):
         ] = None,
     ):
         super().__init__(objectives)
-        if not 0 < stch_mu < 1:
-            raise ValueError(
-                f"stch_mu is {stch_mu:g}; it lies between 0 and 1, both excluded: at 1 nothing "
-                "adapts any more."
-            )
         self._mu, self._warmup = stch_mu, stch_warmup or epoch_steps
         self.weight = self._state([1.0] * len(self.names), "weight")
         self.nadir = self._state([0.0] * len(self.names), "nadir")
@@ -134,8 +133,6 @@ class SoftOptimal(Weighting):
         ] = "base_entropy",
     ):
         super().__init__(objectives)
-        if uwso_normalise not in ("base_entropy", "none"):
-            raise ValueError(f"uwso_normalise is {uwso_normalise!r}. Choices: base_entropy, none.")
         known = (constant_losses or {}) if uwso_normalise == "base_entropy" else {}
         self._unit = tf.constant([float(known.get(name, 1.0)) for name in self.names])
         self._temperature = uwso_temperature

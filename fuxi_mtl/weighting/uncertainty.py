@@ -59,8 +59,6 @@ class Uncertainty(Weighting):
         uw_lr: Annotated[float, option("Learning rate of the log variances.", above=0)] = 0.025,
     ):
         super().__init__(objectives)
-        if uw_form not in ("kendall", "revised"):
-            raise ValueError(f"uw_form is {uw_form!r}. Forms: kendall, revised.")
         self._revised = uw_form == "revised"
         halved = [self._revised or kind == "regression" for kind in self.kinds]
         self._factor = tf.constant([0.5 if half else 1.0 for half in halved], tf.float32)

@@ -10,6 +10,7 @@ import yaml
 from fuxi_mtl import options
 from fuxi_mtl.config import ConfigError, load_experiment, load_experiments
 from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.tasks import KINDS
 
 MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
 OWNERS = {
@@ -25,9 +26,11 @@ OWNERS = {
 def spelled_out(says: str) -> str:
     """Fills in the keys, so that a new option does not touch the table."""
     names = {owner: [field.name for field in fields(each)] for owner, each in OWNERS.items()}
-    binary = [name for name, metric in METRICS.items() if "binary" in metric.kinds]
     members = {family.what: list(family) for family in options.Family.known}
-    for owner, keys in {**names, **members, "metric": list(METRICS), "binary metric": binary}.items():
+    metrics = {
+        f"{kind} metric": [name for name, metric in METRICS.items() if kind in metric.kinds] for kind in KINDS
+    }
+    for owner, keys in {**names, **members, **metrics, "metric": list(METRICS)}.items():
         says = says.replace(f"<{owner}>", ", ".join(keys))
     return says
 

@@ -429,7 +429,7 @@ def test_gradients_of_tables_stay_rows(mode, monkeypatch):
             "of 'click' is -0.1; a bound is a number from 0 to 1",
         ),
         ({"pe_ltr_bounds": {"click": 0.6, "watch": 0.6}}, "pe_ltr_bounds add up to 1.2; weights add up to 1"),
-        ({"cagrad_strength": 1.0}, "cagrad_strength is 1.0; it lies from 0 to below 1."),
+        ({"cagrad_strength": 1.0}, "cagrad_strength is 1; it lies from 0 to below 1."),
     ],
 )
 def test_options_that_cannot_be_are_refused(changes, message):
