@@ -147,7 +147,7 @@ class LogSquaredError(Decoder):
         ] = "smearing",
     ):
         super().__init__(task, columns)
-        self.standardise, self.back = standardise, back
+        self.standardise, self.back, self.settles = standardise, back, back != "naive"
         self.offset, self.scale = self._state("offset", ()), self._state("scale", ())
         self.factor = self._state("factor", (), 1.0)
 
@@ -162,12 +162,11 @@ class LogSquaredError(Decoder):
 
     def settle(self, raw, labels):
         """The factor of the way back."""
-        if self.back == "naive" or not len(labels):
-            return False
+        if not self.settles or not len(labels):
+            return
         residuals = np.log1p(labels) - (float(self.offset) + float(self.scale) * raw.astype(np.float64))
         smeared = np.exp(residuals).mean() if self.back == "smearing" else np.exp(residuals.var() / 2)
         self.factor.assign(smeared)
-        return True
 
     def learnt(self, label, inputs):
         """The scaled logarithm."""

@@ -30,6 +30,8 @@ class Decoder(CheckedOptions, keras.layers.Layer):
     """
 
     outputs: int = 1
+    settles: bool = False
+    """Whether it learns from rows that were not trained on, see :meth:`settle`."""
     monotone: ClassVar[bool] = True
     """Whether the value grows with a single raw number, so that this orders rows as the value does."""
     kind: ClassVar[str] = "binary"
@@ -56,17 +58,13 @@ class Decoder(CheckedOptions, keras.layers.Layer):
         """
         return None
 
-    def settle(self, raw: np.ndarray, labels: np.ndarray) -> bool:
+    def settle(self, raw: np.ndarray, labels: np.ndarray) -> None:
         """Learns from predictions on rows that were not trained on, once training is over.
 
         Args:
             raw: Raw numbers of the rows on which the task is defined.
             labels: ``(rows,)`` float64.
-
-        Returns:
-            Whether anything changed.
         """
-        return False
 
     def learnt(self, label: tf.Tensor, inputs: Inputs) -> tf.Tensor:
         """What the raw numbers are held against; NaN stays NaN."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
 from fuxi_mtl.features import FeatureMap, RowReader
-from fuxi_mtl.layers import Towers, folded, lookup_of
+from fuxi_mtl.layers import folded, lookup_of
 from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
@@ -145,41 +145,6 @@ class MultiTaskModel(keras.Model):
                 f"the head of {name!r} ends in {width} numbers, but {type(self).__name__} {reason}. Decoders "
                 f"of one number: {', '.join(single)}."
             )
-
-    def fit_decoders(self, labels: Mapping[str, np.ndarray], numeric: np.ndarray) -> None:
-        """Has decoders learn from the training labels, and starts the heads where these are on average.
-
-        Args:
-            labels: ``(rows,)`` labels of all training rows, by task; NaN where not defined.
-            numeric: ``(rows, numeric columns)`` of the same rows.
-
-        Raises:
-            ValueError: Labels that a decoder cannot learn.
-        """
-        towers = [layer for layer in self._flatten_layers() if isinstance(layer, Towers)]
-        for name, decoder in self.decoders.items():
-            known = np.flatnonzero(~np.isnan(labels[name]))
-            start = decoder.fit(labels[name][known].astype(np.float64), numeric[known])
-            for layer in towers:
-                if start is not None and name in layer.names:
-                    layer.start_at({name: start})
-
-    def settle_decoders(self, labels: Mapping[str, np.ndarray], heads: Mapping[str, np.ndarray]) -> list[str]:
-        """Has decoders learn from rows that were not trained on, once training is over.
-
-        Args:
-            labels: ``(rows,)`` labels by task; NaN where not defined.
-            heads: Raw heads of these rows.
-
-        Returns:
-            Tasks whose values have changed.
-        """
-        changed = []
-        for name, decoder in self.decoders.items():
-            known = np.flatnonzero(~np.isnan(labels[name]))
-            if decoder.settle(heads[name][known], labels[name][known].astype(np.float64)):
-                changed.append(name)
-        return changed
 
     def alternating_steps(self) -> list[tuple[Sequence[str], Sequence[keras.Variable]]]:
         """Alternating minimisation: names of objectives and the variables that these move, turn by turn.

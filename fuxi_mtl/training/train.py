@@ -19,7 +19,6 @@ from fuxi_mtl.dataset import (
     Dataset,
     NegativeSample,
     Split,
-    evaluation_batches,
     random_batch,
     training_batches,
 )
@@ -45,6 +44,7 @@ from fuxi_mtl.training.callbacks import (
     ReduceLROnPlateau,
     StepLog,
 )
+from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.loop import Position, run_steps
@@ -208,7 +208,8 @@ def train(
     if states is not None and states.summaries.is_dir():
         states.summaries.replace(run.folder / "tensorboard")
     _keep_weights(model, experiment, run, evaluation)
-    _settle_decoders(model, dataset, experiment, run)
+    if settle_decoders(model, dataset.valid, experiment.evaluation.eval_batch_size):
+        checkpoint.save(model, run.checkpoint)
     _check_parameters(model)
     steps = evaluation.history[-1]["step"]
     rows = min(steps * plan.batch_size, rows * plan.epochs)
@@ -265,25 +266,11 @@ def _prepare(
     labels: Mapping[str, np.ndarray],
     batches: Callable[[int], tf.data.Dataset],
 ) -> None:
-    """What a model and its decoders learn of the training rows before the first step.
-
-    Decoders see all rows: leaving negatives out would move what they learn.
-    """
+    """What a model and its decoders learn of the training rows before the first step."""
     check_histories(split.ids, model.features, experiment.model_options.get("sequences"))
     model.prepare(labels, batches)
     if model.decoders:
-        model.fit_decoders(split.labels(experiment.tasks), split.numeric)
-
-
-def _settle_decoders(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run) -> None:
-    """Has decoders learn from the validation rows what training rows would tell too well."""
-    if not model.decoders or dataset.valid is None:
-        return
-    batches = evaluation_batches(dataset.valid, experiment.evaluation.eval_batch_size)
-    changed = model.settle_decoders(dataset.valid.labels(experiment.tasks), model.logits(batches))
-    if changed:
-        logger.info("Values of %s are put right on the validation rows.", ", ".join(changed))
-        checkpoint.save(model, run.checkpoint)
+        fit_decoders(model, split.labels(experiment.tasks), split.numeric)
 
 
 def _check_parameters(model: MultiTaskModel) -> None:

@@ -11,6 +11,7 @@ import tiny
 from fuxi_mtl import registry
 from fuxi_mtl.decoders import DECODERS
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
 
 import_zoo()
 CLICK, WATCH = tiny.PLAIN["regression"]
@@ -34,7 +35,7 @@ def built(name, kind):
     model = registry.model(name)(tiny.FEATURES, (CLICK, watch(kind)), **tiny.options_of(registry.model(name)))
     model.build()
     labels = {name: np.abs(y) for name, y in tiny.batch((CLICK, watch(kind)))[1].items()}
-    model.fit_decoders({"watch": np.asarray(labels["watch"])}, tiny.inputs()["numeric"])
+    fit_decoders(model, {"watch": np.asarray(labels["watch"])}, tiny.inputs()["numeric"])
     return model
 
 
@@ -75,3 +76,10 @@ def test_training_with_any_decoder_lowers_its_error(kind):
     predicted = model.predict(inputs, verbose=0)
     assert set(predicted) == set(model.served_columns.values())
     assert np.isfinite(predicted["watch"]).all()
+
+
+def test_values_that_cannot_be_put_right_are_said(caplog):
+    model = built("ShareBottom", "log1p")
+    with caplog.at_level("WARNING"):
+        assert settle_decoders(model, None, 8) == []
+    assert "watch: there are no validation rows to put its values right on" in caplog.text
