@@ -68,16 +68,26 @@ def _is_own(weighting: Any) -> bool:
     return known and not isinstance(WEIGHTINGS[weighting].target, str)
 
 
-def check_start(settings: Settings, training: TrainingOptions) -> None:
-    """A training starts from a run or goes on with one.
+def check_start(settings: Settings, training: TrainingOptions, dataset: DatasetOptions) -> None:
+    """A training starts from a run or goes on with one, and new tokens start as their features can.
 
     Raises:
-        ConfigError: Both.
+        ConfigError: Both, or new tokens whose vectors are made of rows of others.
     """
     if training.init_from is not None and training.resume_path is not None:
         raise settings.error(
             "resume_path",
             "resume_path goes on with a training, and init_from starts another one. Leave one of them out.",
+        )
+    if training.init_from is None or training.new_rows != "oov":
+        return
+    composed = [str(f.name) for f in dataset.feature_cols if f.compositional and not f.category_processor]
+    if composed:
+        raise settings.error(
+            "new_rows",
+            f"new_rows: oov copies the row of unknown tokens, and feature {composed[0]!r} has no row for a "
+            "token: the vector of each is composed of a quotient's and a remainder's, which other tokens "
+            "share (compositional: quotient_remainder). Set new_rows: random.",
         )
 
 

@@ -391,7 +391,7 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
     with mistakes.noted():
         parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
     with mistakes.noted():
-        checks.check_start(settings, parts["training"])
+        checks.check_start(settings, parts["training"], parts["dataset"])
     with mistakes.noted():
         parts["training"] = checked_schedule(settings, parts["optimizer"], parts["training"])
     with mistakes.noted():

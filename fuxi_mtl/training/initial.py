@@ -135,16 +135,11 @@ class InitialRun:
         """The rows of new tokens, if they are to start as OOV's; of a shared table it is told once."""
         if self.options.new_rows == "random" or not match.new:
             return {}
-        name = match.here.name
-        if match.here.num_remainder_buckets is not None:
-            if told:
-                logger.info("new_rows: oov: feature %r: new ids are composed of rows that are there.", name)
-            return {}
         if told and self.stored.trained(match.there.name) is False:
             logger.warning(
                 "new_rows: oov: feature %r: no training row of %s was OOV, so that new tokens start as a row "
                 "that was never trained.",
-                name,
+                match.here.name,
                 self.run.folder,
             )
         return {"": np.flatnonzero(match.ids == NEW)}

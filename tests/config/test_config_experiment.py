@@ -353,3 +353,18 @@ def test_a_metric_that_takes_no_sample_weights_is_refused_before_training(write,
     stanza = "metrics: [AUC, spread]\neval_sample_weight: true"
     with pytest.raises(ConfigError, match=r"line 7 .*: the metric spread takes no sample weights, which"):
         load(write(stanza, "sample_weight: weight"))
+
+
+def test_a_copy_of_the_row_of_unknown_tokens_is_refused_where_a_token_has_no_row(write):
+    def with_item(entry):
+        entries = features("name: user", f"name: item{entry}", "name: tag, share_embedding: item")
+        return write("init_from: MMoE_test\nnew_rows: oov", features=entries)
+
+    folder = with_item(", compositional: quotient_remainder")
+    with pytest.raises(ConfigError, match=r"feature 'item' has no row for a token.* Set new_rows: random\."):
+        load(folder)
+    assert load(folder, "new_rows=random").training.new_rows == "random"
+    assert load(folder, "init_from=null").training.new_rows == "oov"
+    # A hashed feature has no new tokens.
+    hashed = ", compositional: quotient_remainder, category_processor: hash_bucket, num_buckets: 9"
+    assert load(with_item(hashed)).training.new_rows == "oov"
