@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fuxi_mtl_zoo.share_bottom import ShareBottom as ShareBottom
     from fuxi_mtl_zoo.single_task import SingleTask as SingleTask
     from fuxi_mtl_zoo.snr_trans import SNR_trans as SNR_trans
+    from fuxi_mtl_zoo.star import STAR as STAR
     from fuxi_mtl_zoo.stem import STEM as STEM
 
     from fuxi_mtl.features import Feature as Feature
@@ -240,6 +241,7 @@ _MODELS = (
     "PEPNet",
     "PLE",
     "SNR_trans",
+    "STAR",
     "STEM",
     "ShareBottom",
     "SingleTask",

@@ -18,13 +18,16 @@ class DomainShares(Brick):
     Args:
         features: The inputs.
         name_of_feature: The categorical feature whose values are the domains.
+        unknown_apart: Whether a row whose domain is not known is of none of them: it has a column of its own
+            behind theirs.
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Attributes:
         count: Number of domains: the values in the feature's vocabulary.
 
     Shapes:
-        ``{"ids": (batch, id columns)}`` to ``(batch, domains)`` float32, each row summing to 1.
+        ``{"ids": (batch, id columns)}`` to ``(batch, domains)`` float32, each row summing to 1; one column
+        more with `unknown_apart`.
 
     Raises:
         ValueError: No such categorical feature, or one without a value.
@@ -36,8 +39,9 @@ class DomainShares(Brick):
     [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
     """
 
-    def __init__(self, features: FeatureMap, name_of_feature: str, **kwargs):
+    def __init__(self, features: FeatureMap, name_of_feature: str, unknown_apart: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self.unknown_apart = unknown_apart
         categorical = [each.name for each in features.features if each.type == "categorical"]
         if name_of_feature not in categorical:
             raise ValueError(
@@ -54,11 +58,13 @@ class DomainShares(Brick):
         """The shares of the batch."""
         place = tf.cast(inputs["ids"][:, self.column], tf.int32) - 1
         known = (place >= 0) & (place < self.count)
+        if self.unknown_apart:
+            return tf.one_hot(tf.where(known, place, self.count), self.count + 1)
         return tf.where(known[:, None], tf.one_hot(place, self.count), 1 / self.count)
 
     def compute_output_shape(self, input_shape):
         """See the class."""
-        return (input_shape["ids"][0], self.count)
+        return (input_shape["ids"][0], self.count + self.unknown_apart)
 
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
@@ -66,7 +72,8 @@ class StarDense(Brick):
     """``u = x (W_d * W_s) + b_d + b_s`` for a row of domain d; the product of kernels is by element.
 
     W_d starts at one and b_d at zero, so that all domains start as one Dense layer. A row of no known domain
-    takes the mean over all of them (Sheng et al., CIKM 2021, equation 6).
+    takes the mean over all of them, or W_s and b_s alone where its share has a column of its own
+    (Sheng et al., CIKM 2021, equation 6).
 
     Args:
         units: Width of the output.
@@ -75,7 +82,8 @@ class StarDense(Brick):
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
-        ``(batch, width)`` and shares ``(batch, domains)`` to ``(batch, units)``.
+        ``(batch, width)`` and shares, ``(batch, domains)`` or one column more as :class:`DomainShares` has
+        it, to ``(batch, units)``.
 
     >>> import tensorflow as tf
     >>> shares = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
@@ -104,10 +112,19 @@ class StarDense(Brick):
 
     def call(self, x, shares):
         """The product of each row with the kernel of its domain."""
-        kernels = tf.unstack(tf.convert_to_tensor(self.kernels) * tf.convert_to_tensor(self.shared_kernel))
+        shared_kernel, shared_bias = map(tf.convert_to_tensor, (self.shared_kernel, self.shared_bias))
+        kernels = tf.unstack(tf.convert_to_tensor(self.kernels) * shared_kernel)
         biases = tf.reshape(tf.convert_to_tensor(self.biases), (self.domains, self.units))
-        biases = tf.unstack(biases + tf.convert_to_tensor(self.shared_bias))
+        biases = tf.unstack(biases + shared_bias)
+        if shares.shape[-1] > self.domains:
+            kernels.append(shared_kernel)
+            biases.append(shared_bias)
         return by_domain(x, shares, lambda d, rows: rows @ kernels[d] + biases[d], (self.units,))
+
+    @property
+    def bias(self) -> keras.Variable:
+        """What is added in all domains."""
+        return self.shared_bias
 
     def compute_output_shape(self, x_shape, shares_shape):
         """See the class."""

@@ -192,14 +192,22 @@ class Towers(Brick):
         self.widths = {head: (outputs or {}).get(head, 1) for head in names}
         common = {"units": units, "penalty": penalty, "dtype": self.dtype_policy, **mlp}
         options = [{**common, **(own or {}).get(head, {})} for head in names]
-        self.stacks = [MLP(name=f"{head}_tower", **each) for head, each in zip(names, options, strict=True)]
+        self.stacks = [
+            self.make_stack(name=f"{head}_tower", **each) for head, each in zip(names, options, strict=True)
+        ]
         # The head itself is float32 under every precision policy: losses need its full range.
         self.outputs = [
-            keras.layers.Dense(
-                width, kernel_regularizer=regularizer(penalty), dtype="float32", name=f"{head}_head"
-            )
+            self.make_head(width, penalty, name=f"{head}_head", dtype="float32")
             for head, width in self.widths.items()
         ]
+
+    def make_stack(self, units: Sequence[int], **options) -> Stack:
+        """The hidden layers of one tower."""
+        return MLP(units, **options)
+
+    def make_head(self, units: int, penalty: float | str | None, **layer) -> keras.layers.Layer:
+        """The layer of one head."""
+        return keras.layers.Dense(units, kernel_regularizer=regularizer(penalty), **layer)
 
     def build(self, input_shape):
         """Creates the layers."""
