@@ -126,6 +126,24 @@ def _sequences(options: argparse.Namespace) -> None:
     measure_sequences(options.turns, options.results)
 
 
+def _histories(options: argparse.Namespace) -> None:
+    from benchmarks.histories import measure_histories
+
+    measure_histories(options.seeds, options.turns, options.rows, options.cache, options.results)
+
+
+def _watch_time(options: argparse.Namespace) -> None:
+    from benchmarks.watch_time import measure_watch_time
+
+    measure_watch_time(options.seeds, options.turns, options.rows, options.cache, options.results)
+
+
+def _fixed_weights(options: argparse.Namespace) -> None:
+    from benchmarks.fixed_weights import measure_fixed_weights
+
+    measure_fixed_weights(options.data, options.seeds, options.cache, options.results)
+
+
 def _mutants(options: argparse.Namespace) -> None:
     from benchmarks.mutants import measure_mutants
 
@@ -184,6 +202,25 @@ def _parser() -> argparse.ArgumentParser:
     for each in (zoo, cost):
         each.add_argument("--data", nargs="+", default=[], help="data sets; all that are there unless said")
         each.add_argument("--rows", nargs="+", default=[], help="rows of the table; all of them unless said")
+    fixed = command(
+        "fixed_weights", _fixed_weights, "MMoE under fixed weights of a small grid, and what balances."
+    )
+    fixed.add_argument("--data", default="kuairand_pure_chain", help="a data set of the zoo's tables")
+    joined = command(
+        "histories", _histories, "Users' histories on KuaiRand, every encoder under three models."
+    )
+    timed = command(
+        "watch_time", _watch_time, "Every decoder of KuaiRand's watch time beside six binary tasks."
+    )
+    for each in (joined, timed):
+        each.add_argument(
+            "--turns", type=int, default=9, help="how often each takes eight steps; 0 for no costs"
+        )
+        each.add_argument(
+            "--rows", type=int, help="impressions of each split, the first; all of them unless said"
+        )
+    for each in (fixed, joined, timed):
+        each.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     days = command("days", _days, "An update a day against training anew on all days, or on a window.")

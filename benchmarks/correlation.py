@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compared_runs import write_yaml
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
-from benchmarks.zoo import sized, write_yaml
+from benchmarks.zoo import sized
 
 COSINES = (0.0, 0.5, 0.9, 1.0)
 WORLD = {"rows": 60_000, "dimensions": 100, "seed": 7}

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.compared_runs import write_yaml
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
-from benchmarks.zoo import write_yaml
 
 WAYS = ("update", "all", "window")
 FIRST = datetime.date(2026, 1, 1)  # what the first part is called; a week is a day here

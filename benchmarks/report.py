@@ -9,6 +9,8 @@ from benchmarks import (
     correlation,
     days,
     encode,
+    fixed_weights,
+    histories,
     kills,
     mutants,
     quality,
@@ -16,6 +18,7 @@ from benchmarks import (
     selection,
     sequences,
     start,
+    watch_time,
     zoo,
 )
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
@@ -30,6 +33,8 @@ STUDIES = {
     "correlation": correlation.section,
     "days": days.section,
     "encode": encode.section,
+    "fixed_weights": fixed_weights.section,
+    "histories": histories.section,
     "kills": kills.section,
     "mutants": mutants.section,
     "quality": quality.section,
@@ -37,6 +42,7 @@ STUDIES = {
     "selection": selection.section,
     "sequences": sequences.section,
     "start": start.section,
+    "watch_time": watch_time.section,
     "zoo": zoo.section,
 }
 

@@ -1,17 +1,18 @@
 """Does sharing help, and balancing? Every model at one size, and MMoE under every weighting and surgery.
 
-Every cell is an ordinary run (``run_expid.py --resume``): what is finished is not trained again, so the
-command may be stopped and started, and a new row costs its own cells only.
+Rows that were measured by an earlier commit and are not measured now stay in the tables, with that commit.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
+import numpy as np
 
-from benchmarks import zoo_rows
+from benchmarks import step_cost, zoo_rows
+from benchmarks.compared_runs import compared, difference, mean, train, write_yaml
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
@@ -37,15 +38,8 @@ def measure_zoo(
     Raises:
         ValueError: An unknown data set or row.
     """
-    from fuxi_mtl.workflow.resume import run_or_resume
-
-    chosen = experiments(data, rows, cache)
-    for seed in seeds:
-        for name, of_data in chosen.items():
-            for row, experiment in of_data.items():
-                print(f"zoo: {name}, {row}, seed {seed}", flush=True)
-                run_or_resume(experiment.with_seed(seed), resume=True)
-            store(name, cache, results)
+    for name, of_data in experiments(data, rows, cache).items():
+        train(f"zoo, {name}", of_data, seeds, partial(store, name, cache, results))
 
 
 def experiments(data: Sequence[str], rows: Sequence[str], cache: Path) -> dict[str, dict[str, Experiment]]:
@@ -54,16 +48,23 @@ def experiments(data: Sequence[str], rows: Sequence[str], cache: Path) -> dict[s
     Raises:
         ValueError: An unknown data set or row.
     """
+    chosen = {name: _chosen(name, rows) for name in _known(data, DATA, "data set") or _present()}
+    return {name: experiments_of(name, of_data, cache) for name, of_data in chosen.items()}
+
+
+def experiments_of(data: str, rows: Mapping[str, Row], cache: Path) -> dict[str, Experiment]:
+    """The experiments of rows on one data set, of the reference's size.
+
+    Args:
+        data: The data set.
+        rows: Rows by name.
+        cache: Where runs and encoded data lie.
+    """
     from fuxi_mtl.registry import import_zoo
 
     import_zoo()
-
-    chosen = {name: _chosen(name, rows) for name in _known(data, DATA, "data set") or _present()}
-    found = {}
-    for name, of_data in chosen.items():
-        folder = _config(name, of_data, cache)
-        found[name] = {row: load_experiment(folder, row) for row in of_data}
-    return found
+    folder = _config(data, rows, cache)
+    return {row: load_experiment(folder, row) for row in rows}
 
 
 def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
@@ -72,39 +73,36 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     Raises:
         ValueError: There is none.
     """
-    from fuxi_mtl.comparison import compare, stored_runs
-    from fuxi_mtl.report import render
-
     order = list(zoo_rows.rows_of(data))
-    runs = stored_runs(cache / "zoo" / "runs" / data)
-    runs = sorted((run for run in runs if run.expid in order), key=lambda run: order.index(run.expid))
-    compared = json.loads(render(compare(runs, SINGLE), "json"))[0]
+    table_of_now = compared(cache / "zoo" / "runs" / data, order, SINGLE)
     described = machine()
     described["load_before"] = None  # of one moment of many
     sizes = json.loads((cache / "zoo" / f"sizes_{data}.json").read_text())
-    dense = {name: size["dense"] for name, size in sizes.items()}
-    cost = read_cost(cache, data)
+    file = results / f"zoo_{data}.json"
+    earlier = json.loads(file.read_text()) if file.exists() else {"table": {"rows": []}}
+    rows = [{**row, "commit": described["commit"]} for row in table_of_now["rows"]]
+    measured = {row["expid"] for row in rows}
+    rows += [
+        {"commit": earlier["machine"]["commit"], **row}
+        for row in earlier["table"]["rows"]
+        if row["expid"] in order and row["expid"] not in measured
+    ]
+    table_of_now["rows"] = sorted(rows, key=lambda row: order.index(row["expid"]))
     content = {
         "name": "zoo",
         "machine": described,
-        "dense": dense,
-        "cost": cost,
-        "table": compared,
+        "dense": earlier.get("dense", {}) | {name: size["dense"] for name, size in sizes.items()},
+        "cost": earlier.get("cost", {}) | step_cost.read_costs(cost_file(cache, data)),
+        "table": table_of_now,
         "cells": [],
     }
-    write(results / f"zoo_{data}.json", content)
+    write(file, content)
     return content
 
 
 def cost_file(cache: Path, data: str) -> Path:
     """Where the costs of a data set's rows lie: ``benchmarks.zoo_cost`` writes it."""
     return cache / "zoo" / f"cost_{data}.json"
-
-
-def read_cost(cache: Path, data: str) -> dict[str, Any]:
-    """By row, what a step costs beside the reference's; empty if it was not measured."""
-    file = cost_file(cache, data)
-    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _known(names: Sequence[str], known: Mapping[str, Any], what: str) -> list[str]:
@@ -134,7 +132,7 @@ def _present() -> list[str]:
 
 def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
     """A folder with the stanzas of all rows of a data set, sized."""
-    folder = cache / "zoo" / f"config_{data}"
+    folder = cache / "zoo" / data / "config"
     folder.mkdir(parents=True, exist_ok=True)
     stanza = zoo_rows.dataset_stanza(data, cache)
     write_yaml(folder / "dataset_config.yaml", {data: stanza})
@@ -187,11 +185,12 @@ def sized(
 
 
 def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    """The options with widths times `scale`: lists ``*_hidden_units``, those inside a block, too."""
+    """The options with widths times `scale`: ``*_hidden_units``, those inside a block, too."""
     found: dict[str, Any] = {}
     for key, value in options.items():
         if key.endswith("_hidden_units"):
-            found[key] = [max(round(scale * width), 1) for width in value]
+            widths = [max(round(scale * width), 1) for width in np.atleast_1d(value).tolist()]
+            found[key] = widths if isinstance(value, Sequence) else widths[0]
         else:
             found[key] = widened(value, scale) if isinstance(value, Mapping) else value
     return found
@@ -209,11 +208,6 @@ def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
     return sum(int(v.value.shape.num_elements()) for v in model.trainable_variables if id(v) not in tables)
 
 
-def write_yaml(file: Path, content: Mapping[str, Any]) -> None:
-    """Writes stanzas; what two of them share is written twice."""
-    file.write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False), encoding="utf-8")
-
-
 # ---- the report ----------------------------------------------------------------------------------
 
 
@@ -223,7 +217,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
     tasks = [column.removesuffix("_AUC") for column in compared["columns"] if column.endswith("_AUC")]
     tasks = [task for task in tasks if not task.endswith("truth")]
     heading = ["", "seeds", *(f"{task} AUC" for task in tasks), f"mean AUC against {SINGLE}", "Δm"]
-    heading += ["dense parameters", f"a step, × {REFERENCE}'s"]
+    heading += ["dense parameters", f"a step, × {REFERENCE}'s", "commit"]
     rows = [_shown(row, tasks, content) for row in compared["rows"]]
     title = f"## Every model at one size, and {REFERENCE} under every weighting and surgery"
     return [
@@ -234,17 +228,9 @@ def section(content: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(row: Mapping[str, Any], tasks: Sequence[str], content: Mapping[str, Any]) -> list[str]:
-    shown = [row["expid"], str(len(row["seeds"]))]
-    for task in tasks:
-        cell = row["metrics"].get(f"{task}_AUC") or {}
-        spread = "" if cell.get("sd") is None else f" ± {cell['sd']:.4f}"
-        shown.append("" if cell.get("mean") is None else f"{cell['mean']:.4f}{spread}")
-    found = row["differences"].get("AUC") or {}
-    difference = "" if found.get("value") is None else f"{found['value']:+.4f}"
-    if found.get("low") is not None:
-        star = " *" if found["low"] > 0 or found["high"] < 0 else ""
-        difference += f" [{found['low']:+.4f}, {found['high']:+.4f}]{star}"
+    shown = [row["expid"], str(len(row["seeds"])), *(mean(row, f"{task}_AUC") for task in tasks)]
     delta = row["transfer"]["delta_m"]
-    shown += [difference, "" if delta is None else f"{delta:+.2%}"]
+    shown += [difference(row, "AUC"), "" if delta is None else f"{delta:+.2%}"]
     cost = content["cost"].get(row["expid"])
-    return [*shown, f"{content['dense'][row['expid']]:,}", "" if cost is None else f"{cost['median']:.2f}"]
+    shown += [f"{content['dense'][row['expid']]:,}", "" if cost is None else f"{cost['median']:.2f}"]
+    return [*shown, row.get("commit") or ""]

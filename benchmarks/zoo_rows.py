@@ -1,17 +1,22 @@
-"""The rows of the zoo's tables: which experiments there are on which data. A new model joins by a row.
+"""The rows of the zoo's tables: which experiments there are on which data.
+
+Members come from the tables that the library itself reads: every registered model, and on the reference every
+weighting and surgery. What is written here is what a model needs beside its defaults, and what is left out.
 
 The recipe (optimizer, batch, epochs, towers, what is measured) is that of the shipped stanzas, the same for
-all rows of a data set. The lists ``*_hidden_units`` of a row of models are shapes: they are scaled until the
-network has as many parameters as MMoE's. DeepFM_MMoE is left out: it is a design with a recipe of its own.
+all rows of a data set. The ``*_hidden_units`` of a row of models are shapes: they are scaled until the
+network has as many parameters as MMoE's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.public_data import located
+from fuxi_mtl import registry
 from fuxi_mtl.options import SURGERIES, WEIGHTINGS, Member
 
 ROOT = Path(__file__).parent.parent
@@ -33,8 +38,9 @@ class Data:
         of_model: Keys of that stanza that belong to its model or the data.
         changes: What differs from it.
         chain: Whether it has a click and what comes after it, as conversion models need.
-        condition: Columns that say that rows differ in kind: APG's models generate weights from them, and the
-            values of the first are M3oE's domains.
+        condition: Columns that say that rows differ in kind: APG's models generate weights from them, PEPNet
+            gates its inputs by them, and the values of the first are M3oE's domains.
+        who: Columns that say who a row is about, by which PEPNet gates its towers.
     """
 
     recipe: tuple[str, str]
@@ -42,6 +48,7 @@ class Data:
     changes: Mapping[str, Any] = field(default_factory=dict)
     chain: bool = True
     condition: tuple[str, ...] = ()
+    who: tuple[str, ...] = ()
 
 
 DATA = {
@@ -50,17 +57,20 @@ DATA = {
         ("bottom_hidden_units",),
         chain=False,
         condition=("class_worker",),
+        who=("age", "sex", "education"),
     ),
     "complete_journey": Data(
         ("complete_journey", "MMoE_journey"),
         ("num_experts", "expert_hidden_units"),
         condition=("department",),
+        who=("household_id", "product_id", "manufacturer_id"),
     ),
     "kuairand_pure_chain": Data(
         ("kuairand_pure", "ShareBottom_kuairand"),
         ("bottom_hidden_units",),
         {"dataset_id": "kuairand_pure_chain", "tasks": _CHAIN},
         condition=("tab",),
+        who=("user_id", "video_id", "author_id"),
     ),
 }
 
@@ -76,6 +86,7 @@ class Row:
         joint_only: Whether it takes the steps of the chain alone, without rates between them.
         conditioned: Whether its weights are generated from the condition of the data.
         by_domain: Whether the values of the condition are its domains.
+        personal: Whether it is gated by the condition, and by who a row is about.
     """
 
     model: str
@@ -84,6 +95,7 @@ class Row:
     joint_only: bool = False
     conditioned: bool = False
     by_domain: bool = False
+    personal: bool = False
 
 
 def _conversion(model: str, **options: Any) -> Row:
@@ -91,7 +103,11 @@ def _conversion(model: str, **options: Any) -> Row:
 
 
 _PROPENSITY = {"propensity_hidden_units": [64]}
-MODELS: dict[str, Row] = {
+LEFT_OUT = {
+    "DeepFM_MMoE": "a design with a recipe of its own",
+    "ESM2": "its chain has a step more than these data",
+}
+_WRITTEN: dict[str, Row] = {
     SINGLE: Row("SingleTask", {"tower_hidden_units": [128, 64, 32]}),
     "ShareBottom": Row("ShareBottom", {"bottom_hidden_units": [256, 128]}),
     REFERENCE: Row("MMoE", _EXPERTS),
@@ -122,6 +138,11 @@ MODELS: dict[str, Row] = {
         },
         by_domain=True,
     ),
+    "DBMTL": Row("DBMTL", {"bottom": {"type": "ShareBottom", "bottom_hidden_units": [256, 128]}}),
+    "STEM": Row(
+        "STEM", {"num_shared_experts": 2, "num_specific_experts": 1, "expert_hidden_units": [128, 64]}
+    ),
+    "PEPNet": Row("PEPNet", {"tower_hidden_units": [128, 64], "gate_hidden_units": 32}, personal=True),
     "ESMM": _conversion("ESMM"),
     "NaiveCVR": _conversion("NaiveCVR"),
     "MTL_IMP": _conversion("MTL_IMP"),
@@ -134,6 +155,25 @@ MODELS: dict[str, Row] = {
     "ESCM2_IPS": _conversion("ESCM2_IPS", bottom="shared_embedding"),
     "ESCM2_DR": _conversion("ESCM2_DR", bottom="shared_embedding"),
 }
+
+
+def _at_defaults(model: str) -> Row:
+    """A model at its defaults; its towers are the recipe's unless they are all that has a width."""
+    options = registry.options(model)
+    lists = {name: each.default for name, each in options.items() if name.endswith("_hidden_units")}
+    shapes = {name: list(widths) for name, widths in lists.items() if widths}
+    own = {name: widths for name, widths in shapes.items() if name != "tower_hidden_units"}
+    return Row(model, own or shapes)
+
+
+def _models() -> dict[str, Row]:
+    with registry.declared(registry.zoo_folder()):
+        joined = [name for name in registry.zoo_names() if name not in (*_WRITTEN, *LEFT_OUT)]
+        first = {name: row for name, row in _WRITTEN.items() if not row.needs_chain}
+        return {**first, **{name: _at_defaults(name) for name in joined}, **_WRITTEN}
+
+
+MODELS = _models()
 
 
 def _acronym(method: Member) -> str:
@@ -176,6 +216,8 @@ def _of_data(row: Row, data: str) -> dict[str, Any]:
         found["tasks"] = {task: event for task, event in recipe(data)["tasks"].items() if "|" not in event}
     if row.by_domain:
         found["domain"] = DATA[data].condition[0]
+    if row.personal:
+        found |= {"domain_features": list(DATA[data].condition), "gate_features": list(DATA[data].who)}
     if row.conditioned:
         found["apg"] = {
             "condition_features": list(DATA[data].condition),
@@ -189,20 +231,29 @@ def _of_data(row: Row, data: str) -> dict[str, Any]:
 def recipe(data: str) -> dict[str, Any]:
     """What all stanzas on a data set have in common, without a model."""
     file, expid = DATA[data].recipe
+    return shipped_recipe(file, expid, DATA[data].of_model) | DATA[data].changes
+
+
+def shipped_recipe(file: str, expid: str, of_model: Sequence[str]) -> dict[str, Any]:
+    """A shipped stanza without its model, equally weighted, to be trained in silence.
+
+    Args:
+        file: Its file.
+        expid: Its name.
+        of_model: Keys that belong to its model or its data.
+    """
     shared = _read("model_config", "base")["Base"]
     stanza = {key: value for key, value in shared.items() if value is not None}  # null says nothing
     stanza |= _read("model_config", file)[expid]
-    own = ("model", *DATA[data].of_model)
-    common = {key: value for key, value in stanza.items() if key not in own}
-    common |= {"loss_weight": "EQ", "export": False, "verbose": 0, **DATA[data].changes}
-    return common
+    common = {key: value for key, value in stanza.items() if key not in ("model", *of_model)}
+    return common | {"loss_weight": "EQ", "export": False, "verbose": 0}
 
 
 def dataset_stanza(data: str, cache: Path) -> dict[str, Any]:
     """The shipped stanza, whatever the working directory is."""
     file = DATA[data].recipe[0]
     stanza = dict(_read("dataset_config", file)[data])
-    paths = {k: str((ROOT / v).resolve()) for k, v in stanza.items() if k.endswith("_data") and v}
+    paths = {key: located(value) for key, value in stanza.items() if key.endswith("_data") and value}
     return {**stanza, **paths, "data_root": f"{cache / 'zoo' / 'data'}/"}
 
 

@@ -145,6 +145,11 @@ def declared(folder: Path) -> Iterator[bool]:
         _DECLARED.update(before)
 
 
+def zoo_names() -> list[str]:
+    """The library's own models, sorted, as their source has them."""
+    return sorted(name for file in zoo_folder().glob("[!_]*.py") for name in _registered(file))
+
+
 def _registered(file: Path) -> list[str]:
     """Names of the classes of a file that :func:`register` decorates."""
     classes = [node for node in definitions(file).values() if isinstance(node, ast.ClassDef)]

@@ -1,12 +1,14 @@
 """The zoo's tables: their rows, one size for all, and what is written."""
 
 import json
+import shutil
 
 import pytest
 from synthetic_runs import write_run
 
 from benchmarks import zoo, zoo_rows
 from benchmarks.__main__ import main
+from benchmarks.compared_runs import write_yaml
 from fuxi_mtl import registry
 from fuxi_mtl.config import load_experiments
 from fuxi_mtl.registry import import_zoo
@@ -32,8 +34,8 @@ def test_every_row_is_an_experiment_with_the_recipe_of_its_data(data, tmp_path):
     common = {**zoo_rows.recipe(data), "model_root": str(tmp_path)}
     rows = {name: zoo_rows.stanza_of(row, common) for name, row in zoo_rows.rows_of(data).items()}
     assert "batch_norm" not in rows["M3oE"]
-    zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
-    zoo.write_yaml(tmp_path / "model_config.yaml", rows)
+    write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    write_yaml(tmp_path / "model_config.yaml", rows)
     experiments = load_experiments(tmp_path, list(rows))
     assert len({each.optimizer for each in experiments}) == 1
     assert len({(each.training.epochs, each.training.batch_size) for each in experiments}) == 1
@@ -45,7 +47,7 @@ def test_networks_are_widened_to_one_size(tmp_path):
     data = "complete_journey"
     row, reference = zoo_rows.MODELS["ShareBottom"], zoo_rows.MODELS[zoo_rows.REFERENCE]
     common = zoo_rows.recipe(data)
-    zoo.write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
     budget = zoo.dense_parameters({**common, "model": reference.model, **reference.options}, tmp_path)
     # 24 features of width 8; experts, a gate for each task, towers with their heads.
     width = 24 * 8
@@ -64,10 +66,11 @@ def test_widths_inside_a_block_grow_too():
         "bottom": {"type": "MMoE", "num_experts": 4, "expert_hidden_units": [8, 4]},
         "transfer_units": 3,
     }
-    grown = zoo.widened(options, 1.5)
+    grown = zoo.widened({**options, "gate_hidden_units": 32}, 1.5)
     assert grown == {
         "bottom": {"type": "MMoE", "num_experts": 4, "expert_hidden_units": [12, 6]},
         "transfer_units": 3,
+        "gate_hidden_units": 48,
     }
 
 
@@ -103,8 +106,36 @@ def test_stored_runs_become_a_table_with_transfer_cost_and_intervals(tmp_path):
     assert title.endswith("census_income, test")
     _, _, single, mmoe = (line.strip("| ").split(" | ") for line in lines)
     assert single[0] == "SingleTask"
-    assert single[-1] == "12,345"  # its cost was not measured
-    name, *_, difference, delta, dense, cost = mmoe
+    assert single[-3:-1] == ["12,345", ""]  # its cost was not measured
+    name, *_, difference, delta, dense, cost, commit = mmoe
     assert (name, dense, cost) == ("MMoE", "12,345", "1.00")
+    assert commit == content["machine"]["commit"]
     assert difference.endswith("*")  # the interval excludes zero
     assert delta.startswith("+")
+
+
+def test_rows_that_are_not_measured_now_stay_with_their_commit(tmp_path):
+    data = "census_income"
+    for name in ("MMoE", "SingleTask", "PLE"):
+        write_run(tmp_path / "zoo" / "runs" / data, name, 1, model=name, dataset_id=data)
+    sizes = {name: {"dense": 1} for name in ("MMoE", "SingleTask", "PLE")}
+    (tmp_path / "zoo" / f"sizes_{data}.json").write_text(json.dumps(sizes))
+    content = zoo.store(data, tmp_path, tmp_path)
+    content["machine"]["commit"] = "before"
+    for row in content["table"]["rows"]:
+        del row["commit"]  # as files of before have it
+    (tmp_path / f"zoo_{data}.json").write_text(json.dumps(content))
+    shutil.rmtree(tmp_path / "zoo" / "runs" / data / data / "PLE")
+    rows = zoo.store(data, tmp_path, tmp_path)["table"]["rows"]
+    assert [row["expid"] for row in rows] == ["SingleTask", "MMoE", "PLE"]
+    assert [row["commit"] == "before" for row in rows] == [False, False, True]
+
+
+def test_every_registered_model_has_a_row_or_a_reason():
+    assert {row.model for row in zoo_rows.MODELS.values()} | set(zoo_rows.LEFT_OUT) == set(
+        registry.zoo_names()
+    )
+    assert zoo_rows.MODELS["AdaTT"].options == {"level_hidden_units": [128, 64]}
+    assert zoo_rows.MODELS["CrossStitch"].options == {
+        "tower_hidden_units": [64, 32]
+    }  # nothing else has a width
