@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.options.blocks import GateStabilize as GateStabilize
     from fuxi_mtl.options.blocks import Generation as Generation
     from fuxi_mtl.options.blocks import SequenceGroup as SequenceGroup
+    from fuxi_mtl.options.blocks import SparseRouting as SparseRouting
     from fuxi_mtl.registry import register as register
     from fuxi_mtl.surgery import Backward as Backward
     from fuxi_mtl.surgery import SurgeryMethod as SurgeryMethod
@@ -187,7 +188,7 @@ _MODULES = {
         "SplitOptimizer",
         "with_rows",
     ),
-    "fuxi_mtl.options.blocks": ("GateStabilize", "Generation", "SequenceGroup"),
+    "fuxi_mtl.options.blocks": ("GateStabilize", "Generation", "SequenceGroup", "SparseRouting"),
     "fuxi_mtl.registry": ("register",),
     "fuxi_mtl.surgery": ("Backward", "SurgeryMethod"),
     "fuxi_mtl.tasks": ("Task",),

@@ -9,6 +9,7 @@ from fuxi_mtl.options.shared import (
     ExpertUnits,
     GateUnits,
     NumExperts,
+    Routing,
     Stabilize,
     embedding_options,
     mlp_options,
@@ -24,11 +25,15 @@ class MMoE(MultiTaskModel):
     (equations 5 to 7). Each loss reaches all experts, in proportion to its own gate, and its own
     gate and tower. With one expert this is ShareBottom.
 
+    With ``sparse_routing`` this is SMES: each row reads few of many experts, and a loss reaches those that
+    its task reads and, through the balance of their use, all gates.
+
     Args:
         features: The inputs.
         tasks: What to predict.
 
-    Differs from the paper: gates have a bias.
+    Differs from the paper: gates have a bias. Of SMES no program is public and two notes agree on what is
+    here; all experts are computed, so that few of them save no time.
 
     Example:
         >>> model = fm.MMoE(data.features, data.tasks, num_experts=4)
@@ -38,6 +43,7 @@ class MMoE(MultiTaskModel):
     Reference:
         Ma et al. Modeling Task Relationships in Multi-task Learning with Multi-gate
         Mixture-of-Experts. KDD 2018.
+        Zhang et al. SMES. arXiv 2602.09386, 2026.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class MMoE(MultiTaskModel):
         expert_hidden_units: ExpertUnits = (256, 128),
         gate_hidden_units: GateUnits = (),
         gate_stabilize: Stabilize = None,
+        sparse_routing: Routing = None,
         **common: Unpack[CommonOptions],
     ):
         super().__init__(features, tasks)
@@ -62,6 +69,7 @@ class MMoE(MultiTaskModel):
             expert_hidden_units=expert_hidden_units,
             gate_hidden_units=gate_hidden_units,
             gate_stabilize=gate_stabilize,
+            sparse_routing=sparse_routing,
         )
         self.towers = Towers(names, common["tower_hidden_units"], outputs=self.head_widths, **mlp)
 

@@ -13,9 +13,11 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
-from fuxi_mtl.layers.experts import Experts, Gate, mix, side_by_side
+from fuxi_mtl.layers.experts import Experts, Gate, mix, record_again, side_by_side
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.routing import enabled_routing, routed, weights_of
 from fuxi_mtl.layers.stabilizing import enabled_stabilize, gate_penalty
+from fuxi_mtl.options.blocks import SparseRouting
 from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.declaring import Option
 from fuxi_mtl.options.shared import (
@@ -26,6 +28,7 @@ from fuxi_mtl.options.shared import (
     NumLevels,
     NumSharedExperts,
     NumSpecificExperts,
+    Routing,
     Stabilize,
 )
 from fuxi_mtl.options.values import convert, located
@@ -127,6 +130,7 @@ class GatedExperts(Brick):
         expert_hidden_units: Widths of each expert.
         gate_hidden_units: Widths of the hidden layers of each gate; none is the paper's gate.
         gate_stabilize: A :class:`~fuxi_mtl.options.blocks.GateStabilize`, such a mapping, or None.
+        sparse_routing: A :class:`~fuxi_mtl.options.blocks.SparseRouting`, such a mapping, or None.
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
@@ -148,12 +152,14 @@ class GatedExperts(Brick):
         expert_hidden_units: ExpertUnits = (256, 128),
         gate_hidden_units: GateUnits = (),
         gate_stabilize: Stabilize = None,
+        sparse_routing: Routing = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.names = _heads(names)
         mlp = _options(mlp, self.dtype_policy)
         self.stabilize = enabled_stabilize(gate_stabilize)
+        self.routing = enabled_routing(sparse_routing, self.names, num_experts)
         self.experts = Experts(num_experts, expert_hidden_units, **mlp)
         self.gates = [
             Gate(num_experts, gate_hidden_units, name=f"{name}_gate", stabilize=self.stabilize, **mlp)
@@ -175,12 +181,26 @@ class GatedExperts(Brick):
         )
         if training and self.stabilize is not None and self.stabilize.penalises:
             self.add_loss(gate_penalty(self.stabilize, gates))
+        if self.routing is not None:
+            gates = self._routed(self.routing, gates, training)
         return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))
 
     def compute_output_shape(self, input_shape):
         """See the class."""
         batch, _, width = self.experts.compute_output_shape(input_shape)
         return dict.fromkeys(self.names, (batch, width))
+
+    def _routed(self, routing: SparseRouting, gates: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
+        """The gates with zeros at all experts that a row does not read."""
+        weights = weights_of(routing, self.names)
+        shares, unequal = routed(
+            tf.stack(gates, axis=1), routing.shared_experts, routing.own_experts, weights
+        )
+        if training and routing.balance > 0:
+            self.add_loss(routing.balance * unequal)
+        sparse = tf.unstack(shares, num=len(gates), axis=1)
+        record_again(dict(zip(self.gates, sparse, strict=True)))
+        return sparse
 
     def shared_variables(self) -> list[keras.Variable]:
         """The last kernels of all experts."""

@@ -16,7 +16,13 @@ A key that a model's group does not have is unknown to that model.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
-from fuxi_mtl.options.blocks import GateStabilize, Generation, PropensityWeights, SequenceGroup
+from fuxi_mtl.options.blocks import (
+    GateStabilize,
+    Generation,
+    PropensityWeights,
+    SequenceGroup,
+    SparseRouting,
+)
 from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
 from fuxi_mtl.options.layers import ACTIVATIONS, penalty
@@ -70,6 +76,10 @@ Apg = Annotated[
 Stabilize = Annotated[
     GateStabilize | Mapping | None,
     option("Temperature, noise and penalties of gates; null is the gate of the paper."),
+]
+Routing = Annotated[
+    SparseRouting | Mapping | None,
+    option("Few experts for each row (SMES); null for all of them, as in MMoE's paper."),
 ]
 
 # ---- groups of options that a model takes flat ----------------------------------------------------

@@ -26,7 +26,7 @@ NAMES = """
     SplitOptimizer LazyAdam DenseEquivalentAdam RowAdagrad RowWiseAdagrad RowFtrl RowSGD
     FeatureEmbedding Experts Gate GatedExperts Mixture Towers MLP
     Feature FeatureMap Brick BagPooling SharedBottom ExtractionLevels GeneratedMLP Generation GateStabilize
-    SequenceGroup
+    SequenceGroup SparseRouting
     InformationTransfer GatedTransfer AttendedTransfer
     RowOptimizer with_rows DeferredUpdates RowLoss Backward
     WeightedCrossEntropy FocalLoss SquaredError AbsoluteError HuberError

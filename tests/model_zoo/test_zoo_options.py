@@ -94,7 +94,7 @@ def test_an_option_that_the_model_does_not_have_is_a_type_error(name, options, m
             "ESMM",
             {"bottom": {"type": "MMoE", "num_expert": 4}},
             "bottom: unknown key 'num_expert' (value 4) of MMoE. Did you mean 'num_experts'? Keys: type, "
-            "num_experts, expert_hidden_units, gate_hidden_units, gate_stabilize.",
+            "num_experts, expert_hidden_units, gate_hidden_units, gate_stabilize, sparse_routing.",
         ),
         (
             "ESMM",

@@ -5,6 +5,7 @@ from fuxi_mtl.options.blocks.fusion_start import FusionStart
 from fuxi_mtl.options.blocks.gates import GateStabilize
 from fuxi_mtl.options.blocks.generation import Generation
 from fuxi_mtl.options.blocks.propensity import PropensityWeights
+from fuxi_mtl.options.blocks.routing import SparseRouting
 from fuxi_mtl.options.blocks.sequences import SequenceFilter, SequenceGroup
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "PropensityWeights",
     "SequenceFilter",
     "SequenceGroup",
+    "SparseRouting",
 ]
