@@ -65,6 +65,11 @@ class Interruption:
         """What is raised when all is said and done."""
         return Terminated() if self.number == signal.SIGTERM else KeyboardInterrupt()
 
+    def pass_on(self) -> None:
+        """Counts a signal to another process of the training as one to this one."""
+        if self.number is None:
+            self.number, self._came = signal.SIGTERM, time.monotonic()
+
     def check(self) -> None:
         """Leaves the training if it is to stop; it must be at a place where it can be saved."""
         if self.number is not None:

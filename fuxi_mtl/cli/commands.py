@@ -13,6 +13,7 @@ from pathlib import Path
 from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
+from fuxi_mtl.cli.workers import follow, joined, leading
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
@@ -106,6 +107,7 @@ def _run(options: argparse.Namespace) -> None:
     planned = load_experiments(options.config, options.expid, options.set)
     seeds = dict.fromkeys(options.seed or [])
     seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
+    workers = joined(options)
 
     from fuxi_mtl.runs import Run
     from fuxi_mtl.workflow.experiment import folder_of, try_model
@@ -116,14 +118,19 @@ def _run(options: argparse.Namespace) -> None:
         try_model(experiment)
         if options.verify:
             verify_data(experiment)
+    if workers is not None and not workers.is_chief:
+        follow(seeded, workers)
+        return
     runs: list[Run] = []  # those that are whole count when the next is interrupted or fails
     failed = None
     try:
-        sweep(
-            seeded,
-            lambda each: runs.append(run_or_resume(each, options.gpu, options.resume, options.restart)),
-            ", and the same command with --resume runs only what is missing",
-        )
+        with leading(workers):
+            sweep(
+                seeded,
+                lambda each: runs.append(run_or_resume(each, options.gpu, options.resume, options.restart)),
+                ", and the same command with --resume runs only what is missing",
+                goes_on=workers is None,  # the others would not be where this one is
+            )
     except SweepError as error:
         failed = error
     except KeyboardInterrupt as interrupt:

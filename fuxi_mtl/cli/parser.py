@@ -55,6 +55,12 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     run.add_argument(
         "--verify", action="store_true", help="read data files again whose size and time are as before"
     )
+    run.add_argument(
+        "--cluster",
+        choices=["slurm", "kubernetes"],
+        help="find the other workers by what this scheduler says; by TF_CONFIG unless said",
+    )
+    run.add_argument("--port", type=int, default=0, help="with --cluster: the first port of the workers")
     _add_set(run)
 
     pareto = command(

@@ -20,6 +20,7 @@ WINDOW_BYTES = 2 << 30
 BLOCKS_IN_WINDOW = 64
 
 Parts = tuple[np.ndarray, ...]
+Part = Callable[[int], slice]  # of the rows of a batch of so many
 
 
 def batches_per_epoch(rows: int, batch_size: int, drop_last: bool = False) -> int:
@@ -39,6 +40,7 @@ def training_batches(
     sample: NegativeSample | None = None,
     drop_last: bool = False,
     first: int = 0,
+    part: Part | None = None,
 ) -> tf.data.Dataset:
     """Passes over a split back to back, each in an order of its own that ``(seed, epoch)`` decides.
 
@@ -53,11 +55,12 @@ def training_batches(
         sample: Leaves negative rows out; all rows unless given.
         drop_last: Whether a pass ends before a batch that it cannot fill.
         first: Number of the batch to begin with; those before it are not read.
+        part: Which rows of each batch to give; all of them unless said.
 
     Returns:
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
     """
-    passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample, drop_last)
+    passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample, drop_last, part)
     ones = np.ones(min(batch_size, split.rows), np.float32)
 
     def batch(number: int) -> tuple:
@@ -98,14 +101,21 @@ def random_batch(
     return {"ids": split.ids[rows], "numeric": split.numeric[rows]}, labels, weights
 
 
-def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
-    """The inputs of a split in their order, as batches ``{"ids", "numeric"}``."""
+def evaluation_batches(split: Split, batch_size: int, numbers: range | None = None) -> tf.data.Dataset:
+    """The inputs of a split in their order, as batches ``{"ids", "numeric"}``.
+
+    Args:
+        split: The rows.
+        batch_size: Rows in a batch; the last one may be smaller.
+        numbers: Which batches; all of them unless said.
+    """
 
     def batch(number: int) -> dict[str, np.ndarray]:
         rows = slice(number * batch_size, (number + 1) * batch_size)
         return {"ids": split.ids[rows], "numeric": split.numeric[rows]}
 
-    return _dataset(batch, range(batches_per_epoch(split.rows, batch_size)), _inputs(split))
+    every = range(batches_per_epoch(split.rows, batch_size))
+    return _dataset(batch, every if numbers is None else numbers, _inputs(split))
 
 
 def _inputs(split: Split) -> dict[str, tf.TensorSpec]:
@@ -146,6 +156,7 @@ class _Passes:
         window_bytes: Memory for the rows among which one batch is drawn.
         sample: Which rows a pass has; None for all.
         drop_last: Whether a pass ends before a batch that it cannot fill.
+        part: Which rows of each batch to give; None for all.
 
     Attributes:
         rows: Rows of a pass.
@@ -160,10 +171,11 @@ class _Passes:
         window_bytes: int,
         sample: NegativeSample | None,
         drop_last: bool,
+        part: Part | None,
     ):
         arrays = (split.ids, split.numeric, split.events, split.sample_weight)
         self._arrays: Parts = tuple(array for array in arrays if array is not None)
-        self._sample, self._batch_size = sample, batch_size
+        self._sample, self._batch_size, self._part = sample, batch_size, part
         self.rows = split.rows if sample is None else sample.rows
         self._shuffle, self._seed = shuffle, seed
         self._per_pass = batches_per_epoch(self.rows, batch_size, drop_last)
@@ -183,10 +195,14 @@ class _Passes:
         epoch, place = divmod(number, self._per_pass)
         if not self._shuffle:
             start = place * self._batch_size
-            return self._cut(epoch, slice(start, start + self._batch_size))
+            rows_here = range(start, min(start + self._batch_size, self.rows))
+            mine = rows_here if self._part is None else rows_here[self._part(len(rows_here))]
+            return self._cut(epoch, slice(mine.start, mine.stop))
         window, place = divmod(place, self._window_batches)
         pool, order = self._window(epoch, window)
         rows = order[place * self._batch_size : (place + 1) * self._batch_size]
+        if self._part is not None:
+            rows = rows[self._part(len(rows))]
         return tuple(np.take(array, rows, axis=0) for array in pool)
 
     def _window(self, epoch: int, window: int) -> tuple[Parts, np.ndarray]:

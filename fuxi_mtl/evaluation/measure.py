@@ -9,14 +9,19 @@ from fuxi_mtl.dataset import Split, evaluation_batches
 from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate
 from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
+from fuxi_mtl.evaluation.shared import predict_together
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
+from fuxi_mtl.workers import together
 
 
 def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
     """Probabilities (values of a regression) of every row of a split, by task."""
+    workers = together(model)
     with enough_memory("eval_batch_size", batch_size):
+        if workers is not None:
+            return predict_together(workers, model, split, batch_size)
         scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
     return {name: np.asarray(values, np.float32) for name, values in scores.items()}
 

@@ -22,6 +22,7 @@ from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
+from fuxi_mtl.workers import together
 
 ROWS_PER_STEP = 8192
 
@@ -69,6 +70,7 @@ class MultiTaskModel(keras.Model):
         made = {task.name: make_decoder(task, features) for task in self.tasks}
         self.decoders: dict[str, Decoder] = {name: each for name, each in made.items() if each is not None}
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
+        self._own_predict: Callable[[Any], dict[str, tf.Tensor]] | None = None
         self.bilevel_optimizer: keras.optimizers.Optimizer | None = None
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
@@ -250,6 +252,7 @@ class MultiTaskModel(keras.Model):
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
         self.calibration, self.predict_function = calibration, None  # Keras would keep the old graph
+        self._own_predict = None
 
     # ---- training -------------------------------------------------------------------------------
 
@@ -336,6 +339,8 @@ class MultiTaskModel(keras.Model):
         if isinstance(x, Mapping) and not len(x["ids"]):  # of no rows Keras makes an error of its own
             return {task.name: np.zeros(0, np.float32) for task in self.tasks}
         self.apply_deferred_updates()
+        if together(self) is not None:
+            return self._predict_here(x if isinstance(x, tf.data.Dataset) else _batches(x, batch_size))
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
@@ -364,6 +369,14 @@ class MultiTaskModel(keras.Model):
             for task in self.tasks
         }
         return heads if reader is None else reader.like(x, heads)
+
+    def _predict_here(self, batches: Any) -> dict[str, np.ndarray]:
+        """Predictions of this process alone, where Keras would give all workers the rows of all."""
+        if self._own_predict is None:
+            self._own_predict = tf.function(lambda batch: self.predict_step((batch,)), reduce_retracing=True)
+        with folded(self):
+            parts = [self._own_predict(batch) for batch in batches]
+        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
     def _encoded(self, x: Any) -> tuple[Any, RowReader | None]:
         """Raw rows encoded, with what read them; encoded rows as they came, and None."""
@@ -494,8 +507,8 @@ class MultiTaskModel(keras.Model):
         return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
 
 
-def _batches(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+def _batches(inputs: Mapping[str, np.ndarray], size: int | None) -> Iterator[dict[str, np.ndarray]]:
     """Encoded rows in parts; one without rows if there are none."""
-    rows = len(inputs["ids"])
+    rows, size = len(inputs["ids"]), size or ROWS_PER_STEP
     for start in range(0, max(rows, 1), size):
         yield {name: array[start : start + size] for name, array in inputs.items()}

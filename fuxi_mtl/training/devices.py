@@ -7,6 +7,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster import Cluster
+from fuxi_mtl.workers import Workers, connect, connected
+
 logger = logging.getLogger(__name__)
 
 CPU_DESCRIPTION = Path("/proc/cpuinfo")  # of Linux; elsewhere a CPU is taken to have no matrix unit
@@ -19,11 +22,15 @@ def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
         gpus: Ids of GPUs; ``[-1]`` is the CPU. With several, every step is split over them.
 
     Returns:
-        The strategy under whose scope the model must be built.
+        The strategy under whose scope the model must be built; that of all workers, once this process is
+        connected with others.
 
     Raises:
         ValueError: A GPU of that id does not exist although others do.
     """
+    workers = connected()
+    if workers is not None:  # which has chosen the devices
+        return workers.strategy
     wanted = [gpu for gpu in gpus if gpu >= 0]
     present = tf.config.list_physical_devices("GPU")
     if wanted and not present:
@@ -35,6 +42,25 @@ def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
     if len(wanted) > 1:
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(len(wanted))])
     return tf.distribute.get_strategy()
+
+
+def join_workers(cluster: Cluster, gpus: Sequence[int]) -> Workers:
+    """Connects this process with the other workers of a training; must run before anything is computed.
+
+    Args:
+        cluster: Which they are, and which one this is.
+        gpus: The GPU of this process; -1 is the CPU.
+
+    Raises:
+        ValueError: There are several, or it does not exist although others do.
+        WorkerError: The other workers do not come.
+    """
+    if len(gpus) > 1:
+        raise ValueError(
+            f"--gpu {_text(gpus)}: each worker of a training has one device. Start a process for each GPU."
+        )
+    use_devices(gpus)
+    return connect(cluster, len(tf.config.get_visible_devices("GPU")))
 
 
 def use_precision(precision: str) -> str:

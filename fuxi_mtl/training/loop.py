@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -26,9 +27,60 @@ class Position:
         return min((self.evaluated // every + 1) * every, total)
 
 
+class Steps(Protocol):
+    """How steps are taken."""
+
+    agreed: tuple[()] | tuple[bool, bool]
+    """Whether to stop, and to save, behind the last step, if that was agreed with others."""
+
+    def begin(self, first: int, end: int, resets: bool) -> None:
+        """Begins or goes on with an interval between two evaluations.
+
+        Args:
+            first: The next step.
+            end: The one behind the last.
+            resets: Whether means begin anew.
+        """
+
+    def take(self) -> dict[str, Any]:
+        """A call of the graph, which may make several steps; the means since the last evaluation."""
+
+    def result(self) -> dict[str, Any]:
+        """The means of the interval, at its end."""
+
+
+class OwnSteps:
+    """Steps of this process alone, on however many devices.
+
+    Args:
+        model: Compiled.
+        batches: Those from the position on.
+    """
+
+    agreed: tuple[()] | tuple[bool, bool] = ()
+
+    def __init__(self, model: MultiTaskModel, batches: tf.data.Dataset):
+        model.make_train_function()
+        self._model = model
+        self._iterator = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
+
+    def begin(self, first: int, end: int, resets: bool) -> None:
+        """See :class:`Steps`."""
+        if resets:
+            self._model.reset_metrics()
+
+    def take(self) -> dict[str, Any]:
+        """See :class:`Steps`."""
+        return self._model.train_function(self._iterator)
+
+    def result(self) -> dict[str, Any]:
+        """See :class:`Steps`."""
+        return self._model.get_metrics_result()
+
+
 def run_steps(
     model: MultiTaskModel,
-    batches: tf.data.Dataset,
+    steps: Steps,
     callbacks: Sequence[keras.callbacks.Callback],
     position: Position,
     *,
@@ -43,7 +95,7 @@ def run_steps(
 
     Args:
         model: Compiled; its means are those of the interval that is gone on with.
-        batches: Those from the position on.
+        steps: From the position on.
         callbacks: Keras's and ours.
         position: Where to begin; it moves along.
         every: Steps between two evaluations; the last may come after fewer.
@@ -55,23 +107,20 @@ def run_steps(
     listeners = keras.callbacks.CallbackList(
         list(callbacks), add_history=False, add_progbar=False, model=model, steps=every
     )
-    model.make_train_function()
     model.stop_training = False
-    iterator = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
     listeners.on_train_begin()
     while position.evaluated < total and not model.stop_training:
         interval = position.evaluated // every
         end = position.next_evaluation(every, total)
-        if position.step == position.evaluated:
-            model.reset_metrics()
+        steps.begin(position.step, end, resets=position.step == position.evaluated)
         listeners.on_epoch_begin(interval)
         while position.step < end:
             listeners.on_train_batch_begin(position.step - interval * every)
-            logs = model.train_function(iterator)
+            logs = steps.take()
             position.step += model.steps_per_execution
             listeners.on_train_batch_end(position.step - interval * every - 1, logs)
             pause()
-        listeners.on_epoch_end(interval, model.get_metrics_result())
+        listeners.on_epoch_end(interval, steps.result())
         position.evaluated = position.step
         pause()
     listeners.on_train_end()

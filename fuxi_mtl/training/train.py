@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.config import Experiment
-from fuxi_mtl.dataset import (
-    Dataset,
-    NegativeSample,
-    Split,
-    random_batch,
-    training_batches,
-)
+from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.dataset.histories import check_histories
 from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
 from fuxi_mtl.evaluation.measure import check_finite, measure
@@ -35,7 +29,7 @@ from fuxi_mtl.optimizers import make_optimizer, rate_of
 from fuxi_mtl.runs import Run
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.training import checkpoint
-from fuxi_mtl.training.bilevel import beside, make_bilevel_optimizer, rows_of_both
+from fuxi_mtl.training.bilevel import make_bilevel_optimizer
 from fuxi_mtl.training.callbacks import (
     EarlyStopping,
     Evaluation,
@@ -46,9 +40,12 @@ from fuxi_mtl.training.callbacks import (
 )
 from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
 from fuxi_mtl.training.diagnostics import Diagnostics
+from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.initial import InitialRun
-from fuxi_mtl.training.loop import Position, run_steps
+from fuxi_mtl.training.leading import LedSteps
+from fuxi_mtl.training.loop import OwnSteps, Position, Steps, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
+from fuxi_mtl.training.shared import BEGIN, LEAVE, share_numbers
 from fuxi_mtl.training.state import (
     FinishedTraining,
     Saving,
@@ -59,6 +56,7 @@ from fuxi_mtl.training.state import (
 )
 from fuxi_mtl.training.step_plan import StepPlan
 from fuxi_mtl.weighting import make_weighting
+from fuxi_mtl.workers import Workers, together
 
 logger = logging.getLogger(__name__)
 
@@ -145,31 +143,16 @@ def train(
         TrainingError: A loss is not finite, or the memory is not enough.
         KeyboardInterrupt: The training was interrupted; its message says what is saved.
     """
-    split, bilevel_rows = rows_of_both(model, dataset, experiment)
-    sample = _sample(split, experiment)
-    rows = split.rows if sample is None else sample.rows
-    plan = StepPlan.of(rows, experiment)
-
-    def batches(epochs: int, first: int = 0) -> tf.data.Dataset:
-        options = experiment.training
-        return training_batches(
-            split,
-            experiment.tasks,
-            plan.batch_size,
-            epochs=epochs,
-            shuffle=options.shuffle,
-            seed=options.seed,
-            sample=sample,
-            drop_last=options.drop_last,
-            first=first,
-        )
-
+    workers = together(model)
+    feed = Feed.of(model, dataset, experiment)
+    plan = feed.plan
     model.imbalance = Imbalance(experiment.imbalance)  # how a model starts may depend on it
-    labels = _labels(split, experiment, sample)
-    prepares_again = _begin(model, dataset, split, experiment, plan, labels, batches, initial, sources)
+    prepares_again = _begin(model, dataset, feed, initial, sources, workers)
     interruption = Interruption()
     evaluation = _evaluation(model, dataset, experiment, run, plan, interruption)
-    diagnostics = _diagnostics(split, experiment, plan, sample)
+    diagnostics = Diagnostics(
+        experiment.diagnostics, feed.batch_to_measure, steps=plan.steps, total_steps=plan.total_steps
+    )
     summaries = run.folder / "tensorboard" if states is None else states.summaries
     callbacks = _callbacks(evaluation, experiment, summaries, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
@@ -180,24 +163,28 @@ def train(
         callbacks.append(take_up(state, sources, run.checkpoint))
         _check_steps(state.position, plan, whole=isinstance(sources[0], FinishedTraining))
         model.steps_per_execution = plan.steps_per_execution(state.position)
+    if workers is not None:
+        share_numbers(workers, state)
     position = state.position
-    trained_on = batches(plan.epochs, position.step)
-    if bilevel_rows is not None:
-        trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size, position.step)
     saving = None
     if states is not None:
         saving = Saving(state, states, experiment.training, run.checkpoint, plan.total_steps, interruption)
         saving.announce()
     try:
-        with enough_memory("batch_size", plan.batch_size), _until_left(saving, interruption):
+        with enough_memory("batch_size", plan.batch_size), _until_left(saving, interruption, workers):
+            steps: Steps = (
+                OwnSteps(model, feed.steps(position.step))
+                if workers is None
+                else LedSteps(model, feed, workers, position, saving)
+            )
             run_steps(
                 model,
-                trained_on,
+                steps,
                 callbacks,
                 position,
                 every=plan.steps,
                 total=plan.total_steps,
-                pause=lambda: None if saving is None else saving.pause(),
+                pause=lambda: None if saving is None else saving.pause(*steps.agreed),
             )
     except tf.errors.InvalidArgumentError as error:
         raise diverged(error, model, experiment) from error
@@ -210,9 +197,10 @@ def train(
     _keep_weights(model, experiment, run, evaluation)
     if settle_decoders(model, dataset.valid, experiment.evaluation.eval_batch_size):
         checkpoint.save(model, run.checkpoint)
+    if workers is not None:
+        share_numbers(workers, state)
     _check_parameters(model)
-    steps = evaluation.history[-1]["step"]
-    rows = min(steps * plan.batch_size, rows * plan.epochs)
+    rows = min(evaluation.history[-1]["step"] * plan.batch_size, feed.rows * plan.epochs)
     return Training(
         evaluation.history,
         None if evaluation.best is None else evaluation.best["step"],
@@ -224,7 +212,7 @@ def train(
 
 
 @contextmanager
-def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[None]:
+def _until_left(saving: Saving | None, interruption: Interruption, workers: Workers | None) -> Iterator[None]:
     """Saves a training that is interrupted inside, and waits for what is being written otherwise."""
     if saving is None:
         yield
@@ -236,6 +224,8 @@ def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[N
             except Left:
                 told = saving.leave()
                 logger.info("%s", told)
+                if workers is not None:
+                    workers.tell(LEAVE, reason=told, number=interruption.number)
                 raise type(interruption.error)(told) from None
     except KeyboardInterrupt:  # nobody waits behind the second signal
         raise
@@ -259,16 +249,16 @@ def _keep_weights(model: MultiTaskModel, experiment: Experiment, run: Run, evalu
         checkpoint.restore(model, run.checkpoint)
 
 
-def _prepare(
-    model: MultiTaskModel,
-    split: Split,
-    experiment: Experiment,
-    labels: Mapping[str, np.ndarray],
-    batches: Callable[[int], tf.data.Dataset],
-) -> None:
-    """What a model and its decoders learn of the training rows before the first step."""
+def prepare(model: MultiTaskModel, feed: Feed) -> None:
+    """Has a model and its decoders learn of the training rows what they need before the first step.
+
+    Args:
+        model: Built, not compiled.
+        feed: The rows.
+    """
+    split, experiment = feed.split, feed.experiment
     check_histories(split.ids, model.features, experiment.model_options.get("sequences"))
-    model.prepare(labels, batches)
+    model.prepare(feed.labels, feed.batches)
     if model.decoders:
         fit_decoders(model, split.labels(experiment.tasks), split.numeric)
 
@@ -326,40 +316,13 @@ def _evaluation(
     )
 
 
-def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
-    """The rows of each pass, if some negatives are left out."""
-    options = experiment.imbalance
-    if options.negative_sampling == "none":
-        return None
-    reweighted = options.negative_sampling == "reweighted"
-    sample = NegativeSample(
-        split, experiment.tasks, options.neg_keep_prob_train, reweighted, experiment.training.seed
-    )
-    logger.info(
-        "negative_sampling %s: %d of %d negative rows in a pass of %d rows.",
-        options.negative_sampling,
-        sample.kept,
-        sample.negatives,
-        sample.rows,
-    )
-    if not reweighted and options.calibration == "none":
-        logger.warning(
-            "negative_sampling plain: probabilities are those of the sample. Undo it by calibration: "
-            "closed_form, platt or isotonic."
-        )
-    return sample
-
-
 def _begin(
     model: MultiTaskModel,
     dataset: Dataset,
-    split: Split,
-    experiment: Experiment,
-    plan: StepPlan,
-    labels: Mapping[str, np.ndarray],
-    batches: Callable[[int], tf.data.Dataset],
+    feed: Feed,
     initial: InitialRun | None,
     sources: Sequence[Source],
+    workers: Workers | None,
 ) -> bool:
     """Brings a model to where its first step may be taken; see :func:`train`.
 
@@ -367,12 +330,15 @@ def _begin(
         Whether it is prepared again where its training is gone on with.
     """
     again = sources[0].plain["prepares_again"] if sources else True
+    first_step = initial.steps if initial else 0
+    if workers is not None:
+        workers.tell(BEGIN, prepares=again, first_step=first_step)
     if again:
         before = vars(model).copy()
-        _prepare(model, split, experiment, labels, batches)
+        prepare(model, feed)
         # What lies in variables is in the state of the training, and is not fitted again.
         again = any(before.get(name) is not value for name, value in vars(model).items())
-    compile_model(model, experiment, plan, labels, initial.steps if initial else 0)
+    compile_model(model, feed.experiment, feed.plan, feed.labels, first_step)
     if initial and not sources:
         initial.put_into(model, dataset.encoder)
     return again
@@ -391,27 +357,6 @@ def _check_steps(position: Position, plan: StepPlan, whole: bool) -> None:
             f"the training that is gone on with has taken {position.step} steps, and epochs and "
             f"max_train_steps ask for {plan.total_steps}. Ask for more."
         )
-
-
-def _labels(split: Split, experiment: Experiment, sample: NegativeSample | None) -> dict[str, np.ndarray]:
-    """The labels as the model will see them, by task."""
-    labels = split.labels(experiment.tasks)
-    if sample is not None and experiment.imbalance.negative_sampling == "plain":
-        labels = {name: y[sample.of_pass(0)] for name, y in labels.items()}
-    return labels
-
-
-def _diagnostics(
-    split: Split, experiment: Experiment, plan: StepPlan, sample: NegativeSample | None
-) -> Diagnostics:
-    key = (experiment.training.seed, 2**31)  # no pass over the data has this number
-
-    return Diagnostics(
-        experiment.diagnostics,
-        lambda number: random_batch(split, experiment.tasks, plan.batch_size, (*key, number), sample),
-        steps=plan.steps,
-        total_steps=plan.total_steps,
-    )
 
 
 def _callbacks(

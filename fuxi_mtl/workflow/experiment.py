@@ -31,10 +31,13 @@ from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.shared import END
 from fuxi_mtl.training.state import Source, StateFolder
 from fuxi_mtl.training.train import Training, train
+from fuxi_mtl.workers import together
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
+from fuxi_mtl.workflow.chief import check_same_data
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.interrupted import continued, states_of
 from fuxi_mtl.workflow.thresholds import thresholds_of
@@ -71,6 +74,7 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume
         threads=experiment.training.num_workers,
         progress=bool(experiment.training.verbose),
     )
+    check_same_data(dataset.key)
     make = partial(make_model, experiment)
     folder = folder_of(experiment)
     states = states_of(folder, experiment, dataset.key, resume)
@@ -130,6 +134,9 @@ def train_run(
         save_results(run, experiment, dataset, model, training, scores, checks, initial)
         if complete:
             complete(run, model)
+    workers = together(model)
+    if workers is not None:
+        workers.tell(END)
     if states is not None:
         states.remove()
     return Run(folder), model, scores

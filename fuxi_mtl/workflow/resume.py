@@ -13,6 +13,7 @@ from fuxi_mtl.runs import Run, held_run
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import training_folder
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
+from fuxi_mtl.workflow.chief import KEPT, TRAIN, tell_workers
 from fuxi_mtl.workflow.experiment import export_run, folder_of, run_experiment, shortened
 from fuxi_mtl.workflow.interrupted import check_same, interrupted_training
 from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
@@ -39,12 +40,14 @@ def run_or_resume(
     """
     found = finished_run(experiment) if resume else None
     if found is not None:
+        tell_workers(KEPT)
         _tidy(found.folder)
         complete(found, _planned(experiment))
         return found
     folder = folder_of(experiment)
     with held_run(folder):
         goes_on = resume and _goes_on(folder, _planned(experiment), restart)
+        tell_workers(TRAIN)
         with log_file(folder.with_suffix(".log"), keeps=folder.is_dir(), appends=goes_on):
             if folder.is_dir():
                 changed = differences(folder, experiment)

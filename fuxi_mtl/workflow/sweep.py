@@ -42,6 +42,7 @@ def sweep(
     experiments: Sequence[Experiment],
     run: Callable[[Experiment], Done],
     again: str = "",
+    goes_on: bool = True,
 ) -> list[Done]:
     """Runs experiments one by one, and goes on after one that failed.
 
@@ -49,6 +50,7 @@ def sweep(
         experiments: What to run, each with its seed.
         run: Runs one.
         again: What :class:`SweepError` says of running those that failed once more.
+        goes_on: Whether to go on after one that failed; its own error ends all otherwise.
 
     Raises:
         SweepError: Some failed, of several; a single one fails with its own error.
@@ -59,7 +61,7 @@ def sweep(
         try:
             runs.append(run(experiment))
         except Exception as error:
-            if len(experiments) == 1:
+            if len(experiments) == 1 or not goes_on:
                 raise
             name = (experiment.expid, experiment.training.seed)
             log = logger.error if isinstance(error, (ValueError, OSError)) else logger.exception

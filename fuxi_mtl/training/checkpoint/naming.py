@@ -68,7 +68,7 @@ class Part:
     def read(self, chunk: Any) -> np.ndarray:
         """The numbers of a chunk; a table is never copied whole."""
         if self.rows is None:
-            return np.ascontiguousarray(np.asarray(tf.convert_to_tensor(self.variable), self.dtype))
+            return np.asarray(tf.convert_to_tensor(self.variable), self.dtype, order="C")
         if isinstance(self.variable, np.ndarray):
             start = self.rows[0]
             return np.asarray(self.variable[start + chunk.start : start + chunk.stop], self.dtype)

@@ -70,10 +70,17 @@ class Saving:
         else:
             logger.info("%s", told)
 
-    def pause(self) -> None:
-        """Saves if it is time, and leaves the training if it is interrupted."""
+    def pause(self, stops: bool = False, saves: bool | None = None) -> None:
+        """Saves if it is time, and leaves the training if it is interrupted.
+
+        Args:
+            stops: Whether another process was interrupted.
+            saves: What was agreed on saving, where all processes do it at the same step.
+        """
+        if stops:
+            self._interruption.pass_on()
         self._interruption.check()
-        if self._is_due():
+        if self.is_due(self._state.position.step) if saves is None else saves:
             self.save()
 
     def save(self) -> None:
@@ -123,8 +130,14 @@ class Saving:
             if not self.is_writing:
                 self._writer = None
 
-    def _is_due(self) -> bool:
-        step, every = self._state.position.step, self._every_steps
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this process is to stop."""
+        return self._interruption.number is not None
+
+    def is_due(self, step: int) -> bool:
+        """Whether it is time for a state behind a step."""
+        every = self._every_steps
         if every and step // every > self._saved_step // every:
             return True
         if not self._every_minutes:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import global_seed_generator
 
@@ -17,6 +18,7 @@ from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read, read_not
 from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state.folder import link
+from fuxi_mtl.workers import together
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +64,17 @@ class TrainingState:
         parts = parts_of(self.model)
         for mean in self.model.means.metrics:
             for variable in mean.variables:
-                parts[f"means/{mean.name}/{variable.name}"] = Part(variable.value)
+                parts[f"means/{mean.name}/{variable.name}"] = Part(self._mean(variable))
         generator = global_state.get_global_attribute("global_seed_generator")
         if generator is not None:  # of layers that have no generator of their own
             parts[_GLOBAL_SEED] = Part(generator.state.value)
         return parts
+
+    def _mean(self, variable: keras.Variable) -> Any:
+        """A number of a mean; of several workers each has its own, and reading them all waits for all."""
+        if together(self.model) is None:
+            return variable.value
+        return tf.distribute.get_strategy().experimental_local_results(variable.value)[0]
 
     def orders(self) -> dict[str, list[str]]:
         """The orders of names behind some of them."""

@@ -1,0 +1,65 @@
+"""Runs of several workers: the same command in each process."""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fuxi_mtl.cluster import cluster_of
+
+if TYPE_CHECKING:
+    from fuxi_mtl.config import Experiment
+    from fuxi_mtl.workers import Workers
+
+
+def joined(options: argparse.Namespace) -> "Workers | None":
+    """The workers that the environment names, connected; None if this process trains alone.
+
+    Raises:
+        ValueError: The environment makes no sense.
+        WorkerError: The others do not come.
+    """
+    cluster = cluster_of(os.environ, options.cluster, options.port)
+    if cluster is None:
+        return None
+    from fuxi_mtl.training.devices import join_workers
+
+    return join_workers(cluster, options.gpu)
+
+
+@contextmanager
+def leading(workers: "Workers | None") -> Iterator[None]:
+    """The work of the chief of some workers, who hear how it ends; nothing more if there are none.
+
+    Raises:
+        WorkerError: Another worker is gone or has failed.
+    """
+    if workers is None:
+        yield
+        return
+    from fuxi_mtl.workflow.chief import BYE
+
+    try:
+        with workers.watched():
+            yield
+    except BaseException as error:
+        workers.fail(error)
+        raise
+    workers.tell(BYE)
+
+
+def follow(seeded: "Sequence[Experiment]", workers: "Workers") -> None:
+    """The work of all other workers.
+
+    Args:
+        seeded: What the chief trains, each with its seed.
+        workers: The workers.
+
+    Raises:
+        WorkerError: Another worker is gone or has failed.
+    """
+    from fuxi_mtl.workflow.following import follow_runs
+
+    with workers.watched():
+        follow_runs(seeded, workers)

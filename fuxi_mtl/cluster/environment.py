@@ -1,0 +1,93 @@
+"""Which processes train together, from what a scheduler says in the environment of each."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fuxi_mtl.cluster.schedulers import of_kubernetes, of_slurm
+
+_JOBS = ("chief", "master", "worker")  # in this order they are numbered; `master` is what old TFJobs say
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a training, one process each.
+
+    Attributes:
+        addresses: ``host:port`` of each; the first is the chief, which decides and writes.
+        rank: The number of this process among them.
+    """
+
+    addresses: tuple[str, ...]
+    rank: int
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.addresses)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process decides and writes."""
+        return self.rank == 0
+
+    def name(self, rank: int | None = None) -> str:
+        """A worker as messages call it; this one unless said."""
+        rank = self.rank if rank is None else rank
+        return f"worker {rank} ({self.addresses[rank]})"
+
+    def tf_config(self) -> str:
+        """The same as a ``TF_CONFIG``.
+
+        >>> Cluster(("a:1", "b:1"), 1).tf_config()
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}'
+        """
+        task = {"type": "worker", "index": self.rank}
+        return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
+
+
+def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, port: int = 0) -> Cluster | None:
+    """The cluster that an environment describes; None if this process trains alone.
+
+    Args:
+        environment: Variables and their values.
+        scheduler: A key of :data:`SCHEDULERS`, whose variables to read; ``TF_CONFIG`` unless said.
+        port: The first port of a host, where a scheduler names none; one that goes with it unless said.
+
+    Raises:
+        ValueError: A variable is missing or makes no sense.
+    """
+    if scheduler is not None:
+        addresses, rank = SCHEDULERS[scheduler](environment, port)
+        return Cluster(addresses, rank) if len(addresses) > 1 else None
+    text = environment.get("TF_CONFIG", "").strip()
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        jobs = {job: list(map(str, hosts)) for job, hosts in (config.get("cluster") or {}).items()}
+        addresses = tuple(address for job in _JOBS for address in jobs.get(job, ()))
+        if len(addresses) < 2 and jobs.keys() <= set(_JOBS):
+            return None
+        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"TF_CONFIG is {text!r}: it is JSON like "
+            '{"cluster": {"worker": ["host0:port", "host1:port"]}, "task": {"type": "worker", "index": 0}}.'
+        ) from error
+    others = sorted(({*jobs, kind}) - set(_JOBS))
+    if others:
+        raise ValueError(
+            f"TF_CONFIG has the job {others[0]!r}: all processes are workers here, of which the first "
+            "evaluates, too, and tables are on all of them. Give only worker, or chief and worker."
+        )
+    if not 0 <= index < len(jobs.get(kind, ())):
+        raise ValueError(f"TF_CONFIG: there is no task {index} of the job {kind!r}.")
+    before = _JOBS[: _JOBS.index(kind)]
+    return Cluster(addresses, index + sum(len(jobs.get(job, ())) for job in before))
+
+
+SCHEDULERS: Mapping[str, Callable[[Mapping[str, str], int], tuple[tuple[str, ...], int]]] = {
+    "slurm": of_slurm,
+    "kubernetes": of_kubernetes,
+}

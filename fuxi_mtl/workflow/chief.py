@@ -1,0 +1,30 @@
+"""What the chief of several workers tells the others around a run, and what it asks."""
+
+from fuxi_mtl.workers import WorkerError, connected
+
+TRAIN, KEPT, BYE = "train", "kept", "bye"
+
+
+def tell_workers(what: str) -> None:
+    """Tells the other workers what becomes of a run, if there are any."""
+    workers = connected()
+    if workers is not None:
+        workers.tell(what)
+
+
+def check_same_data(key: str) -> None:
+    """Waits until all workers have read their data, and makes sure that these are the same.
+
+    Args:
+        key: That of the chief's data.
+
+    Raises:
+        WorkerError: A worker has other data, or is gone.
+    """
+    workers = connected()
+    for rank, other in enumerate([] if workers is None else workers.collect(key)):
+        if workers is not None and other != key:
+            raise WorkerError(
+                f"{workers.cluster.name(rank)} has other data (key {other}) than worker 0 (key {key}): give "
+                "all workers the same files under the same paths, and the same command."
+            )

@@ -1,0 +1,57 @@
+"""A run as the workers see it that are not the chief: they train and predict with it, and leave nothing."""
+
+import logging
+from collections.abc import Sequence
+
+import keras
+
+from fuxi_mtl.config import Experiment
+from fuxi_mtl.dataset import load_dataset
+from fuxi_mtl.training.devices import use_precision
+from fuxi_mtl.training.following import follow
+from fuxi_mtl.workers import Workers
+from fuxi_mtl.workflow.chief import BYE, KEPT, TRAIN
+from fuxi_mtl.workflow.experiment import make_model, shortened
+
+logger = logging.getLogger(__name__)
+
+
+def follow_runs(experiments: Sequence[Experiment], workers: Workers) -> None:
+    """Takes part in the runs of the chief, one after the other, until it says that all is done.
+
+    Args:
+        experiments: The same as the chief's.
+        workers: The workers.
+
+    Raises:
+        WorkerError: Another worker is gone or has failed.
+        KeyboardInterrupt: A training was interrupted.
+    """
+    for experiment in experiments:
+        what, _ = workers.hear(TRAIN, KEPT)
+        if what == TRAIN:
+            _follow_run(shortened(experiment) if experiment.training.debug_mode else experiment, workers)
+    workers.hear(BYE)
+
+
+def _follow_run(experiment: Experiment, workers: Workers) -> None:
+    keras.utils.clear_session()
+    use_precision(experiment.training.precision)
+    logger.info(
+        "%s: %s, seed %d. %s decides, logs and writes.",
+        workers.cluster.name(),
+        experiment.expid,
+        experiment.training.seed,
+        workers.cluster.name(0),
+    )
+    dataset = load_dataset(
+        experiment.dataset,
+        experiment.tasks,
+        experiment.options.dataset_id,
+        threads=experiment.training.num_workers,
+        progress=False,
+    )
+    workers.say(dataset.key)
+    keras.utils.set_random_seed(experiment.training.seed)
+    with workers.strategy.scope():
+        follow(make_model(experiment, dataset.feature_map), dataset, experiment, workers)
