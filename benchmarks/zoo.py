@@ -18,6 +18,7 @@ from benchmarks.markdown import table
 from benchmarks.measure import write
 from benchmarks.zoo_rows import DATA, REFERENCE, SINGLE, Row
 from fuxi_mtl.config import Experiment, load_experiment
+from fuxi_mtl.features import FeatureMap
 
 CLOSE, FAR = 0.01, 0.05  # of the budget: narrow layers come in whole units
 MOST_TRIALS = 12
@@ -145,7 +146,8 @@ def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
         if sizes.get(name, {}).get("of") != plain:
             budget = None if row.model == REFERENCE else sizes[REFERENCE]["dense"]
             own = {key: plain[key] for key in row.options if key in plain}
-            options, dense = sized(plain, own, budget, folder)
+            features = _real_features(data, folder) if row.by_domain else None
+            options, dense = sized(plain, own, budget, folder, features)
             sizes[name] = {"of": plain, "options": options, "dense": dense}
             write(file, sizes)
         stanzas[name] = {**plain, **sizes[name]["options"]}
@@ -154,7 +156,11 @@ def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
 
 
 def sized(
-    stanza: Mapping[str, Any], options: Mapping[str, Any], budget: int | None, folder: Path
+    stanza: Mapping[str, Any],
+    options: Mapping[str, Any],
+    budget: int | None,
+    folder: Path,
+    features: FeatureMap | None = None,
 ) -> tuple[dict[str, Any], int]:
     """The hidden units with which a network has `budget` parameters beside its tables, and how many it has.
 
@@ -163,6 +169,8 @@ def sized(
         options: Those of the row; its ``*_hidden_units`` keep their proportions.
         budget: Parameters to reach; None leaves the units as they are.
         folder: Config folder with the dataset; a stanza is tried in it.
+        features: The inputs of the data, for a network whose size depends on the number of ids; unless said,
+            such as they are before data are read.
 
     Raises:
         ValueError: No width comes close.
@@ -170,7 +178,7 @@ def sized(
     scale, tried = 1.0, []
     for _ in range(MOST_TRIALS):
         units = widened(options, scale)
-        dense = dense_parameters({**stanza, **units}, folder)
+        dense = dense_parameters({**stanza, **units}, folder, features)
         if budget is None:
             return units, dense
         tried.append((abs(dense / budget - 1), dense, units))
@@ -196,16 +204,26 @@ def widened(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
     return found
 
 
-def dense_parameters(stanza: Mapping[str, Any], folder: Path) -> int:
-    """Trainable numbers of a stanza's network outside its embedding tables."""
+def dense_parameters(stanza: Mapping[str, Any], folder: Path, features: FeatureMap | None = None) -> int:
+    """Trainable numbers of a stanza's network outside its embedding tables; see :func:`sized`."""
     from fuxi_mtl.dataset import dummy_features
     from fuxi_mtl.workflow.experiment import make_model
 
     write_yaml(folder / "model_config.yaml", {"sized": dict(stanza)})
     experiment = load_experiment(folder, "sized")
-    model = make_model(experiment, dummy_features(experiment.dataset, experiment.options.dataset_id))
+    features = features or dummy_features(experiment.dataset, experiment.options.dataset_id)
+    model = make_model(experiment, features)
     tables = {id(variable) for variable in model.tables()}
     return sum(int(v.value.shape.num_elements()) for v in model.trainable_variables if id(v) not in tables)
+
+
+def _real_features(data: str, folder: Path) -> FeatureMap:
+    """The inputs with as many ids as the training rows have: a domain has numbers of its own."""
+    from fuxi_mtl.dataset import load_dataset
+
+    write_yaml(folder / "model_config.yaml", {"sized": {"model": "SingleTask", **zoo_rows.recipe(data)}})
+    experiment = load_experiment(folder, "sized")
+    return load_dataset(experiment.dataset, experiment.tasks, data, progress=False).feature_map
 
 
 # ---- the report ----------------------------------------------------------------------------------

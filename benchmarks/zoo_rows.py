@@ -39,7 +39,7 @@ class Data:
         changes: What differs from it.
         chain: Whether it has a click and what comes after it, as conversion models need.
         condition: Columns that say that rows differ in kind: APG's models generate weights from them, PEPNet
-            gates its inputs by them, and the values of the first are M3oE's domains.
+            gates its inputs by them, and the values of the first are the domains of M3oE and STAR.
         who: Columns that say who a row is about, by which PEPNet gates its towers.
     """
 
@@ -136,6 +136,12 @@ _WRITTEN: dict[str, Row] = {
             "expert_hidden_units": [64, 32],
             "tower_hidden_units": [32],
         },
+        by_domain=True,
+    ),
+    "STAR": Row(
+        "STAR",
+        # Every domain has kernels of these; it normalises rows by domain, not hidden layers.
+        {"batch_norm": None, "star_hidden_units": [64, 32], "auxiliary_hidden_units": [16]},
         by_domain=True,
     ),
     "DBMTL": Row("DBMTL", {"bottom": {"type": "ShareBottom", "bottom_hidden_units": [256, 128]}}),

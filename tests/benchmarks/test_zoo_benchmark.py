@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from synthetic_runs import write_run
@@ -11,6 +12,7 @@ from benchmarks.__main__ import main
 from benchmarks.compared_runs import write_yaml
 from fuxi_mtl import registry
 from fuxi_mtl.config import load_experiments
+from fuxi_mtl.dataset import dummy_features
 from fuxi_mtl.registry import import_zoo
 
 import_zoo()
@@ -74,8 +76,25 @@ def test_widths_inside_a_block_grow_too():
     }
 
 
+def test_every_domain_of_the_data_is_counted_where_it_has_kernels_of_its_own(tmp_path):
+    data, sizes = "complete_journey", []
+    stanza = zoo_rows.stanza_of(zoo_rows.rows_of(data)["STAR"], zoo_rows.recipe(data))
+    write_yaml(tmp_path / "dataset_config.yaml", {data: zoo_rows.dataset_stanza(data, tmp_path)})
+    write_yaml(tmp_path / "model_config.yaml", {"STAR": stanza})
+    few = dummy_features(load_experiments(tmp_path, ["STAR"])[0].dataset, data)
+    for more in (0, 5):
+        features = [
+            replace(each, vocab_size=each.vocab_size + more) if each.name == "department" else each
+            for each in few.features
+        ]
+        sizes.append(zoo.dense_parameters(stanza, tmp_path, replace(few, features=tuple(features))))
+    width, (first, second) = 24 * 8, stanza["star_hidden_units"]  # 24 features of width 8
+    of_domain = 2 * width + width * first + first + first * second + second
+    assert sizes[1] - sizes[0] == 5 * of_domain
+
+
 def test_a_size_that_no_width_reaches_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "dense_parameters", lambda stanza, folder: 1000)
+    monkeypatch.setattr(zoo, "dense_parameters", lambda stanza, folder, features: 1000)
     with pytest.raises(ValueError, match="MMoE has 1,000 parameters; no width comes close to 10"):
         zoo.sized({"model": "MMoE"}, {"expert_hidden_units": [8]}, 10, tmp_path)
 
