@@ -21,7 +21,7 @@ import tensorflow as tf
 from tensorflow.python.distribute import collective_all_reduce_strategy as multi_worker
 from tensorflow.python.eager import context as eager_context
 
-from fuxi_mtl.cluster import Cluster
+from fuxi_mtl.cluster import Cluster, part_of
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +150,13 @@ class Workers:
             if self.is_chief:
                 found.append(np.frombuffer(sent, own.dtype).reshape(shapes[rank]))
         return found if self.is_chief else []
+
+    def own_rows(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The rows of whole global batches that this worker takes."""
+        return batches.map(lambda *batch: tf.nest.map_structure(self._own_rows, batch))
+
+    def _own_rows(self, column: tf.Tensor) -> tf.Tensor:
+        return column[part_of(tf.shape(column)[0], self.rank, self.size)]
 
     def fail(self, error: BaseException) -> None:
         """Has all others end, because this one does; of the chief."""

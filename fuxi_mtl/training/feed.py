@@ -93,19 +93,12 @@ class Feed:
         pairs = beside(
             self.batches(self.plan.epochs, first), self.bilevel, self.experiment, self.plan.batch_size, first
         )
-        return pairs if part is None else pairs.map(lambda *pair: tf.nest.map_structure(_cut(part), pair))
+        return pairs if workers is None else workers.own_rows(pairs)
 
     def batch_to_measure(self, number: int) -> tuple:
         """A batch outside of any pass, for measurements beside the training."""
         key = (self.experiment.training.seed, 2**31, number)  # no pass over the data has this number
         return random_batch(self.split, self.experiment.tasks, self.plan.batch_size, key, self.sample)
-
-
-def _cut(part: Callable[[int], slice]) -> Callable[[tf.Tensor], tf.Tensor]:
-    def cut(column: tf.Tensor) -> tf.Tensor:
-        return column[part(tf.shape(column)[0])]
-
-    return cut
 
 
 def _sample(split: Split, experiment: Experiment) -> NegativeSample | None:
