@@ -14,7 +14,7 @@ from typing import Any
 
 from fuxi_mtl.files import name_problem
 from fuxi_mtl.hints import among
-from fuxi_mtl.runs import Run, run_folders
+from fuxi_mtl.runs import TRAINING, Run, run_folders
 
 DAYS, AT, FIRST = "days", "@", "first"
 
@@ -106,9 +106,10 @@ def chosen_day(first: Path, day: str | None) -> Day:
     """
     known = days_of(first)
     if not known:
-        raise ValueError(
-            f"{first}: there is no such run. Train it: run_expid.py --expid {first.parent.name}."
-        )
+        command = f"run_expid.py --expid {first.parent.name}"
+        if first.with_name(f"{first.name}{TRAINING}").is_dir():
+            raise ValueError(f"{first}: its training was interrupted. Go on with it: {command} --resume.")
+        raise ValueError(f"{first}: there is no such run. Train it: {command}.")
     if day is None:
         return known[-1]
     for each in known:

@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.parser import make_parser
@@ -17,6 +18,11 @@ from fuxi_mtl.cli.workers import follow, joined, leading
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
+
+if TYPE_CHECKING:
+    from fuxi_mtl.config import Experiment
+    from fuxi_mtl.runs import Run
+    from fuxi_mtl.workers import Workers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,14 +111,11 @@ def _run(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiments
 
     planned = load_experiments(options.config, options.expid, options.set)
-    seeds = dict.fromkeys(options.seed or [])
-    seeded = [each.with_seed(seed) for each in planned for seed in seeds or [each.training.seed]]
+    seeded = [each for experiment in planned for each in _with_seeds(experiment, options)]
     workers = joined(options)
 
-    from fuxi_mtl.runs import Run
     from fuxi_mtl.workflow.experiment import folder_of, try_model
     from fuxi_mtl.workflow.resume import run_or_resume, verify_data
-    from fuxi_mtl.workflow.sweep import SweepError, sweep
 
     for experiment in planned:
         try_model(experiment)
@@ -121,13 +124,48 @@ def _run(options: argparse.Namespace) -> None:
     if workers is not None and not workers.is_chief:
         follow(seeded, workers)
         return
+    _sweep(
+        seeded,
+        lambda each: run_or_resume(each, options.gpu, options.resume, options.restart),
+        folder_of,
+        workers,
+    )
+
+
+def _with_seeds(experiment: "Experiment", options: argparse.Namespace) -> "list[Experiment]":
+    seeds = dict.fromkeys(options.seed or [experiment.training.seed])
+    return [experiment.with_seed(seed) for seed in seeds]
+
+
+def _sweep(
+    seeded: "Sequence[Experiment]",
+    run: "Callable[[Experiment], Run]",
+    place: "Callable[[Experiment], Path]",
+    workers: "Workers | None" = None,
+) -> None:
+    """Runs what is to be run, one after the other, and compares what is whole.
+
+    Args:
+        seeded: The experiments, each with its seed.
+        run: Gives the finished run of one.
+        place: Where that lies.
+        workers: The workers that do it together, if there are several.
+    """
+    from fuxi_mtl.workflow.sweep import SweepError, sweep
+
+    begun: list[Experiment] = []
     runs: list[Run] = []  # those that are whole count when the next is interrupted or fails
     failed = None
+
+    def done(each: "Experiment") -> None:
+        begun.append(each)
+        runs.append(run(each))
+
     try:
         with leading(workers):
             sweep(
                 seeded,
-                lambda each: runs.append(run_or_resume(each, options.gpu, options.resume, options.restart)),
+                done,
                 ", and the same command with --resume runs only what is missing",
                 goes_on=workers is None,  # the others would not be where this one is
             )
@@ -138,7 +176,7 @@ def _run(options: argparse.Namespace) -> None:
         if runs:
             whole = ", ".join(str(run.folder) for run in runs)
             told.append(f"Kept, and not trained again with --resume: {whole}.")
-        earlier = folder_of(seeded[len(runs)])
+        earlier = place(begun[-1])
         if earlier.is_dir():
             told.append(f"{earlier} is there as it was before.")
         raise type(interrupt)(" ".join(told)) from None
@@ -260,9 +298,15 @@ def _fuse(options: argparse.Namespace) -> None:
 
 
 def _update(options: argparse.Namespace) -> None:
-    from fuxi_mtl.cli.days import update
+    from fuxi_mtl.cli.days import planned_update
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.lineage import day_folder
+    from fuxi_mtl.workflow.experiment import folder_of
 
-    update(options, _folder_of_run(options))
+    day, update = planned_update(options)
+    [expid] = _expids(options)
+    seeded = _with_seeds(load_experiment(options.config, expid, options.set), options)
+    _sweep(seeded, lambda each: update(folder_of(each)), lambda each: day_folder(folder_of(each), day))
 
 
 def _history(options: argparse.Namespace) -> None:

@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fuxi_mtl.hints import printable
+
+if TYPE_CHECKING:
+    from fuxi_mtl.runs import Run
 
 _FOOT = (
     "Numbers of a day are those of its rows before they were trained on; those of {first} are of its {split} "
@@ -14,7 +17,10 @@ _FOOT = (
 
 
 def add_update(sub: argparse.ArgumentParser) -> None:
-    """The arguments of update, beside those of any command on a run."""
+    """The arguments of update, beside those that run has, too."""
+    sub.add_argument(
+        "--expid", required=True, help="experiment, whose newest run is updated; EXPID@DAY for an earlier one"
+    )
     sub.add_argument("--train_data", required=True, help="new rows: a file, a folder, or a pattern")
     sub.add_argument("--valid_data", help="rows to choose and calibrate by; none unless said")
     sub.add_argument("--test_data", help="rows to report on; none unless said")
@@ -45,20 +51,20 @@ def add_update(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--expire_days", type=int, help="drop tokens that were not seen for so many days; none unless said"
     )
-    sub.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
 
 
-def update(options: argparse.Namespace, folder: Path) -> None:
-    """Runs the command update.
+def planned_update(options: argparse.Namespace) -> tuple[str, "Callable[[Path], Run]"]:
+    """What the command update does with each seed.
 
     Args:
         options: Its arguments.
-        folder: The run.
+
+    Returns:
+        The day, and what updates the lineage that began with a run.
     """
-    from fuxi_mtl.lineage import day_folder, first_of
-    from fuxi_mtl.runs import Run
-    from fuxi_mtl.workflow.log_file import log_file
-    from fuxi_mtl.workflow.update import Update, update_run
+    from fuxi_mtl.lineage import split_day
+    from fuxi_mtl.workflow.next_day import next_day
+    from fuxi_mtl.workflow.update import Update
 
     moved = [text.partition("=")[2] for text in options.set if text.startswith("last_day=")]
     how = Update(
@@ -70,10 +76,21 @@ def update(options: argparse.Namespace, folder: Path) -> None:
     )
     rows = {name: getattr(options, f"{name}_data") for name in ("train", "valid", "test")}
     given = {name: rows[name] for name in rows if rows[name]}
-    place = day_folder(first_of(folder), how.day)
-    with log_file(place.with_suffix(".log"), keeps=place.is_dir()):
-        changes = {"new_rows": options.new_rows}
-        update_run(Run(folder), given, how, changes=changes, overrides=options.set, gpus=options.gpu)
+
+    def updated(first: Path) -> "Run":
+        return next_day(
+            first,
+            split_day(options.expid)[1],
+            given,
+            how,
+            overrides=options.set,
+            changes={"new_rows": options.new_rows},
+            gpus=options.gpu,
+            resume=options.resume,
+            restart=options.restart,
+        )
+
+    return how.day, updated
 
 
 def history_lines(folder: Path) -> list[str]:

@@ -40,18 +40,6 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "run --expid ShareBottom_test MMoE_test --set epochs=2 batch_size=256",
     )
     run.add_argument("--expid", nargs="+", required=True, help="experiments")
-    run.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
-    run.add_argument("--seed", nargs="+", type=int, help="repeat with each of these seeds")
-    run.add_argument(
-        "--resume",
-        action="store_true",
-        help="keep finished runs that would be the same, and go on with interrupted trainings",
-    )
-    run.add_argument(
-        "--restart",
-        action="store_true",
-        help="with --resume: begin anew where an interrupted training is another one",
-    )
     run.add_argument(
         "--verify", action="store_true", help="read data files again whose size and time are as before"
     )
@@ -61,7 +49,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         help="find the other workers by what this scheduler says; by TF_CONFIG unless said",
     )
     run.add_argument("--port", type=int, default=0, help="with --cluster: the first port of the workers")
-    _add_set(run)
+    _add_training(run)
 
     pareto = command(
         "pareto",
@@ -153,8 +141,8 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
         "Measure new rows by a trained model, and train on with them: another day.",
         "update --expid MMoE_test --train_data logs/dt=2026-11-08/*.parquet --day 2026-11-08",
     )
-    _add_run(update)
     add_update(update)
+    _add_training(update)
 
     history = command(
         "history",
@@ -197,6 +185,23 @@ def _add_simulate(commands, function: Callable) -> None:
     simulate.add_argument("--dataset_id", help="name of the stanza; the folder's unless said")
     simulate.add_argument("--config", help="folder to write the stanzas into; printed unless said")
     _add_set(simulate)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    """What commands take that train, once with each seed."""
+    parser.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    parser.add_argument("--seed", nargs="+", type=int, help="do it with each of these seeds")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep finished runs that would be the same, and go on with interrupted trainings",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="with --resume: begin anew where an interrupted training is another one",
+    )
+    _add_set(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -66,9 +66,7 @@ def load_dataset(
         DataError: The files or the stanza cannot be used.
         OSError: The encoded data cannot be written.
     """
-    recipe = _recipe(options, tasks, dataset_id, frames)
-    if known is not None:
-        recipe = replace(recipe, inputs=_as_known(recipe.inputs, known), known=known, growth=growth)
+    recipe = _by(_recipe(options, tasks, dataset_id, frames), known, growth)
     place = _place(options if root is None else replace(options, data_root=str(root)), dataset_id)
     hashes = SourceHashes(place)
     dataset = _load(recipe, Cache(place, _key(recipe, hashes)), threads, progress)
@@ -150,14 +148,20 @@ def load_as_encoded(options: DatasetOptions, tasks: Sequence[Task], dataset_id: 
     return replace(_load(recipe, Cache(_place(options, dataset_id), f"{key}-as-1")), key=key)
 
 
-def data_key(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str) -> str:
-    """The key of the dataset that :func:`load_dataset` would give; nothing is encoded.
+def data_key(
+    options: DatasetOptions,
+    tasks: Sequence[Task],
+    dataset_id: str,
+    frames: Mapping[str, Any] = MappingProxyType({}),
+    known: Encoder | None = None,
+) -> str:
+    """The key of the dataset that :func:`load_dataset` would give, which takes the same; nothing is encoded.
 
     Raises:
-        DataError: The files or the stanza cannot be used.
+        DataError: The files, the stanza or the encoder cannot be used.
     """
     hashes = SourceHashes(_place(options, dataset_id))
-    key = _key(_recipe(options, tasks, dataset_id, {}), hashes)
+    key = _key(_by(_recipe(options, tasks, dataset_id, frames), known), hashes)
     hashes.save()
     return key
 
@@ -246,6 +250,17 @@ def _seen(encoder: Encoder) -> dict[str, str]:
         return {}
     content = encoder.seen.sort("owner", "token").write_csv()
     return {"seen": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def _by(recipe: Recipe, known: Encoder | None, growth: Growth | None = None) -> Recipe:
+    """The recipe of the same rows by an encoder that is there already, or by its extension.
+
+    Raises:
+        DataError: It has other inputs.
+    """
+    if known is None:
+        return recipe
+    return replace(recipe, inputs=_as_known(recipe.inputs, known), known=known, growth=growth)
 
 
 def _as_known(inputs: Sequence[Input], known: Encoder) -> tuple[Input, ...]:

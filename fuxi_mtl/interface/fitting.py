@@ -27,8 +27,9 @@ from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
-from fuxi_mtl.workflow.experiment import finish_run, make_model, shortened, train_run
-from fuxi_mtl.workflow.interrupted import states_of
+from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.workflow.experiment import as_planned, finish_run, make_model, train_run
+from fuxi_mtl.workflow.interrupted import identity_of, states_of
 from fuxi_mtl.workflow.sweep import sweep
 
 _TASKS_KIND = {"binary": "binary_classification", "regression": "regression"}
@@ -81,8 +82,8 @@ class Experiment:
             ValueError: The data or the folder cannot be used, or the interrupted training is another one.
             SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
         """
-        _check_resumable(resume, folder)
-        checked = shortened(self.config) if self.config.training.debug_mode else self.config
+        check_resumable("fit", resume, folder)
+        checked = as_planned(self.config)
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
             checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
         data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
@@ -189,15 +190,13 @@ def fit(
     """
     import_zoo()
     _check_given(model, data)
-    _check_resumable(resume, folder)
+    check_resumable("fit", resume, folder)
     given: dict[str, Any] = {**options}
     if isinstance(given.get("init_from"), Run | Path):
         given["init_from"] = str(getattr(given["init_from"], "folder", given["init_from"]))
     checked = _checked(model, data, expid, given)
-    n_rows = None
-    if checked.training.debug_mode:
-        checked = shortened(checked)
-        n_rows = checked.dataset.n_rows
+    checked = as_planned(checked)
+    n_rows = checked.dataset.n_rows if checked.training.debug_mode else None
     encoded = data.encoded(checked.tasks, n_rows)
     if seeds is None:
         _check_goes_on(model, encoded, checked, given)
@@ -335,7 +334,8 @@ def _train(
         place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
         check_replaceable(place)
         with runs.held_run(place):
-            states = states_of(place, checked, data.key, resume)
+            identity = identity_of(checked, data.key, InitialRun.of(checked))
+            states = states_of(place, identity, checked.training.keep_checkpoints, resume)
             run, model, _ = train_run(checked, data, make, place, states=states)
     finish_run(run, checked, data)
     if model.features.reader is None:
@@ -344,9 +344,14 @@ def _train(
     return Run(run.folder, owner, model)
 
 
-def _check_resumable(resume: bool, folder: str | Path | None) -> None:
+def check_resumable(what: str, resume: bool, folder: str | Path | None) -> None:
+    """What is gone on with lies in a folder.
+
+    Raises:
+        ValueError: None is given; the message begins with what was asked to.
+    """
     if resume and folder is None:
-        raise ValueError("fit: resume goes on with the training of a folder: give folder, too.")
+        raise ValueError(f"{what}: resume goes on with the training of a folder: give folder, too.")
 
 
 def check_replaceable(folder: Path) -> None:

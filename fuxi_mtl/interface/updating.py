@@ -9,12 +9,12 @@ from typing_extensions import Unpack
 from fuxi_mtl import runs
 from fuxi_mtl.dataset.frames import is_frame
 from fuxi_mtl.interface.data import TemporaryFolder, with_reader
-from fuxi_mtl.interface.fitting import check_replaceable
+from fuxi_mtl.interface.fitting import check_replaceable, check_resumable
 from fuxi_mtl.interface.keywords import FitOptions
 from fuxi_mtl.interface.run import Run
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.registry import import_zoo
-from fuxi_mtl.workflow.update import Update, update_run
+from fuxi_mtl.workflow.update import PlannedUpdate, Update, update_run
 
 
 @leaves_no_trace
@@ -30,6 +30,7 @@ def update(
     expire_days: int | None = None,
     keep_calibration: bool = False,
     folder: str | Path | None = None,
+    resume: bool = False,
     **options: Unpack[FitOptions],
 ) -> Run:
     """Measures new rows by a run, gives their new tokens ids, and trains on from it: a run of its own.
@@ -49,11 +50,12 @@ def update(
         expire_days: Tokens that were not seen for so many days are dropped.
         keep_calibration: Whether the calibration of the run stays, also where there are validation rows.
         folder: Where the new run goes; without one it is temporary.
+        resume: Goes on with an update of the same folder that was interrupted, if there is one.
         **options: Keys of training that change, as :func:`fuxi_mtl.fit` takes them, such as ``new_rows``: how
             vectors of new tokens start. One pass unless ``epochs`` says otherwise.
 
     Raises:
-        ValueError: The rows, the day or an option cannot be used.
+        ValueError: The rows, the day or an option cannot be used, or the interrupted update is another one.
 
     Example:
         >>> next_day = fm.update(run, frame, day="2026-11-08")
@@ -73,16 +75,17 @@ def update(
                 f"update: {name} rows are {type(each).__name__}. They can be: a frame of pandas or polars, "
                 "an arrow table, a dict of arrays or lists, or a path or pattern of files."
             )
+    check_resumable("update", resume, folder)
     how = Update(day, count_over, statistics, expire_days, keep_calibration)
     owner = TemporaryFolder() if folder is None else None
     if folder is not None:
         check_replaceable(Path(folder))
     place = Path(folder) if folder is not None else owner.path / run.expid / how.day  # type: ignore[union-attr]
-    with TemporaryDirectory(prefix="fuxi_mtl-") as encoded:
-        changes = {"export": False, **options}
-        made, model, encoder = update_run(
-            runs.Run(run.folder), given, how, folder=place, changes=changes, root=Path(encoded)
-        )
+    number = int(run.update.get("number", 0)) + 1
+    changes = {"export": False, **options}
+    with TemporaryDirectory(prefix="fuxi_mtl-") as encoded, runs.held_run(place):
+        planned = PlannedUpdate.of(runs.Run(run.folder), given, how, changes=changes, root=Path(encoded))
+        made, model, encoder = update_run(planned, place, number=number, saves=owner is None, resume=resume)
     model.features = with_reader(model.features, encoder)
     model.recipe.fits += 1
     return Run(made.folder, owner, model)

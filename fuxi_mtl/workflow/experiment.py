@@ -39,7 +39,7 @@ from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.chief import check_same_data
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
-from fuxi_mtl.workflow.interrupted import continued, states_of
+from fuxi_mtl.workflow.interrupted import continued, identity_of, states_of
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
@@ -58,30 +58,42 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume
     Returns:
         The finished run.
     """
-    if experiment.training.debug_mode:
-        experiment = shortened(experiment)
-    strategy = use_devices(gpus)
+    experiment = as_planned(experiment)
+    strategy = begin_session(experiment, gpus)
+    initial = InitialRun.of(experiment)  # one that is not there is said before data are read
+    continued(experiment)
+    dataset = load_data(experiment)
+    check_same_data(dataset.key)
+    make = partial(make_model, experiment)
+    folder = folder_of(experiment)
+    identity = identity_of(experiment, dataset.key, initial)
+    states = states_of(folder, identity, experiment.training.keep_checkpoints, resume)
+    run, _, scores = train_run(experiment, dataset, make, folder, strategy, states)
+    _append_results(experiment, scores)
+    finish_run(run, experiment, dataset)
+    return run
+
+
+def begin_session(experiment: Experiment, gpus: Sequence[int] = (-1,)) -> tf.distribute.Strategy:
+    """A new session of Keras with the experiment's precision, and what the log says first; the devices."""
+    strategy = use_devices(tuple(gpus))
     keras.utils.clear_session()  # First: it forgets the precision too.
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment))
     _log_notes(experiment)
-    InitialRun.of(experiment)  # one that is not there is said before data are read
-    continued(experiment)
-    dataset = load_dataset(
+    return strategy
+
+
+def load_data(experiment: Experiment, **options: Any) -> Dataset:
+    """The data of an experiment; see :func:`~fuxi_mtl.dataset.load_dataset` for the options."""
+    return load_dataset(
         experiment.dataset,
         experiment.tasks,
         experiment.options.dataset_id,
         threads=experiment.training.num_workers,
         progress=bool(experiment.training.verbose),
+        **options,
     )
-    check_same_data(dataset.key)
-    make = partial(make_model, experiment)
-    folder = folder_of(experiment)
-    states = states_of(folder, experiment, dataset.key, resume)
-    run, _, scores = train_run(experiment, dataset, make, folder, strategy, states)
-    _append_results(experiment, scores)
-    finish_run(run, experiment, dataset)
-    return run
 
 
 def train_run(
@@ -171,8 +183,10 @@ def try_model(experiment: Experiment) -> None:
         raise ValueError(f"{experiment.expid}: {error}") from error
 
 
-def shortened(experiment: Experiment) -> Experiment:
-    """The same experiment in ``debug_mode``: one epoch on the first rows of each file."""
+def as_planned(experiment: Experiment) -> Experiment:
+    """What will be trained: in ``debug_mode`` one epoch on the first rows of each file."""
+    if not experiment.training.debug_mode:
+        return experiment
     return replace(
         experiment,
         training=replace(experiment.training, epochs=1),

@@ -11,7 +11,7 @@ from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.following import follow
 from fuxi_mtl.workers import Workers
 from fuxi_mtl.workflow.chief import BYE, KEPT, TRAIN
-from fuxi_mtl.workflow.experiment import make_model, shortened
+from fuxi_mtl.workflow.experiment import as_planned, make_model
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def follow_runs(experiments: Sequence[Experiment], workers: Workers) -> None:
     for experiment in experiments:
         what, _ = workers.hear(TRAIN, KEPT)
         if what == TRAIN:
-            _follow_run(shortened(experiment) if experiment.training.debug_mode else experiment, workers)
+            _follow_run(as_planned(experiment), workers)
     workers.hear(BYE)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.config import Experiment
+from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import (
     FORMAT,
     FinishedTraining,
@@ -25,18 +26,22 @@ def interrupted_training(run: Path) -> list[Stored]:
     return stored_states(training_folder(run))
 
 
-def check_same(stored: Stored, experiment: Experiment, data_key: str) -> None:
-    """Raises if an experiment cannot go on from a state.
+def check_same(stored: Stored, identity: Mapping[str, Any]) -> None:
+    """Raises if a training cannot go on from a state.
+
+    Args:
+        stored: The state.
+        identity: What :func:`identity_of` says of the training.
 
     Raises:
-        ValueError: The state has another format, or is of other data or another stanza.
+        ValueError: The state has another format, or is of other data, another stanza or another start.
     """
     if stored.note["format"] != FORMAT:
         raise ValueError(
             f"{stored.folder} has format {stored.note['format']}, and this version goes on from {FORMAT}. "
             "Begin anew with --restart, or use the version that wrote it."
         )
-    if differing := _differing(stored.note["identity"], _identity(experiment, data_key)):
+    if differing := _differing(stored.note["identity"], identity):
         raise ValueError(
             f"{stored.folder} is of another training: they differ in {differing}. Begin anew with --restart."
         )
@@ -55,8 +60,8 @@ def continued(experiment: Experiment, data_key: str | None = None) -> tuple[Fini
     found = FinishedTraining.of(experiment)
     if found is None:
         return ()
-    there = _identity(found.experiment, found.data_key)
-    here = _identity(experiment, data_key or found.data_key)
+    there = identity_of(found.experiment, found.data_key)
+    here = identity_of(experiment, data_key or found.data_key)
     for side in (there, here):
         side["stanza"].pop("resume_path")
     if differing := _differing(there, here):
@@ -75,16 +80,42 @@ def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     ]
     if there["data_key"] != here["data_key"]:
         changed.append("the data")
+    if "parent" in there and there["parent"] != here["parent"]:  # states of older versions do not say it
+        changed.append("the run that it starts from")
     return ", ".join(changed)
 
 
-def states_of(run: Path, experiment: Experiment, data_key: str, resume: bool) -> StateFolder:
+def goes_on(run: Path, identity: Mapping[str, Any], restart: bool = False) -> bool:
+    """Whether there is an interrupted training to go on with; it is compared before data are encoded.
+
+    Args:
+        run: The folder of its run.
+        identity: What :func:`identity_of` says of the training that would go on.
+        restart: Whether it begins anew where the interrupted one is another.
+
+    Raises:
+        ValueError: It is another one, and nobody said to begin anew.
+    """
+    found = interrupted_training(run)
+    if not found:
+        return False
+    try:
+        check_same(found[0], identity)
+    except ValueError as error:
+        if not restart:
+            raise
+        logger.info("%s It begins anew.", error)
+        return False
+    return True
+
+
+def states_of(run: Path, identity: Mapping[str, Any], keep: int, resume: bool) -> StateFolder:
     """Where the states of a training go, and which it goes on from.
 
     Args:
         run: The folder of its run.
-        experiment: What is trained.
-        data_key: The key of its data.
+        identity: What :func:`identity_of` says of it.
+        keep: How many states stay.
         resume: Whether it goes on from an interrupted training, if there is one.
 
     Raises:
@@ -92,22 +123,28 @@ def states_of(run: Path, experiment: Experiment, data_key: str, resume: bool) ->
     """
     found = interrupted_training(run)
     if found and resume:
-        check_same(found[0], experiment, data_key)
+        check_same(found[0], identity)
     elif found:
         logger.info(
             "An interrupted training is there: %s. --resume would go on with it. This one begins anew, and "
             "the other stays until the first state of this one is saved.",
             found[0],
         )
-    return StateFolder(
-        training_folder(run),
-        _identity(experiment, data_key),
-        experiment.training.keep_checkpoints,
-        tuple(found) if resume else (),
-    )
+    return StateFolder(training_folder(run), identity, keep, tuple(found) if resume else ())
 
 
-def _identity(experiment: Experiment, data_key: str) -> dict[str, Any]:
-    """As it is read again."""
-    keys = {"stanza": keys_of_going_on(experiment), "data_key": data_key}
+def identity_of(
+    experiment: Experiment, data_key: str, initial: InitialRun | None = None, **more: Any
+) -> dict[str, Any]:
+    """What a training is known by, as it is read again.
+
+    Args:
+        experiment: What is trained.
+        data_key: The key of its data.
+        initial: The run that it starts from.
+        **more: Keys beside those of the stanza.
+    """
+    start = {} if initial is None else initial.description()
+    parent = {key: value for key, value in start.items() if key != "folder"}  # which may be moved
+    keys = {"stanza": {**keys_of_going_on(experiment), **more}, "data_key": data_key, "parent": parent}
     return json.loads(json.dumps(keys, default=str))

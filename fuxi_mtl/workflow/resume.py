@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import data_key, verify_files
@@ -14,8 +15,8 @@ from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import training_folder
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
 from fuxi_mtl.workflow.chief import KEPT, TRAIN, tell_workers
-from fuxi_mtl.workflow.experiment import export_run, folder_of, run_experiment, shortened
-from fuxi_mtl.workflow.interrupted import check_same, interrupted_training
+from fuxi_mtl.workflow.experiment import as_planned, export_run, folder_of, run_experiment
+from fuxi_mtl.workflow.interrupted import goes_on, identity_of
 from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
 from fuxi_mtl.workflow.log_file import log_file
 
@@ -41,14 +42,14 @@ def run_or_resume(
     found = finished_run(experiment) if resume else None
     if found is not None:
         tell_workers(KEPT)
-        _tidy(found.folder)
-        complete(found, _planned(experiment))
+        tidy(found.folder)
+        complete(found, as_planned(experiment))
         return found
     folder = folder_of(experiment)
     with held_run(folder):
-        goes_on = resume and _goes_on(folder, _planned(experiment), restart)
+        on = resume and goes_on(folder, _identity(as_planned(experiment)), restart)
         tell_workers(TRAIN)
-        with log_file(folder.with_suffix(".log"), keeps=folder.is_dir(), appends=goes_on):
+        with log_file(folder.with_suffix(".log"), keeps=folder.is_dir(), appends=on):
             if folder.is_dir():
                 changed = differences(folder, experiment)
                 logger.info(
@@ -59,10 +60,10 @@ def run_or_resume(
                 days = [day.name for day in days_of(folder)[1:]]
                 if days:
                     logger.warning("Its updates (%s) will be none of the new run.", ", ".join(days))
-            return run_experiment(experiment, tuple(gpus), goes_on)
+            return run_experiment(experiment, tuple(gpus), on)
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Removes what killed processes left beside a finished run, unless another one is at work there."""
     with suppress(LockedError), held_run(folder):
         for left in remove_leavings(folder, alone=True):
@@ -72,25 +73,10 @@ def _tidy(folder: Path) -> None:
             removed(states)
 
 
-def _planned(experiment: Experiment) -> Experiment:
-    """What will be trained."""
-    return shortened(experiment) if experiment.training.debug_mode else experiment
-
-
-def _goes_on(folder: Path, experiment: Experiment, restart: bool) -> bool:
-    """Whether there is an interrupted training to go on with; it is compared before data are encoded."""
-    found = interrupted_training(folder)
-    if not found:
-        return False
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """What the training of an experiment is known by."""
     key = data_key(experiment.dataset, experiment.tasks, experiment.options.dataset_id)
-    try:
-        check_same(found[0], experiment, key)
-    except ValueError as error:
-        if not restart:
-            raise
-        logger.info("%s It begins anew.", error)
-        return False
-    return True
+    return identity_of(experiment, key, InitialRun.of(experiment))
 
 
 def complete(run: Run, experiment: Experiment) -> None:
@@ -114,8 +100,7 @@ def complete(run: Run, experiment: Experiment) -> None:
         measure_run(run, experiment, calibrate="calibration" in changed)
     else:
         logger.info("%s is finished: it stays as it is.", run.folder)
-    fused = run.fusion.exists() and stored.fusion == wanted
-    if wanted.fusion and not fused:
+    if wanted.fusion and not (run.fusion.exists() and stored.fusion == wanted):
         fuse_run(run.folder, wanted)
     if experiment.evaluation.export and not run.saved_model.exists():
         export_run(run.folder, run.saved_model)
@@ -130,7 +115,7 @@ def finished_run(experiment: Experiment) -> Run | None:
     Args:
         experiment: What would be run.
     """
-    experiment = _planned(experiment)
+    experiment = as_planned(experiment)
     run = Run(folder_of(experiment))
     if not run.config.is_file():
         return None

@@ -4,9 +4,8 @@ import datetime
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,18 +13,31 @@ from typing import Any
 import keras
 
 from fuxi_mtl.config import Experiment, load_resolved
-from fuxi_mtl.dataset import Dataset, Encoder, load_dataset
+from fuxi_mtl.dataset import Dataset, Encoder, data_key
 from fuxi_mtl.dataset.frames import describe
 from fuxi_mtl.dataset.growing import Growth
 from fuxi_mtl.dataset.loading import with_own_counts
-from fuxi_mtl.evaluation.evaluate import Scores, log_lines
+from fuxi_mtl.evaluation.evaluate import Scores
 from fuxi_mtl.evaluation.measure import check_finite, measure
-from fuxi_mtl.lineage import check_day, day_folder, days_of, first_of
+from fuxi_mtl.lineage import check_day
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.runs import Run, held_run
-from fuxi_mtl.training.devices import use_devices, use_precision
+from fuxi_mtl.runs import Run
+from fuxi_mtl.training.devices import use_precision
+from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.state import StateFolder
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
-from fuxi_mtl.workflow.experiment import finish_run, load_run, make_model, train_run
+from fuxi_mtl.workflow.experiment import (
+    as_planned,
+    begin_session,
+    finish_run,
+    load_data,
+    load_run,
+    make_model,
+    train_run,
+)
+from fuxi_mtl.workflow.interrupted import identity_of, states_of
+from fuxi_mtl.workflow.keys import measured_keys
+from fuxi_mtl.workflow.progressive import keep_scores, kept_scores, show
 from fuxi_mtl.workflow.thresholds import chosen_thresholds
 
 logger = logging.getLogger(__name__)
@@ -80,83 +92,139 @@ class Update:
         return Growth(self.day, self.count_over, self.expire_days, self.statistics)
 
 
+@dataclass(frozen=True)
+class PlannedUpdate:
+    """An update before anything of it is done: which run goes on, on which rows, and how.
+
+    Attributes:
+        parent: A finished run.
+        rows: ``train``, and perhaps ``valid`` and ``test``: files, patterns or rows in memory.
+        how: What grows, and how.
+        experiment: The stanza of the run on these rows, starting from it.
+        root: Folder of encoded data, in the place of ``data_root``.
+    """
+
+    parent: Run
+    rows: Mapping[str, Any]
+    how: Update
+    experiment: Experiment
+    root: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        parent: Run,
+        rows: Mapping[str, Any],
+        how: Update,
+        *,
+        overrides: Sequence[str] = (),
+        changes: Mapping[str, Any] = MappingProxyType({}),
+        root: Path | None = None,
+    ) -> "PlannedUpdate":
+        """The update of a run.
+
+        Args:
+            parent: The run.
+            rows: The rows by split.
+            how: What grows, and how.
+            overrides: Keys of the stanza that change, as ``--set`` has them.
+            changes: The same as plain values.
+            root: Folder of encoded data, in the place of ``data_root``.
+
+        Raises:
+            ValueError: The run is damaged, or a key cannot be as it is said.
+        """
+        start = {
+            "init_from": str(parent.folder.resolve()),
+            "init_with": "warm",
+            "init_missing": "error",
+            "resume_path": None,  # as the run itself may have begun
+        }
+        divided = {"valid_data", "valid_size"} & {*changes, *(text.partition("=")[0] for text in overrides)}
+        if not (rows.get("valid") is not None or divided):
+            start["final_weights"] = "last"  # there is nothing to choose by
+        files = {f"{name}_data": _named(given) for name, given in rows.items()}
+        keys = {**_UNSPLIT, **files, **start, **changes}
+        experiment = as_planned(load_resolved(parent.config, parent.expid, keys, overrides))
+        return cls(parent, rows, how, experiment, root)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the update tells of its rows."""
+        return {name: _named(given) for name, given in self.rows.items()}
+
+    @property
+    def frames(self) -> dict[str, Any]:
+        """Those of them that are in memory."""
+        return {name: given for name, given in self.rows.items() if not isinstance(given, (str, Path))}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What its training is known by; nothing is encoded for it.
+
+        The parent and the rows say how the rows are encoded: the key is that of the rows alone.
+        """
+        initial = InitialRun.of(self.experiment)
+        unnamed = replace(self.experiment.training, init_from=None)  # the parent is known by what it is
+        return identity_of(
+            replace(self.experiment, training=unnamed), self.data_key(), initial, **asdict(self.how)
+        )
+
+    def data_key(self, known: Encoder | None = None) -> str:
+        """The key of its rows, or of what an encoder makes of them."""
+        about = self.experiment
+        return data_key(about.dataset, about.tasks, about.options.dataset_id, self.frames, known)
+
+    def load(self, **options: Any) -> Dataset:
+        """Its data."""
+        return load_data(self.experiment, frames=self.frames, root=self.root, **options)
+
+    def load_new(self, known: Encoder) -> Dataset:
+        """Its training rows alone, by an encoder that has never seen them."""
+        alone = replace(self.experiment.dataset, valid_data=None, test_data=None)
+        frames = {name: rows for name, rows in self.frames.items() if name == "train"}
+        return load_data(replace(self.experiment, dataset=alone), frames=frames, root=self.root, known=known)
+
+
 def update_run(
-    parent: Run,
-    rows: Mapping[str, Any],
-    how: Update,
+    planned: PlannedUpdate,
+    folder: Path,
     *,
-    folder: Path | None = None,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] = MappingProxyType({}),
+    number: int = 1,
     gpus: Sequence[int] = (-1,),
-    root: Path | None = None,
+    saves: bool = True,
+    resume: bool = False,
 ) -> tuple[Run, MultiTaskModel, Encoder]:
     """Measures new rows by a run, extends its encoding with them, and trains on from it.
 
     The run stays as it is, whatever happens; the update appears when it is whole.
 
     Args:
-        parent: A finished run.
-        rows: ``train``, and perhaps ``valid`` and ``test``: files, patterns or rows in memory.
-        how: What grows, and how.
-        folder: Where the update goes; its place among the days of the run unless said.
-        overrides: Keys of the stanza that change, as ``--set`` has them.
-        changes: The same as plain values.
+        planned: What is done.
+        folder: Where the update goes; the states of its training lie beside it.
+        number: How many updates there are with this one.
         gpus: GPUs to use; -1 is the CPU.
-        root: Folder of encoded data, in the place of ``data_root``.
+        saves: Whether states of its training are saved.
+        resume: Whether to go on with an interrupted update of this folder, if there is one.
 
     Returns:
         The update, its model and its encoder.
 
     Raises:
-        ValueError: The run, the rows or the day cannot be used.
-        LockedError: Another process updates the run.
+        ValueError: The run or the rows cannot be used, or the interrupted update is another one.
+        LockedError: Another process writes the folder.
     """
-    named = {name: _named(given) for name, given in rows.items()}
-    frames = {name: given for name, given in rows.items() if not isinstance(given, (str, Path))}
-    experiment = _experiment(parent, named, overrides, changes)
-    number = _count(parent) + 1
-    with ExitStack() as stack:
-        if folder is None:  # one day after another, whoever updates
-            stack.enter_context(held_run(first_of(parent.folder)))
-            number = _number(parent, how.day)
-        place = folder or day_folder(first_of(parent.folder), how.day)
-        about = {"day": how.day, "number": number, "data": named, "how": asdict(how)}
-        return _updated(parent, experiment, how, place, about, frames, gpus, root)
-
-
-def _experiment(
-    parent: Run, named: Mapping[str, Any], overrides: Sequence[str], changes: Mapping[str, Any]
-) -> Experiment:
-    """The stanza of the run on other rows, starting from it."""
-    start = {"init_from": str(parent.folder.resolve()), "init_with": "warm", "init_missing": "error"}
-    divided = {"valid_data", "valid_size"} & {*changes, *(text.partition("=")[0] for text in overrides)}
-    if not (named.get("valid") or divided):
-        start["final_weights"] = "last"  # there is nothing to choose by
-    files = {f"{name}_data": given for name, given in named.items()}
-    return load_resolved(parent.config, parent.expid, {**_UNSPLIT, **files, **start, **changes}, overrides)
-
-
-def _updated(
-    parent: Run,
-    experiment: Experiment,
-    how: Update,
-    folder: Path,
-    about: Mapping[str, Any],
-    frames: Mapping[str, Any],
-    gpus: Sequence[int],
-    root: Path | None,
-) -> tuple[Run, MultiTaskModel, Encoder]:
-    """The update of :func:`update_run`; ``about`` is what it tells of itself."""
-    strategy = use_devices(tuple(gpus))
-    keras.utils.clear_session()
-    encoder, before = _progressive(parent, experiment, frames, root)
-    keras.utils.clear_session()
+    experiment, how, states = planned.experiment, planned.how, None
+    strategy = begin_session(experiment, gpus)
+    if saves:
+        states = states_of(folder, planned.identity, experiment.training.keep_checkpoints, resume)
+    encoder, before = _before(planned, states, resume)
+    keras.utils.clear_session()  # without the model that measured
     use_precision(experiment.training.precision)
     started = time.perf_counter()
     if how.count_over == "lineage" and encoder.seen is None:
-        encoder = _with_own_counts(parent, encoder, how.day)
-    dataset = _load(experiment, frames, root, known=encoder, growth=how.growth)
+        encoder = _with_own_counts(planned.parent, encoder, how.day)
+    dataset = planned.load(known=encoder, growth=how.growth)
     _tell_growth(dataset)
 
     def complete(run: Run, model: MultiTaskModel) -> None:
@@ -164,10 +232,13 @@ def _updated(
             model, dataset.train, experiment.tasks, experiment.evaluation, before.thresholds
         )
         check_finite(predictions, "new rows")
-        _show("after", experiment, after)
+        show("after", experiment, after)
         progressive = {"before": before.values, "after": after.values, "undefined": before.undefined}
         content = {
-            **about,
+            "day": how.day,
+            "number": number,
+            "data": planned.named,
+            "how": asdict(how),
             "rows": _rows(dataset),
             "progressive": progressive,
             "vocabularies": {owner: asdict(grown) for owner, grown in dataset.grown.items()},
@@ -177,18 +248,39 @@ def _updated(
         history = run.read_json(run.history)
         run.write_json(run.history, {**history, "progressive": progressive})
 
-    make = partial(make_model, experiment)
-    calibrate = partial(_calibrate, parent, how)
-    run, model, _ = train_run(
-        experiment, dataset, make, folder, strategy, calibrate=calibrate, complete=complete
-    )
+    make, calibrate = partial(make_model, experiment), partial(_calibrate, planned)
+    run, model, _ = train_run(experiment, dataset, make, folder, strategy, states, calibrate, complete)
     finish_run(run, experiment, dataset)
     return run, model, dataset.encoder
 
 
+def _before(planned: PlannedUpdate, states: StateFolder | None, resume: bool) -> tuple[Encoder, Scores]:
+    """The encoder of the run, and what the run is worth on rows that it has not seen.
+
+    These are encoded as it encodes. An update that goes on takes what it measured before it was interrupted.
+    """
+    parent, experiment = planned.parent, planned.experiment
+    known = {**planned.identity, "measured": measured_keys(experiment)}
+    kept = kept_scores(states.path, known, resume) if states is not None else None
+    if kept is not None:
+        return Encoder.load(parent.features), kept
+    model, encoder = load_run(parent.folder)
+    scores, predictions = measure(
+        model,
+        planned.load_new(encoder).train,
+        experiment.tasks,
+        experiment.evaluation,
+        chosen_thresholds(parent, experiment),
+    )
+    check_finite(predictions, "new rows")
+    show("before", experiment, scores)
+    if states is not None:
+        keep_scores(states.path, known, scores)
+    return encoder, scores
+
+
 def _calibrate(
-    parent: Run,
-    how: Update,
+    planned: PlannedUpdate,
     model: MultiTaskModel,
     dataset: Dataset,
     experiment: Experiment,
@@ -197,30 +289,14 @@ def _calibrate(
 ) -> None:
     """Calibrates anew where there is something to do it by, else as the run is calibrated."""
     closed = experiment.imbalance.calibration == "closed_form"
-    if not how.keep_calibration and (dataset.valid is not None or closed):
+    if not planned.how.keep_calibration and (dataset.valid is not None or closed):
         calibrate_model(model, dataset, experiment, run, step)
         return
-    kept = load_calibration(parent)
+    kept = load_calibration(planned.parent)
     model.calibrate(kept)
     if kept is not None:
         run.write_json(run.calibration, kept.plain())
-        logger.info("The calibration is that of %s.", parent.folder)
-
-
-def _progressive(
-    parent: Run, experiment: Experiment, frames: Mapping[str, Any], root: Path | None
-) -> tuple[Encoder, Scores]:
-    """What the run is worth on rows that it has not seen, encoded as it encodes; and its encoder."""
-    model, encoder = load_run(parent.folder)
-    alone = replace(experiment.dataset, valid_data=None, test_data=None)
-    only = replace(experiment, dataset=alone)
-    data = _load(only, {name: rows for name, rows in frames.items() if name == "train"}, root, known=encoder)
-    scores, predictions = measure(
-        model, data.train, experiment.tasks, experiment.evaluation, chosen_thresholds(parent, experiment)
-    )
-    check_finite(predictions, "new rows")
-    _show("before", experiment, scores)
-    return encoder, scores
+        logger.info("The calibration is that of %s.", planned.parent.folder)
 
 
 def _with_own_counts(parent: Run, encoder: Encoder, day: str) -> Encoder:
@@ -238,48 +314,7 @@ def _with_own_counts(parent: Run, encoder: Encoder, day: str) -> Encoder:
     return found or encoder
 
 
-def _load(experiment: Experiment, frames: Mapping[str, Any], root: Path | None, **options: Any) -> Dataset:
-    return load_dataset(
-        experiment.dataset,
-        experiment.tasks,
-        experiment.options.dataset_id,
-        threads=experiment.training.num_workers,
-        progress=bool(experiment.training.verbose),
-        frames=frames,
-        root=root,
-        **options,
-    )
-
-
-def _number(parent: Run, day: str) -> int:
-    """The number of an update of a run, which is the newest of its lineage, or the last but this day.
-
-    Raises:
-        ValueError: There are later days.
-    """
-    first = first_of(parent.folder)
-    known = days_of(first)
-    here = next((each for each in known if each.folder.resolve() == parent.folder.resolve()), None)
-    if here is None:
-        raise ValueError(
-            f"{parent.folder} is no day of {first}: the run that it goes on from was trained anew since."
-        )
-    later = [each.name for each in known if each.number > here.number]
-    if day in [each.name for each in known if each.number <= here.number]:
-        raise ValueError(f"day {day!r} is behind {here.name!r} already: name another one.")
-    if later and later != [day]:
-        raise ValueError(
-            f"{here.name!r} is not the newest day of {first.parent.name!r}: {', '.join(later)} came after "
-            "it. Update the newest, or do only the last day again."
-        )
-    return here.number + 1
-
-
-def _count(parent: Run) -> int:
-    return int(parent.read_json(parent.metrics).get("update", {}).get("number", 0))
-
-
-def _named(rows: Any) -> str | None:
+def _named(rows: Any) -> str:
     """What stands in a stanza for rows."""
     return str(rows) if isinstance(rows, (str, Path)) else describe(rows)
 
@@ -288,12 +323,6 @@ def _rows(dataset: Dataset) -> dict[str, int]:
     return {
         split.name: split.rows for split in (dataset.train, dataset.valid, dataset.test) if split is not None
     }
-
-
-def _show(when: str, experiment: Experiment, scores: Scores) -> None:
-    logger.info("**** New rows %s training on them ****", when)
-    for line in log_lines(experiment.tasks, scores):
-        logger.info("%s", line)
 
 
 def _tell_growth(dataset: Dataset) -> None:

@@ -224,13 +224,13 @@ def test_restart_begins_anew_where_the_training_is_another_one(cut, tmp_path):
 
 def test_keys_that_lengthen_or_watch_are_free_unless_the_rate_follows_from_them(cut, tmp_path):
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.workflow.interrupted import check_same
+    from fuxi_mtl.workflow.interrupted import check_same, identity_of
 
     (state,) = stored_states(cut / "toy/Toy/seed_1.training")
     key = state.note["identity"]["data_key"]
 
     def checked(*changes):
-        check_same(state, load_experiment("config", "Toy", [*SHORT, *changes]), key)
+        check_same(state, identity_of(load_experiment("config", "Toy", [*SHORT, *changes]), key))
 
     free = ("epochs=7", "max_train_steps=9", "early_stop_patience=3", "log_every=2", "save_every_steps=5")
     checked(*free, "final_weights=last", "grad_diag_enabled=true", "keep_checkpoints=4", "tensorboard=true")

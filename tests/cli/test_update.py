@@ -20,9 +20,11 @@ from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.files import LockedError
 from fuxi_mtl.lineage import ancestors, check_day, chosen_day, days_of, find_run, newest_days, split_day
 from fuxi_mtl.report import render
-from fuxi_mtl.runs import Run, held_run, run_folders
-from fuxi_mtl.workflow import resume, update
-from fuxi_mtl.workflow.update import Update, update_run
+from fuxi_mtl.runs import held_run, run_folders
+from fuxi_mtl.workflow import next_day as days_ahead
+from fuxi_mtl.workflow import resume
+from fuxi_mtl.workflow.next_day import next_day
+from fuxi_mtl.workflow.update import Update
 
 SMALL = ("epochs=1", "calibration=platt", "save_predictions=true")
 
@@ -193,37 +195,20 @@ def test_days_go_forward(lineage, monkeypatch):
     root, _ = lineage
     file = root / "0.csv"
 
-    def refused(parent: Path, day: str) -> str:
+    def refused(at: str | None, day: str) -> str:
         with pytest.raises(ValueError) as error:  # noqa: PT011 - the messages are compared by the caller
-            update_run(Run(parent), {"train": file}, Update(day))
+            next_day(first(root), at, {"train": file}, Update(day))
         return str(error.value)
 
-    days = [day.folder for day in days_of(first(root))]
     assert "'first' is not the newest day of 'Toy': 2026-11-08, 2026-11-09 came after it" in refused(
-        days[0], "x"
+        "first", "x"
     )
-    assert "day '2026-11-08' is behind '2026-11-09' already" in refused(days[2], "2026-11-08")
+    assert "day '2026-11-08' is behind '2026-11-09' already" in refused(None, "2026-11-08")
     # The last day may be done again.
     reached = []
-    monkeypatch.setattr(
-        update, "_progressive", lambda *_: reached.append(1) or (_ for _ in ()).throw(KeyError)
-    )
-    with pytest.raises(KeyError):
-        update_run(Run(days[1]), {"train": file}, Update("2026-11-09"))
-    assert reached
-
-
-def test_a_killed_update_leaves_the_run_and_its_days_as_they_were(lineage, monkeypatch):
-    root, _ = lineage
-    before = {path: path.read_bytes() for path in sorted((root / "toy").rglob("*.json"))}
-
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fuxi_mtl.workflow.experiment.measure_splits", killed)
-    with pytest.raises(KeyboardInterrupt):
-        update_run(Run(chosen_day(first(root), None).folder), {"train": root / "0.csv"}, Update("2026-11-10"))
-    assert {path: path.read_bytes() for path in sorted((root / "toy").rglob("*.json"))} == before
+    monkeypatch.setattr(days_ahead, "update_run", lambda *_, **how: [reached.append(how["number"])])
+    next_day(first(root), "2026-11-08", {"train": file}, Update("2026-11-09"))
+    assert reached == [2]
 
 
 def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp_path):
@@ -233,20 +218,21 @@ def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp
     metrics = content(place)
     by_hand(place / "metrics.json", (metrics["finished"], "later"))
     assert [day.name for day in days_of(place)] == ["first"]
-    stale = tmp_path / "toy/Toy/days/2026-11-08/seed_1"
-    with pytest.raises(ValueError, match="was trained anew since"):
-        update_run(Run(stale), {"train": root / "0.csv"}, Update("2026-11-09"))
     assert [day.name for day in ancestors(place)] == ["first"]
     with pytest.raises(ValueError, match="there is no such run. Train it: run_expid.py --expid Toy"):
         chosen_day(first(tmp_path, 7), None)
     with pytest.raises(ValueError, match="'Toy' has no day 'x'"):
         newest_days([place], "x")
     assert days_of(first(tmp_path, 7)) == []
+    (first(tmp_path, 8).parent / "seed_8.training").mkdir()
+    with pytest.raises(
+        ValueError, match=r"was interrupted. Go on with it: run_expid.py --expid Toy --resume"
+    ):
+        chosen_day(first(tmp_path, 8), None)
 
 
 def test_two_updates_of_one_run_wait_for_each_other(lineage):
     root, _ = lineage
-    newest = Run(chosen_day(first(root), None).folder)
     holds, done = threading.Event(), threading.Event()
 
     def other():
@@ -259,7 +245,7 @@ def test_two_updates_of_one_run_wait_for_each_other(lineage):
         holds.wait(60)
         try:
             with pytest.raises(LockedError):
-                update_run(newest, {"train": root / "0.csv"}, Update("2026-11-10"))
+                next_day(first(root), None, {"train": root / "0.csv"}, Update("2026-11-10"))
         finally:
             done.set()
 

@@ -5,6 +5,7 @@ import pytest
 from interface_world import small_data, small_model, small_rows
 
 import fuxi_mtl as fm
+from fuxi_mtl.training.state.saving import Saving
 
 SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
 
@@ -32,6 +33,32 @@ def test_a_frame_of_another_day_is_measured_and_trained_on(run):
     assert third.update["number"] == 2
     assert set(third.metrics) == {"valid"}
     assert run.update == {}
+
+
+def test_an_update_in_a_folder_goes_on_where_it_was_interrupted(run, tmp_path, monkeypatch):
+    rows = small_rows(80, seed=1)
+    given = {"day": "2026-11-08", "save_every_steps": 1}
+    whole = fm.update(run, rows, folder=tmp_path / "whole", **given)
+    pause = Saving.pause
+
+    def interrupted(self):
+        if self._state.position.step == 2:
+            raise KeyboardInterrupt
+        pause(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "pause", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fm.update(run, rows, folder=tmp_path / "cut", **given)
+    with pytest.raises(ValueError, match="they differ in the data"):
+        fm.update(run, small_rows(40, seed=1), folder=tmp_path / "cut", resume=True, **given)
+    cut = fm.update(run, rows, folder=tmp_path / "cut", resume=True, **given)
+    assert cut.update["progressive"] == whole.update["progressive"]
+    for mine, other in zip(cut.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert not (tmp_path / "cut.training").exists()
+    with pytest.raises(ValueError, match="update: resume goes on with the training of a folder: give folder"):
+        fm.update(run, rows, resume=True)
 
 
 def test_mistakes_are_told_in_its_own_words(run, tmp_path):
