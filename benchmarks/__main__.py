@@ -129,13 +129,13 @@ def _sequences(options: argparse.Namespace) -> None:
 def _histories(options: argparse.Namespace) -> None:
     from benchmarks.histories import measure_histories
 
-    measure_histories(options.seeds, options.turns, options.rows, options.cache, options.results)
+    measure_histories(options.seeds, options.turns, options.every, options.cache, options.results)
 
 
 def _watch_time(options: argparse.Namespace) -> None:
     from benchmarks.watch_time import measure_watch_time
 
-    measure_watch_time(options.seeds, options.turns, options.rows, options.cache, options.results)
+    measure_watch_time(options.seeds, options.turns, options.every, options.cache, options.results)
 
 
 def _fixed_weights(options: argparse.Namespace) -> None:
@@ -216,9 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--turns", type=int, default=9, help="how often each takes eight steps; 0 for no costs"
         )
-        each.add_argument(
-            "--rows", type=int, help="impressions of each split, the first; all of them unless said"
-        )
+        each.add_argument("--every", type=int, default=1, help="one in how many training impressions is used")
     for each in (fixed, joined, timed):
         each.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")

@@ -16,7 +16,7 @@ from benchmarks import compared_runs, step_cost, zoo_rows
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
-from benchmarks.public_data import datasets
+from benchmarks.public_data import datasets, impressions_of, used
 from fuxi_mtl.config import Experiment
 
 DATASET = "kuairand_histories"
@@ -36,26 +36,27 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "ESMM": {"model": "ESMM", "tower_hidden_units": [128, 64]},
 }
+BATCH = 1024
 EPOCHS = 2  # the better one is kept; without histories every model is at its best after two
 COLUMNS = ("ctr_AUC", "cvr_AUC", "ctcvr_AUC", "AUC", "gAUC")
 
 
 def measure_histories(
-    seeds: Sequence[int], turns: int, rows: int | None, cache: Path, results: Path
+    seeds: Sequence[int], turns: int, every: int, cache: Path, results: Path
 ) -> dict[str, Any]:
     """Trains every encoder under every model with every seed, then times steps; writes ``histories.json``.
 
     Args:
         seeds: Seeds.
         turns: How often each network takes the steps that are timed; 0 keeps the costs of before.
-        rows: Impressions of each split that are used, the first; all of them if None.
+        every: One in how many training impressions is used.
         cache: Where rows and runs lie.
         results: Where the table goes.
     """
     folder = cache / DATASET
-    file = joined(folder, rows)
+    file = joined(folder, every)
     chosen = experiments(file, folder)
-    compared_runs.train("histories", chosen, seeds, partial(store, folder, rows, results))
+    compared_runs.train("histories", chosen, seeds, partial(store, folder, every, results))
     if turns:
         costs = {}
         for model in MODELS:
@@ -63,7 +64,7 @@ def measure_histories(
             found = step_cost.cost(of_model, NONE, turns)
             costs |= {f"{model}_{encoder}": each for encoder, each in found.items()}
         write(folder / "cost.json", costs)
-    return store(folder, rows, results)
+    return store(folder, every, results)
 
 
 def experiments(file: Path, folder: Path) -> dict[str, Experiment]:
@@ -79,6 +80,7 @@ def experiments(file: Path, folder: Path) -> dict[str, Experiment]:
     common = zoo_rows.recipe("kuairand_pure_chain") | {
         "dataset_id": DATASET,
         "model_root": str(folder / "runs"),
+        "batch_size": BATCH,
         "epochs": EPOCHS,
     }
     found = {}
@@ -118,20 +120,18 @@ def _columns() -> list[dict[str, Any]]:
     ]
 
 
-def joined(folder: Path, rows: int | None = None) -> Path:
+def joined(folder: Path, every: int = 1) -> Path:
     """The file of impressions with the history of their user, written unless it is there.
 
     Args:
         folder: Where it goes.
-        rows: Impressions of each split, the first; all of them if None.
+        every: One in how many training impressions is used.
     """
     source = datasets() / "kuairand_pure_late"
-    file = folder / ("all.parquet" if rows is None else f"first_{rows}.parquet")
+    file = folder / f"one_in_{every}.parquet"
     if not file.exists():
-        impressions = pl.read_parquet(source / "impressions.parquet")
+        impressions = impressions_of(source, every)
         histories = pl.read_parquet(source / "user_history_0409_0424.parquet")
-        if rows is not None:
-            impressions = impressions.group_by("split", maintain_order=True).head(rows)
         folder.mkdir(parents=True, exist_ok=True)
         with_histories(impressions, histories).write_parquet(file)
     return file
@@ -165,7 +165,7 @@ def with_histories(impressions: pl.DataFrame, histories: pl.DataFrame) -> pl.Dat
     return joined
 
 
-def store(folder: Path, rows: int | None, results: Path) -> dict[str, Any]:
+def store(folder: Path, every: int, results: Path) -> dict[str, Any]:
     """Compares the finished runs and writes ``histories.json``: against no history, and against the mean."""
     tables = {}
     for model in MODELS:
@@ -179,7 +179,7 @@ def store(folder: Path, rows: int | None, results: Path) -> dict[str, Any]:
     content = {
         "name": "histories",
         "machine": described,
-        "rows": rows,
+        "every": every,
         "cost": step_cost.read_costs(folder / "cost.json"),
         "tables": tables,
         "cells": [],
@@ -213,11 +213,11 @@ def section(content: Mapping[str, Any]) -> list[str]:
         f"{metric} against {what}" for what in ("no history", "the mean") for metric in ("AUC", "gAUC")
     ]
     heading += ["a step, × without"]
-    used = "all impressions" if content["rows"] is None else f"{content['rows']:,} impressions of each split"
     places = ", ".join(f"{places} of {history}_seq" for history, places in PLACES.items())
     text = (
-        f"The newest {places}, each a video with its author and tag and a learned position; {used}, the same "
-        f"network and {EPOCHS} passes at most for all rows of a model. Differences are of means over tasks, "
-        f"paired, with 95 % intervals over the users of the test rows; commit {content['machine']['commit']}."
+        f"The newest {places}, each a video with its author and tag and a learned position; "
+        f"{used(content)}, the same network and {EPOCHS} passes at most for all rows of a model. "
+        "Differences are of means over tasks, paired, with 95 % intervals over the users of test rows; "
+        f"commit {content['machine']['commit']}."
     )
     return ["", "## Users' histories on KuaiRand under each encoder", text, *table(heading, lines)]

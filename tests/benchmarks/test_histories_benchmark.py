@@ -39,11 +39,11 @@ def test_encoders_are_trained_and_compared_on_the_same_impressions(tmp_path, mon
     monkeypatch.setattr(histories, "ENCODERS", ("none", "mean"))
     monkeypatch.setattr(histories, "EPOCHS", 1)
     places = ["--cache", str(tmp_path), "--results", str(tmp_path)]
-    assert main(["histories", "--seeds", "1", "--turns", "0", "--rows", "100", *places]) == 0
+    assert main(["histories", "--seeds", "1", "--turns", "0", "--every", "2", *places]) == 0
     content = json.loads((tmp_path / "histories.json").read_text())
     assert [row["expid"] for row in content["tables"]["MMoE"]["none"]["rows"]] == ["MMoE_none", "MMoE_mean"]
     lines = histories.section(content)
-    assert "100 impressions of each split" in lines[2]
+    assert "one in 2 training impressions" in lines[2]
     none, mean = (line.split(" | ") for line in lines if line.startswith("| MMoE with"))
     assert [none[7], none[9]] == ["", mean[9]] or mean[9] == ""  # each differs from the other only
     assert mean[7].startswith(("+", "-"))
