@@ -86,10 +86,6 @@ def _value(name: str, entry: Located) -> Any:
     value = plain(entry)
     if name == "din_use_softmax":
         return "softmax" if value else "none"
-    if name == "seq_pooling_type" and value == "concat":
-        raise entry.error(
-            "seq_pooling_type: concat is as wide as the longest history. Write target, mean or sum."
-        )
     if name == "attention_hidden_activations" and isinstance(value, list):
         if len({str(each).lower() for each in value}) > 1:
             raise entry.error(f"{name}: one activation is for all layers, not {show(value)}.")

@@ -33,23 +33,33 @@ def check_histories(ids: np.ndarray, features: FeatureMap, sequences: Mapping | 
 
 def _of_group(ids: np.ndarray, features: FeatureMap, name: str, group: SequenceGroup) -> Iterator[str]:
     first, *others = group.consumed
-    full = leaks = 0
+    full = leaks = ragged = 0
     for start in range(0, len(ids), ROWS):
         block = ids[start : start + ROWS]
         present = block[:, features[first].columns] != PAD
+        uneven = np.zeros(len(block), bool)
         for other in others:
             there = block[:, features[other].columns] != PAD
-            bad = np.flatnonzero((there != present).any(axis=1))
-            if len(bad):
+            differs = (there != present).any(axis=1)
+            uneven |= differs
+            bad = np.flatnonzero(differs)
+            if len(bad) and group.on_ragged == "raise":
                 row = int(bad[0])
                 counts = f"{first!r} has {present[row].sum()} events and {other!r} has {there[row].sum()}"
                 raise DataError(
                     f"sequences.{name}: in training row {start + row}, counted from 0, {counts}. Columns of "
                     "the same events are as long as each other, padded on one side, without empty entries: "
-                    "give these a token."
+                    "give these a token. on_ragged: cut takes the first events of such rows."
                 )
+        ragged += int(uneven.sum())
         full += int(present.all(axis=1).sum())
-        leaks += int(_leaking(block, features, group).sum())
+        leaks += int(_leaking(block[~uneven], features, group).sum())
+    if ragged:
+        yield (
+            f"sequences.{name}: in {ragged} of {len(ids)} training rows the columns differ in length and are "
+            "cut to the shortest, from the first event on. An entry that is missing in the middle shifts "
+            "those behind it: give it a token."
+        )
     if features[first].order is None and full and features[first].max_len > 1:
         yield (
             f"sequences.{name}: {full} of {len(ids)} training rows fill all {features[first].max_len} places "

@@ -76,8 +76,17 @@ NormPlace = Annotated[
     Literal["auto", "post", "pre"],
     option("Where rows are normalised: post is the paper's; auto is post for one block and pre for more."),
 ]
+TimeBias = Annotated[
+    bool,
+    option(
+        "Whether each head adds a number for how long ago an event was to its score; the group needs a time."
+    ),
+]
 TransformerPooling = Annotated[
-    Literal["target", "mean", "sum"],
-    option("What is read of the last block: the target's row, or the mean or sum of all events and it."),
+    Literal["target", "mean", "sum", "concat"],
+    option(
+        "What is read of the last block: the target's row, the mean or sum of all events and it, or all of "
+        "them side by side, as wide as the longest history."
+    ),
 ]
 Causal = Annotated[bool, option("Whether an event sees no later one.")]

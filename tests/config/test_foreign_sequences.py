@@ -114,10 +114,15 @@ def test_bst_of_fuxictr_is_read(tmp_path):
     assert group["encoder"] == expected
 
 
+def test_a_bst_of_fuxictr_may_read_all_positions_side_by_side(tmp_path):
+    options = loaded(tmp_path, BST_TEST, "BST_test", "seq_pooling_type=concat").model_options
+    (group,) = options["sequences"].values()
+    assert group["encoder"]["pooling"] == "concat"
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("seq_pooling_type=concat", "as wide as the longest history"),
         ("layer_norm=False", "every block of a transformer has it"),
         ("bst_target_field=adgroup_id", "each column has one"),
         ("bst_target_field=[[adgroup_id]]", "each column has one"),

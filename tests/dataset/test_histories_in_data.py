@@ -1,5 +1,7 @@
 """Histories in data: which end is cut, how long ago events lie, and what is said of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -69,9 +71,9 @@ GROUPS = {"clicks": SequenceGroup(columns={"items": "item"}, time="gap")}
 
 @pytest.fixture
 def told(caplog):
-    def said(ids, features=FEATURES):
+    def said(ids, features=FEATURES, groups=GROUPS):
         caplog.clear()
-        check_histories(np.array(ids, np.int32), features, GROUPS)
+        check_histories(np.array(ids, np.int32), features, groups)
         return caplog.messages
 
     return said
@@ -91,6 +93,14 @@ def test_columns_of_the_same_events_are_as_long_as_each_other(told):
         DataError, match="training row 1, counted from 0, 'items' has 2 events and 'gap' has 1"
     ):
         told([[1, 2, 3, 0, 5, 5, 0], [1, 2, 3, 0, 5, 0, 0]])
+
+
+def test_columns_that_are_cut_are_counted_and_no_target_is_sought_in_them(told):
+    groups = {"clicks": replace(GROUPS["clicks"], on_ragged="cut")}
+    leaking, uneven = [4, 2, 4, 0, 7, 1, 0], [4, 4, 2, 0, 1, 0, 0]
+    cut, leaks = told([leaking, uneven, uneven], FEATURES, groups)
+    assert "in 2 of 3 training rows the columns differ in length and are cut to the shortest" in cut
+    assert "in 1 of 3 training rows" in leaks
 
 
 def test_it_is_said_when_the_newest_events_may_be_cut(told):

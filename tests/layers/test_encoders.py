@@ -23,6 +23,7 @@ VARIANTS = {
     "transformer": {"heads": 2},
     "transformer mean": {"heads": 2, "blocks": 2, "pooling": "mean", "causal": True},
     "transformer sum": {"heads": 2, "norm": "pre", "pooling": "sum"},
+    "transformer concat": {"heads": 2, "pooling": "concat"},
 }
 every = pytest.mark.parametrize("variant", VARIANTS)
 ZEROS_IF_EMPTY = [name for name in VARIANTS if "transformer" not in name]
@@ -199,6 +200,60 @@ def test_target_attention_of_16_columns_has_4096_parameters():
     assert encoder.count_params() == 4096
 
 
+def biased(bias, **options):
+    """Attention of identity maps with a number of each head added to each score."""
+    encoder = make_encoder({"type": "target_attention", "heads": 2, "time_bias": True, **options})
+    inputs = {
+        "keys": [[[1.0, 0, 1, 0], [0, 2, 0, 1], [1, 1, 1, 1]]],
+        "query": [[1.0, 0, 0, 1]],
+        "bias": [bias],
+    }
+    given = {name: tf.constant(value) for name, value in inputs.items()}
+    return encoder({**given, "present": tf.constant([[True, True, False]])}).numpy()[0]
+
+
+def test_a_bias_of_times_is_added_to_the_scores_of_each_head():
+    plain = [0.669762, 0.660477, 0.330238, 0.669762]
+    nothing, alike = np.zeros((3, 2), np.float32), np.tile(np.float32([[3, -2]]), (3, 1))
+    for bias in (nothing, alike):  # what all events have changes no share
+        assert biased(bias, projected=False) == pytest.approx(plain, abs=2e-6)
+    first = np.float32([[40, -40], [0, 0], [90, 90]])
+    assert biased(first, projected=False) == pytest.approx([1, 0, 0, 1], abs=1e-5)
+    scores = np.array([1, 0]) / np.sqrt(2) + [0.3, -0.2]
+    shares = np.exp(scores) / np.exp(scores).sum()
+    found = biased(np.float32([[0.3, 0], [-0.2, 0], [7, 7]]), projected=False)
+    assert found[:2] == pytest.approx([shares[0], 2 * shares[1]], abs=1e-6)
+
+
+def test_a_bias_that_is_to_be_read_must_be_there():
+    encoder = make_encoder({"type": "target_attention", "time_bias": True})
+    with pytest.raises(ValueError, match="TargetAttention reads a bias of each event, and there is none"):
+        encoded(encoder, np.ones((2, 4)), [1, 1], np.ones(4))
+
+
+def test_rows_side_by_side_are_those_of_the_events_by_how_new_they_are():
+    encoder, inputs = made("transformer concat")
+    found = encoder(tensors(inputs)).numpy().reshape(4, 6, 4)
+    whole = make_encoder({"type": "transformer", "heads": 2, "pooling": "sum"})
+    whole(tensors(inputs))
+    whole.set_weights(encoder.get_weights())
+    assert found.sum(axis=1) == pytest.approx(whole(tensors(inputs)).numpy(), abs=1e-5)
+    assert (found[0, :2] == 0).all()  # three events and the target
+    assert (found[1, :5] == 0).all()
+    moved = {name: np.roll(inputs[name], 2, axis=1) if name != "query" else inputs[name] for name in inputs}
+    for row in (0, 1):
+        assert encoder(tensors(moved)).numpy().reshape(4, 6, 4)[row] == pytest.approx(found[row], abs=1e-5)
+    target = make_encoder({"type": "transformer", "heads": 2})
+    target(tensors(inputs))
+    target.set_weights(encoder.get_weights())
+    assert found[:, -1] == pytest.approx(target(tensors(inputs)).numpy(), abs=1e-5)
+
+
+def test_rows_side_by_side_need_a_number_of_places():
+    with pytest.raises(ValueError, match="pooling: concat needs histories of a known number of places"):
+        make_encoder({"type": "transformer", "pooling": "concat"}).width_at(None, 4, 4)
+
+
 def block(norm, width=2, heads=1):
     """A block whose attention has identity maps and whose feed-forward network is 0."""
     made = TransformerBlock(width, heads, width, 0.0, norm)
@@ -270,7 +325,11 @@ def test_more_padding_changes_nothing(variant):
             "query": inputs["query"],
         }
         expected = encoder(tensors(inputs), training=training).numpy()
-        assert other(tensors(longer), training=training).numpy() == pytest.approx(expected, abs=1e-6)
+        found = other(tensors(longer), training=training).numpy()
+        if "concat" in variant:  # more columns, of zeros
+            assert (found[:, : -expected.shape[1]] == 0).all()
+            found = found[:, -expected.shape[1] :]
+        assert found == pytest.approx(expected, abs=1e-6)
         for one, another in zip(encoder.non_trainable_variables, other.non_trainable_variables, strict=True):
             assert one.numpy() == pytest.approx(another.numpy(), abs=1e-6)
 
@@ -304,14 +363,20 @@ def test_a_transformer_reads_the_target_where_there_are_no_events(variant):
     encoder, inputs = made(variant)
     alone = {"keys": tf.zeros((1, 1, 4)), "present": tf.zeros((1, 1), tf.bool)}
     found = encoder({**alone, "query": inputs["query"][1:2]}).numpy()
-    assert encoder(tensors(inputs)).numpy()[1:2] == pytest.approx(found, abs=1e-5)
+    whole = encoder(tensors(inputs)).numpy()[1:2]
+    if "concat" in variant:
+        assert (whole[:, :-4] == 0).all()
+        assert (found[:, :4] == 0).all()
+        found, whole = found[:, -4:], whole[:, -4:]
+    assert whole == pytest.approx(found, abs=1e-5)
     assert abs(found).max() > 0.01
 
 
 @every
 def test_the_order_of_events_means_nothing_but_to_a_causal_encoder(variant):
     encoder, inputs = made(variant)
-    if getattr(encoder, "causal", False):
+    assert encoder.ordered == (variant in ("transformer mean", "transformer concat"))
+    if encoder.ordered:
         return
     order = [3, 1, 4, 0, 2]
     turned = {**inputs, "keys": inputs["keys"][:, order], "present": inputs["present"][:, order]}
@@ -325,7 +390,8 @@ def test_an_encoder_is_made_again_of_its_configuration(variant):
     again(tensors(inputs))
     again.set_weights(encoder.get_weights())
     assert again(tensors(inputs)).numpy().tobytes() == encoder(tensors(inputs)).numpy().tobytes()
-    assert again.compute_output_shape({name: value.shape for name, value in inputs.items()}) == (4, 4)
+    width = 6 * 4 if "concat" in variant else 4
+    assert again.compute_output_shape({name: value.shape for name, value in inputs.items()}) == (4, width)
 
 
 @every

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding
-from fuxi_mtl.layers.sequences.places import newer_events, newest, sinusoids
+from fuxi_mtl.layers.sequences.places import cut_to_shortest, newer_events, newest, sinusoids
 from fuxi_mtl.options import ENCODERS
 from fuxi_mtl.options.blocks import SequenceGroup
 
@@ -251,6 +251,78 @@ def test_times_are_rows_of_their_own_and_the_target_has_none():
     assert content.numpy() == pytest.approx(expected.numpy(), abs=1e-6)
 
 
+def test_an_encoder_may_add_a_number_for_how_long_ago_an_event_was():
+    encoder = {"type": "target_attention", "heads": 2, "width": 4, "time_bias": True}
+    group = {"columns": {"items": "item"}, "time": "gap", "encoder": encoder}
+    made = embedding(group)
+    table = made.histories["clicks"].bias.table
+    assert table.shape == (34, 2)
+    started = FeatureEmbedding(FEATURES, 2, sequences={"clicks": group}).histories["clicks"].bias.table
+    assert not started.numpy().any()
+    alone = np.array(IDS)
+    alone[0, 2:6], alone[0, 14:18] = [0, 0, 3, 0], [0, 0, 2, 0]
+    table.assign(np.where(np.arange(34)[:, None] == 2, 90.0, 0.0) * np.ones(2))  # all eyes on the third
+    times = made.histories["clicks"].times.table
+    times.assign(np.zeros(times.shape))
+    expected = part(made, "clicks", {**INPUTS, "ids": tf.constant(alone, tf.int32)})[0]
+    assert part(made, "clicks")[0] == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(
+        ValueError, match="sequences.clicks.encoder: time_bias is of how long ago events were"
+    ):
+        embedding({"columns": {"items": "item"}, "encoder": encoder})
+
+
+@pytest.mark.parametrize("encoder", [{"pooling": "mean", "causal": True}, {"pooling": "concat"}])
+def test_the_newest_event_is_the_last_whichever_way_a_history_is_written(encoder):
+    group = {"columns": {"items": "item"}, "encoder": {"type": "transformer", **encoder}}
+    made = embedding(
+        group, FeatureMap.of("shop", [replace(f, order="oldest_first") for f in FEATURES.features])
+    )
+    turned = embedding(
+        group, FeatureMap.of("shop", [replace(f, order="newest_first") for f in FEATURES.features])
+    )
+    turned.set_weights(made.get_weights())
+    backwards = np.array(IDS)
+    backwards[:, 2:6] = backwards[:, 5:1:-1]
+    found = part(turned, "clicks", {**INPUTS, "ids": tf.constant(backwards, tf.int32)})
+    assert found == pytest.approx(part(made, "clicks"), abs=1e-5)
+    assert found.shape == (4, 20 if encoder["pooling"] == "concat" else 4)
+
+
+RAGGED = {
+    "items": [[1, 2, 3, 0], [0, 5, 6, 7], [1, 2, 3, 4]],
+    "cates": [[1, 2, 0, 0], [0, 0, 0, 1], [0, 3, 2, 1]],
+}
+
+
+@pytest.mark.parametrize(
+    ("cuts_front", "items", "cates"),
+    [
+        (False, [[1, 2, 0, 0], [5, 0, 0, 0], [1, 2, 3, 0]], [[1, 2, 0, 0], [1, 0, 0, 0], [3, 2, 1, 0]]),
+        # Nobody knows which events of the third the categories belong to.
+        (True, [[1, 2, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]], [[1, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
+    ],
+)
+def test_columns_may_be_cut_to_the_shortest_from_their_first_event_on(cuts_front, items, cates):
+    found = cut_to_shortest({name: tf.constant(ids) for name, ids in RAGGED.items()}, cuts_front)
+    assert found["items"].numpy().tolist() == items
+    assert found["cates"].numpy().tolist() == cates
+
+
+def test_a_group_that_is_cut_reads_the_events_that_all_columns_have():
+    ordered = FeatureMap.of("shop", [replace(f, order="oldest_first") for f in FEATURES.features])
+    group = {"columns": COLUMNS, "extra": ["action"], "position": "learned", "encoder": "sum"}
+    made = embedding({**group, "on_ragged": "cut", "filter": {"column": "cates", "keep": 3}}, ordered)
+    whole = embedding({**group, "filter": {"column": "cates", "keep": 3}}, ordered)
+    ragged, cut = np.array(IDS), np.array(IDS)
+    ragged[1, 2:14] = [6, 7, 5, 0, 2, 2, 0, 0, 0, 1, 1, 1]  # the actions are padded before
+    cut[1, 2:14] = [6, 7, 0, 0, 2, 2, 0, 0, 1, 1, 0, 0]
+    found = part(made, "clicks", {**INPUTS, "ids": tf.constant(ragged, tf.int32)})
+    expected = part(whole, "clicks", {**INPUTS, "ids": tf.constant(cut, tf.int32)})
+    assert found[1] == pytest.approx(expected[1], abs=1e-6)
+    assert found[0] == pytest.approx(part(whole, "clicks")[0], abs=1e-6)
+
+
 def test_places_may_be_added_to_events():
     group = {"columns": {"items": "item"}, "time": "gap", "position": "sinusoid", "join": "add"}
     made = embedding({**group, "encoder": "sum"})
@@ -300,6 +372,7 @@ def test_learnt_parts_are_those_with_a_trained_variable_behind_them():
         ({"columns": {"items": "cate"}}, "have tables of their own. Give 'items' share_embedding: cate"),
         ({"columns": {"items": None}, "encoder": "din"}, "reads a history for a target"),
         ({"columns": COLUMNS, "combine": "sum"}, "adds vectors of one width, not of items 4, cates 2"),
+        ({"columns": COLUMNS, "on_ragged": "cut"}, "Give items, cates an order in feature_cols"),
         ({"columns": COLUMNS, "combine": "project"}, "combine: project and combine_dim need each other"),
         ({"columns": COLUMNS, "extra": ["items"]}, "'items' is named twice"),
         ({"columns": {}}, "columns is missing"),

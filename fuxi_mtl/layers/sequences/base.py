@@ -25,14 +25,16 @@ class SequenceEncoder(Brick):
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
-        A dict of ``keys`` ``(batch, length, width)``, ``present`` ``(batch, length)`` booleans and ``query``
-        ``(batch, width of the query)`` to ``(batch, output width)``. Events of a row are in their order,
-        oldest first, wherever that matters.
+        A dict of ``keys`` ``(batch, length, width)``, ``present`` ``(batch, length)`` booleans, ``query``
+        ``(batch, width of the query)`` and perhaps ``bias`` ``(batch, length, bias width)`` to ``(batch,
+        output width)``. Events of a row are in their order, oldest first, wherever that matters.
     """
 
     asks: ClassVar[bool] = False  # whether it reads the query
     joins: ClassVar[bool] = False  # whether the query is an event itself, and so as wide as one
     keeps_columns: ClassVar[bool] = False  # whether each column of the output is one of the keys'
+    ordered: bool = False  # whether it matters which event comes first
+    bias_width: int = 0  # how many numbers of its bias an event adds to its scores
 
     def __init__(self, empty: str = "zeros", **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -40,12 +42,13 @@ class SequenceEncoder(Brick):
 
     def build(self, input_shape):
         """Creates the vector of an empty history, and what a subclass needs."""
-        width, query = input_shape["keys"][-1], (input_shape.get("query") or (None,))[-1]
+        (_, length, width), query = input_shape["keys"], (input_shape.get("query") or (None,))[-1]
         self.check(width, query)
         self.create(width, query)
         self.instead = None
         if self.empty == LEARNED:
-            own = {"shape": (self.output_width(width, query),), "dtype": "float32", "autocast": False}
+            shape = (self.width_at(length, width, query),)
+            own = {"shape": shape, "dtype": "float32", "autocast": False}
             self.instead = self.add_weight(initializer="zeros", name="empty", **own)
 
     def check(self, width: int, query: int | None) -> None:
@@ -68,6 +71,14 @@ class SequenceEncoder(Brick):
         """The width of what comes out, for such widths of events and query."""
         return width
 
+    def width_at(self, length: int | None, width: int, query: int | None) -> int:
+        """The same for so many places, which few encoders depend on.
+
+        Raises:
+            ValueError: It does, and they are not known.
+        """
+        return self.output_width(width, query)
+
     def encode(self, keys: tf.Tensor, present: tf.Tensor, query: tf.Tensor | None, training: bool):
         """The vectors ``(batch, output width)`` of rows with an event; of other rows, anything finite.
 
@@ -79,21 +90,39 @@ class SequenceEncoder(Brick):
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode.")
 
+    def encode_biased(
+        self,
+        keys: tf.Tensor,
+        present: tf.Tensor,
+        query: tf.Tensor | None,
+        bias: tf.Tensor | None,
+        training: bool,
+    ) -> tf.Tensor:
+        """The same with the bias of each event; an encoder that reads one (:attr:`bias_width`) defines it."""
+        return self.encode(keys, present, query, training)
+
     def call(self, inputs, training=False):
         """One vector for each row."""
         present, query = inputs["present"], inputs.get("query")
         keys = tf.where(present[..., None], tf.cast(inputs["keys"], tf.float32), 0.0)
         query = None if query is None else tf.cast(query, tf.float32)
-        x = self.encode(keys, present, query, training)
+        x = self.encode_biased(keys, present, query, self._bias(inputs), training)
         if not self.joins:
             some = tf.reduce_any(present, axis=1, keepdims=True)
             x = tf.where(some, x, 0.0 if self.instead is None else self.instead)
         return tf.cast(x, self.compute_dtype)
 
+    def _bias(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+        if not self.bias_width:
+            return None
+        if "bias" not in inputs:
+            raise ValueError(f"{type(self).__name__} reads a bias of each event, and there is none.")
+        return tf.cast(inputs["bias"], tf.float32)
+
     def compute_output_shape(self, input_shape):
         """See the class."""
-        keys, query = input_shape["keys"], (input_shape.get("query") or (None,))[-1]
-        return (keys[0], self.output_width(keys[-1], query))
+        (batch, length, width), query = input_shape["keys"], (input_shape.get("query") or (None,))[-1]
+        return (batch, self.width_at(length, width, query))
 
 
 def masked_softmax(scores: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,14 @@ import tensorflow as tf
 from fuxi_mtl.features import PAD, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.sequences.base import make_encoder
-from fuxi_mtl.layers.sequences.places import TARGET_TIME, RowTable, newer_events, newest, sinusoids
+from fuxi_mtl.layers.sequences.places import (
+    TARGET_TIME,
+    RowTable,
+    cut_to_shortest,
+    newer_events,
+    newest,
+    sinusoids,
+)
 from fuxi_mtl.options.blocks import SequenceGroup
 from fuxi_mtl.options.values import block
 
@@ -60,11 +67,18 @@ class History(Brick):
         width = sum(self.piece_widths)
         # The row of position 0 is the target's where this is an event itself.
         places = length + self.encoder.joins
-        self.times = self.positions = self.sinusoids = None
+        self.times = self.positions = self.sinusoids = self.bias = None
         self.lapse = None if self.group.time is None else features[self.group.time]
         if self.lapse is not None:
             rows = max(self.lapse.vocab_size, TARGET_TIME + 1)
             self.times = RowTable(rows, width if adds else self.group.time_dim, name="times")
+            if self.encoder.bias_width:
+                self.bias = RowTable(rows, self.encoder.bias_width, "zeros", name="time_bias")
+        elif self.encoder.bias_width:
+            raise ValueError(
+                f"sequences.{self.name}.encoder: time_bias is of how long ago events were, and the group has "
+                "no time. Name its column, or leave time_bias out."
+            )
         if self.group.position == "learned":
             self.positions = RowTable(places, width if adds else self.group.position_dim, name="positions")
         elif self.group.position == "sinusoid":
@@ -79,7 +93,7 @@ class History(Brick):
             self.encoder.check(self.width, self.query_width)
         except ValueError as error:
             raise ValueError(f"sequences.{self.name}.encoder: {error}") from error
-        self.output_width = self.encoder.output_width(self.width, self.query_width)
+        self.output_width = self.encoder.width_at(self.keep, self.width, self.query_width)
 
     def _columns(self) -> tuple[list[str], list[str]]:
         """The columns that are looked up, those with a counterpart first; and the counterparts."""
@@ -103,7 +117,8 @@ class History(Brick):
     def build(self, input_shape=None):
         """Creates the encoder."""
         query = {} if self.query_width is None else {"query": (None, self.query_width)}
-        self.encoder.build({"keys": (None, self.keep, self.width), "present": (None, self.keep), **query})
+        shapes = {"keys": (None, self.keep, self.width), "present": (None, self.keep), **query}
+        self.encoder.build(shapes)
 
     def events(self, ids: tf.Tensor) -> dict:
         """The events that are read, which are chosen before anything is looked up.
@@ -115,20 +130,24 @@ class History(Brick):
             ``present`` and ``newer``, ``(batch, length)``; ``ids``, those of each column by its key; and
             ``times``, the ids of the gaps, where there are any.
         """
-        present = ids[:, self.first.columns] != PAD
+        columns = {name: ids[:, self.features[name].columns] for name in self.group.consumed}
+        if self.group.on_ragged == "cut":
+            columns = cut_to_shortest(columns, cuts_front=not self.newest_first)
+        present = columns[self.first.name] != PAD
         newer = newer_events(present, self.newest_first)
         read = present
         if self.group.filter is not None:
-            read = present & self._of_the_target(ids, self.group.filter.column)
+            name = self.group.filter.column
+            read = present & self._of_the_target(ids, name, columns[name])
         chosen = newest(read, newer, self.keep) if self.selects else None
 
         def of_events(x: tf.Tensor) -> tf.Tensor:
             return x if chosen is None else tf.gather(x, chosen, batch_dims=1)
 
         found = {"present": of_events(read), "newer": of_events(newer)}
-        found["ids"] = {self.keys[each.name]: of_events(ids[:, each.columns]) for each in self.columns}
+        found["ids"] = {self.keys[each.name]: of_events(columns[each.name]) for each in self.columns}
         if self.lapse is not None:
-            found["times"] = of_events(ids[:, self.lapse.columns])
+            found["times"] = of_events(columns[self.lapse.name])
         return found
 
     def call(self, inputs, training=False):
@@ -139,16 +158,20 @@ class History(Brick):
         if self.times is not None:
             places.append(self.times(events["times"]))
         content = {"keys": self._joined(keys, places), "present": events["present"]}
+        if self.bias is not None:
+            content["bias"] = self.bias(events["times"])
+        if self.encoder.ordered and self.newest_first:
+            content = {name: tf.reverse(each, axis=[1]) for name, each in content.items()}
         if self.targets:
             content["query"] = self._query([vectors[name] for name in self.targets], keys.shape[-1])
         return self.encoder(content, training=training)
 
-    def _of_the_target(self, ids: tf.Tensor, name: str) -> tf.Tensor:
+    def _of_the_target(self, ids: tf.Tensor, name: str, column: tf.Tensor) -> tf.Tensor:
         """Which positions of a column hold the target's id, which must be a known one."""
-        column, target = self.features[name], self.features[str(self.group.columns[name])]
+        target = self.features[str(self.group.columns[name])]
         wanted = ids[:, target.start, None]
         known = (wanted != PAD) & (wanted != self.features.owner(target).vocab_size - 1)
-        return known & (ids[:, column.columns] == wanted)
+        return known & (column == wanted)
 
     def _combined(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
         if self.group.combine == "sum":

@@ -1,8 +1,13 @@
 """Positions and times of events, and which events are read."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+
+from fuxi_mtl.features import PAD
 
 TARGET_TIME = 1  # the id of a gap of no time, which is the target's own
 
@@ -36,23 +41,49 @@ def newest(present: tf.Tensor, newer: tf.Tensor, keep: int) -> tf.Tensor:
     return tf.sort(tf.math.top_k(lowest, keep).indices, axis=1)
 
 
+def cut_to_shortest(columns: Mapping[str, tf.Tensor], cuts_front: bool) -> dict[str, tf.Tensor]:
+    """Lists of ids, each as long as the shortest of its row: their first members, padding behind.
+
+    Where the first members of long lists were left out and one list fills its places, nobody knows which
+    members of the others belong to its own: there are none of such a row.
+
+    Args:
+        columns: ``(batch, length)`` ids of each list, padding on one side.
+        cuts_front: Whether lists that are too long have lost their first members, not their last ones.
+    """
+    present = {name: tf.cast(ids != PAD, tf.int32) for name, ids in columns.items()}
+    counts = tf.stack([tf.reduce_sum(each, axis=1) for each in present.values()], axis=1)
+    shortest, longest = tf.reduce_min(counts, axis=1), tf.reduce_max(counts, axis=1)
+    places = tf.range(next(iter(columns.values())).shape[1])
+    if cuts_front:
+        shortest = tf.where((shortest < longest) & (longest == tf.size(places)), 0, shortest)
+
+    def cut(ids: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+        first = tf.argmax(there, axis=1, output_type=tf.int32)
+        from_first = tf.gather(ids, tf.minimum(first[:, None] + places, tf.size(places) - 1), batch_dims=1)
+        return tf.where(places < shortest[:, None], from_first, PAD)
+
+    return {name: cut(ids, present[name]) for name, ids in columns.items()}
+
+
 class RowTable(keras.layers.Layer):
     """A small table of float32 rows whose gradient is one of the whole table.
 
     Args:
         rows: How many.
         width: Of a row.
+        start: Keras's initializer of them.
 
     Shapes:
         Integers ``(...)`` to ``(..., width)`` float32.
     """
 
-    def __init__(self, rows: int, width: int, **kwargs):
+    def __init__(self, rows: int, width: int, start: Any = None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.rows, self.width = rows, width
         self.built = True
-        normal = keras.initializers.RandomNormal(stddev=0.01)
-        self.table = self.add_weight((rows, width), normal, name="rows", autocast=False)
+        start = start or keras.initializers.RandomNormal(stddev=0.01)
+        self.table = self.add_weight((rows, width), start, name="rows", autocast=False)
 
     def call(self, places):
         """The row of each place."""

@@ -13,6 +13,7 @@ from fuxi_mtl.options.encoders import (
     OutputWidth,
     Projected,
     ResidualQuery,
+    TimeBias,
 )
 
 
@@ -24,7 +25,8 @@ class TargetAttention(SequenceEncoder):
     and ``x = [sum_l w_l1 k_l Wv_1, ..., sum_l w_lH k_l Wv_H] Wo``. There are no biases.
 
     Events are never projected: ``s_lj = k_l (Wk_j Wq_j^T q)``, and the weighted sum of events is what Wv_j
-    sees, so that the cost of an event is one product with it a head, forth and back.
+    sees, so that the cost of an event is one product with it a head, forth and back. With a ``time_bias`` a
+    number of each head for how long ago an event was is added to its score.
 
     >>> import tensorflow as tf
     >>> history = {"keys": tf.ones((1, 3, 2)), "present": tf.constant([[True, True, False]])}
@@ -42,6 +44,7 @@ class TargetAttention(SequenceEncoder):
         output_width: OutputWidth = None,
         projected: Projected = True,
         residual_query: ResidualQuery = False,
+        time_bias: TimeBias = False,
         dropout: AttentionDropout = 0.0,
         empty: Empty = "zeros",
         **kwargs,
@@ -53,6 +56,7 @@ class TargetAttention(SequenceEncoder):
             raise ValueError("output_width has no effect with projected: False.")
         self.heads, self.width, self.projected = heads, width, projected
         self.given_width, self.adds_query = output_width, residual_query
+        self.bias_width = heads if time_bias else 0
         self.dropout = dropout_layer(dropout, dtype="float32")
 
     def check(self, width, query):
@@ -90,11 +94,13 @@ class TargetAttention(SequenceEncoder):
             for name, shape in shapes.items()
         )
 
-    def encode(self, keys, present, query, training):
+    def encode_biased(self, keys, present, query, bias, training):
         """See the class."""
         size = (self.width if self.projected else query.shape[-1]) // self.heads
         asked = self._asked(query, keys.shape[-1], size)  # (batch, heads, width of an event)
         scores = tf.matmul(asked, keys, transpose_b=True) / size**0.5
+        if bias is not None:
+            scores += tf.transpose(bias, (0, 2, 1))
         shares = masked_softmax(scores, present[:, None, :])
         if self.dropout is not None:
             shares = self.dropout(shares, training=training)

@@ -94,7 +94,9 @@ class TargetTransformer(SequenceEncoder):
     """Self-attention over the events with the target as the last of them (BST).
 
     Every event sees every other and the target, and padding is seen by none. A history without events is
-    the target alone, so that its vector is a function of the target and not zeros.
+    the target alone, so that its vector is a function of the target and not zeros. What is read of the last
+    block are the target's row, the mean or the sum of all rows, or all of them side by side (``concat``): the
+    target's last, the newest event's before it, zeros where there is none.
 
     >>> import tensorflow as tf
     >>> history = {"keys": tf.ones((1, 3, 4)), "present": tf.constant([[True, True, False]])}
@@ -122,6 +124,7 @@ class TargetTransformer(SequenceEncoder):
         super().__init__(**kwargs)
         self.num_blocks, self.heads, self.feed_forward_width = blocks, heads, feed_forward_width
         self.share, self.pooling, self.causal = dropout, pooling, causal
+        self.ordered = causal or pooling == "concat"
         self.norm = ("post" if blocks == 1 else "pre") if norm == "auto" else norm
 
     def check(self, width, query):
@@ -131,6 +134,14 @@ class TargetTransformer(SequenceEncoder):
             raise ValueError(f"the target is an event among those of width {width}, but is {query} wide.")
         if width % self.heads:
             raise ValueError(f"events of width {width} cannot be split among {self.heads} heads.")
+
+    def width_at(self, length, width, query):
+        """That of an event, or of all of them and the target side by side."""
+        if self.pooling != "concat":
+            return width
+        if length is None:
+            raise ValueError("pooling: concat needs histories of a known number of places.")
+        return (length + 1) * width
 
     def create(self, width, query):
         """Creates the blocks."""
@@ -162,6 +173,11 @@ class TargetTransformer(SequenceEncoder):
             x = self.last_norm(x)
         if self.pooling == "target":
             return tf.squeeze(x, axis=1)
-        total = tf.reduce_sum(tf.where(events[..., None], x, 0.0), axis=1)
+        x = tf.where(events[..., None], x, 0.0)
+        if self.pooling == "concat":
+            # A column is that of the target or of the event with so many newer ones, wherever padding is.
+            behind = tf.argsort(tf.cast(events, tf.int32), axis=1, stable=True)
+            return tf.reshape(tf.gather(x, behind, batch_dims=1), (-1, x.shape[1] * x.shape[2]))
+        total = tf.reduce_sum(x, axis=1)
         count = tf.reduce_sum(tf.cast(events, tf.float32), axis=1, keepdims=True)
         return total / count if self.pooling == "mean" else total

@@ -72,6 +72,11 @@ class SequenceGroup:
     max_len: int | None = option(
         None, "Events that are read, the newest; all unless said.", least=1, most=MOST_LENGTH
     )
+    on_ragged: Literal["raise", "cut"] = option(
+        "raise",
+        "What a row is whose columns differ in length: an error, or cut to the shortest of them, which has "
+        "to be right from the first event on.",
+    )
     filter: SequenceFilter | None = option(None, "Only events of the target's category; null for all.")
     encoder: str | dict = option(
         "mean",
@@ -133,6 +138,11 @@ def check_group(name: str, group: SequenceGroup, features: FeatureMap, widths: M
                 f"{first!r} {known[first].max_len} and {known[first].order}. Columns of the same events have "
                 "one max_len, padding and order."
             )
+    if group.on_ragged == "cut" and known[first].order is None:
+        raise ValueError(
+            f"sequences.{name}: on_ragged: cut needs to know which events a history that is too long has "
+            f"lost. Give {', '.join(group.consumed)} an order in feature_cols, oldest_first or newest_first."
+        )
     for column, target in group.columns.items():
         if target is None:
             continue
