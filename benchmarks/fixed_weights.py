@@ -16,7 +16,7 @@ from benchmarks import compared_runs, zoo, zoo_rows
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
-from benchmarks.zoo_rows import REFERENCE, Row
+from benchmarks.zoo_rows import REFERENCE
 
 WEIGHTS = (0.25, 0.5, 1, 2, 4)
 MOST_POINTS = 12
@@ -40,13 +40,10 @@ def measure_fixed_weights(data: str, seeds: Sequence[int], cache: Path, results:
     """
     if data not in zoo_rows.DATA:
         raise ValueError(f"there is no data set {data!r}. There are: {', '.join(zoo_rows.DATA)}.")
-    reference = zoo_rows.MODELS[REFERENCE]
-    experiments = zoo.experiments_of(data, {REFERENCE: reference}, cache)
+    experiments = zoo.experiments_of(data, {REFERENCE: zoo_rows.under({})}, cache)
     weights = grid([task.name for task in experiments[REFERENCE].tasks])
     rows = {
-        name_of(each): Row(reference.model, {**reference.options, "loss_weight": each})
-        for each in weights
-        if name_of(each) != REFERENCE
+        name_of(each): zoo_rows.under({"loss_weight": each}) for each in weights if name_of(each) != REFERENCE
     }
     experiments |= zoo.experiments_of(data, rows, cache)
     compared_runs.train("fixed_weights", experiments, seeds[:1], lambda: None)
@@ -114,7 +111,7 @@ def store(
         cache: Where the runs lie.
         results: Where the table goes.
     """
-    balanced = [name for name, row in zoo_rows.rows_of(data).items() if row.model == REFERENCE]
+    balanced = [name for name, row in zoo_rows.rows_of(data).items() if row.of_reference]
     order = list(dict.fromkeys([best, *balanced]))
     described = machine()
     described["load_before"] = None  # of one moment of many

@@ -144,7 +144,7 @@ def _config(data: str, rows: Mapping[str, Row], cache: Path) -> Path:
     for name, row in {REFERENCE: zoo_rows.MODELS[REFERENCE], **rows}.items():
         plain = zoo_rows.stanza_of(row, common)
         if sizes.get(name, {}).get("of") != plain:
-            budget = None if row.model == REFERENCE else sizes[REFERENCE]["dense"]
+            budget = None if row.of_reference else sizes[REFERENCE]["dense"]
             own = {key: plain[key] for key in row.options if key in plain}
             features = _real_features(data, folder) if row.by_domain else None
             options, dense = sized(plain, own, budget, folder, features)

@@ -87,6 +87,7 @@ class Row:
         conditioned: Whether its weights are generated from the condition of the data.
         by_domain: Whether the values of the condition are its domains.
         personal: Whether it is gated by the condition, and by who a row is about.
+        of_reference: Whether it is the reference, or its network under something else: at its own size.
     """
 
     model: str
@@ -96,6 +97,7 @@ class Row:
     conditioned: bool = False
     by_domain: bool = False
     personal: bool = False
+    of_reference: bool = False
 
 
 def _conversion(model: str, **options: Any) -> Row:
@@ -110,7 +112,7 @@ LEFT_OUT = {
 _WRITTEN: dict[str, Row] = {
     SINGLE: Row("SingleTask", {"tower_hidden_units": [128, 64, 32]}),
     "ShareBottom": Row("ShareBottom", {"bottom_hidden_units": [256, 128]}),
-    REFERENCE: Row("MMoE", _EXPERTS),
+    REFERENCE: Row("MMoE", _EXPERTS, of_reference=True),
     "MoE": Row("MoE", _EXPERTS),
     "CGC": Row("CGC", _LEVEL),
     "PLE": Row("PLE", {"num_layers": 2, **_LEVEL}),
@@ -137,6 +139,14 @@ _WRITTEN: dict[str, Row] = {
             "tower_hidden_units": [32],
         },
         by_domain=True,
+    ),
+    "SMES": Row(
+        "MMoE",
+        {
+            "num_experts": 8,
+            "expert_hidden_units": [128, 64],
+            "sparse_routing": {"shared_experts": 1, "own_experts": 1},
+        },
     ),
     "STAR": Row(
         "STAR",
@@ -201,11 +211,13 @@ def rows_of(data: str) -> dict[str, Row]:
     rows = {name: row for name, row in MODELS.items() if DATA[data].chain or not row.needs_chain}
     for name, row in rows.items():
         rows[name] = replace(row, options={**row.options, **_of_data(row, data)})
+    return rows | {f"{REFERENCE}_{name}": under(changes) for name, changes in BALANCED.items()}
+
+
+def under(changes: Mapping[str, Any]) -> Row:
+    """The reference's network with something else in its stanza."""
     reference = MODELS[REFERENCE]
-    return rows | {
-        f"{REFERENCE}_{name}": Row(reference.model, {**reference.options, **changes})
-        for name, changes in BALANCED.items()
-    }
+    return replace(reference, options={**reference.options, **changes})
 
 
 def stanza_of(row: Row, common: Mapping[str, Any]) -> dict[str, Any]:
