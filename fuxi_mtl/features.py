@@ -118,6 +118,7 @@ class FeatureMap:
         features: The inputs, in the order of ``feature_cols``.
         labels: Label columns, in the order of ``label_col``.
         label_units: The unit of each label that has a normalizer.
+        label_classes: The classes of each label that has some, by their ids from 0.
         folder: Where the encoded data lie (pretrained files are relative to it).
         reader: Encodes raw rows, where that is known.
 
@@ -131,6 +132,7 @@ class FeatureMap:
     features: tuple[Feature, ...]
     labels: tuple[str, ...] = ()
     label_units: Mapping[str, LabelUnit] = field(default_factory=dict, hash=False)
+    label_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     folder: str = field(default="", compare=False)
     reader: RowReader | None = field(default=None, compare=False, repr=False)
 
@@ -186,7 +188,7 @@ class FeatureMap:
 
     def to_json(self) -> dict:
         """FuxiCTR's ``feature_map.json``, with our keys in each feature's entry."""
-        units = self.label_units.items()
+        units, classes = self.label_units.items(), self.label_classes.items()
         return {
             "dataset_id": self.dataset_id,
             "num_fields": len(self.features),
@@ -194,6 +196,7 @@ class FeatureMap:
             "input_length": self.id_columns + self.numeric_columns,
             "labels": list(self.labels),
             **({"label_units": {name: asdict(unit) for name, unit in units}} if units else {}),
+            **({"label_classes": {name: list(each) for name, each in classes}} if classes else {}),
             "features": [
                 {f.name: {**{k: v for k, v in asdict(f).items() if k != "name"}, "padding_idx": PAD}}
                 for f in self.features
@@ -209,7 +212,9 @@ class FeatureMap:
             attributes = {k: v for k, v in attributes.items() if k != "padding_idx"}
             features.append(Feature(name=name, **attributes))
         units = {name: LabelUnit(**unit) for name, unit in content.get("label_units", {}).items()}
-        return cls(content["dataset_id"], tuple(features), tuple(content["labels"]), units, folder)
+        classes = {name: tuple(each) for name, each in content.get("label_classes", {}).items()}
+        labels = tuple(content["labels"])
+        return cls(content["dataset_id"], tuple(features), labels, units, classes, folder)
 
 
 def assign_columns(features: list[Feature]) -> tuple[Feature, ...]:

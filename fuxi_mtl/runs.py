@@ -26,6 +26,7 @@ from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ from fuxi_mtl.files import (
     replace_folder,
     write_text,
 )
-from fuxi_mtl.metrics import Truth
+from fuxi_mtl.metrics import NO_PARTS, Parts, Truth
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +183,9 @@ class StoredScores:
     Attributes:
         arrays: ``(rows,)`` each: ``{task}_pred``, ``{task}_label``, where it is known ``{task}_truth`` and
             ``{task}_outcome``; ``group`` where there are groups, ``weight`` where weights count in metrics.
+            Of a task of classes ``{task}_chances`` ``(rows, classes)`` and, if it has one, the number
+            ``{task}_value`` that a fusion takes; of predicted quantiles ``{task}_quantiles`` ``(rows, taus)``
+            and ``{task}_taus``.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -194,10 +198,24 @@ class StoredScores:
         truth: Mapping[str, Truth],
         groups: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        parts: Mapping[str, Parts] = MappingProxyType({}),
+        values: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> "StoredScores":
-        """The scores of the tasks that have labels."""
+        """The scores of the tasks that have labels.
+
+        Args:
+            predictions: ``(rows,)`` by task.
+            labels: The same.
+            truth: What is known of it, by task.
+            groups: Group of each row.
+            weights: Sample weights.
+            parts: What is predicted beside the values, by task.
+            values: Numbers that stand for tasks of classes in a fusion.
+        """
         arrays = {f"{task}_pred": predictions[task] for task in labels}
-        arrays |= {f"{task}_label": values for task, values in labels.items()}
+        arrays |= {f"{task}_label": each for task, each in labels.items()}
+        arrays |= {f"{task}_{name}": each for task in parts for name, each in parts[task].arrays.items()}
+        arrays |= {f"{task}_value": each for task, each in values.items()}
         for task, known in truth.items():
             arrays[f"{task}_truth"] = known.expected.astype(np.float32)
             if known.outcome is not None:
@@ -216,6 +234,26 @@ class StoredScores:
     def truth(self, task: str) -> Truth:
         """The truth of a task, perhaps without outcomes."""
         return Truth(self._array(f"{task}_truth"), self.arrays.get(f"{task}_outcome"))
+
+    def parts(self, task: str) -> Parts:
+        """What is predicted of a task beside its value."""
+        found = {name: self.arrays.get(f"{task}_{name}") for name in vars(NO_PARTS)}
+        taus = found.pop("taus")
+        return Parts(**found, taus=None if taus is None else tuple(map(float, taus)))
+
+    def scalar(self, task: str) -> np.ndarray | None:
+        """The number a row that a fusion takes: of classes the expected value if there is one."""
+        if f"{task}_chances" in self.arrays:
+            return self.arrays.get(f"{task}_value")
+        return self.prediction(task)
+
+    @property
+    def given(self) -> dict[str, np.ndarray]:
+        """What a run was measured on, whatever it predicted."""
+        ends = ("pred", "value", *vars(NO_PARTS))
+        tasks = [name.removesuffix("_label") for name in self.arrays if name.endswith("_label")]
+        predicted = {f"{task}_{end}" for task in tasks for end in ends}
+        return {name: each for name, each in self.arrays.items() if name not in predicted}
 
     @property
     def groups(self) -> np.ndarray | None:

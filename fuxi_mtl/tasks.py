@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-KINDS = ("binary", "regression")
+KINDS = ("binary", "regression", "classes")
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class Task:
         name: The head's name; predictions are written to the column ``{name}_pred``.
         event: Label columns that must all happen; their product is the label.
         given: Conditions of the rows that count: ``click`` (label is 1) or ``!cart`` (label is 0).
-        kind: ``binary`` (labels 0 and 1, the head is a logit) or ``regression`` (any number).
+        kind: ``binary`` (labels 0 and 1, the head is a logit), ``regression`` (any number) or ``classes``
+            (one of several, by its place in their list from 0).
         loss: Name of the error in :data:`fuxi_mtl.options.ERRORS`; None means the kind's own.
         metrics: The metrics of this task; None means those of the experiment.
         loss_options: The error's own options, as pairs of key and value.
         threshold: That of its decisions, as ``threshold`` in a stanza; None means that of the experiment.
-        decoder: Of a regression, what makes its value of raw numbers, by its name in
-            :data:`fuxi_mtl.decoders.DECODERS`; None means that the head is the value.
+        decoder: What makes the value of a head's raw numbers, by its name in
+            :data:`fuxi_mtl.decoders.DECODERS`; None means softmax for classes, and that the head of a
+            regression is the value.
         decoder_options: The decoder's own options, as pairs of key and value.
 
     Example:
@@ -60,15 +62,18 @@ class Task:
             raise ValueError(f"task name {self.name!r} is not a name: use letters, digits and underscores.")
         if self.kind not in KINDS:
             raise ValueError(f"task {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(KINDS)}.")
-        if self.kind == "regression" and len(self.event) > 1:
+        if self.kind != "binary" and len(self.event) > 1:
+            what = "a regression on" if self.kind == "regression" else "of classes and on"
             raise ValueError(
-                f"task {self.name!r} is a regression on {' & '.join(self.event)}: "
+                f"task {self.name!r} is {what} {' & '.join(self.event)}: "
                 "a joint event is binary; name one column."
             )
-        if self.decoder is not None and self.kind != "regression":
+        if self.kind == "classes" and self.decoder is None:
+            object.__setattr__(self, "decoder", "softmax")
+        if self.decoder is not None and self.kind == "binary":
             raise ValueError(
                 f"task {self.name!r} is {self.kind} and has the decoder {self.decoder!r}: a decoder makes a "
-                "value, so the label is of kind: value."
+                "value, so the label is of kind: value, or of kind: classes."
             )
         if self.decoder is not None and self.loss is not None:
             raise ValueError(

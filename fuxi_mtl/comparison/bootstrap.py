@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fuxi_mtl import metrics
-from fuxi_mtl.metrics import Metric, Observations, Sums
+from fuxi_mtl.metrics import NO_PARTS, Metric, Observations, Parts, Sums
 
 MAX_UNITS = 100_000
 MOST_DIRECT = 200  # resamples of a metric that is no function of sums: its end points vary little beyond
@@ -108,6 +108,7 @@ def statistic(
     groups: np.ndarray | None = None,
     threshold: float | None = None,
     gauc_weight: str = "exposures",
+    parts: Parts = NO_PARTS,
 ) -> Sums | Direct:
     """A metric as it is resampled: as sums over all rows if it has such a form.
 
@@ -126,6 +127,7 @@ def statistic(
         None if groups is None else groups[seen],
         threshold,
         gauc_weight,
+        parts.take(seen),
     )
     sums = metric.resampled(rows)
     if sums is None:

@@ -235,6 +235,7 @@ def _statistic(tested: _Tested, task: str, name: str) -> Sums | Direct:
         groups=scores.groups,
         threshold=run.thresholds.get(task),
         gauc_weight=run.gauc_weight,
+        parts=scores.parts(task),
     )
     stored = run.metrics["test"][f"{task}_{name}"]
     if abs(built.value() - stored) > _TOLERANCE * max(1.0, abs(stored)):
@@ -245,14 +246,12 @@ def _statistic(tested: _Tested, task: str, name: str) -> Sums | Direct:
 def _other_rows(reference: _Tested, tested: _Tested) -> str:
     """Why two runs were not tested on the same rows; empty if they were."""
     who = f"{tested.run.expid} seed {tested.run.seed}"
-    theirs = tested.scores.arrays
-    for key, values in reference.scores.arrays.items():
-        if key not in theirs:
-            continue
-        other = theirs[key]
-        if len(values) != len(other):
-            return f"{who} was tested on {len(other)} rows, {reference.run.expid} on {len(values)}"
-        if not key.endswith("_pred") and not _are_equal(key, values, other):
+    rows, others = tested.scores.rows, reference.scores.rows
+    if rows != others:
+        return f"{who} was tested on {rows} rows, {reference.run.expid} on {others}"
+    theirs = tested.scores.given
+    for key, values in reference.scores.given.items():
+        if key in theirs and not _are_equal(key, values, theirs[key]):
             return f"{who} was tested on rows with another {key} than {reference.run.expid}"
     return ""
 

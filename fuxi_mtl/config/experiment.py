@@ -372,7 +372,10 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         checks.check_weighting(settings, parts["weighting"], parts["surgery"], objectives)
     with mistakes.noted():
         kinds = dict.fromkeys(objectives, "binary") | {
-            task.name: task.kind for task in tasks if task.name in objectives
+            # Classes have a log-likelihood, as 0 and 1 have.
+            task.name: "binary" if task.kind == "classes" else task.kind
+            for task in tasks
+            if task.name in objectives
         }
         if imported:
             check_members_fit(settings, parts["weighting"], parts["surgery"], kinds, own)

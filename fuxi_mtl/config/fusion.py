@@ -102,13 +102,24 @@ def _lacking(options: FusionOptions, evaluation: EvaluationOptions) -> Iterator[
 def _wrong_scores(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator[str]:
     if options.scores is not None and not options.scores:
         yield "scores is empty; leave it out for all."
+    for name in options.scores or (options.weights if isinstance(options.weights, dict) else ()):
+        if (
+            name in tasks
+            and tasks[name].kind == "classes"
+            and not dict(tasks[name].decoder_options).get("values")
+        ):
+            yield (
+                f"scores: {name!r} is one of several classes, which is no number. Give its decoder values, a "
+                "number for each class: the score is then the expected value."
+            )
     if options.method == "rank" or (options.method, options.transform) == ("sum", "identity"):
         return
     chosen = options.scores or (options.weights if isinstance(options.weights, dict) else tasks)
     kinds = {name: tasks[name].kind for name in chosen if name in tasks}
-    numbers = [name for name, kind in kinds.items() if kind == "regression"]
+    numbers = [name for name, kind in kinds.items() if kind != "binary"]
     if numbers and (chosen is not tasks or len(numbers) == len(tasks)):
-        yield f"scores: {numbers[0]!r} is a regression. Use method: rank, or sum with transform: identity."
+        what = "a regression" if kinds[numbers[0]] == "regression" else "of classes"
+        yield f"scores: {numbers[0]!r} is {what}. Use method: rank, or sum with transform: identity."
 
 
 def _wrong_objective(options: FusionOptions, tasks: Mapping[str, Task]) -> Iterator[str]:
@@ -123,4 +134,5 @@ def _wrong_objective(options: FusionOptions, tasks: Mapping[str, Task]) -> Itera
             yield "objective: label_NDCG needs label, the value of each task's label."
     for name in options.label or {}:
         if name in tasks and name not in binary:
-            yield f"label: {name!r} is a regression; labels are of binary tasks."
+            what = "a regression" if tasks[name].kind == "regression" else "of classes"
+            yield f"label: {name!r} is {what}; labels are of binary tasks."

@@ -11,7 +11,11 @@ from fuxi_mtl.options.source_location import ConfigError, SourceLocation
 from fuxi_mtl.options.values import show
 from fuxi_mtl.tasks import Task, event_of, parse_task
 
-_KINDS = {"binary_classification": "binary", "regression": "regression"}
+_KINDS = {
+    "binary_classification": "binary",
+    "regression": "regression",
+    "multiclass_classification": "classes",
+}
 
 
 def plan(
@@ -62,6 +66,7 @@ def plan(
             attributes = {"kind": settled, "loss": loss, "loss_options": options, "metrics": metrics}
             attributes["threshold"] = label.threshold if label is not None else None
             if label is not None and label.decoder is not None:
+                _check_classes(settings, label)
                 attributes["decoder"], attributes["decoder_options"] = _decoder(label.decoder)
             tasks.append(_parsed(location, name, expression, **attributes))
     mistakes.tell()
@@ -130,6 +135,13 @@ def _check_labels(location: SourceLocation, task: Task, labels: dict[str, LabelO
                 f"task {task.name!r} names {column!r}, which is no label.{did_you_mean(column, labels)} "
                 f"Labels: {', '.join(labels)}.",
             )
+    several = next((each for each in task.columns if labels[each].kind == "classes"), None)
+    if several is not None and (len(task.event) > 1 or several != task.event[0]):
+        raise ConfigError(
+            location,
+            f"task {task.name!r} is {task.expression!r}, but {several!r} is one of several classes, which "
+            "neither happens nor fails to: conditions and joint events are of labels of 0 and 1.",
+        )
     declared = labels[task.event[0]].given if len(task.event) == 1 else None
     needed = {part.replace(" ", "") for part in declared.split("&")} if declared else set()
     if not needed <= set(task.given) | {event_of(literal) for literal in task.given}:
@@ -146,6 +158,10 @@ def _kind(settings: Settings, name: str, wanted: str | None, label: LabelOptions
         raise settings.error(
             "task", f"task says that {name!r} is {wanted}, but label_col says {declared}. Remove one of them."
         )
+    if wanted == "classes" and declared is None:
+        raise settings.error(
+            "task", f"task says that {name!r} is of classes: say kind: classes of its label in label_col."
+        )
     return wanted or declared or "binary"
 
 
@@ -156,7 +172,26 @@ def _decoder(block: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
     return kind, tuple(options.items())
 
 
+def _check_classes(settings: Settings, label: LabelOptions) -> None:
+    """What is said class by class names the classes: those of the data have an order of their own."""
+    block = label.decoder if isinstance(label.decoder, dict) else {}
+    if label.kind != "classes" or block.get("classes") is not None:
+        return
+    for key in ("values", "class_weights"):
+        if block.get(key) is not None:
+            raise ConfigError(
+                settings.location_of("label_col", label.name),
+                f"label {label.name!r}: the decoder has {key}, a number for each class, but no classes. Name "
+                "them in the same order: classes: [none, like].",
+            )
+
+
 def _check_loss(settings: Settings, name: str, kind: str, loss: str | None) -> None:
+    if kind == "classes" and loss is not None:
+        raise settings.error(
+            "loss",
+            f"loss {show(loss)} does not fit task {name!r}, which is of classes: its decoder brings one.",
+        )
     if loss is not None and loss not in ERRORS[kind]:
         raise settings.error(
             "loss",
@@ -168,6 +203,8 @@ def _check_loss(settings: Settings, name: str, kind: str, loss: str | None) -> N
 
 def _loss_options(kind: str, loss: str | None, own: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The own options of a task's error, as a task holds them."""
+    if kind == "classes":  # the decoder brings its error
+        return ()
     options = ERRORS[kind][loss or DEFAULT_ERROR[kind]].options
     return tuple((key, tuple(own[key]) if isinstance(own[key], list) else own[key]) for key in options)
 

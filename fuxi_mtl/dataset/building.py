@@ -128,7 +128,7 @@ def count_tokens(recipe: Recipe) -> dict[str, pl.DataFrame]:
     """
     given = [each for each in recipe.inputs if isinstance(each.rule, Vocabulary)]
     assigned = assign_rows(recipe.sources["train"], recipe.options)
-    labels = replace(recipe.labels, changed={}, masked={}, numbers={})
+    labels = recipe.labels.fresh()
 
     def blocks() -> Iterator[Block]:
         for part in _labelled(recipe, ["train"], labels, assigned, lambda _: None):
@@ -170,7 +170,8 @@ class _Fitting:
     @classmethod
     def new(cls, recipe: Recipe, folder: Path, each: Callable) -> "_Fitting":
         """The pass before its first row."""
-        labels = replace(recipe.labels, changed={}, masked={}, numbers={})
+        known = None if recipe.known is None else recipe.known.feature_map.label_classes
+        labels = recipe.labels.fresh(known)
         coded = CodedRows(recipe.inputs, _carried(recipe), folder / CODED, each)
         return cls(recipe, labels, LabelUnits(labels), coded, [Observer(given) for given in recipe.inputs])
 
@@ -267,7 +268,9 @@ def _fit(
     if recipe.known is not None and recipe.growth is not None:
         return grow(recipe.known, recipe.inputs, blocks(), recipe.growth, *seen)
     encoder = fit(recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, *seen)
-    return replace(encoder, feature_map=replace(encoder.feature_map, label_units=fitting.units.fitted())), {}
+    units, classes = fitting.units.fitted(), fitting.labels.settle()
+    learnt = replace(encoder.feature_map, label_units=units, label_classes=classes)
+    return replace(encoder, feature_map=learnt), {}
 
 
 def _labelled(
@@ -306,7 +309,7 @@ def _parts(
     )
     for part, columns in coded.parts(keep):
         advance(part.block.frame.height)
-        yield part, {name: ids[name] for name in columns}
+        yield replace(part, events=labels.settled(part.events)), {name: ids[name] for name in columns}
     rest = [name for name in recipe.sources if name != "train"]
     for block in _labelled(recipe, rest, labels, None, advance):
         for part in block.parts():

@@ -14,6 +14,7 @@ from fuxi_mtl.dataset.rules import LOG2_BOUNDARIES, Buckets, HashBuckets, Ids, N
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
+from fuxi_mtl.options.decoders import token_of
 
 MOST_IDS = 2**31 - 3  # padding and OOV beside them
 
@@ -133,7 +134,16 @@ def declared_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
         each.feature(_declared_size(each.rule), (each.bag and each.bag.max_len) or 1)
         for each in plan_inputs(options)
     ]
-    return FeatureMap(dataset_id, assign_columns(features))
+    return FeatureMap(dataset_id, assign_columns(features), label_classes=_dummy_classes(options))
+
+
+def _dummy_classes(options: DatasetOptions) -> dict[str, tuple[str, ...]]:
+    """The classes of labels as the stanza has them; else the fewest."""
+    found = {}
+    for label in options.label_col:
+        if label.kind == "classes" and isinstance(label.decoder, dict):
+            found[label.name] = tuple(map(token_of, label.decoder.get("classes") or (0, 1)))
+    return found
 
 
 def _declared_size(rule: Rule) -> int:
@@ -156,7 +166,7 @@ def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
         each.feature(0 if isinstance(each.rule, Number) else 3, (each.bag and each.bag.max_len) or 1)
         for each in plan_inputs(options)
     ]
-    return FeatureMap(dataset_id, assign_columns(features))
+    return FeatureMap(dataset_id, assign_columns(features), label_classes=_dummy_classes(options))
 
 
 def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> FeatureOptions:

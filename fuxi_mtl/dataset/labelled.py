@@ -49,7 +49,8 @@ def encode_labelled(
         *([weight] if weight else []),
     ]
     frame = rows_of(key, rows, {column.name: column.rule for column in encoder.columns}, columns)
-    reader = LabelReader.of(options.label_col, tasks, options.inconsistent)
+    classes = encoder.feature_map.label_classes
+    reader = LabelReader.of(options.label_col, tasks, options.inconsistent, classes)
     found: dict[str, list[Any]] = {"ids": [], "numeric": [], "events": [], "weights": [], "meta": []}
     source, unknown = FrameSource(key, frame), UnknownIds(encoder)
     for part in labelled_blocks({"test": source}, frame.columns, reader, weight, None, lambda _: None):

@@ -1,7 +1,8 @@
 """Labels as float32 with NaN for missing, and rows that contradict themselves."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
+from fuxi_mtl.dataset.label_classes import LabelClasses
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.statistics import Moments, Numbers
 from fuxi_mtl.features import LabelUnit
@@ -31,6 +33,7 @@ class LabelReader:
         masked: Entries so far that were not missing but hold the mask_value, by label.
         learnt: The regressions whose label has a normalizer.
         numbers: What labels that are no event have shown so far.
+        classes: The classes of labels that have some.
     """
 
     labels: tuple[LabelOptions, ...]
@@ -41,19 +44,33 @@ class LabelReader:
     masked: dict[str, int] = field(default_factory=dict)
     learnt: tuple[Task, ...] = ()
     numbers: dict[str, Numbers] = field(default_factory=dict)
+    classes: dict[str, LabelClasses] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, labels: Iterable[LabelOptions], tasks: Iterable[Task], inconsistent: str) -> "LabelReader":
-        """The reader that these tasks need."""
+    def of(
+        cls,
+        labels: Iterable[LabelOptions],
+        tasks: Iterable[Task],
+        inconsistent: str,
+        known: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> "LabelReader":
+        """The reader that these tasks need.
+
+        Args:
+            labels: ``label_col``.
+            tasks: What is predicted.
+            inconsistent: What to do with a row whose event lacks its required event.
+            known: Classes that were learnt already, by label.
+        """
         labels, tasks = tuple(labels), tuple(tasks)
         numbers = {task.event[0] for task in tasks if task.kind == "regression"}
         numbers |= {label.name for label in labels if label.kind == "regression"}
         used = {column for task in tasks for column in task.columns}
         unknown = used - {label.name for label in labels}
         if unknown:
-            known = ", ".join(label.name for label in labels)
+            named = ", ".join(label.name for label in labels)
             raise DataError(
-                f"a task reads the label {min(unknown)!r}, which label_col does not name: {known}."
+                f"a task reads the label {min(unknown)!r}, which label_col does not name: {named}."
             )
         for label in labels:
             if label.normalizer and label.decoder:
@@ -68,7 +85,54 @@ class LabelReader:
                 )
         normalized = {label.name for label in labels if label.normalizer}
         learnt = tuple(each for each in tasks if each.kind == "regression" and each.event[0] in normalized)
-        return cls(labels, frozenset(used - numbers), required_events(tasks), inconsistent, learnt=learnt)
+        several = {
+            label.name: LabelClasses.of(label, known.get(label.name))
+            for label in labels
+            if label.kind == "classes"
+        }
+        binary = frozenset(used - numbers - set(several))
+        return cls(labels, binary, required_events(tasks), inconsistent, learnt=learnt, classes=several)
+
+    def fresh(self, known: Mapping[str, Sequence[str]] | None = None) -> "LabelReader":
+        """The same reader before its first row.
+
+        Args:
+            known: Classes that were learnt already, by label; none unless said.
+        """
+        found = {
+            label.name: LabelClasses.of(label, (known or {}).get(label.name))
+            for label in self.labels
+            if label.name in self.classes
+        }
+        return replace(self, changed={}, masked={}, numbers={}, classes=found)
+
+    def settle(self) -> dict[str, tuple[str, ...]]:
+        """Ends the learning of classes.
+
+        Returns:
+            The classes by label.
+
+        Raises:
+            DataError: The training rows hold fewer than two classes of a label.
+        """
+        for each in self.classes.values():
+            each.settle()
+        return {name: tuple(each.tokens) for name, each in self.classes.items()}
+
+    def settled(self, events: np.ndarray) -> np.ndarray:
+        """Labels of rows that were read while classes were learnt, with the ids that these have now."""
+        if not self.classes:
+            return events
+        found = events.copy()
+        for i, label in enumerate(self.labels):
+            if label.name in self.classes:
+                found[:, i] = self.classes[label.name].settled(events[:, i])
+        return found
+
+    @property
+    def declared(self) -> dict[str, list[str] | None]:
+        """What the ids of classes depend on, beside the rows: the declared ones by label, None for learnt."""
+        return {name: each.tokens if each.declared else None for name, each in self.classes.items()}
 
     @property
     def identity(self) -> dict[str, list[Any]]:
@@ -101,13 +165,16 @@ class LabelReader:
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
         numbers = {name: asdict(each) for name, each in self.numbers.items()}
-        return {"changed": self.changed, "masked": self.masked, "numbers": numbers}
+        classes = {name: each.state() for name, each in self.classes.items()}
+        return {"changed": self.changed, "masked": self.masked, "numbers": numbers, "classes": classes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a savepoint."""
         self.changed.update(state["changed"])
         self.masked.update(state["masked"])
         self.numbers.update({name: Numbers.restored(each) for name, each in state["numbers"].items()})
+        for name, classes in self.classes.items():
+            classes.restore(state["classes"][name])
 
     def warnings(self) -> list[str]:
         """What was dropped, zeroed or masked."""
@@ -119,6 +186,7 @@ class LabelReader:
             for name, count in self.masked.items()
             if count
         ]
+        told += [warning for each in self.classes.values() for warning in each.warnings()]
         for name, numbers in self.numbers.items():
             left, distinct = numbers.distinct()
             if left < distinct:
@@ -134,6 +202,8 @@ class LabelReader:
         return label.mask_value
 
     def _column(self, label: LabelOptions, entries: pl.Series) -> np.ndarray:
+        if label.name in self.classes:
+            return self.classes[label.name].read(entries)
         values, mask = raw.doubles(entries), self._mask_value(label)
         if mask is not None:
             masked = values == mask
@@ -199,6 +269,9 @@ class LabelUnits:
 
     def observe(self, events: np.ndarray) -> None:
         """Takes in the labels of a block of training rows, ``(rows, labels)``."""
+        for i, each in enumerate(self.reader.labels):
+            if each.name in self.reader.classes:
+                self.reader.classes[each.name].observe(events[:, i])
         columns = {label.name: events[:, i] for i, label in enumerate(self.reader.labels)}
         for label in self.reader.labels:
             if label.normalizer in (None, "log1p"):

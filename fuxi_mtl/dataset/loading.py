@@ -241,6 +241,7 @@ def _content(recipe: Recipe) -> dict[str, Any]:
         content |= {"growth": asdict(recipe.growth), **_seen(recipe.known)} if recipe.growth else {}
     units = recipe.labels.identity
     content |= {"label_units": units} if units else {}
+    content |= {"label_classes": recipe.labels.declared} if recipe.labels.classes else {}
     return content | {"required": recipe.labels.required, "binary": sorted(recipe.labels.binary)}
 
 

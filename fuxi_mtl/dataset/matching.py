@@ -127,9 +127,14 @@ def scaled_otherwise(here: Encoder, there: Encoder) -> list[str]:
         for column in here.columns
         if column.name in rules and _scaling(column.rule) != _scaling(rules[column.name])
     ]
-    units = there.feature_map.label_units
     labels = [name for name in here.feature_map.labels if name in there.feature_map.labels]
-    return found + [name for name in labels if here.feature_map.label_units.get(name) != units.get(name)]
+    return found + [name for name in labels if _unit(here, name) != _unit(there, name)]
+
+
+def _unit(encoder: Encoder, label: str) -> tuple:
+    """What a number of a label means."""
+    features = encoder.feature_map
+    return features.label_units.get(label), features.label_classes.get(label)
 
 
 def _scaling(rule: Rule) -> tuple:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.metrics import Parts
 from fuxi_mtl.options.construction import CheckedOptions
 from fuxi_mtl.options.decoders import DECODERS
 from fuxi_mtl.tasks import Task
@@ -36,6 +37,8 @@ class Decoder(CheckedOptions, keras.layers.Layer):
     """Whether the value grows with a single raw number, so that this orders rows as the value does."""
     kind: ClassVar[str] = "binary"
     """What it is to a weighting: ``binary`` for a log-likelihood, ``regression`` for a squared error."""
+    labels: ClassVar[str] = "regression"
+    """The kind of its labels: ``regression`` for numbers, or ``classes``, which come as ids from 0."""
     least: ClassVar[float] = 0.0
     """The least label that it takes."""
 
@@ -92,6 +95,19 @@ class Decoder(CheckedOptions, keras.layers.Layer):
         """These numbers, each ``(batch,)``."""
         return ()
 
+    def measured(self, parts: Mapping[str, np.ndarray]) -> Parts | None:
+        """What metrics see of these numbers beside the value; nothing unless a decoder says so.
+
+        Args:
+            parts: ``(rows,)`` each, by the ends of their names.
+        """
+        return None
+
+    @property
+    def scalar(self) -> str | None:
+        """The end of the name of the number that stands for a task of classes, in a fusion; None without."""
+        return None
+
     def call(self, raw, inputs=None):
         """See :meth:`value`."""
         return self.value(raw, inputs or {})
@@ -136,4 +152,6 @@ def make_decoder(task: Task, features: FeatureMap) -> Decoder | None:
         return None
     columns = {feature.name: feature.start for feature in features if feature.type == "numeric"}
     options: dict[str, Any] = dict(task.decoder_options)
+    if task.kind == "classes" and task.event[0] in features.label_classes:
+        options["classes"] = list(features.label_classes[task.event[0]])
     return DECODERS[task.decoder].make(options, task=task.name, columns=columns)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.decoders.base import NEVER, Decoder
+from fuxi_mtl.metrics import Parts
 from fuxi_mtl.options import option
 
 
@@ -329,7 +330,7 @@ class Quantiles(Decoder):
         wanted = (0.1, 0.3, 0.5, 0.7, 0.9) if taus is None else tuple(taus)
         if not wanted or any(not a < b for a, b in pairwise((0, *wanted, 1))):
             raise ValueError(f"taus are {list(wanted)}; they ascend between 0 and 1.")
-        self.taus, self.outputs = np.asarray(wanted, np.float32), len(wanted)
+        self.taus, self.outputs, self.levels = np.asarray(wanted, np.float32), len(wanted), wanted
         self.logarithm, self.serves_mean = on == "log1p", serve == "mean"
         self.least = 0.0 if self.logarithm else -np.inf  # type: ignore[misc]
         self.offset, self.scale = self._state("offset", ()), self._state("scale", ())
@@ -376,6 +377,11 @@ class Quantiles(Decoder):
     def parts(self, raw):
         """See the names."""
         return tuple(tf.unstack(self._back(self.quantiles(raw)), axis=-1))
+
+    def measured(self, parts):
+        """The quantiles."""
+        found = np.stack([parts[name] for name in self.part_names], axis=1)
+        return Parts(quantiles=found, taus=self.levels)
 
     def _back(self, numbers: tf.Tensor) -> tf.Tensor:
         numbers = self.offset + self.scale * numbers

@@ -5,17 +5,19 @@ Values are keyed ``{task}_{metric}``; the bare ``{metric}`` is the mean over the
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fuxi_mtl import metrics
 from fuxi_mtl.evaluation.monitor import is_better, monitor_direction, monitor_value
-from fuxi_mtl.metrics import METRICS, REGRESSION_METRICS, Metric, Observations, find_metric
+from fuxi_mtl.metrics import CLASS_METRICS, METRICS, REGRESSION_METRICS, Metric, Observations, find_metric
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
 
 NAN = float("nan")
+_OF_KIND = {"regression": REGRESSION_METRICS, "classes": CLASS_METRICS}
 _CHOOSE = {"base_rate": metrics.base_rate_threshold, "best_f1": metrics.best_f1_threshold}
 __all__ = [
     "Scores",
@@ -52,8 +54,8 @@ class Scores:
 def metrics_of(task: Task, options: EvaluationOptions) -> tuple[str, ...]:
     """The metrics of one task, aliases resolved.
 
-    A task's own list wins. Without one it takes those of the experiment's list that fit its kind; a
-    regression finds MAE and RMSE when the list has none for it.
+    A task's own list wins. Without one it takes those of the experiment's list that fit it; a regression
+    finds MAE and RMSE when the list has none for it, and a task of classes those of classes.
 
     Raises:
         ValueError: A metric is unknown, the task's own list has one for the other kind, or the
@@ -62,24 +64,25 @@ def metrics_of(task: Task, options: EvaluationOptions) -> tuple[str, ...]:
     listed = [find_metric(name) for name in (options.metrics if task.metrics is None else task.metrics)]
     if task.metrics is not None:
         for metric in listed:
-            if task.kind not in metric.kinds:
+            if not metric.fits(task):
+                what = f"{task.decoder} {task.kind}" if task.decoder else task.kind
                 raise ValueError(
                     f"task {task.name!r} is {task.kind} and cannot have the metric {metric.name!r}. "
-                    f"Metrics of a {task.kind} task: {', '.join(_names_for(task.kind))}."
+                    f"Metrics of a {what} task: {', '.join(_names_for(task))}."
                 )
-    names = tuple(dict.fromkeys(metric.name for metric in listed if task.kind in metric.kinds))
-    if not names and task.kind == "regression":
-        return REGRESSION_METRICS
+    names = tuple(dict.fromkeys(metric.name for metric in listed if metric.fits(task)))
+    if not names and task.kind in _OF_KIND:
+        return _OF_KIND[task.kind]
     if not names:
         raise ValueError(
             f"no metric for the {task.kind} task {task.name!r} in {[m.name for m in listed]}. "
-            f"Metrics of a {task.kind} task: {', '.join(_names_for(task.kind))}."
+            f"Metrics of a {task.kind} task: {', '.join(_names_for(task))}."
         )
     return names
 
 
-def _names_for(kind: str) -> list[str]:
-    return [metric.name for metric in METRICS.values() if kind in metric.kinds]
+def _names_for(task: Task) -> list[str]:
+    return [metric.name for metric in METRICS.values() if metric.fits(task)]
 
 
 def metric_keys(tasks: Iterable[Task], options: EvaluationOptions) -> tuple[str, ...]:
@@ -98,6 +101,7 @@ def evaluate(
     thresholds: Mapping[str, float] | None = None,
     truth: Mapping[str, metrics.Truth] | None = None,
     weights: ArrayLike | None = None,
+    parts: Mapping[str, metrics.Parts] = MappingProxyType({}),
 ) -> Scores:
     """Every metric of every task on the task's own rows, and the means over tasks.
 
@@ -116,6 +120,7 @@ def evaluate(
         truth: The truth of the tasks that have one; see :mod:`fuxi_mtl.metrics.truth`. It has no means.
         weights: ``(rows,)`` sample weights, for every metric and threshold; a row of weight 2 counts as that
             row twice.
+        parts: What is predicted beside values, by task.
 
     Raises:
         ValueError: A metric takes no sample weights, or the threshold is none.
@@ -126,7 +131,12 @@ def evaluate(
     described = {task.name: task for task in tasks}
     for task, names in by_task.items():
         rows = Observations.of(
-            labels[task], predictions[task], weights=weights, groups=groups, gauc_weight=options.gauc_weight
+            labels[task],
+            predictions[task],
+            weights=weights,
+            groups=groups,
+            gauc_weight=options.gauc_weight,
+            parts=parts.get(task),
         )
         if any("threshold" in METRICS[name].inputs for name in names):
             rule = described[task].threshold

@@ -17,7 +17,7 @@ from fuxi_mtl.workers import together
 
 
 def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:
-    """Probabilities (values of a regression) of every row of a split, by task."""
+    """Probabilities (values of a regression) of every row of a split, by task, and what is served beside."""
     workers = together(model)
     with enough_memory("eval_batch_size", batch_size):
         if workers is not None:
@@ -53,6 +53,7 @@ def measure(
         thresholds=thresholds,
         truth=split.truth(tasks),
         weights=sample_weights(split, options),
+        parts=model.parts(predictions),
     )
     return scores, predictions
 

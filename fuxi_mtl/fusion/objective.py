@@ -23,7 +23,7 @@ class Rows:
     """The scores and labels of a split.
 
     Attributes:
-        scores: ``(rows,)`` predictions by task.
+        scores: ``(rows,)`` predictions by task; of classes their expected values, if they have some.
         labels: ``(rows,)`` labels by task, NaN where not defined.
         groups: Request of each row, or None.
     """
@@ -35,7 +35,8 @@ class Rows:
     @classmethod
     def stored(cls, stored: StoredScores, tasks: Sequence[Task]) -> "Rows":
         """The rows that a run has kept."""
-        scores = {task.name: stored.prediction(task.name) for task in tasks}
+        found = {task.name: stored.scalar(task.name) for task in tasks}
+        scores = {name: each for name, each in found.items() if each is not None}
         return cls(scores, {task.name: stored.label(task.name) for task in tasks}, stored.groups)
 
 

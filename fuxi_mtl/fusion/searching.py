@@ -38,7 +38,8 @@ def fused_tasks(options: FusionOptions, tasks: Sequence[Task]) -> list[str]:
     if isinstance(options.weights, dict):
         return list(options.weights)
     any_number = options.method == "rank" or (options.method, options.transform) == ("sum", "identity")
-    return [task.name for task in tasks if any_number or task.kind == "binary"]
+    kinds = ("binary", "regression") if any_number else ("binary",)
+    return [task.name for task in tasks if task.kind in kinds]
 
 
 def positive(z: np.ndarray) -> np.ndarray:

@@ -32,7 +32,11 @@ from fuxi_mtl.workflow.experiment import as_planned, finish_run, make_model, tra
 from fuxi_mtl.workflow.interrupted import identity_of, states_of
 from fuxi_mtl.workflow.sweep import sweep
 
-_TASKS_KIND = {"binary": "binary_classification", "regression": "regression"}
+_TASKS_KIND = {
+    "binary": "binary_classification",
+    "regression": "regression",
+    "classes": "multiclass_classification",
+}
 
 
 class Experiment:

@@ -26,7 +26,7 @@ from fuxi_mtl.metrics.decisions import (
     recall,
 )
 from fuxi_mtl.metrics.errors import ece, logloss, mae, pcoc, rmse
-from fuxi_mtl.metrics.metric import INPUTS, NEEDS, Measured, Metric, Observations
+from fuxi_mtl.metrics.metric import INPUTS, NEEDS, NO_PARTS, Measured, Metric, Observations, Parts
 from fuxi_mtl.metrics.ranking import (
     GroupAUCs,
     GroupedAUC,
@@ -40,6 +40,7 @@ from fuxi_mtl.metrics.ranking import (
 )
 from fuxi_mtl.metrics.registry import (
     ALIASES,
+    CLASS_METRICS,
     METRICS,
     REGRESSION_METRICS,
     add_metric,
@@ -63,9 +64,11 @@ from fuxi_mtl.metrics.truth import (
 
 __all__ = [
     "ALIASES",
+    "CLASS_METRICS",
     "INPUTS",
     "METRICS",
     "NEEDS",
+    "NO_PARTS",
     "REGRESSION_METRICS",
     "TRUTH_METRICS",
     "Confusion",
@@ -74,6 +77,7 @@ __all__ = [
     "Measured",
     "Metric",
     "Observations",
+    "Parts",
     "Sums",
     "Truth",
     "TruthMetric",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from fuxi_mtl.metrics.ranking import GroupedAUC, gauc
 from fuxi_mtl.metrics.rows import NAN, observed
 from fuxi_mtl.metrics.sums import Sums
-from fuxi_mtl.tasks import KINDS
+from fuxi_mtl.tasks import KINDS, Task
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 INPUTS = {
@@ -21,6 +21,9 @@ INPUTS = {
     "groups": "group of each row, the column group_id",
     "gauc_weight": "exposures or clicks, as in the stanza",
     "threshold": "decision threshold of the task",
+    "chances": "probability of each class, (rows, classes), of a task of classes",
+    "quantiles": "predicted quantiles, (rows, taus), of the decoder quantile",
+    "taus": "which quantiles those are",
 }
 NEEDS = {
     "row": "a row with a label",
@@ -28,6 +31,34 @@ NEEDS = {
     "both": "rows with label 1 and with label 0",
     "different": "rows with two different labels",
 }
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is predicted of a row beside its value.
+
+    Attributes:
+        chances: ``(rows, classes)`` probabilities of the classes, by their ids; None of other tasks.
+        quantiles: ``(rows, taus)`` quantiles, ascending; None of other decoders.
+        taus: Which quantiles those are.
+    """
+
+    chances: np.ndarray | None = None
+    quantiles: np.ndarray | None = None
+    taus: tuple[float, ...] | None = None
+
+    def take(self, rows: np.ndarray) -> "Parts":
+        """Those of some rows."""
+        chances, quantiles = (None if each is None else each[rows] for each in (self.chances, self.quantiles))
+        return Parts(chances, quantiles, self.taus)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What there is, as arrays by name."""
+        return {name: np.asarray(each, np.float32) for name, each in vars(self).items() if each is not None}
+
+
+NO_PARTS = Parts()
 
 
 @dataclass(frozen=True)
@@ -41,6 +72,7 @@ class Observations:
         groups: ``(rows,)`` group of each row, or None.
         threshold: From which probability on a row is predicted positive; None where none was chosen.
         gauc_weight: What weighs a group in gAUC.
+        parts: What is predicted beside the value.
     """
 
     labels: np.ndarray
@@ -49,6 +81,7 @@ class Observations:
     groups: np.ndarray | None = None
     threshold: float | None = None
     gauc_weight: str = "exposures"
+    parts: Parts = NO_PARTS
 
     @classmethod
     def of(
@@ -60,11 +93,31 @@ class Observations:
         groups: ArrayLike | None = None,
         threshold: float | None = None,
         gauc_weight: str = "exposures",
+        parts: Parts | None = None,
     ) -> "Observations":
         """Those of rows that have a label and a weight above 0."""
-        label_rows, scores, weight_rows, group_rows = observed(labels, predictions, weights, groups)
+        index = None if parts is None else np.arange(len(np.asarray(labels)))
+        label_rows, scores, weight_rows, group_rows, kept = observed(
+            labels, predictions, weights, groups, index
+        )
         weight_rows = None if weight_rows is None else weight_rows.astype(np.float64)
-        return cls(label_rows, scores, weight_rows, group_rows, threshold, gauc_weight)
+        there = NO_PARTS if parts is None or kept is None else parts.take(kept)
+        return cls(label_rows, scores, weight_rows, group_rows, threshold, gauc_weight, there)
+
+    @property
+    def chances(self) -> np.ndarray | None:
+        """Probabilities of the classes."""
+        return self.parts.chances
+
+    @property
+    def quantiles(self) -> np.ndarray | None:
+        """Predicted quantiles."""
+        return self.parts.quantiles
+
+    @property
+    def taus(self) -> tuple[float, ...] | None:
+        """Which quantiles those are."""
+        return self.parts.taus
 
     @cached_property
     def positives(self) -> int:
@@ -79,7 +132,11 @@ class Observations:
     @cached_property
     def nan_predictions(self) -> int:
         """Number of predictions that are NaN."""
-        return int(np.isnan(self.predictions).sum())
+        bad = np.isnan(self.predictions)
+        for each in (self.chances, self.quantiles):
+            if each is not None:
+                bad = bad | np.isnan(each).any(axis=1)
+        return int(bad.sum())
 
     def take(self, rows: np.ndarray, groups: np.ndarray | None) -> "Observations":
         """Some rows, perhaps more than once, with the groups that they have now."""
@@ -89,6 +146,7 @@ class Observations:
             predictions=self.predictions[rows],
             weights=None if self.weights is None else self.weights[rows],
             groups=groups,
+            parts=self.parts.take(rows),
         )
 
 
@@ -171,6 +229,10 @@ class Metric:
         """Why it takes no sample weights; empty if it does."""
         return "" if "weights" in self.inputs else f"the metric {self.name} takes no sample weights"
 
+    def fits(self, task: Task) -> bool:
+        """Whether it measures a task: its kind, and what is predicted of it beside a value."""
+        return task.kind in self.kinds and ("quantiles" not in self.inputs or task.decoder == "quantile")
+
     def merit(self, value: float) -> float:
         """The value turned so that larger is better; for a best number how little it is away from it."""
         if not isinstance(self.direction, str):
@@ -216,6 +278,10 @@ class Metric:
             return "group_id names no column of groups"
         if reason := self._lacks_class(rows):
             return reason
+        if "chances" in self.inputs and rows.chances is None:
+            return "it measures classes, and there are no probabilities of any"
+        if "quantiles" in self.inputs and rows.quantiles is None:
+            return "it measures quantiles, and none are predicted"
         if self.needs == "both" and "groups" in self.inputs and rows.groups is not None:
             constant = np.zeros(len(rows.labels), np.float32)
             if not gauc(rows.labels, constant, rows.groups).groups:
@@ -253,7 +319,7 @@ class Metric:
         return next(missing, "")
 
 
-_WERE = {"threshold": "was", "groups": "were"}
+_WERE = {"threshold": "was", "groups": "were", "chances": "were", "quantiles": "were"}
 
 
 @dataclass(frozen=True)

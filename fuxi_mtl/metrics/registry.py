@@ -6,6 +6,14 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 
 from fuxi_mtl.hints import among
+from fuxi_mtl.metrics.classes import (
+    class_accuracy,
+    class_accuracy_sums,
+    class_logloss,
+    class_logloss_sums,
+    macro_auc,
+    macro_auc_sums,
+)
 from fuxi_mtl.metrics.decisions import (
     accuracy,
     accuracy_sums,
@@ -30,6 +38,7 @@ from fuxi_mtl.metrics.errors import (
     rmse_sums,
 )
 from fuxi_mtl.metrics.metric import Metric, Observations
+from fuxi_mtl.metrics.quantiles import coverage_gap, coverage_gap_sums, no_interval, pinball, pinball_sums
 from fuxi_mtl.metrics.ranking import auc, auc_sums, gauc, gauc_sums, ks, ks_sums
 from fuxi_mtl.metrics.sums import Sums
 from fuxi_mtl.metrics.values import (
@@ -52,6 +61,7 @@ from fuxi_mtl.metrics.values import (
 )
 
 _VALUES = ("regression",)
+_CLASSES = ("classes",)
 METRICS = {
     metric.name: metric
     for metric in (
@@ -85,10 +95,16 @@ METRICS = {
         Metric("bucket_bias", bucket_bias, "min", _VALUES, needs="positive", sums=bucket_bias_sums),
         Metric("Gini", gini, "max", _VALUES, needs="different"),
         Metric("KL", divergence, "min", _VALUES),
+        Metric("pinball", pinball, "min", _VALUES, sums=pinball_sums),
+        Metric("coverage_gap", coverage_gap, 0.0, _VALUES, sums=coverage_gap_sums, undefined=no_interval),
+        Metric("macro_AUC", macro_auc, "max", _CLASSES, needs="different", sums=macro_auc_sums, no_skill=0.5),
+        Metric("class_logloss", class_logloss, "min", _CLASSES, sums=class_logloss_sums),
+        Metric("class_accuracy", class_accuracy, "max", _CLASSES, sums=class_accuracy_sums),
     )
 }
 ALIASES = {"binary_crossentropy": "logloss"}
 REGRESSION_METRICS = ("MAE", "RMSE")
+CLASS_METRICS = ("macro_AUC", "class_logloss", "class_accuracy")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
 from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
+from fuxi_mtl.metrics import Parts
 from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
@@ -248,6 +249,35 @@ class MultiTaskModel(keras.Model):
         """The columns that are served, each with its name among :meth:`probabilities`."""
         parts = [f"{name}_{end}" for name, each in self.decoders.items() for end in each.part_names]
         return {f"{task.name}_pred": task.name for task in self.tasks} | {name: name for name in parts}
+
+    def parts(self, predicted: Mapping[str, np.ndarray]) -> dict[str, Parts]:
+        """What metrics see of predictions beside the values, by task: chances of classes, quantiles.
+
+        Args:
+            predicted: ``(rows,)`` by name, as :meth:`predict` gives them.
+        """
+        found = {}
+        for name, decoder in self.decoders.items():
+            own = {end: predicted[f"{name}_{end}"] for end in decoder.part_names}
+            parts = decoder.measured(own)
+            if parts is not None:
+                found[name] = parts
+        return found
+
+    def scalars(self, predicted: Heads) -> dict[str, Any]:
+        """One number a row for each task that has one: of classes the expected value, else the prediction.
+
+        Args:
+            predicted: As :meth:`probabilities` or :meth:`predict` gives them.
+        """
+        found = {}
+        for task in self.tasks:
+            end = self.decoders[task.name].scalar if task.kind == "classes" else None
+            if task.kind != "classes":
+                found[task.name] = predicted[task.name]
+            elif end is not None:
+                found[task.name] = predicted[f"{task.name}_{end}"]
+        return found
 
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""

@@ -19,6 +19,7 @@ import tensorflow as tf
 from fuxi_mtl.objectives.losses import logit_and, mix_logit
 from fuxi_mtl.tasks import Task, event_of, required_events
 
+_KIND = {"regression": "a regression", "classes": "one of several classes"}
 Logit: TypeAlias = "tf.Tensor | bool"  # True and False: the event is certain, or impossible
 
 
@@ -212,8 +213,8 @@ def check_binary(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.kind != "binary":
             raise ValueError(
-                f"task {task.name!r} ({task.expression}) is a {task.kind}: an entire-space model multiplies "
-                "probabilities, so all of its tasks are binary."
+                f"task {task.name!r} ({task.expression}) is {_KIND[task.kind]}: an entire-space model "
+                "multiplies probabilities, so all of its tasks are binary."
             )
 
 

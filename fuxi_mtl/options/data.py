@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl.options.declaring import MOST_LENGTH, MOST_OF_SEEDS, MOST_WIDTH, option
-from fuxi_mtl.options.decoders import DECODERS
+from fuxi_mtl.options.decoders import DECODERS, kind_of
 from fuxi_mtl.options.family import Family
 
 POOLINGS = Family(
@@ -129,8 +129,9 @@ class LabelOptions:
     dtype: str = option("float", "Type of the column.", ("float", "int"))
     kind: str | None = option(
         None,
-        "Whether it is 0 or 1, or any number (value is the same as regression); binary unless said.",
-        ("binary", "regression", "value"),
+        "Whether it is 0 or 1, any number (value is the same as regression) or one of several classes; "
+        "binary unless said.",
+        ("binary", "regression", "value", "classes"),
     )
     decoder: str | dict | None = option(
         None,
@@ -159,11 +160,15 @@ class LabelOptions:
     )
 
     def __post_init__(self):
-        # One word for each thing: a value is a regression, and so is what has a decoder.
-        if self.kind == "value" or (self.kind is None and self.decoder is not None):
-            object.__setattr__(self, "kind", "regression")
+        # One word for each thing: a value is a regression, and a decoder says what its labels are.
         if isinstance(self.decoder, str):
             object.__setattr__(self, "decoder", {"type": self.decoder})
+        if self.kind == "value":
+            object.__setattr__(self, "kind", "regression")
+        if self.kind is None and isinstance(self.decoder, dict):
+            object.__setattr__(self, "kind", kind_of(self.decoder.get("type", "")))
+        if self.kind == "classes" and self.decoder is None:
+            object.__setattr__(self, "decoder", {"type": "softmax"})
 
 
 @dataclass(frozen=True)

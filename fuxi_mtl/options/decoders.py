@@ -1,4 +1,4 @@
-"""The decoders of heads that predict a value, by the name of their type."""
+"""The decoders of heads that predict a value or one of several classes, by the name of their type."""
 
 from fuxi_mtl.options.family import Family
 
@@ -17,7 +17,23 @@ DECODERS = Family(
         "tpm": f"{_THRESHOLDS}:Tree",
         "ordinal": f"{_THRESHOLDS}:Ordinal",
         "quantile": f"{_THRESHOLDS}:Quantiles",
+        "softmax": "fuxi_mtl.decoders.classes:Softmax",
     },
     given=("task", "columns"),
     in_block=True,
 )
+
+
+def kind_of(decoder: str) -> str:
+    """The kind of the labels that a decoder is for: ``regression`` or ``classes``."""
+    if decoder == "softmax":
+        return "classes"
+    target = DECODERS[decoder].target if decoder in DECODERS else None  # ours are not imported yet
+    return str(getattr(target, "labels", "regression"))
+
+
+def token_of(name: float | str) -> str:
+    """A class as it is told apart: text as it is, a whole number without a point."""
+    if isinstance(name, str):
+        return name
+    return str(int(name)) if float(name).is_integer() else repr(float(name))

@@ -29,4 +29,4 @@ DEFAULT_ERROR = {"binary": "binary_crossentropy", "regression": "mse"}
 
 def has_default_error(task: Task) -> bool:
     """Whether a task is trained on the error of its kind: the cross-entropy, or the squared error."""
-    return task.loss in (None, DEFAULT_ERROR[task.kind])
+    return task.loss in (None, DEFAULT_ERROR.get(task.kind))

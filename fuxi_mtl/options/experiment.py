@@ -23,7 +23,7 @@ class ExperimentOptions:
     task: str | list[str] | None = option(
         None,
         "Kind of all tasks, or of each, in the words of FuxiCTR; the labels' kind unless said.",
-        ("binary_classification", "regression"),
+        ("binary_classification", "regression", "multiclass_classification"),
         example="[binary_classification, regression]",
     )
     loss: str | list[str] | None = option(

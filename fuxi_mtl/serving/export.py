@@ -89,7 +89,7 @@ def served_module(
         served_columns = model.served_columns.items()
         outputs = {column: tf.cast(probabilities[name], tf.float32) for column, name in served_columns}
         if fusion is not None:
-            outputs["fused_score"] = fusion(inputs, probabilities)
+            outputs["fused_score"] = fusion(inputs, model.scalars(probabilities))
         return outputs
 
     with folded(model):

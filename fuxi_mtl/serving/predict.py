@@ -78,7 +78,8 @@ def predict_file(
         scores = model.predict(inputs, batch_size=batch_size, verbose=0)
         found = [scores[name] for name in model.served_columns.values()]
         if fusion is not None:
-            found.append(fusion(*tf.nest.map_structure(tf.convert_to_tensor, (inputs, scores))).numpy())
+            given = inputs, model.scalars(scores)
+            found.append(fusion(*tf.nest.map_structure(tf.convert_to_tensor, given)).numpy())
         return found
 
     unknown = UnknownIds(encoder)

@@ -102,7 +102,7 @@ def fuse_run(folder: str | Path, section: FusionSection, compare: bool = False) 
             dataset = _data_of(run, experiment)
             for split in filter(None, (dataset.valid, dataset.test)):
                 scores = predict(model, split, experiment.evaluation.eval_batch_size)
-                save_scores(changed, split, experiment, scores)
+                save_scores(changed, split, experiment, model, scores)
         table = fuse_scores(changed, experiment, lambda: _data_of(run, experiment), compare)
         changed.write_config(experiment.resolved())
     return table

@@ -1,6 +1,7 @@
 """Metrics of a split for the rows of each value of a column."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.dataset.rules import Ids
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate, metrics_of
 from fuxi_mtl.evaluation.measure import groups, sample_weights
+from fuxi_mtl.metrics import Parts
 
 MOST_VALUES = 100
 MISSING, UNKNOWN = "(missing)", "(unknown)"
@@ -23,6 +25,7 @@ def breakdown(
     experiment: Experiment,
     predictions: Mapping[str, np.ndarray],
     scores: Scores,
+    parts: Mapping[str, Parts] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """``metrics_by``: rows, positives and metrics of every task for each value, the most frequent first.
 
@@ -32,6 +35,7 @@ def breakdown(
         experiment: With ``metrics_by``.
         predictions: ``(rows,)`` by task.
         scores: The metrics of all rows, whose decision thresholds are kept.
+        parts: What is predicted beside the values, by task.
     """
     column = experiment.evaluation.metrics_by or ""
     values = values_of(split, dataset, column)
@@ -49,6 +53,7 @@ def breakdown(
             groups=None if group is None else group[here],
             thresholds=scores.thresholds,
             weights=None if weights is None else weights[here],
+            parts={name: each.take(here) for name, each in parts.items()},
         )
         binary = [task.name for task in experiment.tasks if task.kind == "binary"]
         found[value] = {

@@ -249,9 +249,11 @@ def measure_splits(
         for line in log_lines(experiment.tasks, scores[split.name]):
             logger.info("%s", line)
         if experiment.evaluation.save_predictions:
-            save_scores(run, split, experiment, predictions)
+            save_scores(run, split, experiment, model, predictions)
         if experiment.evaluation.metrics_by and split is (dataset.test or dataset.valid):
-            checks["metrics_by"] = breakdown(split, dataset, experiment, predictions, scores[split.name])
+            checks["metrics_by"] = breakdown(
+                split, dataset, experiment, predictions, scores[split.name], model.parts(predictions)
+            )
             for line in breakdown_lines(checks["metrics_by"], experiment):
                 logger.info("%s", line)
         if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
@@ -292,15 +294,23 @@ def _check_conversions(
 
 
 def save_scores(
-    run: Run, split: Split, experiment: Experiment, predictions: Mapping[str, np.ndarray]
+    run: Run,
+    split: Split,
+    experiment: Experiment,
+    model: MultiTaskModel,
+    predictions: Mapping[str, np.ndarray],
 ) -> None:
     """Writes predictions of a split, and what they are held against."""
+    scalars = model.scalars(predictions)
+    classes = [task.name for task in experiment.tasks if task.kind == "classes" and task.name in scalars]
     stored = StoredScores.of(
         {task.name: predictions[task.name] for task in experiment.tasks},
         split.labels(experiment.tasks),
         split.truth(experiment.tasks),
         groups(split, experiment.evaluation.group_id),
         sample_weights(split, experiment.evaluation),
+        model.parts(predictions),
+        {name: scalars[name] for name in classes},
     )
     run.write_scores(split.name, stored)
 

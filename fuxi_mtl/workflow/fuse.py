@@ -196,7 +196,7 @@ def _report(experiment: Experiment, made: Mapping[str, _Made], valid: Rows, test
         experiment.training.seed,
         on_valid,
         on_test,
-        {task.name: (valid.scores[task.name], test.scores[task.name]) for task in experiment.tasks},
+        {name: (valid.scores[name], test.scores[name]) for name in valid.scores},
         {name: each.scores for name, each in made.items()},
         test.groups,
         notes=[

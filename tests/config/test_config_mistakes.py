@@ -10,7 +10,7 @@ import yaml
 from fuxi_mtl import options
 from fuxi_mtl.config import ConfigError, load_experiment, load_experiments
 from fuxi_mtl.metrics import METRICS
-from fuxi_mtl.tasks import KINDS
+from fuxi_mtl.tasks import KINDS, Task
 
 MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8"))
 OWNERS = {
@@ -28,7 +28,10 @@ def spelled_out(says: str) -> str:
     names = {owner: [field.name for field in fields(each)] for owner, each in OWNERS.items()}
     members = {family.what: list(family) for family in options.Family.known}
     metrics = {
-        f"{kind} metric": [name for name, metric in METRICS.items() if kind in metric.kinds] for kind in KINDS
+        f"{kind} metric": [
+            name for name, metric in METRICS.items() if metric.fits(Task("t", ("t",), kind=kind))
+        ]
+        for kind in KINDS
     }
     for owner, keys in {**names, **members, **metrics, "metric": list(METRICS)}.items():
         says = says.replace(f"<{owner}>", ", ".join(keys))

@@ -10,11 +10,16 @@ import tiny
 
 from fuxi_mtl import registry
 from fuxi_mtl.decoders import DECODERS
+from fuxi_mtl.options import SURGERIES, WEIGHTINGS, SurgeryOptions, WeightingOptions
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.surgery import make_surgery
+from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
+from fuxi_mtl.weighting import make_weighting
 
 import_zoo()
 CLICK, WATCH = tiny.PLAIN["regression"]
+ACT = Task("act", ("watch",), kind="classes", decoder_options=(("classes", ("a", "b", "c", "d")),))
 OPTIONS = {"d2q": {"by": "price", "groups": 3}, "cread": {"thresholds": 4}, "tpm": {"depth": 2}}
 NARROW = {"DeepFM_MMoE", "APG_AITM_V2"}
 
@@ -64,7 +69,76 @@ def test_every_model_that_predicts_numbers_takes_a_head_of_several(name):
     assert all(each.shape == (32,) and np.isfinite(each).all() for each in found.values())
 
 
-@pytest.mark.parametrize("kind", DECODERS)
+def of_classes(name, **options):
+    keras.utils.set_random_seed(1)
+    cls = registry.model(name)
+    model = cls(tiny.FEATURES, (CLICK, ACT), **tiny.options_of(cls), **options)
+    model.build()
+    return model
+
+
+def batch_of_classes(seed=0):
+    inputs, labels, weight = tiny.batch((CLICK, WATCH), seed=seed)
+    watch = labels["watch"]
+    act = tf.where(tf.math.is_nan(watch), watch, tf.clip_by_value(tf.floor(2 + watch), 0.0, 3.0))
+    return inputs, {"click": labels["click"], "act": act}, weight
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_model_takes_a_task_of_classes_or_refuses_it_by_name(name):
+    cls = registry.model(name)
+    if not serves_numbers(name) or name in NARROW:
+        refusal = (
+            "task 'act' .watch. is one of several classes|head of 'act' ends in 4 numbers|: the tasks are"
+        )
+        with pytest.raises(ValueError, match=refusal):
+            of_classes(name) if name in NARROW else cls.plan_tasks((CLICK, ACT), False)
+        return
+    model, batch = of_classes(name), batch_of_classes()
+    assert model.objectives()[1].loss(model(batch[0]), *batch[1:])[0] > 0
+    found = model.probabilities(model(batch[0]), batch[0])
+    assert list(found) == ["click", "act", *(f"act_pred_{each}" for each in "abcd")]
+    chances = np.stack([found[f"act_pred_{each}"] for each in "abcd"], axis=1)
+    np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(found["act"], chances.argmax(axis=1))
+    assert chances.dtype == np.float32
+
+
+@pytest.mark.parametrize("choice", ["UW", "GN", "NISE", "pcgrad", "aligned_mtl"])
+def test_weightings_and_surgeries_see_one_objective_of_classes_in_half_precision(choice):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, batch = of_classes("ShareBottom"), batch_of_classes()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kinds = {objective.name: objective.kind for objective in model.objectives()}
+    assert kinds == {"click": "binary", "act": "binary"}
+    loss_weight = choice if choice in WEIGHTINGS else "EQ"
+    surgery = make_surgery(SurgeryOptions(surgery=choice), kinds) if choice in SURGERIES else None
+    weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), kinds, 2)
+    model.compile(keras.optimizers.Adam(0.01), weighting, surgery=surgery, run_eagerly=True)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    logs = [model.train_step(batch) for _ in range(2)][-1]
+    assert all(np.isfinite(float(each)) for each in logs.values())
+    pairs = zip(model.trainable_variables, before, strict=True)
+    assert all((variable.numpy() != old).any() for variable, old in pairs)
+    assert {head.dtype for head in model(batch[0]).values()} == {tf.float32}
+
+
+def test_training_learns_classes_and_names_what_metrics_see():
+    model, (inputs, labels, weight) = of_classes("MMoE"), batch_of_classes()
+    model.compile(keras.optimizers.Adam(0.02))
+    data = tf.data.Dataset.from_tensors((inputs, labels, weight)).repeat()
+    model.fit(data, steps_per_epoch=100, verbose=0)
+    predicted = model.predict(inputs, verbose=0)
+    chances = model.parts(predicted)["act"].chances
+    known = ~np.isnan(labels["act"])
+    assert chances.shape == (32, 4)
+    assert np.mean(chances.argmax(axis=1)[known] == labels["act"].numpy()[known]) > 0.9
+    assert list(model.scalars(predicted)) == ["click"]
+
+
+@pytest.mark.parametrize("kind", [name for name in DECODERS if name != "softmax"])
 def test_training_with_any_decoder_lowers_its_error(kind):
     model, (inputs, labels, weight) = built("ShareBottom", kind), batch_of(kind)
     model.compile(keras.optimizers.Adam(0.02))

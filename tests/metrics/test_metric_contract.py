@@ -5,14 +5,28 @@ import pytest
 
 from fuxi_mtl import metrics
 from fuxi_mtl.comparison.bootstrap import Direct, replicates, resampling, statistic
-from fuxi_mtl.metrics import METRICS, TRUTH_METRICS, Observations
+from fuxi_mtl.metrics import METRICS, NO_PARTS, TRUTH_METRICS, Observations, Parts
 
 ALL = {**METRICS, **TRUTH_METRICS}
 BINARY_LABELS = {name for name, metric in METRICS.items() if "binary" in metric.kinds} | {"truth_AUC"}
 # Least correlation of what the sums only come near to: linearised, on 32 thresholds, in the bins of all rows.
 NEAR = {"AUC": 0.98, "KS": 0.85, "ECE": 0.65, "truth_AUC": 0.98, "truth_ECE": 0.65}
-NEAR |= {"XAUC": 0.95, "bucket_bias": 0.65}
+NEAR |= {"XAUC": 0.95, "bucket_bias": 0.65, "macro_AUC": 0.98}
 THRESHOLD = 0.5
+TAUS = (0.1, 0.25, 0.9)
+
+
+def parts_of(name, labels, away=0.0):
+    """What lies `away` of the labels, from 0 up: chances with ties, or quantiles."""
+    if "chances" in ALL[name].inputs:
+        own = np.arange(3) == labels[:, None]
+        far = np.random.default_rng(1).integers(1, 9, own.shape) / 8
+        return Parts(chances=(own + away * far) / (own + away * far).sum(axis=1, keepdims=True))
+    if "quantiles" in ALL[name].inputs:
+        drawn = np.round(np.random.default_rng(1).random(len(labels)), 1)
+        middle = labels + away * (drawn - 0.5)
+        return Parts(quantiles=middle[:, None] + 0.05 * np.arange(-1, 2), taus=TAUS)
+    return NO_PARTS
 
 
 def rows_of(name, count=400, seed=0, weights=None):
@@ -20,6 +34,8 @@ def rows_of(name, count=400, seed=0, weights=None):
     rng = np.random.default_rng(seed)
     truth = np.round(rng.random(count), 2)
     labels = (rng.random(count) < truth).astype(np.float32) if name in BINARY_LABELS else truth
+    if "chances" in ALL[name].inputs:
+        labels = np.floor(3 * truth).clip(0, 2)
     predictions = np.clip(np.floor((0.6 * truth + 0.4 * rng.random(count)) * 25) / 25, 0.02, 0.98)
     groups = rng.integers(0, 30, count).astype(np.float64)
     groups[::11] = np.nan
@@ -28,7 +44,12 @@ def rows_of(name, count=400, seed=0, weights=None):
     elif weights:
         weights = rng.random(count) * 3
     return Observations.of(
-        labels, predictions.astype(np.float32), weights=weights, groups=groups, threshold=THRESHOLD
+        labels,
+        predictions.astype(np.float32),
+        weights=weights,
+        groups=groups,
+        threshold=THRESHOLD,
+        parts=parts_of(name, labels, 2.0),
     )
 
 
@@ -123,6 +144,17 @@ def kl(y, p, w, groups):
     return (a * np.log(a / b)).sum()
 
 
+def macro_auc(y, chances, w):
+    found = [np.divide(*pairs((y == c).astype(float), chances[:, c], w)) for c in range(3)]
+    return np.mean(found)
+
+
+def pinball(y, quantiles, w):
+    away = y[:, None] - quantiles
+    losses = np.where(away > 0, np.array(TAUS) * away, (np.array(TAUS) - 1) * away)
+    return mean(losses.mean(axis=1), w)
+
+
 def mean(values, w):
     return (values * w).sum() / w.sum()
 
@@ -154,6 +186,17 @@ BY_HAND = {
     "bucket_bias": lambda y, p, w, g: ece(y, p, w, g) / mean(y, w),
     "Gini": gini,
     "KL": kl,
+    "macro_AUC": lambda y, o, w, g: macro_auc(y, o.chances, w),
+    "class_logloss": lambda y, o, w, g: mean(
+        [-np.log(p[int(c)]) for p, c in zip(o.chances, y, strict=True)], w
+    ),
+    "class_accuracy": lambda y, o, w, g: mean(
+        [list(p).index(max(p)) == c for p, c in zip(o.chances, y, strict=True)], w
+    ),
+    "pinball": lambda y, o, w, g: pinball(y, o.quantiles, w),
+    "coverage_gap": lambda y, o, w, g: (
+        mean((o.quantiles[:, 0] <= y) & (y <= o.quantiles[:, 2]), w) - (TAUS[2] - TAUS[0])
+    ),
     "bias": lambda y, p, w, g: mean(p - y, w),
     "truth_MSE": lambda y, p, w, g: mean((p - y) ** 2, w),
     "truth_AUC": auc,
@@ -169,6 +212,7 @@ def test_the_value_is_that_of_its_definition_with_and_without_weights(name, weig
     w = np.ones(len(rows.labels)) if weights is None else rows.weights
     by_hand = BY_HAND[name.removesuffix("_clicked").removesuffix("_unclicked")]
     p, y = rows.predictions.astype(np.float64), rows.labels.astype(np.float64)
+    p = p if rows.chances is None and rows.quantiles is None else rows  # what is predicted beside
     assert ALL[name].measure(rows).value == pytest.approx(by_hand(y, p, w, rows.groups), rel=1e-6)
 
 
@@ -178,12 +222,16 @@ def test_a_row_of_weight_two_is_that_row_twice_and_of_weight_zero_none(name, see
     weighted = rows_of(name, 150, seed, weights="whole")
     rows = np.repeat(np.arange(len(weighted.labels)), weighted.weights.astype(int))
     repeated = Observations.of(
-        weighted.labels[rows], weighted.predictions[rows], groups=weighted.groups[rows], threshold=THRESHOLD
+        weighted.labels[rows],
+        weighted.predictions[rows],
+        groups=weighted.groups[rows],
+        threshold=THRESHOLD,
+        parts=weighted.parts.take(rows),
     )
     for gauc_weight in ("exposures", "clicks"):
         ours, theirs = (
             ALL[name].measure(
-                Observations(o.labels, o.predictions, o.weights, o.groups, o.threshold, gauc_weight)
+                Observations(o.labels, o.predictions, o.weights, o.groups, o.threshold, gauc_weight, o.parts)
             )
             for o in (weighted, repeated)
         )
@@ -205,7 +253,14 @@ def test_predictions_that_are_the_labels_are_better_than_noisy_ones(name):
     rows = rows_of(name)
     noisy = ALL[name].measure(rows).value
     right = ALL[name].measure(
-        Observations(rows.labels, rows.labels.astype(np.float32), None, rows.groups, THRESHOLD)
+        Observations(
+            rows.labels,
+            rows.labels.astype(np.float32),
+            None,
+            rows.groups,
+            THRESHOLD,
+            parts=parts_of(name, rows.labels),
+        )
     )
     assert ALL[name].merit(right.value) > ALL[name].merit(noisy)
     assert ALL[name].larger_is_better == {"max": True, "min": False}.get(ALL[name].direction)
@@ -220,6 +275,7 @@ def test_the_sums_of_a_resample_are_the_metric_of_its_rows(name, weights):
         weights=rows.weights,
         groups=rows.groups,
         threshold=THRESHOLD,
+        parts=rows.parts,
     )
     assert isinstance(built, Direct) == (metric.sums is None)
     assert built.value() == pytest.approx(metric.measure(rows).value, rel=1e-6)
@@ -240,7 +296,10 @@ def test_the_sums_of_a_resample_are_the_metric_of_its_rows(name, weights):
 def test_one_class_has_a_value_or_a_reason(name, value):
     labels, predictions = np.full(6, value), np.linspace(0.1, 0.9, 6)
     weights, groups = np.array([1, 2, 0, 1, 1, 1.0]), np.array([1, 1, 1, 2, 2, np.nan])
-    rows = Observations.of(labels, predictions, weights=weights, groups=groups, threshold=THRESHOLD)
+    parts = parts_of(name, labels, 2.0)
+    rows = Observations.of(
+        labels, predictions, weights=weights, groups=groups, threshold=THRESHOLD, parts=parts
+    )
     measured, reason = METRICS[name].measure(rows).value, METRICS[name].why_undefined(rows)
     needs = METRICS[name].needs
     if needs in ("both", "different") or (needs == "positive" and value == 0):
@@ -261,3 +320,30 @@ def test_weights_that_are_none_are_refused():
     for strange in (-1.0, np.nan):
         with pytest.raises(ValueError, match="a sample weight is .*: it must be 0 or more"):
             metrics.auc([1, 0], [0.2, 0.1], [1.0, strange])
+
+
+def test_classes_and_quantiles_that_are_not_there_are_a_reason():
+    rows = Observations.of([0.0, 1.0], [0.2, 0.7])
+    assert METRICS["class_logloss"].why_undefined(rows) == (
+        "it measures classes, and there are no probabilities of any"
+    )
+    assert METRICS["pinball"].why_undefined(rows) == "it measures quantiles, and none are predicted"
+    assert np.isnan(METRICS["pinball"].measure(rows).value)
+    with pytest.raises(ValueError, match="the quantiles of pinball were not stored with the run"):
+        METRICS["pinball"].resampled(rows)
+    single = Observations.of([0.0, 1.0], [0.2, 0.7], parts=Parts(quantiles=np.ones((2, 1)), taus=(0.5,)))
+    assert METRICS["coverage_gap"].why_undefined(single) == "the quantile 0.5 alone makes no interval"
+    bad = Observations.of([0.0, 1.0], [0.2, 0.7], parts=Parts(chances=np.array([[np.nan, 1], [0.5, 0.5]])))
+    assert METRICS["class_logloss"].why_undefined(bad) == "1 of 2 predictions are NaN"
+
+
+def test_a_class_that_no_row_has_is_no_part_of_the_mean():
+    chances = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1]])
+    assert metrics.METRICS["macro_AUC"].function(np.array([0, 1, 0]), np.zeros(3), chances) == 1.0
+
+
+def test_pinball_and_the_golden_losses_of_the_sheet_agree():
+    found = METRICS["pinball"].function(np.array([3.0]), np.zeros(1), np.zeros((1, 2)), (0.5, 0.9))
+    assert found == pytest.approx((1.5 + 2.7) / 2)
+    found = METRICS["pinball"].function(np.array([-2.0]), np.zeros(1), np.zeros((1, 2)), (0.5, 0.9))
+    assert found == pytest.approx((1 + 0.2) / 2)

@@ -105,7 +105,7 @@ def test_one_class_is_nan_with_its_reason(value):
 def test_no_labelled_row_is_nan_with_its_reason():
     labels, scores = np.array([np.nan, np.nan]), np.array([0.1, 0.2])
     for name, metric in metrics.METRICS.items():
-        if not metric.inputs & {"threshold", "groups"}:
+        if not metric.inputs & {"threshold", "groups", "chances", "quantiles"}:
             assert np.isnan(metric.function(labels, scores)), name
         if "groups" not in metric.inputs:
             assert metrics.why_undefined(name, labels, scores) == "no row has a label"
@@ -114,7 +114,9 @@ def test_no_labelled_row_is_nan_with_its_reason():
 def test_nan_predictions_are_nan_with_their_count():
     scores = np.array([0.9, np.nan, 0.8, np.nan, 0.1])
     for name, metric in metrics.METRICS.items():
-        given = {"threshold": 0.5, "groups": np.zeros(5, int)}
+        beside = np.stack([1 - scores, scores], axis=1)
+        given = {"threshold": 0.5, "groups": np.zeros(5, int), "taus": (0.1, 0.9)}
+        given |= {"chances": beside, "quantiles": beside}
         value = metric.function(LABELS, scores, **{key: given[key] for key in metric.inputs & given.keys()})
         assert np.isnan(getattr(value, "value", value)), name
     assert metrics.why_undefined("AUC", LABELS, scores) == "2 of 5 predictions are NaN"
