@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.over_rows import Dropout
 from fuxi_mtl.layers.regularizers import regularizer
 
 
@@ -59,7 +60,7 @@ class InputComposer(keras.layers.Layer):
                 norm.build((None, self.part_proj_dim or width))
                 self.norms.append(norm)
             if self.dropout_rate:
-                self.dropouts.append(keras.layers.Dropout(self.dropout_rate))
+                self.dropouts.append(Dropout(self.dropout_rate))
         projected = [self.part_proj_dim or width for width in widths]
         shape = (None, sum(projected) if self.fusion == "concat" else projected[0])
         self.adapter.build(shape)

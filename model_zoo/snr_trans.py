@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from fuxi_mtl.layers import Experts, FeatureEmbedding, Towers
 from fuxi_mtl.layers.mlp import of_each
+from fuxi_mtl.layers.penalties import add_penalty
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import option
@@ -54,7 +55,7 @@ class Joints(keras.layers.Layer):
         """``(batch, inputs, width)`` to ``(batch, outputs, width)``."""
         logits = tf.cast(tf.convert_to_tensor(self.log_alpha), tf.float32)
         if self.l0:
-            self.add_loss(self.l0 * tf.reduce_sum(tf.sigmoid(logits - _BETA * math.log(-_LOW / _HIGH))))
+            add_penalty(self, self.l0 * tf.reduce_sum(tf.sigmoid(logits - _BETA * math.log(-_LOW / _HIGH))))
         z = joints(logits, keras.random.uniform(self.sizes, seed=self.generator) if training else None)
         kernels = tf.cast(tf.convert_to_tensor(self.kernels), tf.float32) * z[:, :, None, None]
         return tf.einsum("bjw,ijwu->biu", v, tf.cast(kernels, v.dtype))

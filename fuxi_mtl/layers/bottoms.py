@@ -15,6 +15,7 @@ import tensorflow as tf
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.experts import Experts, Gate, mix, record_again, side_by_side
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.penalties import add_penalty
 from fuxi_mtl.layers.routing import enabled_routing, routed, weights_of
 from fuxi_mtl.layers.stabilizing import enabled_stabilize, gate_penalty
 from fuxi_mtl.options.blocks import SparseRouting
@@ -180,7 +181,7 @@ class GatedExperts(Brick):
             training=training,
         )
         if training and self.stabilize is not None and self.stabilize.penalises:
-            self.add_loss(gate_penalty(self.stabilize, gates))
+            add_penalty(self, gate_penalty(self.stabilize, gates))
         if self.routing is not None:
             gates = self._routed(self.routing, gates, training)
         return dict(zip(self.names, mix(gates, tf.stack(experts, axis=1)), strict=True))

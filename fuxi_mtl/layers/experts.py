@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.mlp import MLP
+from fuxi_mtl.layers.over_rows import GaussianNoise
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.options.blocks import GateStabilize
 
@@ -119,7 +120,7 @@ class Gate(Brick):
         )
         self.temperature = stabilize.temperature if stabilize else 1.0
         deviation = stabilize.noise_std if stabilize else 0.0
-        self.noise = keras.layers.GaussianNoise(deviation, dtype="float32") if deviation else None
+        self.noise = GaussianNoise(deviation, dtype="float32") if deviation else None
 
     def build(self, input_shape):
         """Creates the layers."""

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
+from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.options.layers import ACTIVATIONS
 
@@ -36,7 +37,7 @@ def dropout_layer(share: float, **kwargs) -> keras.layers.Layer | None:
     """
     if not 0 <= share < 1:
         raise ValueError(f"net_dropout is {share:g}; it lies from 0 to below 1.")
-    return keras.layers.Dropout(share, **kwargs) if share else None
+    return Dropout(share, **kwargs) if share else None
 
 
 def of_each(units: Sequence[int], activations: str | Sequence[str]) -> list[str]:
@@ -78,7 +79,7 @@ class Stack(Brick):
     ):
         super().__init__(**kwargs)
         self.hidden = [self.layer(width, penalty) for width in units]
-        norm = keras.layers.LayerNormalization if layer_norm else keras.layers.BatchNormalization
+        norm = keras.layers.LayerNormalization if layer_norm else BatchNormalization
         own: dict[str, Any] = {"dtype": self.dtype_policy}
         self.norms = [norm(**own) for _ in units] if batch_norm or layer_norm else []
         self.activations = [activation_layer(name, **own) for name in of_each(units, activations)]

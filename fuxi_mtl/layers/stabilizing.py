@@ -6,10 +6,11 @@ import tensorflow as tf
 
 from fuxi_mtl.options.blocks import GateStabilize
 from fuxi_mtl.options.values import block
+from fuxi_mtl.replicas import global_mean
 
 
 def gate_penalty(stabilize: GateStabilize, gates: Sequence[tf.Tensor]) -> tf.Tensor:
-    """R of some gates, a scalar; see :class:`~fuxi_mtl.options.blocks.GateStabilize`.
+    """R of some gates, a scalar, over all replicas; see :class:`~fuxi_mtl.options.blocks.GateStabilize`.
 
     Args:
         stabilize: The block.
@@ -17,11 +18,11 @@ def gate_penalty(stabilize: GateStabilize, gates: Sequence[tf.Tensor]) -> tf.Ten
     """
     shares = tf.stack(gates, axis=1)  # (batch, tasks, experts)
     entropy = -tf.reduce_sum(shares * tf.math.log(shares + stabilize.eps), axis=-1)
-    mean = tf.reduce_mean(shares, axis=0)  # (tasks, experts)
+    mean = global_mean(shares)  # (tasks, experts)
     divergence = tf.reduce_sum(mean * tf.math.log(mean * mean.shape[-1] + stabilize.eps), axis=-1)
     return stabilize.load_balance_kl_weight * tf.reduce_mean(
         divergence
-    ) - stabilize.entropy_reg_weight * tf.reduce_mean(entropy)
+    ) - stabilize.entropy_reg_weight * global_mean(entropy, axis=None)
 
 
 def enabled_stabilize(given: GateStabilize | Mapping | None) -> GateStabilize | None:

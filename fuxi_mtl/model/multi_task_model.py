@@ -1,7 +1,7 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -10,15 +10,18 @@ import tensorflow as tf
 from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
 from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
+from fuxi_mtl.layers.over_rows import BatchNormalization
+from fuxi_mtl.layers.penalties import recorded_penalties
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
-from fuxi_mtl.model.step_strategies import Step, StepStrategy, replicas, strategies_of
+from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
 from fuxi_mtl.model.values import learnt, served, unit_of
-from fuxi_mtl.objectives import Heads, Objective, over_replicas, supervised
+from fuxi_mtl.objectives import Heads, Losses, Objective, losses_over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
-from fuxi_mtl.optimizers import split_of, with_rows
+from fuxi_mtl.optimizers import split_of, summed_before, with_rows
+from fuxi_mtl.replicas import replicas
 from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
@@ -298,6 +301,7 @@ class MultiTaskModel(keras.Model):
         surgery: Surgery | None = None,
         bilevel_optimizer: keras.optimizers.Optimizer | None = None,
         representation_columns: str = "all",
+        batch_norm_statistics: Literal["global", "local"] = "global",
         **keras_options,
     ):
         """Sets how the model is trained.
@@ -312,6 +316,8 @@ class MultiTaskModel(keras.Model):
                 training takes pairs of batches; without it they stay as they are.
             representation_columns: Whether gradients that are compared on what :meth:`embed` gives count in
                 ``all`` columns or in the ``learnt`` ones, with a trained variable behind them.
+            batch_norm_statistics: On several devices, whose rows a step is normalised by: those of all,
+                ``global``, or each device by its own, ``local``.
             **keras_options: Such as ``steps_per_execution``.
         """
         self.build()
@@ -320,6 +326,9 @@ class MultiTaskModel(keras.Model):
         self.weighting = weighting or Equal({o.name: o.kind for o in objectives})
         self.surgery, self.bilevel_optimizer = surgery, bilevel_optimizer
         self.representation_columns = representation_columns
+        for layer in self._flatten_layers():
+            if isinstance(layer, BatchNormalization):
+                layer.statistics = batch_norm_statistics
         self.strategies = strategies_of(self)
         watched = [name for strategy in self.strategies for name in strategy.watched]
         self.means = StepMeans(objectives, self.weighting.needs_norms, watched)
@@ -330,11 +339,13 @@ class MultiTaskModel(keras.Model):
                 f"but the objectives are {', '.join(expected)}."
             )
         optimizer = with_rows(keras.optimizers.get(optimizer))
+        split_of(optimizer).summed_before = True
         split_of(optimizer).take_turns([variables for _, variables in self.alternating_steps()])
         super().compile(optimizer=optimizer, jit_compile=False, **keras_options)
         self.optimizer.build(self.trainable_variables)
         if bilevel_optimizer is not None:
             bilevel_optimizer.build(self.bilevel_variables())
+            summed_before(bilevel_optimizer)
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
@@ -453,11 +464,14 @@ class MultiTaskModel(keras.Model):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives = self.training_objectives()
         with tf.GradientTape(persistent=any(each.asks_again for each in self.strategies)) as tape:
-            x, heads = self(inputs, training=True, representation=True)
-            losses, rows = self.losses_of(objectives, heads, labels, sample_weight, inputs)
-            penalties = [tf.add_n(self.losses)] if self.losses else []
+            with recorded_penalties() as recorded:
+                x, heads = self(inputs, training=True, representation=True)
+            penalties = self._penalties(recorded)
+            losses, rows, shares = self.losses_of(objectives, heads, labels, sample_weight, inputs)
+            # Replicas are added up; each has its share of what all of them have in common.
+            common = [each / replicas() for each in penalties] if replicas() > 1 else penalties
         scale = self.optimizer.scale_loss(tf.constant(1.0))  # keeps float16 gradients from vanishing
-        backward = Backward(tape, losses, penalties, scale / replicas())
+        backward = Backward(tape, shares, common, scale)
         last_layer = [variable.value for variable in self.shared_variables()]
         step = Step(objectives, x, losses, rows, backward, last_layer)
         for strategy in self.strategies:
@@ -474,19 +488,31 @@ class MultiTaskModel(keras.Model):
         """The losses of one batch, without a step."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         objectives, heads = self.training_objectives(), self(inputs, training=False)
-        losses, rows = self.losses_of(objectives, heads, labels, sample_weight, inputs)
+        losses, rows, _ = self.losses_of(objectives, heads, labels, sample_weight, inputs)
         weights = self._scaled(objectives)
         total = tf.add_n([weights[name] * losses[name] for name in losses])
         return self.means.update(total, losses, rows, weights, None, {})
 
-    def losses_of(self, objectives, heads, labels, sample_weight, inputs):
-        """The loss of each objective on a batch, and the weight of the rows behind it over all replicas."""
-        losses, rows = {}, {}
+    def losses_of(self, objectives, heads, labels, sample_weight, inputs) -> Losses:
+        """The losses of the objectives on a batch, over the rows of all replicas."""
         labels = self.labels_learnt(labels, inputs)
-        for objective in objectives:
-            loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
-            losses[objective.name] = tf.debugging.check_numerics(loss, f"objective {objective.name}")
-        return (losses, rows) if replicas() == 1 else over_replicas(losses, rows)
+        return losses_over_replicas(objectives, heads, labels, sample_weight)
+
+    def _penalties(self, recorded: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """All penalties of a forward pass as one, if there are any.
+
+        Raises:
+            ValueError: On several replicas, a layer has added one past :func:`add_penalty`.
+        """
+        found = [*self.losses, *recorded]
+        if replicas() > 1:
+            kept = [layer.name for layer in self._flatten_layers() if layer._losses]
+            if kept:
+                raise ValueError(
+                    f"layer {kept[0]!r} adds to the loss by add_loss, which mixes up the devices. On "
+                    "several, use fuxi_mtl.layers.penalties.add_penalty(layer, value)."
+                )
+        return [tf.add_n(found)] if found else []
 
     def labels_learnt(
         self, labels: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]
@@ -503,11 +529,8 @@ class MultiTaskModel(keras.Model):
     def observed(
         self, losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Losses as a weighting hears of them: means over replicas, NaN where no row of the batch counts."""
-        seen = {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
-        if replicas() == 1:
-            return seen
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, seen)
+        """Losses as a weighting hears of them: NaN where no row of the batch counts."""
+        return {name: tf.where(rows[name] > 0, loss, np.nan) for name, loss in losses.items()}
 
     def _learnt_parts(self, x: Any) -> tuple[Any, Any]:
         """What :meth:`embed` gave without bare numbers and frozen vectors, and whole, made of that."""
@@ -525,10 +548,7 @@ class MultiTaskModel(keras.Model):
 
     def _reweight(self, step: Step) -> dict[str, tf.Tensor]:
         """Tells the weighting what came and returns the factors of the losses after its update."""
-        norms = step.norms
-        if replicas() > 1 and norms:
-            norms = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, norms)
-        self.weighting.update(self.observed(step.losses, step.rows), norms)
+        self.weighting.update(self.observed(step.losses, step.rows), step.norms)
         return self._scaled(step.objectives)
 
     def _scaled(self, objectives) -> dict[str, tf.Tensor]:

@@ -7,13 +7,14 @@ than that is a strategy of its own; :data:`STRATEGIES` lists them in the order i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.objectives import Objective
+from fuxi_mtl.objectives import Losses, Objective
+from fuxi_mtl.optimizers import split_of
+from fuxi_mtl.replicas import Gradient, global_gradients, switch
 from fuxi_mtl.surgery.backward import Backward
 
 
@@ -24,8 +25,8 @@ class Step:
     Attributes:
         objectives: What is trained on.
         representation: What :meth:`MultiTaskModel.embed` gave.
-        losses: The loss of each objective.
-        rows: The weight of the rows behind each loss.
+        losses: The loss of each objective over the rows of all replicas.
+        rows: The weight of those rows.
         backward: The way back through the forward pass.
         last_layer: Values of the last shared layer; none means the representation.
         norms: The gradient norm of each loss, if a strategy takes them.
@@ -57,8 +58,6 @@ class StepStrategy:
     """Whether it goes back through the forward pass beside the one gradient of the weighted sum."""
     excludes: ClassVar[Mapping[type["StepStrategy"], str]] = {}
     """Strategies that it cannot be combined with, each with the reason for a ``{model}``."""
-    on_several_devices: ClassVar[str] = ""
-    """Why it cannot run there; empty if it can."""
 
     def __init__(self, model: Any):
         self.model = model
@@ -96,7 +95,8 @@ class GradientNorms(StepStrategy):
 
     def before_weighting(self, step):
         """Takes the norms."""
-        step.norms = step.backward.norms(step.last_layer or step.representation)
+        sources = step.last_layer or step.representation
+        step.norms = step.backward.norms(sources, of_rows=not step.last_layer)
 
 
 class PlainStep(StepStrategy):
@@ -117,16 +117,13 @@ class PlainStep(StepStrategy):
         """Moves variables against the weighted gradient of some objectives and of all penalties."""
         values = [variable.value for variable in variables]
         gradients = step.backward.weighted({name: step.weights[name] for name in names}, values)
-        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        apply_gradients(self.model, gradients, variables)
 
 
 class AlternatingStep(PlainStep):
     """In turns: step t moves the variables of turn ``t mod n`` against the objectives of that turn."""
 
     asks_again = True
-    on_several_devices = (
-        "steps in turns work on one device. Give one --gpu, or use dr_grad: joint where the model has it."
-    )
 
     @classmethod
     def is_wanted(cls, model):
@@ -135,8 +132,9 @@ class AlternatingStep(PlainStep):
 
     def move(self, step, own):
         """One turn."""
-        turns = [partial(self._descend, step, *turn) for turn in self.model.alternating_steps()]
-        tf.switch_case(tf.cast(self.model.step % len(turns), tf.int32), turns)
+        turns = self.model.alternating_steps()
+        moves = [lambda own, turn=turn: self._descend(own, *turn) for turn in turns]
+        switch(tf.cast(self.model.step % len(turns), tf.int32), moves, step)
 
 
 class SurgeryStep(StepStrategy):
@@ -148,7 +146,6 @@ class SurgeryStep(StepStrategy):
         AlternatingStep: "{model} minimises its objectives in turns, so there are no gradients to combine. "
         "Use surgery: none."
     }
-    on_several_devices = "surgery works on one device. Give one --gpu, or use surgery: none."
 
     def __init__(self, model):
         super().__init__(model)
@@ -172,7 +169,7 @@ class SurgeryStep(StepStrategy):
             step.backward, step.rows, step.weights, variables, places, self.model.step
         )
         step.watched |= coefficients
-        self.model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        apply_gradients(self.model, gradients, variables)
 
 
 class BilevelStep(StepStrategy):
@@ -200,11 +197,12 @@ class BilevelStep(StepStrategy):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             heads = model(inputs, training=False)
-            losses, _ = model.losses_of(step.objectives, heads, labels, sample_weight, inputs)
+            losses = model.losses_of(step.objectives, heads, labels, sample_weight, inputs).shares
         factors = [scale * step.weights[name] for name in losses]
         gradients = tape.gradient(list(losses.values()), values, output_gradients=factors)
         # Where float16 overflows, there is nothing to learn from.
-        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / (scale * replicas()) for g in gradients]
+        sums = global_gradients(gradients)
+        finite = [tf.where(tf.math.is_finite(g), g, 0.0) / scale for g in sums]
         model.bilevel_optimizer.apply_gradients(zip(finite, variables, strict=True))
 
 
@@ -240,7 +238,8 @@ class Progress(StepStrategy):
     def _losses(self, objectives: Sequence[Objective], data: Any) -> dict[str, tf.Tensor]:
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         heads = self.model(inputs, training=False)
-        return self.model.observed(*self.model.losses_of(objectives, heads, labels, sample_weight, inputs))
+        losses: Losses = self.model.losses_of(objectives, heads, labels, sample_weight, inputs)
+        return self.model.observed(losses.values, losses.rows)
 
 
 STRATEGIES: tuple[type[StepStrategy], ...] = (
@@ -257,19 +256,18 @@ def strategies_of(model: Any) -> tuple[StepStrategy, ...]:
     """The strategies of a compiled model's step, in the order in which they act.
 
     Raises:
-        ValueError: Two that are wanted exclude each other, or one cannot run on several devices.
+        ValueError: Two that are wanted exclude each other.
     """
     wanted = [kind for kind in STRATEGIES if kind.is_wanted(model)]
     for kind in wanted:
         for other, reason in kind.excludes.items():
             if other in wanted:
                 raise ValueError(reason.format(model=type(model).__name__))
-        if kind.on_several_devices and replicas() > 1:
-            raise ValueError(kind.on_several_devices)
     mover = next(kind for kind in wanted if kind.moves)
     return tuple(kind(model) for kind in wanted if kind is mover or not kind.moves)
 
 
-def replicas() -> int:
-    """On how many devices a step runs at once."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+def apply_gradients(model: Any, gradients: Sequence[Gradient], variables: Sequence[keras.Variable]) -> None:
+    """One step of a model's optimizer on the gradients of all replicas, of which these are one replica's."""
+    gradients = split_of(model.optimizer).over_replicas(gradients)
+    model.optimizer.apply_gradients(zip(gradients, variables, strict=True))

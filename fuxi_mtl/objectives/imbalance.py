@@ -20,6 +20,7 @@ from fuxi_mtl.options import (
     ImbalanceOptions,
     has_default_error,
 )
+from fuxi_mtl.replicas import global_sum
 from fuxi_mtl.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -121,11 +122,11 @@ class _Rebalanced(Objective):
     focal: AuxFocalOptions = field(default_factory=AuxFocalOptions)
     step: tf.Tensor = 0
 
-    def loss(self, heads, labels, sample_weight=None):
+    def quotients(self, heads, labels, sample_weight=None):
         bce = self._cross_entropy(heads, labels, self._pos_weight(labels, sample_weight))
         # Without a factor the focal term is not computed at all.
         error = bce + self._factor() * self._focal(heads, labels) if self._has_focal else bce
-        return self.mean(error, heads, labels, sample_weight)
+        return [self.sums(error, heads, labels, sample_weight)]
 
     def seen(self, heads, labels, sample_weight=None):
         weight = self._pos_weight(labels, sample_weight)
@@ -136,8 +137,8 @@ class _Rebalanced(Objective):
             numbers["aux_focal_on"] = self._focal_is_on()
         if self.focal.enabled and self.focal.log_components:
             bce, focal = self._cross_entropy(heads, labels, weight), self._focal(heads, labels)
-            numbers[f"loss_{self.name}_bce"] = self.mean(bce, heads, labels, sample_weight)[0]
-            numbers[f"loss_{self.name}_focal"] = self.mean(focal, heads, labels, sample_weight)[0]
+            numbers[f"loss_{self.name}_bce"] = self.mean(bce, heads, labels, sample_weight)
+            numbers[f"loss_{self.name}_focal"] = self.mean(focal, heads, labels, sample_weight)
         return numbers
 
     @property
@@ -155,7 +156,7 @@ class _Rebalanced(Objective):
             return self.imbalance.pos_weight(self.name, self.step)
         mask, y = self.given(labels), without_nan(labels)[self.name]
         counted = tf.cast(mask, tf.float32) * (1.0 if sample_weight is None else sample_weight)
-        positives, negatives = tf.reduce_sum(counted * y), tf.reduce_sum(counted * (1 - y))
+        positives, negatives = global_sum((tf.reduce_sum(counted * y), tf.reduce_sum(counted * (1 - y))))
         weight = tf.where(positives > 0, tf.math.divide_no_nan(negatives, positives), 1.0)
         return _clipped(weight, self.imbalance.clip(self.name, self.step))
 
@@ -179,11 +180,11 @@ class _Rebalanced(Objective):
 class _BatchMean(Objective):
     """The same sum of errors, divided by all rows of the batch."""
 
-    def mean(self, error, heads, labels, sample_weight=None):
-        mean, counted = super().mean(error, heads, labels, sample_weight)
+    def sums(self, error, heads, labels, sample_weight=None):
+        total, counted = super().sums(error, heads, labels, sample_weight)
         everything = tf.ones_like(error) if sample_weight is None else sample_weight
-        total = tf.reduce_sum(everything)
-        return tf.math.divide_no_nan(mean * counted, total), total
+        # By way of the mean, as ever: the last bit is that of stored runs.
+        return tf.math.divide_no_nan(total, counted) * counted, tf.reduce_sum(everything)
 
 
 def _auxiliary(options: ImbalanceOptions, tasks: Sequence[Task], trained: Sequence[str]) -> Objective:

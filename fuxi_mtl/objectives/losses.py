@@ -149,8 +149,15 @@ def masked_mean(error: tf.Tensor, mask: tf.Tensor, sample_weight: tf.Tensor | No
         mask: ``(batch,)`` booleans.
         sample_weight: ``(batch,)`` weights, or None for ones.
     """
+    return tf.math.divide_no_nan(*masked_sums(error, mask, sample_weight))
+
+
+def masked_sums(
+    error: tf.Tensor, mask: tf.Tensor, sample_weight: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two sums of :func:`masked_mean`: ``sum(w m e)`` and ``sum(w m)``."""
     weight = tf.cast(mask, tf.float32)
     if sample_weight is not None:
         weight *= sample_weight
     safe = tf.where(mask, error, tf.zeros_like(error))
-    return tf.math.divide_no_nan(tf.reduce_sum(weight * safe), tf.reduce_sum(weight))
+    return tf.reduce_sum(weight * safe), tf.reduce_sum(weight)

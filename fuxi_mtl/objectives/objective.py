@@ -7,16 +7,18 @@ to the base class as data; weightings count objectives and never ask which model
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
 
 from fuxi_mtl.objectives import losses
 from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
+from fuxi_mtl.replicas import global_sum, replicas
 from fuxi_mtl.tasks import Task
 
 Heads = Mapping[str, tf.Tensor]
 Labels = Mapping[str, tf.Tensor]
+Quotient: TypeAlias = tuple[tf.Tensor, tf.Tensor]  # of two sums over rows
 
 CALIBRATOR = "calibrator"
 
@@ -75,17 +77,35 @@ class Objective:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The mean error over the rows that count, and the sum of their weights (0 if there is none).
 
+        Both are of the rows of all replicas. A subclass with another loss overrides :meth:`quotients`.
+
         Args:
             heads: The heads of the batch, by task.
             labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
             sample_weight: ``(batch,)`` weights, or None for ones.
         """
-        return self.mean(self.error(heads, without_nan(labels)), heads, labels, sample_weight)
+        quotients = global_sum(self.quotients(heads, labels, sample_weight))
+        return summed_quotients(quotients), quotients[0][1]
+
+    def quotients(
+        self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> list[Quotient]:
+        """The loss as quotients that are added up, each of two sums over rows; the first counts the rows.
+
+        So the rows of a batch may lie apart: numerators and denominators are summed over all parts first.
+        """
+        return [self.sums(self.error(heads, without_nan(labels)), heads, labels, sample_weight)]
 
     def mean(
         self, error: tf.Tensor, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mean of any ``(batch,)`` numbers as :meth:`loss` takes it, and the sum of the weights."""
+    ) -> tf.Tensor:
+        """The mean of any ``(batch,)`` numbers over the rows of all replicas, as :meth:`loss` takes it."""
+        return summed_quotients([global_sum(self.sums(error, heads, labels, sample_weight))])
+
+    def sums(
+        self, error: tf.Tensor, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
+    ) -> Quotient:
+        """The weighted sum of any ``(batch,)`` numbers over the rows that count, and that of the weights."""
         if self.observed is not None:
             error = tf.where(self.observed(labels), error, 0.0)
         mask = self.given(labels)
@@ -94,7 +114,7 @@ class Objective:
             weight *= sample_weight
         if self.weight is not None:
             weight *= tf.where(mask, tf.stop_gradient(self.weight(heads, without_nan(labels))), 0.0)
-        return losses.masked_mean(error, mask, weight), tf.reduce_sum(weight)
+        return losses.masked_sums(error, mask, weight)
 
     def seen(
         self, heads: Heads, labels: Labels, sample_weight: tf.Tensor | None = None
@@ -103,17 +123,61 @@ class Objective:
         return {} if self.watch is None else dict(self.watch(heads, labels))
 
 
-def over_replicas(
-    losses: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Losses whose mean over replicas is the mean over the rows of all of them, and those rows."""
-    context = tf.distribute.get_replica_context()
-    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, dict(rows))
+class Losses(NamedTuple):
+    """The losses of a batch, by objective.
+
+    Attributes:
+        values: Each over the rows of all replicas.
+        rows: The weight of those rows.
+        shares: What the rows of this replica add to each; these are what a gradient is taken of, and their
+            gradients add up. On one replica they are the values.
+    """
+
+    values: dict[str, tf.Tensor]
+    rows: dict[str, tf.Tensor]
+    shares: dict[str, tf.Tensor]
+
+
+def losses_over_replicas(
+    objectives: Sequence[Objective], heads: Heads, labels: Labels, sample_weight: tf.Tensor | None
+) -> Losses:
+    """The losses of some objectives over the rows of all replicas.
+
+    Raises:
+        ValueError: On several replicas, an objective has a loss of its own that is no sum of quotients.
+    """
+    if replicas() == 1:
+        values, rows = {}, {}
+        for objective in objectives:
+            loss, rows[objective.name] = objective.loss(heads, labels, sample_weight)
+            values[objective.name] = _checked(objective.name, loss)
+        return Losses(values, rows, values)
+    for objective in objectives:
+        if type(objective).loss is not Objective.loss:
+            raise ValueError(
+                f"objective {objective.name!r}: {type(objective).__name__}.loss is a mean over the rows of "
+                "one device. On several, override quotients, which gives the sums that the mean is made of."
+            )
+    own = {o.name: o.quotients(heads, labels, sample_weight) for o in objectives}
+    # Numerators and denominators of all in one call: what is divided by is no matter of gradients.
+    everywhere = global_sum(tf.nest.map_structure(tf.stop_gradient, own))
+    values = {name: _checked(name, summed_quotients(found)) for name, found in everywhere.items()}
+    rows = {name: quotients[0][1] for name, quotients in everywhere.items()}
     shares = {
-        name: tf.math.divide_no_nan(rows[name] * context.num_replicas_in_sync, everywhere[name])
-        for name in rows
+        name: summed_quotients([(mine, all_) for (mine, _), (_, all_) in zip(own[name], found, strict=True)])
+        for name, found in everywhere.items()
     }
-    return {name: shares[name] * loss for name, loss in losses.items()}, everywhere
+    return Losses(values, rows, shares)
+
+
+def _checked(name: str, loss: tf.Tensor) -> tf.Tensor:
+    return tf.debugging.check_numerics(loss, f"objective {name}")
+
+
+def summed_quotients(quotients: Sequence[Quotient]) -> tf.Tensor:
+    """Their sum; a quotient without rows is 0."""
+    first, *others = (tf.math.divide_no_nan(*quotient) for quotient in quotients)
+    return sum(others, first)
 
 
 def without_nan(labels: Labels) -> Labels:

@@ -19,6 +19,7 @@ from fuxi_mtl.optimizers.split import (
     row_counterpart,
     schedule_of,
     split_of,
+    summed_before,
     with_rows,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "schedule_of",
     "split_of",
     "sum_duplicates",
+    "summed_before",
     "with_rows",
 ]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.optimizers.rows import LazyAdam, RowOptimizer
+from fuxi_mtl.replicas import gathered_rows, replicas
 
 CHUNK = 2**18  # rows that are brought up to date at a time when all are
 
@@ -33,14 +34,15 @@ class DenseEquivalentAdam(LazyAdam):
 
     Rows must be brought up to date before they are read: :meth:`before_lookup` for those of a batch,
     :meth:`apply_deferred_updates` for all of them, before evaluation; in plain Keras :class:`DeferredUpdates`
-    sees to it. It works on one device.
+    sees to it. On several devices those of the whole batch are brought up to date on each, so that all have
+    the same table.
 
     Args:
         steps: After how many steps all rows catch up, unless they did before: the length of c.
         **options: Those of :class:`LazyAdam`.
 
     Raises:
-        ValueError: ``beta_1 >= sqrt(beta_2)``, under which rows would coast for ever; or several devices.
+        ValueError: ``beta_1 >= sqrt(beta_2)``, under which rows would coast for ever.
 
     >>> import keras
     >>> from fuxi_mtl.optimizers import SplitOptimizer
@@ -58,12 +60,6 @@ class DenseEquivalentAdam(LazyAdam):
             raise ValueError(
                 f"beta_1 is {self.beta_1} and beta_2 {self.beta_2}: "
                 "catching up needs beta_1 below sqrt(beta_2)."
-            )
-        devices = tf.distribute.get_strategy().num_replicas_in_sync
-        if devices > 1:
-            raise ValueError(
-                f"embedding_optimizer dense_equivalent_adam works on one device, and here are {devices}. "
-                "Use adam, or one device."
             )
         self.steps = steps
         self.ratio = ratio
@@ -121,7 +117,10 @@ class DenseEquivalentAdam(LazyAdam):
             variable: A table.
             rows: Their numbers, in any shape and as often as may be.
         """
-        self._catch_up(variable, tf.unique(tf.reshape(rows, [-1])).y)
+        rows = tf.unique(tf.reshape(rows, [-1])).y
+        if replicas() > 1:
+            rows = tf.unique(gathered_rows(rows)).y
+        self._catch_up(variable, rows)
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that any row has missed; free if there was no step since the last time."""

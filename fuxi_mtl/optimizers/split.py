@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
+from fuxi_mtl.replicas import Gradient, global_gradients, replicas
 
 _COUNTERPARTS = {
     keras.optimizers.Adagrad: RowAdagrad,
@@ -46,6 +47,11 @@ def split_of(optimizer: keras.optimizers.Optimizer) -> "SplitOptimizer":
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def summed_before(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has an optimizer take gradients as they are: those of all replicas, and not one replica's."""
+    optimizer._all_reduce_sum_gradients = list
+
+
 def with_rows(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer with one of rows beside it for the tables; Keras's own would be wrong and slow.
 
@@ -73,6 +79,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     no variable of one axis, which is a bias or the gain of a norm. To Keras it is one optimizer: one learning
     rate that callbacks may set (that of the tables keeps its ratio), one count of steps, one list of
     variables; a `keras.optimizers.LossScaleOptimizer` may stand around it.
+
+    On several replicas gradients are summed over them before they are clipped and penalised, rows of tables
+    as rows; a step that has done so itself (:meth:`over_replicas`) says it by :attr:`summed_before`.
 
     The one count of steps is that of every schedule, also in a step without a gradient of any table. It is
     that of Adam's bias correction, too, unless variables are moved in different steps: :meth:`take_turns`.
@@ -105,8 +114,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self.clips_tables = clips_tables
         rate = rate_of(dense)
         self.ratio = rate_of(rows) / rate if rate else 1.0
-        # Summed here already, unless replicas or single squares come together in the step.
+        # Summed here already, unless single squares come together in the step.
         self.sums = rows.second_moment == "squared_sum"
+        self.summed_before = False
         self.pairs: dict[str, tuple[keras.optimizers.Optimizer, RowOptimizer]] = {}
         self._turns: dict[int, str] = {}
 
@@ -132,7 +142,6 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         for name in dict.fromkeys(map(self._pair_of, variables)):
             dense, rows = self.dense, self.rows
             if name:
@@ -142,7 +151,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             others = [v for v in mine if lookup_of(v) is None]
             dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
             dense.build(others)
-            rows.penalised_before, rows.repeated = True, several or not self.sums
+            rows.penalised_before, rows.repeated = True, not self.sums
+            for each in (dense, rows):
+                summed_before(each)
             rows.build([v for v in mine if lookup_of(v) is not None])
 
     def _pair_of(self, variable: keras.Variable) -> str:
@@ -201,6 +212,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         self.build(variables)
         grads, variables = self._filter_empty_gradients(grads, variables)
+        if not self.summed_before:
+            grads = self.over_replicas(grads)
         grads, norms = self._by_row(grads, variables)
         grads = self._clipped(grads, norms, variables)
         moved: dict[keras.optimizers.Optimizer, list] = {}
@@ -213,6 +226,12 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         for optimizer in (self.dense, self.rows):
             if optimizer not in moved:
                 optimizer.iterations.assign_add(1)
+
+    def over_replicas(self, gradients: Sequence[Gradient]) -> list[Gradient]:
+        """The gradients of all replicas, of which these are one's; its rows are summed before they travel."""
+        if replicas() > 1 and self.sums:
+            gradients = [sum_duplicates(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        return global_gradients(gradients)
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off; see :class:`RowOptimizer`."""
@@ -241,9 +260,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             summed, parts = sum_duplicates(gradient), [gradient]
             lookup = lookup_of(variable)
             if lookup is not None and lookup.penalty is not None:
-                # Replicas are added up; each has its share of a row's penalty.
-                share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
-                added = share * lookup.penalty(tf.gather(variable.value, summed.indices))
+                added = lookup.penalty(tf.gather(variable.value, summed.indices))
                 parts.append(tf.IndexedSlices(added, summed.indices))
                 summed = tf.IndexedSlices(summed.values + added, summed.indices, summed.dense_shape)
             result.append(summed if self.sums else _joined(parts))

@@ -1,11 +1,11 @@
 """Gradients of the objectives of one batch: of each alone, and of their weighted sum."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import tensorflow as tf
 
-Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
+from fuxi_mtl.replicas import Gradient, global_gradients, global_sum, replicas
 
 
 class Backward:
@@ -14,6 +14,8 @@ class Backward:
     What a weighting or surgery asks of single objectives is not computed again for their weighted sum::
 
         grad sum_k w_k L_k = sum_k w_k grad L_k
+
+    Gradients are those of this replica; the sum over replicas is that of the whole batch.
 
     Args:
         tape: Saw the forward pass; persistent if it is asked more than once.
@@ -57,12 +59,27 @@ class Backward:
                 self._known[id(source)] = (source, gradients)
         return found
 
-    def norms(self, sources: Any) -> dict[str, tf.Tensor]:
-        """``||grad L_k||`` on some values, by objective, unscaled."""
+    def of_each_everywhere(self, sources: Any) -> dict[str, list[Gradient]]:
+        """:meth:`of_each`, of the rows of all replicas, on variables, which all of them have."""
+        found = self.of_each(sources)
+        sums = iter(global_gradients([gradient for gradients in found.values() for gradient in gradients]))
+        return {name: [next(sums) for _ in gradients] for name, gradients in found.items()}
+
+    def norms(self, sources: Any, of_rows: bool = False) -> dict[str, tf.Tensor]:
+        """``||grad L_k||`` on some values, by objective, unscaled, over the rows of all replicas.
+
+        Args:
+            sources: Values.
+            of_rows: Whether they are parts of the rows, of which each replica has its own, and no variables.
+        """
         norms = {}
-        for name, gradients in self.of_each(sources).items():
+        found = self.of_each(sources) if of_rows else self.of_each_everywhere(sources)
+        for name, gradients in found.items():
             present = [tf.cast(g, tf.float32) / self.scale for g in gradients if g is not None]
             norms[name] = tf.linalg.global_norm(present) if present else tf.constant(0.0)
+        if of_rows and replicas() > 1:
+            squares = global_sum({name: tf.square(norm) for name, norm in norms.items()})
+            return {name: tf.sqrt(square) for name, square in squares.items()}
         return norms
 
     def reach(self, values: Sequence[Any]) -> list[int]:

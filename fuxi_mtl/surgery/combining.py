@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
-from fuxi_mtl.surgery.backward import Backward, Gradient, aligned
+from fuxi_mtl.replicas import Gradient, global_sum
+from fuxi_mtl.surgery.backward import Backward, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
 
 _NOTHING = 1e-12  # of the longest gradient: a shorter one has no direction
@@ -117,8 +118,12 @@ class Surgery(tf.Module):
         shared = self._reached_twice(backward, values)
         if self.mode == "full":
             places = {"full": [value for value in values if id(value) in shared]}
-        chosen = tf.nest.flatten(places[self.mode]) or tf.nest.flatten(places["representation"])
-        gram = self._gram(backward, factors, chosen)
+        of_variables = tf.nest.flatten(places[self.mode]) if self.mode != "representation" else []
+        if of_variables:
+            gram = self._gram(backward.of_each_everywhere(of_variables), factors, backward.scale)
+        else:  # of the rows, each replica has its own: their products add up
+            found = backward.of_each(tf.nest.flatten(places["representation"]))
+            gram = global_sum(self._gram(found, factors, backward.scale))
         given = tf.stack([rows[name] > 0 for name in self.names])
         before = tf.ones(len(self.names)) if self.found is None else tf.identity(self.found)
         kept = {name: tf.identity(variable) for name, variable in self.state.items()}
@@ -151,14 +156,15 @@ class Surgery(tf.Module):
             self._shared = {id(value) for value, count in zip(values, counts, strict=True) if count > 1}
         return self._shared
 
-    def _gram(self, backward: Backward, factors: Mapping[str, tf.Tensor], chosen: Sequence[Any]) -> tf.Tensor:
+    def _gram(
+        self, found: Mapping[str, Sequence[Gradient]], factors: Mapping[str, tf.Tensor], scale: tf.Tensor
+    ) -> tf.Tensor:
         """``(T, T)`` inner products of the weighted gradients."""
-        found = backward.of_each(chosen)
         weights = tf.stack([factors[name] for name in self.names])
         gram = tf.zeros((len(self.names), len(self.names)))
         for gradients in zip(*(found[name] for name in self.names), strict=True):
             if any(gradient is not None for gradient in gradients):
-                rows = weights[:, None] * aligned(gradients) / backward.scale  # (T, elements)
+                rows = weights[:, None] * aligned(gradients) / scale  # (T, elements)
                 gram += tf.matmul(rows, rows, transpose_b=True)
         return gram
 

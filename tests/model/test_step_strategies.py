@@ -79,18 +79,6 @@ def test_surgery_has_nothing_to_combine_where_objectives_take_turns():
         make(Alternating, surgery=surgery())
 
 
-def test_surgery_works_on_one_device(monkeypatch):
-    monkeypatch.setattr(step_strategies, "replicas", lambda: 2)
-    with pytest.raises(ValueError, match="surgery works on one device. Give one --gpu, or use surgery: none"):
-        make(surgery=surgery())
-
-
-def test_turns_work_on_one_device(monkeypatch):
-    monkeypatch.setattr(step_strategies, "replicas", lambda: 2)
-    with pytest.raises(ValueError, match="steps in turns work on one device. Give one --gpu, or use dr_grad"):
-        make(Alternating)
-
-
 def test_a_sixth_strategy_is_a_class_and_a_line_of_the_table(monkeypatch):
     batch = tiny.batch(TASKS)
     alone = make(run_eagerly=True)

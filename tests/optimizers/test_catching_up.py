@@ -146,18 +146,6 @@ def test_without_a_first_moment_nothing_coasts():
     np.testing.assert_array_equal(variable.numpy(), before)
 
 
-class TwoDevices(tf.distribute.OneDeviceStrategy):
-    """What says that it has two is enough to be refused; tests/model trains on two."""
-
-    num_replicas_in_sync = 2
-
-
-def test_several_devices_are_refused():
-    message = "dense_equivalent_adam works on one device, and here are 2. Use adam"
-    with TwoDevices("CPU:0").scope(), pytest.raises(ValueError, match=message):
-        DenseEquivalentAdam()
-
-
 # ---- in a model ---------------------------------------------------------------------------------
 
 

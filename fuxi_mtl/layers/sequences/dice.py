@@ -4,15 +4,16 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.layers.brick import Brick
+from fuxi_mtl.layers.over_rows import moments_over_replicas
 
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class Dice(Brick):
     """``p x + alpha (1 - p) x`` with ``p = sigmoid((x - E[x]) / sqrt(Var[x] + eps))``, unit by unit.
 
-    Mean and variance are those of the rows that count, of a batch in training and running ones otherwise; a
-    batch in which none counts takes the running ones, too, and leaves them as they are. Over padding, as in
-    public code, a row's result would depend on how long the others are.
+    Mean and variance are those of the rows that count, of a batch in training, on all replicas, and running
+    ones otherwise; a batch in which none counts takes the running ones, too, and leaves them as they are.
+    Over padding, as in public code, a row's result would depend on how long the others are.
 
     Args:
         eps: Added to the variance. A unit that hardly varies over a batch has a slope of up to
@@ -35,7 +36,7 @@ class Dice(Brick):
         """Creates the slopes below the threshold and the running statistics."""
         own = {"shape": (x_shape[-1],), "dtype": "float32", "autocast": False}
         self.alpha = self.add_weight(initializer="zeros", name="alpha", **own)
-        running = {**own, "trainable": False, "aggregation": "mean"}
+        running = {**own, "trainable": False}
         self.mean = self.add_weight(initializer="zeros", name="moving_mean", **running)
         self.variance = self.add_weight(initializer="ones", name="moving_variance", **running)
 
@@ -45,10 +46,7 @@ class Dice(Brick):
         mean, variance = (tf.convert_to_tensor(each) for each in (self.mean, self.variance))
         if training:
             weight = tf.ones_like(x[:, :1]) if counts is None else tf.cast(counts, tf.float32)[:, None]
-            rows = tf.reduce_sum(weight)
-            batch_mean = tf.reduce_sum(weight * x, axis=0) / tf.maximum(rows, 1.0)
-            centred = x - batch_mean
-            batch_variance = tf.reduce_sum(weight * tf.square(centred), axis=0) / tf.maximum(rows, 1.0)
+            batch_mean, batch_variance, rows = moments_over_replicas(x, weight)
             for running, before, now in (
                 (self.mean, mean, batch_mean),
                 (self.variance, variance, batch_variance),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from fuxi_mtl.options.blocks import PropensityWeights
 from fuxi_mtl.options.values import block
+from fuxi_mtl.replicas import gathered_rows
 
 WATCHED = ("ipw_clipped_share", "ipw_weight_min", "ipw_weight_mean", "ipw_weight_max")
 _LARGEST = tf.float32.max
@@ -36,7 +37,7 @@ class InversePropensity(keras.layers.Layer):
 
     def _state(self, name: str, start: float) -> keras.Variable:
         constant = keras.initializers.Constant(start)
-        return self.add_weight((), constant, trainable=False, name=name, aggregation="mean")
+        return self.add_weight((), constant, trainable=False, name=name)
 
     def call(self, logit):
         """The weight that each row has if it is clicked and its conversion is known: ``1 / (p q)``.
@@ -77,8 +78,9 @@ class InversePropensity(keras.layers.Layer):
         Returns:
             The share of clicked rows whose weight is not the plain ``1 / p`` (times the click rate, if
             stabilised), and the least, mean and largest weight of clicked rows. A batch without clicks
-            gives the numbers of the one before.
+            gives the numbers of the one before. The rows of all replicas are one batch.
         """
+        logit, click, conversion = gathered_rows((logit, click, conversion))
         p, clicked = tf.sigmoid(tf.stop_gradient(logit)), click > 0
         weight = tf.stop_gradient(self(logit))
         scale = tf.convert_to_tensor(self.click_rate) if self.options.stabilised else 1.0

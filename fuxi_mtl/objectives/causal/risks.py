@@ -163,11 +163,11 @@ class _Corrected(Objective):
 
     correction: Objective | None = None
 
-    def loss(self, heads, labels, sample_weight=None):
-        mean, rows = super().loss(heads, labels, sample_weight)
+    def quotients(self, heads, labels, sample_weight=None):
+        quotients = super().quotients(heads, labels, sample_weight)
         if self.correction is not None:
-            mean += self.correction.loss(heads, labels, sample_weight)[0]
-        return mean, rows
+            quotients += self.correction.quotients(heads, labels, sample_weight)
+        return quotients
 
 
 def _weighted(chain: Chain, ipw: InversePropensity | None, error: Error, detached: bool = False) -> dict:
