@@ -15,10 +15,10 @@ from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
 from tests import tiny
 
 FEATURES = [
-    FeatureOptions("user", min_categr_count=2),
+    FeatureOptions("user", source="user", min_categr_count=2),
     FeatureOptions("item", dtype="int"),
     FeatureOptions("device", fill_na="unknown"),
-    FeatureOptions("hour", dtype="int", fill_na=12),
+    FeatureOptions("hour", source="context", dtype="int", fill_na=12),
     FeatureOptions("session", category_processor="hash_bucket", num_buckets=50),
     FeatureOptions(
         "ad",
@@ -30,7 +30,7 @@ FEATURES = [
     FeatureOptions("slot", dtype="int", remap=False, vocab_size=6),
     FeatureOptions("rank", dtype="int", remap=False, vocab_size=6, fill_na=2),
     FeatureOptions("rare", min_categr_count=1000),
-    FeatureOptions("age", type="numeric", dtype="float", normalizer="StandardScaler"),
+    FeatureOptions("age", source="user", type="numeric", dtype="float", normalizer="StandardScaler"),
     FeatureOptions("price", type="numeric", dtype="float", normalizer="MinMaxScaler", fill_na=3),
     FeatureOptions("depth", type="numeric", dtype="float"),
     FeatureOptions(
@@ -39,7 +39,7 @@ FEATURES = [
     FeatureOptions(
         "spent", type="numeric", dtype="float", category_processor="quantile_bucket", num_buckets=4, fill_na=0
     ),
-    FeatureOptions("tags", type="sequence", max_len=3, weights="tag_weights"),
+    FeatureOptions("tags", source="user", type="sequence", max_len=3, weights="tag_weights"),
     FeatureOptions(
         "recent",
         type="sequence",

@@ -134,6 +134,12 @@ class Dataset:
         """What the encoded columns mean."""
         return self.encoder.feature_map
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """Number of rows by split."""
+        splits = (self.train, self.valid, self.test)
+        return {split.name: split.rows for split in splits if split is not None}
+
 
 def labels_of(events: np.ndarray, names: Sequence[str], tasks: Iterable[Task]) -> dict[str, np.ndarray]:
     """The label of each row by task.

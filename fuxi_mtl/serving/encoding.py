@@ -1,19 +1,21 @@
 """Encoding of raw rows as ids and numbers by fitted rules, inside a graph."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
-from fuxi_mtl.dataset.encoding import OOV_TOKEN, free_ids
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature
 from fuxi_mtl.serving.bags import filled_lists, layout, lists, weights
 from fuxi_mtl.serving.raw import integers, is_missing, numbers, tokens
+from fuxi_mtl.serving.vocabularies import GraphVocabulary
 
 TEXT, PADDED, RAGGED = "text", "padded", "ragged"
+_ONE_A_REQUEST = ("user", "context")  # `source` of features that all items of a request share
 
 
 class GraphEncoder(tf.Module):
@@ -21,9 +23,11 @@ class GraphEncoder(tf.Module):
 
     Args:
         encoder: The fitted encoding.
+        folder: Where large vocabularies are written as files, which a SavedModel takes along as its assets;
+            without it all are constants of the graph.
     """
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder, folder: Path | None = None):
         super().__init__(name="encoding")
         self._encoder = encoder
         # As a constant TensorFlow would replace the division by a multiplication, which rounds another way.
@@ -32,7 +36,10 @@ class GraphEncoder(tf.Module):
             for column in encoder.columns
             if isinstance(column.rule, Number)
         }
-        self.tables = {owner: _table(known) for owner, known in encoder.tokens.items()}
+        self.tables = {
+            owner: GraphVocabulary(known, folder and folder / f"vocabulary_{number}.tsv")
+            for number, (owner, known) in enumerate(encoder.tokens.items())
+        }
 
     @property
     def has_bags(self) -> bool:
@@ -47,6 +54,13 @@ class GraphEncoder(tf.Module):
             "ids": tf.TensorSpec([None, features.id_columns], tf.int32),
             "numeric": tf.TensorSpec([None, features.numeric_columns], tf.float32),
         }
+
+    @property
+    def once(self) -> set[str]:
+        """Raw columns that are the same for all items of a request: those of the user and of the context."""
+        shared = [column for column, feature in self._inputs() if feature.source in _ONE_A_REQUEST]
+        weights_of_bags = [column.bag.weights for column in shared if column.bag and column.bag.weights]
+        return {column.name for column in shared}.union(weights_of_bags)
 
     def specs(self, bags: str) -> dict[str, tf.TypeSpec]:
         """What each raw column looks like, ``(batch,)`` unless it is a list or a vector.
@@ -68,30 +82,34 @@ class GraphEncoder(tf.Module):
                     specs[column.bag.weights] = _bag_spec(bags, tf.float32)
         return specs
 
-    def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def __call__(self, raw: Mapping[str, tf.Tensor], once: Collection[str] = ()) -> dict[str, tf.Tensor]:
         """Encodes a batch.
 
         Args:
             raw: Tensors by raw column, as :meth:`specs` describes them for any form of bags.
+            once: Columns that come with one row, which is encoded once and goes for all rows of the others.
 
         Returns:
             ``ids`` (batch, id columns) int32 and ``numeric`` (batch, numeric columns) float32.
         """
-        first = next(iter(raw.values()))
+        first = next(entries for name, entries in raw.items() if name not in once)
         rows = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0]
         ids, numeric = [tf.zeros([rows, 0], tf.int32)], [tf.zeros([rows, 0])]
         weights_of_bags = []
         for column, feature in self._inputs():
             entries = raw[column.name]
+            times = rows if column.name in once else 1
             if column.bag is None or not feature.has_ids:
                 encoded = tf.reshape(self._apply(column, entries), [-1, feature.max_len])
-                (ids if feature.has_ids else numeric).append(encoded)
+                (ids if feature.has_ids else numeric).append(_repeated(encoded, times))
                 continue
             members = filled_lists(entries, column.bag)
-            ids.append(self._bag(column, column.bag, members))
+            bag = self._bag(column, column.bag, members)
+            ids.append(_repeated(bag, times))
             if column.bag.weights:
                 given = members if column.bag.gaps else lists(entries, column.bag.splitter)
-                weights_of_bags.append(weights(raw[column.bag.weights], column.bag, given, ids[-1]))
+                of_bag = weights(raw[column.bag.weights], column.bag, given, bag)
+                weights_of_bags.append(_repeated(of_bag, times))
         # The order of `features.assign_columns`: the weights of bags come last.
         parts = {"ids": ids, "numeric": numeric + weights_of_bags}
         return {
@@ -127,15 +145,8 @@ class GraphEncoder(tf.Module):
         return tf.cast(ids, tf.int32)
 
 
-def _table(known: tuple[str, ...]) -> tf.lookup.StaticHashTable:
-    """Token i of the list has id i + 1; all others have the id that comes after, and ids may be free."""
-    unknown = len(known) + 1
-    free = set(free_ids(known).tolist())
-    ids = [number for number in range(1, unknown) if number not in free]
-    # A table must not be empty, though a vocabulary may be.
-    keys = tf.constant([*(known[number - 1] for number in ids), OOV_TOKEN], tf.string)
-    values = tf.constant([*ids, unknown], tf.int64)
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), unknown)
+def _repeated(encoded: tf.Tensor, times: int | tf.Tensor) -> tf.Tensor:
+    return encoded if isinstance(times, int) else tf.repeat(encoded, times, axis=0)
 
 
 def _number(rule: Number, x: tf.Tensor, scale: tf.Variable) -> tf.Tensor:

@@ -1,10 +1,12 @@
 """A trained model as a SavedModel that takes raw features, for servers that know TensorFlow only."""
 
+import itertools
+import json
 import keyword
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ from fuxi_mtl.files import partial_name, remove_leavings, replace_folder
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.serving import PADDED, RAGGED, TEXT, GraphEncoder
+from fuxi_mtl.serving import MISSING_INTEGER, PADDED, RAGGED, TEXT, GraphEncoder
+
+EXTRA = "assets.extra"  # where TensorFlow Serving looks for what belongs to a model beside its graph
+MODEL_INFO = "model_info.json"
+_VOCABULARIES = "vocabularies"  # while a model is written; the SavedModel takes the files as its assets
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +31,16 @@ class ExportError(ValueError):
 
 
 def export_model(
-    model: MultiTaskModel, encoder: Encoder, folder: str | Path, fusion: GraphFusion | None = None
+    model: MultiTaskModel,
+    encoder: Encoder,
+    folder: str | Path,
+    fusion: GraphFusion | None = None,
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
 
     Its signatures all return ``{task}_pred`` ``(batch,)`` float32, probabilities or values of a regression,
-    and ``fused_score`` ``(batch,)`` float64 if there is a fusion:
+    and ``fused_score`` ``(batch,)`` float64 if there is a fusion; all but ``model_info``:
 
     * ``serving_default`` takes the raw columns by name, each ``(batch,)``: float32 for numbers
       (float64 for those that float32 does not tell apart, such as Unix time), int64 for features of dtype
@@ -38,10 +48,19 @@ def export_model(
       dense vector is ``(batch, length)``.
     * ``serve_lists``, if there are bags, takes these as padded lists ``(batch, length)`` instead: behind the
       last member, members are missing.
+    * ``serve_ranking``, where features have a ``source``, ranks items for one user: columns of a feature
+      whose source is ``user`` or ``context`` have one entry, all others and the outputs one an item. The
+      user's columns are encoded once.
     * ``from_ids`` takes an encoded batch, ``ids`` and ``numeric``.
+    * ``model_info`` takes nothing and returns what the model is, one JSON text of that name. The same text
+      is the file ``assets.extra/model_info.json``.
 
-    A missing text is ``""``, a missing number NaN, a missing integer the smallest int64. Beside the
-    signatures, the loaded object has a function ``serve_ragged`` that takes a dict with ragged bags.
+    A missing text is ``""``, a missing number NaN, a missing integer the smallest of its type. A signature
+    refuses other types than its own. Beside the signatures, the loaded object has a function ``serve`` that
+    takes a dict of the inputs of ``serving_default``, whose integers may all be int32 and whose numbers all
+    float64, and ``serve_ragged``, which takes a dict with ragged bags.
+
+    Vocabularies of many tokens are files among the assets of the SavedModel, all others lie in its graph.
 
     Example::
 
@@ -53,6 +72,7 @@ def export_model(
         encoder: The encoding that it was trained with.
         folder: Where it goes. An older SavedModel there is replaced once the new one is whole.
         fusion: Makes one score of an encoded batch and its predictions by task; a batch is one request to it.
+        info: What is said of the model beside the names of its tasks and outputs.
 
     Raises:
         ExportError: The encoder is not the model's, or the folder holds something else or cannot be written.
@@ -66,8 +86,11 @@ def export_model(
     try:
         partial.mkdir(parents=True)
         remove_leavings(folder)
-        served, signatures = served_module(model, encoder, fusion)
+        served, signatures = served_module(model, encoder, fusion, info, partial / _VOCABULARIES)
         tf.saved_model.save(served, str(partial), signatures=signatures)
+        shutil.rmtree(partial / _VOCABULARIES, ignore_errors=True)
+        (partial / EXTRA).mkdir()
+        (partial / EXTRA / MODEL_INFO).write_text(_info_of(model, info) + "\n", encoding="utf-8")
         replace_folder(partial, folder)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
@@ -77,12 +100,27 @@ def export_model(
 
 
 def served_module(
-    model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion | None = None
+    model: MultiTaskModel,
+    encoder: Encoder,
+    fusion: GraphFusion | None = None,
+    info: Mapping[str, Any] | None = None,
+    vocabularies: Path | None = None,
 ) -> tuple[tf.Module, dict[str, Any]]:
-    """What is saved: the encoding's tables with the variables that predictions need, and the signatures."""
+    """What is saved, and its signatures: see :func:`export_model`.
+
+    The module holds the encoding's tables and the variables that predictions need.
+
+    Args:
+        model: A built model.
+        encoder: The encoding that it was trained with.
+        fusion: Makes one score of an encoded batch and its predictions by task.
+        info: What is said of the model.
+        vocabularies: Where large vocabularies are written as files; without it they are constants.
+    """
     served = tf.Module(name="served")
-    served.encoding = GraphEncoder(encoder)
+    served.encoding = encoding = GraphEncoder(encoder, vocabularies)
     names = input_names(encoder.raw_columns)
+    once = encoding.once
 
     def predictions(inputs):
         probabilities = model.probabilities(model(inputs, training=False), inputs)
@@ -93,24 +131,78 @@ def served_module(
         return outputs
 
     with folded(model):
-        from_ids = _traced(predictions, served.encoding.encoded_specs)
+        from_ids = _traced(predictions, encoding.encoded_specs)
 
     def from_raw(inputs):
-        return from_ids(served.encoding({column: inputs[name] for column, name in names.items()}))
+        return from_ids(encoding({column: inputs[name] for column, name in names.items()}))
+
+    def from_request(inputs):
+        return from_ids(encoding({column: inputs[name] for column, name in names.items()}, once))
 
     def raw_specs(bags):
-        return {names[column]: spec for column, spec in served.encoding.specs(bags).items()}
+        return {names[column]: spec for column, spec in encoding.specs(bags).items()}
 
-    signatures = {
-        "serving_default": _traced(from_raw, raw_specs(TEXT)),
-        "from_ids": from_ids,
-    }
-    if served.encoding.has_bags:
+    texts = raw_specs(TEXT)
+    default = _traced(from_raw, texts)
+    signatures = {"serving_default": default, "from_ids": from_ids, "model_info": _constant(model, info)}
+    served.serve = tf.function(lambda inputs: default(**_of_types(inputs, texts)), autograph=False)
+    for specs in _of_either_width(texts):
+        _traced(served.serve, specs)
+    if encoding.has_bags:
         signatures["serve_lists"] = _traced(from_raw, raw_specs(PADDED))
         served.serve_ragged = tf.function(from_raw, input_signature=[raw_specs(RAGGED)], autograph=False)
+    if once and once != set(names):
+        single = {names[column] for column in once}
+        signatures["serve_ranking"] = _traced(
+            from_request,
+            {name: _one(spec) if name in single else spec for name, spec in texts.items()},
+        )
+    else:
+        logger.info(
+            "The exported model has no signature serve_ranking: %s.",
+            "all features are of the user or the context"
+            if once
+            else "no feature has source: user or context",
+        )
     # Only these, because the model itself would bring its optimizer along.
     served.network = list(from_ids.graph.variables)
     return served, signatures
+
+
+def _info_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> str:
+    tasks = {task.name: task.expression for task in model.tasks}
+    said = {**(info or {}), "model": type(model).__name__, "tasks": tasks, "outputs": [*model.served_columns]}
+    return json.dumps(said, indent=2)
+
+
+def _constant(model: MultiTaskModel, info: Mapping[str, Any] | None) -> Any:
+    text = _info_of(model, info)
+    return tf.function(lambda: {"model_info": tf.constant(text)}, []).get_concrete_function()
+
+
+def _of_types(inputs: Mapping[str, tf.Tensor], specs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """Entries in the types of a signature; the smallest int32 is a missing integer."""
+    cast = {name: tf.cast(inputs[name], spec.dtype) for name, spec in specs.items()}
+    narrow = [name for name, entries in inputs.items() if entries.dtype == tf.int32]
+    missing = {name: tf.where(inputs[name] == tf.int32.min, MISSING_INTEGER, cast[name]) for name in narrow}
+    return cast | missing
+
+
+def _of_either_width(specs: Mapping[str, tf.TensorSpec]) -> Iterator[dict[str, tf.TensorSpec]]:
+    """The specs with int64 or int32, and with float32 or float64, as far as there are such inputs."""
+    types = {spec.dtype for spec in specs.values()}
+    integers, numbers = [tf.int64, tf.int32], [tf.float32, tf.float64]
+    choices = [either if either[0] in types else either[:1] for either in (integers, numbers)]
+    for integer, number in itertools.product(*choices):
+        chosen = {tf.int64: integer, tf.float32: number}
+        yield {
+            name: tf.TensorSpec(spec.shape, chosen.get(spec.dtype, spec.dtype))
+            for name, spec in specs.items()
+        }
+
+
+def _one(spec: tf.TensorSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([1, *spec.shape[1:]], spec.dtype)
 
 
 def input_names(columns: Iterable[str]) -> dict[str, str]:
@@ -150,7 +242,8 @@ def _traced(function: Callable, specs: Mapping[str, tf.TensorSpec]) -> Any:
     Without autograph, as Keras traces training: converting the code of a model would take seconds.
     """
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-    return tf.function(function, autograph=False).get_concrete_function(named)
+    graph = function if hasattr(function, "get_concrete_function") else tf.function(function, autograph=False)
+    return graph.get_concrete_function(named)
 
 
 def _is_replaceable(folder: Path) -> bool:

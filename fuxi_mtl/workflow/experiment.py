@@ -343,6 +343,7 @@ def save_results(
             "best_epoch": training.best_epoch,
             "best_step": training.best_step,
             "data_key": dataset.key,
+            "rows": dataset.rows,
             **({"parent": initial.description(), "steps_before": initial.steps} if initial else {}),
             "finished": datetime.now().isoformat(timespec="seconds"),
         },
@@ -406,8 +407,23 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
 
 def export_run(folder: str | Path, output: str | Path) -> None:
     """Writes a run's model as a SavedModel, with the fused score if the run has one."""
+    run = Run(Path(folder))
     model, encoder = load_run(folder)
-    export_model(model, encoder, output, load_fusion(Run(Path(folder)), encoder.feature_map))
+    export_model(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run))
+
+
+def _said_of(run: Run) -> dict[str, Any]:
+    """What an exported model says of the run that it is from, as far as that says it."""
+    metrics, origin = run.read_json(run.metrics), run.read_json(run.environment)
+    said = {
+        name: metrics.get(name) for name in ("expid", "seed", "dataset_id", "finished", "data_key", "rows")
+    }
+    return {
+        **said,
+        "version": origin["packages"]["fuxi_mtl"],
+        "git_commit": origin["git_commit"],
+        "metrics": {split: metrics[split] for split in ("valid", "test") if split in metrics},
+    }
 
 
 def predict_run(folder: str | Path, input: str | Path, output: str | Path, **options: Any) -> int:  # noqa: A002

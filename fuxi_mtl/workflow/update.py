@@ -239,7 +239,7 @@ def update_run(
             "number": number,
             "data": planned.named,
             "how": asdict(how),
-            "rows": _rows(dataset),
+            "rows": dataset.rows,
             "progressive": progressive,
             "vocabularies": {owner: asdict(grown) for owner, grown in dataset.grown.items()},
             "seconds": time.perf_counter() - started,
@@ -317,12 +317,6 @@ def _with_own_counts(parent: Run, encoder: Encoder, day: str) -> Encoder:
 def _named(rows: Any) -> str:
     """What stands in a stanza for rows."""
     return str(rows) if isinstance(rows, (str, Path)) else describe(rows)
-
-
-def _rows(dataset: Dataset) -> dict[str, int]:
-    return {
-        split.name: split.rows for split in (dataset.train, dataset.valid, dataset.test) if split is not None
-    }
 
 
 def _tell_growth(dataset: Dataset) -> None:

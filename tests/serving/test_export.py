@@ -1,5 +1,6 @@
 """The SavedModel: raw rows in, the model's own predictions out, and nothing of the training inside."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -116,13 +117,86 @@ def test_every_model_gives_its_predictions_from_raw_rows(name, small, rows, tmp_
 
 
 def test_every_signature_gives_the_same_predictions(trained, encoder, rows, loaded):
-    assert set(loaded.signatures) == {"serving_default", "serve_lists", "from_ids"}
+    assert set(loaded.signatures) == {
+        "serving_default",
+        "serve_lists",
+        "serve_ranking",
+        "from_ids",
+        "model_info",
+    }
     expected = predictions(trained, encoder, rows)
     ids, numeric = encoder.encode(rows)
     assert_close(loaded.signatures["serving_default"](**tensors(raw_rows.texts(rows))), expected)
     assert_close(loaded.signatures["serve_lists"](**tensors(raw_rows.padded(rows))), expected)
     assert_close(loaded.signatures["from_ids"](ids=tf.constant(ids), numeric=tf.constant(numeric)), expected)
     assert_close(loaded.serve_ragged(raw_rows.ragged(rows)), expected)
+
+
+@pytest.mark.parametrize("integer", [np.int32, np.int64])
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_serve_takes_integers_and_numbers_of_either_width(integer, number, trained, encoder, rows, loaded):
+    least = {np.dtype(np.int64): np.iinfo(np.int64).min}
+
+    def cast(values: np.ndarray) -> np.ndarray:
+        if values.dtype == np.float32:
+            return values.astype(number)
+        if values.dtype == np.int64:
+            missing = values == least[values.dtype]
+            return np.where(missing, np.iinfo(integer).min, values).astype(integer)
+        return values
+
+    raw = {name: cast(values) for name, values in raw_rows.texts(rows).items()}
+    assert {values.dtype for values in raw.values()} >= {np.dtype(integer), np.dtype(number)}
+    assert_close(loaded.serve(tensors(raw)), predictions(trained, encoder, rows))
+
+
+def test_serve_ranking_takes_a_user_once(trained, encoder, rows, loaded):
+    once = ["user", "hour", "age", "tags", "tag_weights"]
+    request = rows.with_columns(pl.lit(rows[name][7]).alias(name) for name in once)
+    raw = raw_rows.texts(request)
+    raw |= {name: raw[name][:1] for name in once}
+    found = loaded.signatures["serve_ranking"](**tensors(raw))
+    assert_close(found, predictions(trained, encoder, request))
+
+
+def test_a_request_without_items_ranks_none(rows, loaded):
+    once = ["user", "hour", "age", "tags", "tag_weights"]
+    raw = {name: x[: name in once] for name, x in raw_rows.texts(rows).items()}
+    found = loaded.signatures["serve_ranking"](**tensors(raw))
+    assert {scores.shape.as_list()[0] for scores in found.values()} == {0}
+
+
+def test_serve_ranking_is_there_only_if_a_source_says_who_the_user_is(plain, caplog):
+    with caplog.at_level(logging.INFO):
+        _, signatures = served_module(*plain)
+    assert "serve_ranking" not in signatures
+    assert "no signature serve_ranking: no feature has source: user or context" in caplog.text
+
+
+def test_serve_ranking_needs_columns_of_items(tmp_path, caplog):
+    features = [
+        FeatureOptions("user", source="user"),
+        FeatureOptions("age", source="context", type="numeric"),
+    ]
+    encoder = raw_rows.fitted(tmp_path, features)
+    with caplog.at_level(logging.INFO):
+        _, signatures = served_module(raw_rows.model_for(encoder, "ShareBottom"), encoder)
+    assert "serve_ranking" not in signatures
+    assert "all features are of the user or the context" in caplog.text
+
+
+def test_the_model_says_what_it_is(plain, tmp_path):
+    export_model(*plain, tmp_path / "model", info={"expid": "mine", "rows": {"train": 7}})
+    told = tf.saved_model.load(str(tmp_path / "model")).signatures["model_info"]()["model_info"].numpy()
+    tasks = {task.name: task.expression for task in plain[0].tasks}
+    assert json.loads(told) == {
+        "expid": "mine",
+        "rows": {"train": 7},
+        "model": "ShareBottom",
+        "tasks": tasks,
+        "outputs": [f"{name}_pred" for name in tasks],
+    }
+    assert json.loads((tmp_path / "model/assets.extra/model_info.json").read_text()) == json.loads(told)
 
 
 def test_a_served_network_drops_no_units(small, rows):
@@ -198,7 +272,7 @@ def test_a_model_of_mixed_precision_is_exported_in_it_and_gives_float32(policy, 
 def test_without_bags_there_is_nothing_to_give_as_lists(plain, tmp_path):
     export_model(*plain, tmp_path / "plain")
     loaded = tf.saved_model.load(str(tmp_path / "plain"))
-    assert set(loaded.signatures) == {"serving_default", "from_ids"}
+    assert set(loaded.signatures) == {"serving_default", "from_ids", "model_info"}
     assert not hasattr(loaded, "serve_ragged")
 
 
