@@ -1,6 +1,7 @@
 """Embeddings of a row beside those columns that the weights of its network depend on."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,8 @@ class ConditionedEmbedding(keras.layers.Layer):
     Args:
         features: The inputs.
         generation: The block ``apg``.
-        **embedding: Options of :class:`FeatureEmbedding`, of both sets of tables.
+        **embedding: Options of :class:`FeatureEmbedding`, of both sets of tables; an interaction is of what
+            the network sees, and conditions are as they were looked up.
 
     Shapes:
         ``{"ids": ..., "numeric": ...}`` to ``(batch, width)``; embeddings of the condition's own come last.
@@ -30,6 +32,7 @@ class ConditionedEmbedding(keras.layers.Layer):
     def __init__(self, features: FeatureMap, generation: Generation, **embedding: Any):
         super().__init__()
         names = list(dict.fromkeys(generation.condition_features or ()))
+        interaction, mlp = embedding.pop("interaction", None), embedding.pop("mlp", None)
         self.shared = FeatureEmbedding(features, **embedding)
         known = [feature.name for feature in features.features]
         if not generation.new_condition_emb:  # histories have taken the place of their columns
@@ -42,16 +45,19 @@ class ConditionedEmbedding(keras.layers.Layer):
             self.own = FeatureEmbedding(features, **embedding, names=names)
         column_ranges = self.shared.column_ranges
         width = sum(map(_width, column_ranges.values()))
-        seen = [(0, width)]
+        seen, seen_columns = [(0, width)], column_ranges
         if not generation.condition_participate_bottom:
-            seen = [columns for name, columns in column_ranges.items() if name not in names]
+            rest = {name: columns for name, columns in column_ranges.items() if name not in names}
+            seen, seen_columns = list(rest.values()), _side_by_side(rest)
             if not seen:
                 raise ValueError(
                     f"apg.condition_participate_bottom: False leaves the network nothing to see: "
                     f"{', '.join(names)} are all features."
                 )
         # Here, because Keras wraps what a layer says when it is built inside of a call.
-        generation.check_width(sum(map(_width, seen)), "the numbers that the network sees,")
+        self.interaction = self.shared.interaction_behind(interaction, mlp, seen_columns)
+        width_seen = sum(map(_width, seen)) if self.interaction is None else self.interaction.output_width
+        generation.check_width(width_seen, "the numbers that the network sees,")
         if self.own is not None:
             column_ranges = {name: (a + width, b + width) for name, (a, b) in self.own.column_ranges.items()}
         conditions = [[column_ranges[name]] for name in names]
@@ -60,7 +66,9 @@ class ConditionedEmbedding(keras.layers.Layer):
         self.parts = [seen, *conditions]
 
     def build(self, input_shape=None):
-        """Nothing is left to do: tables need no input to know their shape."""
+        """Creates the interaction; tables need no input to know their shape."""
+        if self.interaction is not None:
+            self.interaction.build()
 
     def call(self, inputs):
         """All embeddings side by side."""
@@ -69,7 +77,8 @@ class ConditionedEmbedding(keras.layers.Layer):
 
     def split(self, x: tf.Tensor) -> list[tf.Tensor]:
         """What the network sees, then its conditions: none if they are self-wise."""
-        return [_columns(x, column_ranges) for column_ranges in self.parts]
+        seen, *conditions = [_columns(x, column_ranges) for column_ranges in self.parts]
+        return [seen if self.interaction is None else self.interaction(seen), *conditions]
 
 
 def _columns(x: tf.Tensor, column_ranges: Sequence[tuple[int, int]]) -> tf.Tensor:
@@ -78,6 +87,12 @@ def _columns(x: tf.Tensor, column_ranges: Sequence[tuple[int, int]]) -> tf.Tenso
     if not others:
         return x if (first, last) == (0, x.shape[1]) else x[:, first:last]
     return tf.concat([x[:, start:end] for start, end in column_ranges], axis=1)
+
+
+def _side_by_side(column_ranges: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Where some columns are once they have been taken out and put side by side."""
+    ends = list(itertools.accumulate(map(_width, column_ranges.values())))
+    return dict(zip(column_ranges, zip([0, *ends], ends, strict=False), strict=True))
 
 
 def _width(columns: tuple[int, int]) -> int:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers.embedding import FeatureEmbedding
+from fuxi_mtl.layers.interactions import Interaction
 from fuxi_mtl.layers.mlp import MLP
 from fuxi_mtl.layers.regularizers import regularizer
 from fuxi_mtl.options.blocks import Backbone
@@ -23,6 +24,7 @@ class DeepFM(keras.layers.Layer):
     Args:
         features: The inputs.
         embedding: Their embedding.
+        interaction: What the MLP sees in the place of the embeddings; None for the embeddings.
         options: The block ``backbone``.
         names: The heads.
         mlp: Options of :class:`MLP` unless the block says otherwise.
@@ -37,6 +39,7 @@ class DeepFM(keras.layers.Layer):
         self,
         features: FeatureMap,
         embedding: FeatureEmbedding,
+        interaction: Interaction | None,
         options: Backbone,
         names: Sequence[str],
         mlp: Mapping[str, Any],
@@ -44,7 +47,7 @@ class DeepFM(keras.layers.Layer):
         penalty: float | str | None,
     ):
         super().__init__()
-        self.adds = options.added(names)
+        self.adds, self.interaction = options.added(names), interaction
         own = {
             "activations": options.deep_activation,
             "dropout": options.deep_dropout,
@@ -62,8 +65,12 @@ class DeepFM(keras.layers.Layer):
 
     def build(self, input_shape):
         """Creates the layers."""
-        self.deep.build(input_shape)
-        width = self.deep.width(input_shape[-1])
+        seen = input_shape
+        if self.interaction is not None:
+            self.interaction.build(input_shape)
+            seen = (None, self.interaction.output_width)
+        self.deep.build(seen)
+        width = self.deep.width(seen[-1])
         if self.machine is not None:
             self.machine.build(input_shape)
             width += self.machine.width
@@ -76,7 +83,8 @@ class DeepFM(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Of embeddings ``(batch, width)``: deep_h (or h), and fm_vec or None where nothing uses it."""
-        deep = self.deep(x, training=training)
+        seen = x if self.interaction is None else self.interaction(x, training=training)
+        deep = self.deep(seen, training=training)
         pairs = None if self.machine is None else self.machine(x)
         if self.projection is not None:
             deep = self.projection(tf.concat([deep, tf.cast(pairs, deep.dtype)], axis=1))

@@ -33,7 +33,8 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
 
     The tasks say how the heads learn. With a joint task (``ctcvr: click & conversion``) it is an entire-space
     model: towers of conditional events, whose total logits are chained as in ESMM, trained on the tasks that
-    every exposure defines. Without one, each task has a head and a loss of its own.
+    every exposure defines. Without one, each task has a head and a loss of its own. An ``interaction`` lies
+    under the MLP of ``deep_h``.
 
     Args:
         features: The inputs.
@@ -89,8 +90,11 @@ class DeepFM_MMoE(MultiTaskModel):  # noqa: N801 - the name is written so
         if experts.add_fm_vec and not parts.fm_enabled:
             raise ValueError("mmoe.add_fm_vec needs backbone.fm_enabled: True. Write add_fm_vec: False.")
         penalty = common["embedding_regularizer"]
-        self.embedding = FeatureEmbedding(features, **embedding_options(common))
-        self.backbone = DeepFM(features, self.embedding, parts, names, mlp, experts.add_fm_vec, penalty)
+        self.embedding = FeatureEmbedding(features, **embedding_options(common, interacting=False))
+        interaction = self.embedding.interaction_behind(common["interaction"], mlp)
+        self.backbone = DeepFM(
+            features, self.embedding, interaction, parts, names, mlp, experts.add_fm_vec, penalty
+        )
         self.bottom = ComposedExperts(names, self.embedding, experts, mlp)
         self.towers = make_towers(heads, names, mlp)
 

@@ -46,14 +46,16 @@ class PEPNet(MultiTaskModel):
     """Parameter and embedding personalised network: EPNet on the inputs, PPNet on the towers.
 
     With ``E`` the embeddings of a row, ``E_dom`` those of ``domain_features`` and ``P`` those of
-    ``gate_features`` (user, item, author) among them, and ``GateNU(x) = 2 sigmoid(relu(x W + b) W' + b')``::
+    ``gate_features`` (user, item, author), among them or from tables of the gates' own, and ``GateNU(x) =
+    2 sigmoid(relu(x W + b) W' + b')``::
 
         O = GateNU([E_dom, SG(E)]) * E                                            EPNet
         H_k,l = act(H_k,l-1 W + b) * GateNU_k,l([P, SG(O)])        H_k,0 = O      PPNet
         z_k = <w_k, H_k> + b_k
 
     The loss of k reaches its own tower and gates; the embeddings through E, through ``E_dom`` and ``P``, and
-    never through the gates' other input. Without EPNet ``O = E``, without PPNet the towers are plain.
+    never through the gates' other input. Without EPNet ``O = E``, without PPNet the towers are plain. An
+    ``interaction`` makes ``H_k,0`` of O.
 
     Args:
         features: The inputs.
@@ -96,6 +98,14 @@ class PEPNet(MultiTaskModel):
             int | None,
             option("Hidden width of each gate; that of what it gates unless said.", least=1, most=65_536),
         ] = None,
+        gate_embedding_dim: Annotated[
+            int | None,
+            option(
+                "Width of tables of the gates' own; null reads the features' tables.",
+                least=1,
+                most=65_536,
+            ),
+        ] = None,
         gate_start: Annotated[
             Literal["plain", "neutral"], option("neutral: all factors are 1 at the start.")
         ] = "plain",
@@ -103,7 +113,13 @@ class PEPNet(MultiTaskModel):
     ):
         super().__init__(features, tasks)
         names, units, mlp = [task.name for task in tasks], common["tower_hidden_units"], mlp_options(common)
-        self.embedding = FeatureEmbedding(features, **embedding_options(common))
+        self.embedding = FeatureEmbedding(features, **embedding_options(common, interacting=False))
+        self.interaction = self.embedding.interaction_behind(common["interaction"], mlp)
+        read = [*(domain_features if epnet else ()), *(gate_features if ppnet else ())]
+        self.gate_embedding = None
+        if gate_embedding_dim is not None:
+            penalty_of_rows = common["embedding_regularizer"]
+            self.gate_embedding = FeatureEmbedding(features, gate_embedding_dim, penalty_of_rows, read)
         self.domain = self._columns("domain_features", domain_features, "epnet") if epnet else []
         self.prior = self._columns("gate_features", gate_features, "ppnet") if ppnet else []
         if ppnet and not units:
@@ -129,12 +145,24 @@ class PEPNet(MultiTaskModel):
         ]
         self.towers = Towers(names, (), outputs=self.head_widths, penalty=common["net_regularizer"])
 
+    def embed(self, inputs):
+        """The embeddings, and what gates read if they have tables of their own."""
+        x = self.embedding(inputs)
+        return x if self.gate_embedding is None else {"x": x, "gates": self.gate_embedding(inputs)}
+
+    def embedding_layers(self):
+        """See the base class."""
+        own = self.gate_embedding
+        return self.embedding if own is None else {"x": self.embedding, "gates": own}
+
     def heads(self, x, training=False):
         """See the base class."""
-        plain, heads = x, {}
+        x, read = (x, x) if self.gate_embedding is None else (x["x"], x["gates"])
+        heads = {}
         if self.input_gate is not None:
-            x = x * self.input_gate(tf.concat([_taken(plain, self.domain), tf.stop_gradient(plain)], axis=1))
-        seen = tf.concat([_taken(plain, self.prior), tf.stop_gradient(x)], axis=1) if self.prior else x
+            x = x * self.input_gate(tf.concat([_taken(read, self.domain), tf.stop_gradient(x)], axis=1))
+        seen = tf.concat([_taken(read, self.prior), tf.stop_gradient(x)], axis=1) if self.prior else x
+        x = x if self.interaction is None else self.interaction(x)
         for name, layers, gates in zip(self.towers.names, self.layers_of, self.gates_of, strict=True):
             hidden = x
             for i, layer in enumerate(layers):
@@ -146,7 +174,7 @@ class PEPNet(MultiTaskModel):
 
     def _columns(self, key: str, names: Sequence[str], part: str) -> list[tuple[int, int]]:
         """The columns of some features among the embeddings."""
-        ranges = self.embedding.column_ranges
+        ranges = (self.gate_embedding or self.embedding).column_ranges
         for name in names:
             check_choice(key, name, list(ranges))
         if not names:

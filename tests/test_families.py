@@ -14,6 +14,7 @@ from fuxi_mtl.options import (
     BOTTOMS,
     CALIBRATIONS,
     ERRORS,
+    INTERACTIONS,
     OPTIMIZERS,
     POOLINGS,
     ROW_OPTIMIZERS,
@@ -130,6 +131,19 @@ def test_a_bottom_gives_each_head_a_row_of_its_own(family, member):
     trained = {id(variable) for variable in bottom.trainable_variables}
     for variables in (bottom.shared_variables(), bottom.own_variables("cvr")):
         assert {id(variable) for variable in variables} <= trained
+
+
+@every(INTERACTIONS)
+def test_an_interaction_gives_a_vector_of_a_known_width_that_hears_of_every_column(family, member):
+    columns = {"user": (0, 3), "item": (3, 6), "tag": (6, 9)}
+    interaction = member.load()(columns, (), {"activations": "tanh"}, name="interaction")
+    x = tf.constant(np.random.default_rng(0).normal(size=(4, 9)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = interaction(x)
+        total = tf.reduce_sum(found * tf.range(1.0, found.shape[1] + 1))
+    assert found.shape == (4, interaction.output_width)
+    assert (tape.gradient(total, x).numpy() != 0).all()
 
 
 @every(POOLINGS)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
-from fuxi_mtl.config.foreign_names import NESTED_NAMES
+from fuxi_mtl.config.nested_names import NESTED_NAMES
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import ImbalanceOptions
 from fuxi_mtl.options.mistakes import Mistakes

@@ -22,6 +22,7 @@ from fuxi_mtl.options import (
     WeightingOptions,
 )
 from fuxi_mtl.options.blocks.sequences import SequenceGroup, check_group
+from fuxi_mtl.options.interactions import check_named
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.options.values import block
@@ -256,7 +257,17 @@ def _wrong_split(dataset: DatasetOptions) -> Iterator[Mistake]:
         )
 
 
-def check_sequences(settings: Settings, options: Mapping[str, Any], dataset: DatasetOptions) -> None:
+def check_representation(settings: Settings, options: Mapping[str, Any], dataset: DatasetOptions) -> None:
+    """Histories and the interaction of a model fit its inputs.
+
+    Raises:
+        ConfigError: With what would work.
+    """
+    _check_sequences(settings, options, dataset)
+    _check_interaction(settings, options, dataset)
+
+
+def _check_sequences(settings: Settings, options: Mapping[str, Any], dataset: DatasetOptions) -> None:
     """The columns of each group are histories of its targets. Only a model that has groups is looked at.
 
     Raises:
@@ -281,6 +292,23 @@ def check_sequences(settings: Settings, options: Mapping[str, Any], dataset: Dat
             check_group(name, block(SequenceGroup, group, f"sequences.{name}"), features, widths)
         except ValueError as error:
             raise settings.error("sequences", str(error)) from error
+
+
+def _check_interaction(settings: Settings, options: Mapping[str, Any], dataset: DatasetOptions) -> None:
+    """What the block ``interaction`` names is among the inputs. Only a model that has it is looked at."""
+    given = options.get("interaction")
+    if not isinstance(given, dict):
+        return
+    groups = {
+        name: block(SequenceGroup, group, f"sequences.{name}")
+        for name, group in (options.get("sequences") or {}).items()
+    }
+    consumed = {column for group in groups.values() for column in group.consumed}
+    inputs = [str(each.name) for each in dataset.feature_cols if each.type != "meta"]
+    try:
+        check_named(given, [*(name for name in inputs if name not in consumed), *groups])
+    except ValueError as error:
+        raise settings.error("interaction", str(error)) from error
 
 
 def check_pareto(settings: Settings, section: ParetoSection, objectives: Sequence[str]) -> None:

@@ -384,7 +384,7 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
     with mistakes.noted():
         checks.check_diagnostics(settings, parts["diagnostics"], objectives)
     with mistakes.noted():
-        checks.check_sequences(settings, of_model, parts["dataset"])
+        checks.check_representation(settings, of_model, parts["dataset"])
         checks.check_pareto(settings, parts["pareto"], objectives)
     measured = UNJUDGED
     with mistakes.noted():

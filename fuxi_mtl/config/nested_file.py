@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuxi_mtl.config.foreign_names import DEEP_KEYS, NESTED_NAMES, ForeignName
+from fuxi_mtl.config.foreign_names import ForeignName
+from fuxi_mtl.config.nested_names import DEEP_KEYS, NESTED_NAMES
 from fuxi_mtl.config.stanza_text import StanzaText
 from fuxi_mtl.options.source_location import Located
 from fuxi_mtl.options.values import plain, show

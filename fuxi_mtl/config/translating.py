@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fuxi_mtl import registry
+from fuxi_mtl.config.foreign_interactions import put_interaction
 from fuxi_mtl.config.foreign_names import (
     FEATURE_NAMES,
     FOREIGN_NAMES,
     FOREIGN_VALUES,
     FORK,
     MODEL_NOTES,
-    NESTED_NAMES,
     ForeignName,
 )
 from fuxi_mtl.config.foreign_sequences import put_sequences
+from fuxi_mtl.config.nested_names import NESTED_NAMES
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.options import SECTIONS
 from fuxi_mtl.options.mistakes import Mistakes
@@ -64,6 +65,7 @@ def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Not
     work, found = _Translation(settings), mistakes or Mistakes()
     for step in (
         _Translation.values,
+        put_interaction,
         _losses,
         _generation,
         _domains,
@@ -88,10 +90,17 @@ def translate(settings: Settings, mistakes: Mistakes | None = None) -> tuple[Not
 
 @dataclass
 class _Translation:
-    """A stanza while it is translated."""
+    """A stanza while it is translated.
+
+    Attributes:
+        settings: Its keys.
+        notes: What was done.
+        theirs: What others call the model, if it has another name here.
+    """
 
     settings: Settings
     notes: list[Note] = field(default_factory=list)
+    theirs: str = ""
 
     @property
     def model(self) -> str:
@@ -173,6 +182,7 @@ class _Translation:
             if entry is None or not isinstance(entry.value, str) or entry.value not in spelled:
                 continue
             self.settings.entries[key] = Located(spelled[entry.value], entry.location)
+            self.theirs = entry.value if key == "model" else self.theirs
             text = f"{key} {entry.value} is {spelled[entry.value]} here."
             self.note(key, key, text, entry.location)
 

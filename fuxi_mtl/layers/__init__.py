@@ -13,6 +13,14 @@ from fuxi_mtl.layers.embedding import FeatureEmbedding
 from fuxi_mtl.layers.experts import Experts, Gate, Mixture, mix
 from fuxi_mtl.layers.folding import folded
 from fuxi_mtl.layers.generated import GeneratedMLP
+from fuxi_mtl.layers.interactions import (
+    CrossNetwork,
+    Interaction,
+    MaskedBlocks,
+    TokenMixer,
+    TwoStreams,
+    make_interaction,
+)
 from fuxi_mtl.layers.mlp import MLP, Towers
 from fuxi_mtl.layers.pooling import BagPooling
 from fuxi_mtl.layers.regularizers import regularizer
@@ -35,6 +43,7 @@ __all__ = [
     "AttendedTransfer",
     "BagPooling",
     "Brick",
+    "CrossNetwork",
     "Dice",
     "DomainShares",
     "DomainTowers",
@@ -46,8 +55,10 @@ __all__ = [
     "GatedTransfer",
     "GeneratedMLP",
     "InformationTransfer",
+    "Interaction",
     "InterestAttention",
     "Lookup",
+    "MaskedBlocks",
     "MaxSequence",
     "MeanSequence",
     "Mixture",
@@ -58,11 +69,14 @@ __all__ = [
     "SumSequence",
     "TargetAttention",
     "TargetTransformer",
+    "TokenMixer",
     "Towers",
+    "TwoStreams",
     "folded",
     "lookup_of",
     "make_bottom",
     "make_encoder",
+    "make_interaction",
     "mix",
     "regularizer",
 ]

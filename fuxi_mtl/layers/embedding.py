@@ -10,6 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers.brick import Brick
 from fuxi_mtl.layers.checks import check_range
+from fuxi_mtl.layers.interactions import Interaction, make_interaction
 from fuxi_mtl.layers.regularizers import penalty_gradient
 from fuxi_mtl.layers.sequences.history import History
 from fuxi_mtl.layers.tables import Lookup, Table, check_memory
@@ -20,6 +21,8 @@ from fuxi_mtl.options.layers import penalty as penalty_strengths
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class FeatureEmbedding(Brick):
     """Looks up every id, pools the bags, encodes the histories, and puts the numbers beside.
+
+    An interaction, if there is one, makes one vector of all of that.
 
     Features of one width share one table, each with its own block of rows, so a step needs one gather
     and one sparse update a width however many features there are. Gradients name only the rows of the
@@ -36,13 +39,16 @@ class FeatureEmbedding(Brick):
         names: The features that it embeds; all unless said.
         sequences: Groups of columns that are encoded as one vector each, by name: blocks of a stanza, or
             :class:`~fuxi_mtl.options.blocks.SequenceGroup`. With `names` bags stay bags.
+        interaction: A name of :data:`~fuxi_mtl.options.interactions.INTERACTIONS`, or a block with that
+            ``type`` and its options. With `names` there is none.
+        mlp: Options of :class:`~fuxi_mtl.layers.MLP`, for the stacks of the interaction.
         **kwargs: Options of any Keras layer: ``name``, ``trainable``, ``dtype``.
 
     Shapes:
         ``{"ids": (batch, id columns), "numeric": (batch, numeric columns)}`` to ``(batch, width)``.
 
     Raises:
-        ValueError: A group of `sequences` does not fit the features.
+        ValueError: A group of `sequences` or the interaction does not fit the features.
 
     >>> import tensorflow as tf
     >>> from fuxi_mtl.features import Feature, FeatureMap, assign_columns
@@ -61,6 +67,8 @@ class FeatureEmbedding(Brick):
         penalty: float | str | None = None,
         names: Sequence[str] | None = None,
         sequences: Mapping | None = None,
+        interaction: str | Mapping | None = None,
+        mlp: Mapping | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -112,14 +120,17 @@ class FeatureEmbedding(Brick):
             if not feature.has_ids
             for column in range(feature.columns.start, feature.columns.stop)
         ]
+        self.interaction = self.interaction_behind(interaction if names is None else None, mlp)
 
     def build(self, input_shape=None):
-        """Creates the encoders of histories; tables need no input to know their shape."""
+        """Creates encoders of histories and the interaction; tables need no input to know their shape."""
         for history in self.histories.values():
             history.build()
+        if self.interaction is not None:
+            self.interaction.build((None, self._width))
 
     def call(self, inputs):
-        """Embeddings of all features, then the histories, then the numbers."""
+        """All embeddings, then the histories, then the numbers; or what the interaction makes of them."""
         events = {name: history.events(inputs["ids"]) for name, history in self.histories.items()}
         if self.histories:
             reads = {key: ids for read in events.values() for key, ids in read["ids"].items()}
@@ -133,12 +144,23 @@ class FeatureEmbedding(Brick):
             parts.append(
                 tf.cast(tf.gather(inputs["numeric"], self.dense_columns, axis=1), self.compute_dtype)
             )
-        return tf.concat(parts, axis=1)
+        x = tf.concat(parts, axis=1)
+        return x if self.interaction is None else self.interaction(x)
 
     def compute_output_shape(self, input_shape):
         """See the class."""
-        *_, (_, width) = self.column_ranges.values()
+        width = self._width if self.interaction is None else self.interaction.output_width
         return (next(iter(input_shape.values()))[0], width)
+
+    @property
+    def _width(self) -> int:
+        *_, (_, width) = self.column_ranges.values()
+        return width
+
+    @property
+    def bare_numbers(self) -> list[str]:
+        """The features without ids."""
+        return [feature.name for feature in self.members if not feature.has_ids]
 
     def keras_inputs(self) -> dict[str, keras.KerasTensor]:
         """What this layer is called with in a functional model."""
@@ -158,8 +180,22 @@ class FeatureEmbedding(Brick):
         return [
             *(feature.name for block in self.blocks for feature in block.side_by_side),
             *self.histories,
-            *(feature.name for feature in self.members if not feature.has_ids),
+            *self.bare_numbers,
         ]
+
+    def interaction_behind(
+        self, spec: str | Mapping | None, mlp: Mapping | None, columns: Mapping | None = None
+    ) -> Interaction | None:
+        """An interaction of what this layer gives, or of some of it.
+
+        Args:
+            spec: See the class.
+            mlp: See the class.
+            columns: Where the features are in what it is given; as in the output unless said.
+        """
+        columns = columns or self.column_ranges
+        numbers = [name for name in self.bare_numbers if name in columns]
+        return make_interaction(spec, columns, numbers, mlp, name="interaction", dtype=self.dtype_policy)
 
     def _histories(self, groups: Mapping[str, SequenceGroup]) -> dict[str, History]:
         """What encodes each group."""
@@ -175,7 +211,10 @@ class FeatureEmbedding(Brick):
 
     @property
     def column_ranges(self) -> dict[str, tuple[int, int]]:
-        """The first column of each feature or history in the output and the one behind its last, in order."""
+        """The first column of each feature or history and the one behind its last, in order.
+
+        They are those of the output, or of what the interaction is given.
+        """
         widths = self.vector_widths | {name: history.output_width for name, history in self.histories.items()}
         column_ranges, start = {}, 0
         for name in self.order:
@@ -187,11 +226,14 @@ class FeatureEmbedding(Brick):
     def learnt_parts(self, x: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Parts of an output of this layer, and the output made of all of its parts.
 
-        A trained variable lies behind each part: those of bare numbers and frozen vectors are left out.
+        A trained variable lies behind each part: those of bare numbers and frozen vectors are left out. What
+        an interaction gives is one part.
 
         Raises:
             ValueError: There is no such part.
         """
+        if self.interaction is not None:
+            return [x], x
         widths = [(block.num_features * block.width, block.trainable) for block in self.blocks]
         widths += [(each.output_width, self._is_learnt(each)) for each in self.histories.values()]
         widths += [(len(self.dense_columns), False)] if self.dense_columns else []
@@ -224,7 +266,7 @@ class FeatureEmbedding(Brick):
         return list(itertools.chain(*(history.pieces for history in self.histories.values())))
 
     def fields(self, x: tf.Tensor) -> dict[int, tf.Tensor]:
-        """The vectors of the features with ids in an output of this layer, by their width.
+        """The vectors of the features with ids in an output of this layer without interaction, by width.
 
         Args:
             x: ``(batch, width)``.
@@ -246,7 +288,7 @@ class FeatureEmbedding(Brick):
         return {width: tf.concat(vectors, axis=1) for width, vectors in found.items()}
 
     def numbers(self, x: tf.Tensor) -> tf.Tensor:
-        """The numbers in an output of this layer, ``(batch, numbers)``."""
+        """The numbers in an output of this layer, ``(batch, numbers)``, without interaction."""
         return x[:, x.shape[1] - len(self.dense_columns) :]
 
 

@@ -23,6 +23,7 @@ from fuxi_mtl.options.imbalance import (
     ImbalanceOptions,
     why_not_closed_form,
 )
+from fuxi_mtl.options.interactions import INTERACTIONS
 from fuxi_mtl.options.optimizer import OPTIMIZERS, ROW_OPTIMIZERS, LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
 from fuxi_mtl.options.surgery import SURGERIES, SURGERY_MODES, SurgeryOptions
@@ -52,6 +53,7 @@ __all__ = [
     "DEFAULT_ERROR",
     "ENCODERS",
     "ERRORS",
+    "INTERACTIONS",
     "MOST_OF_SEEDS",
     "OPTIMIZERS",
     "POOLINGS",

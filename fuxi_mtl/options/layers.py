@@ -19,6 +19,16 @@ ACTIVATIONS = (
 _CALL = re.compile(r"(l1|l2|l1_l2)\(([^()]*)\)")
 
 
+def activation(name: str) -> None:
+    """Refuses what is no name of an activation; FuxiCTR's spellings such as ``ReLU`` are.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if name.lower().replace("leakyrelu", "leaky_relu") not in ACTIVATIONS:
+        raise ValueError(f"{name!r} is unknown. Known: {', '.join(ACTIVATIONS)}.")
+
+
 def penalty(notation: float | str | None) -> tuple[float, float]:
     """The strengths (l1, l2) of the penalty ``l1 ||w||_1 + l2/2 ||w||_2^2``.
 

@@ -25,6 +25,7 @@ from fuxi_mtl.options.blocks import (
 )
 from fuxi_mtl.options.bottoms import BOTTOMS
 from fuxi_mtl.options.declaring import MOST_PARTS, MOST_WIDTH, option
+from fuxi_mtl.options.interactions import INTERACTIONS
 from fuxi_mtl.options.layers import ACTIVATIONS, penalty
 from fuxi_mtl.options.signature import Parameter
 
@@ -122,6 +123,16 @@ class NetworkOptions(TypedDict, total=False):
             example="{clicks: {columns: {click_history: item_id}, encoder: din}}",
         ),
     ]
+    interaction: Annotated[
+        str | dict | None,
+        option(
+            "What lies between the embeddings and whatever shares or separates heads: an interaction, or a "
+            "block of that type with its options; null is nothing.",
+            choices=INTERACTIONS,
+            default=None,
+            example="{type: dcnv2, num_cross_layers: 3}",
+        ),
+    ]
 
 
 class _Norm(TypedDict, total=False):
@@ -198,14 +209,22 @@ def own_first(options: Mapping[str, Parameter]) -> dict[str, Parameter]:
     return {key: options[key] for key in sorted(options, key=shared.__contains__)}
 
 
-def embedding_options(common: Mapping[str, Any]) -> dict[str, Any]:
-    """What a group says of embeddings, as :class:`fuxi_mtl.layers.FeatureEmbedding` takes it."""
+def embedding_options(common: Mapping[str, Any], interacting: bool = True) -> dict[str, Any]:
+    """What a group says of embeddings, as :class:`fuxi_mtl.layers.FeatureEmbedding` takes it.
+
+    Args:
+        common: The group.
+        interacting: Whether the interaction lies right behind the embeddings.
+    """
     names = {
         "embedding_dim": "embedding_dim",
         "penalty": "embedding_regularizer",
         "sequences": "sequences",
     }
-    return {ours: common[key] for ours, key in names.items()}
+    own = {ours: common[key] for ours, key in names.items()}
+    if interacting and common["interaction"] is not None:
+        own |= {"interaction": common["interaction"], "mlp": mlp_options(common)}
+    return own
 
 
 def mlp_options(common: Mapping[str, Any]) -> dict[str, Any]:

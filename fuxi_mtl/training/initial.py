@@ -146,8 +146,9 @@ class InitialRun:
 
     def _check_columns(self, model: MultiTaskModel) -> None:
         """Layers behind the embeddings know vectors by their columns, and shapes do not tell these apart."""
-        there = self.stored.columns(self.encoder.feature_map)
-        for name, here in embedded_columns(model).items():
+        embedded = embedded_columns(model)
+        there = self.stored.columns(self.encoder.feature_map, embedded)
+        for name, here in embedded.items():
             known = there.get(name, here)
             if list(here.items()) != list(known.items()) and _width(here) == _width(known):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""A weighting, surgery, error, pooling, bottom and calibration of a user's own, by the command line."""
+"""Weightings, surgeries, errors, poolings, bottoms, interactions and calibrations of a user's own."""
 
 import json
 import re
@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.evaluation.calibration import Map
-from fuxi_mtl.options import BOTTOMS, CALIBRATIONS, ERRORS, POOLINGS, SURGERIES, option
+from fuxi_mtl.options import BOTTOMS, CALIBRATIONS, ERRORS, INTERACTIONS, POOLINGS, SURGERIES, option
+from fuxi_mtl.layers import Interaction
 from fuxi_mtl.surgery import SurgeryMethod
 
 
@@ -68,6 +69,22 @@ class Scaled(keras.layers.Layer):
 
     def own_variables(self, name):
         return []
+
+
+@INTERACTIONS.register
+class Squared(Interaction):
+    """The embeddings and a multiple of their squares."""
+
+    def __init__(self, columns, *, times: Annotated[float, option("The multiple.")] = 1.0, **kwargs):
+        super().__init__(columns, **kwargs)
+        self.times = times
+
+    def call(self, x):
+        return tf.concat([x, self.times * x * x], axis=1)
+
+    @property
+    def output_width(self):
+        return 2 * self.input_width
 
 
 @CALIBRATIONS.register
@@ -129,6 +146,7 @@ def arguments(own_tables, tmp_path):
     plain = {key: value for key, value in own.items() if key not in chosen}
     tasks = {"ctr": "click", "cvr": "buy | click", "ctcvr": "click & buy"}
     plain |= {"model": "ESMM", "tasks": tasks, "bottom": {"type": "Scaled", "scale": 3}}
+    plain["interaction"] = {"type": "Squared", "times": 2}
     chain = {"dataset_id": "bags", "model": "ESMM", "tasks": tasks, "loss": "smoothed"}
     stanzas = {"Own": own, "Plain": plain, "Chain": chain}
     (config / "model_config.yaml").write_text(yaml.safe_dump(stanzas, sort_keys=False))
@@ -148,6 +166,7 @@ def test_what_is_ones_own_trains_is_stored_compared_predicted_with_and_exported(
     plain = yaml.safe_load((root / "bags/Plain/seed_2026/config.yaml").read_text())
     assert not {"inverse_power", "shrunk_by", "smoothing"} & plain.keys()
     assert plain["bottom"] == {"type": "Scaled", "scale": 3}
+    assert plain["interaction"] == {"type": "Squared", "times": 2}
     step = json.loads((folder / "history.json").read_text())["evaluations"][-1]
     assert step["weights"]["click"] != 1
     assert step["watched"]["coefficient_click"] == 0.5
@@ -170,6 +189,7 @@ def test_what_is_ones_own_trains_is_stored_compared_predicted_with_and_exported(
         (["loss_weight=Inverse"], "no weighting is called 'Inverse'. Use EQ, "),
         (["surgery=Shrunk"], "surgery is 'Shrunk'. Choices: none, "),
         (["calibration=Shifted"], "calibration is 'Shifted'. Choices: none, "),
+        (["interaction=Squared"], "interaction is 'Squared'. Choices: dcnv2, "),
         (["seed=1"], "pooling is 'first'. Choices: mean, "),
     ],
 )
@@ -195,6 +215,7 @@ def test_what_is_ones_own_is_listed_with_its_options(arguments):
         (["inverse_power=0"], "inverse_power is 0; it must be above 0."),
         (["shrunk_by=10"], "shrunk_by is 10.0, and nobody wants more than 9."),
         (["model=ESMM", "bottom={type: Scaled, scale: 0}"], "bottom.scale is 0; it must be above 0."),
+        (["interaction={type: Squared, times: x}"], "interaction.times expects a number, not 'x'."),
         (["shrunk_by=-1"], "shrunk_by is -1; the least is 0."),
         (["loss_weight=Invers"], "no weighting is called 'Invers'. Did you mean 'Inverse'?"),
         (

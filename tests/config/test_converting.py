@@ -8,7 +8,7 @@ import yaml
 from fuxi_mtl import registry
 from fuxi_mtl.config import ConfigError, available, load_experiment
 from fuxi_mtl.config.converting import convert, describe, write_converted
-from fuxi_mtl.config.foreign_names import NESTED_NAMES
+from fuxi_mtl.config.nested_names import NESTED_NAMES
 from fuxi_mtl.config.stanza_text import StanzaText, file_text
 
 HERE = Path(__file__).parent
@@ -235,7 +235,7 @@ class TestAFolder:
         (old / "model_config.yaml").write_text(
             "Base: {expert_num: 3}\n"
             "Mine: {model: MMoE, dataset_id: tiny, domain_feature: x, num_expertz: 1}\n"
-            "Other: {model: DCNv2, dataset_id: tiny, num_cross_layers: 3}\n"
+            "Other: {model: AutoInt, dataset_id: tiny, num_cross_layers: 3}\n"
         )
         (old / "dataset_config.yaml").write_text("tiny: {train_data: a.csv, valid_size: 0.1, label: x}\n")
         converted = convert(old)
@@ -243,12 +243,12 @@ class TestAFolder:
         assert yaml.safe_load(text) == {
             "Base": {"expert_num": 3},
             "Mine": {"model": "MMoE", "dataset_id": "tiny"},
-            "Other": {"model": "DCNv2", "dataset_id": "tiny", "num_cross_layers": 3},
+            "Other": {"model": "AutoInt", "dataset_id": "tiny", "num_cross_layers": 3},
         }
         assert "domain_feature: 'x'  has no counterpart. This is FuxiCTR's fork's name of domain." in text
         assert "num_expertz: 1  has no counterpart. No key is called so." in text
         assert yaml.safe_load(dataset) == {"tiny": {"train_data": "a.csv", "valid_size": 0.1}}
-        assert "no model is called 'DCNv2'" in converted.problems["Other"]
+        assert "no model is called 'AutoInt'" in converted.problems["Other"]
         assert "It cannot be run yet" in describe(converted, [])[-2] + describe(converted, [])[-3]
 
     def test_files_that_are_there_are_written_over_only_on_request(self, tmp_path):

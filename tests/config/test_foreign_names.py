@@ -246,7 +246,8 @@ def test_fusion_starts_at_the_sigmoid_of_the_forks_numbers(settings):
 
 def test_every_row_of_the_table_has_a_test():
     tried = {key for rows in (TAKEN, REFUSED) for _, stanza, _ in rows for key in stanza_keys(stanza)}
-    others = (Path(__file__).parent / "test_foreign_sequences.py").read_text()
+    files = ("test_foreign_sequences.py", "test_foreign_interactions.py")
+    others = "".join((Path(__file__).parent / file).read_text() for file in files)
     tried |= {key for key in FOREIGN_NAMES if f"{key}:" in others or f"{key}=" in others}
     assert set(FOREIGN_NAMES) <= tried
     assert all(f"{key}:" in str(DATA) for key in FEATURE_NAMES)

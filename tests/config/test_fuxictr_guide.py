@@ -10,9 +10,10 @@ from fuxi_mtl.config.foreign_names import (
     FOREIGN_VALUES,
     FORK,
     FUXICTR,
-    NESTED_NAMES,
+    FUXICTR_MODELS,
     ForeignName,
 )
+from fuxi_mtl.config.nested_names import NESTED_NAMES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "fuxictr.md"
 
@@ -33,7 +34,9 @@ def named() -> list[str]:
     rows = [row(key, name, whose[name.of]) for key, name in keys.items()]
     rows += [row(f"feature_cols: {key}", name, whose[name.of]) for key, name in FEATURE_NAMES.items()]
     for key, values in FOREIGN_VALUES.items():
-        rows += [f"| `{key}: {theirs}` | `{key}: {ours}` | fork |  |" for theirs, ours in values.items()]
+        for theirs, ours in values.items():
+            of = whose[FUXICTR if theirs in FUXICTR_MODELS else FORK]
+            rows.append(f"| `{key}: {theirs}` | `{key}: {ours}` | {of} |  |")
     return rows
 
 

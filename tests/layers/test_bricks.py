@@ -22,6 +22,7 @@ from fuxi_mtl.layers import (
     AttendedTransfer,
     BagPooling,
     Brick,
+    CrossNetwork,
     DomainShares,
     Experts,
     ExtractionLevels,
@@ -31,11 +32,14 @@ from fuxi_mtl.layers import (
     GatedTransfer,
     GeneratedMLP,
     InformationTransfer,
+    MaskedBlocks,
     Mixture,
     SharedBottom,
     SharedEmbedding,
     StarDense,
+    TokenMixer,
     Towers,
+    TwoStreams,
 )
 from fuxi_mtl.layers.generated import GeneratedDense
 from fuxi_mtl.options.blocks import GateStabilize, Generation
@@ -88,6 +92,7 @@ def _numbers(shapes) -> list:
 
 
 IDS = {"ids": (9,), "numeric": (7,)}
+FIELDS = {"user": (0, 2), "item": (2, 5)}
 # name: (..., numbers: a Dense layer of n inputs and m outputs has n m + m, a batch norm 2 m and 2 m fixed)
 CASES = {
     "MLP": Case(MLP, {"units": [4, 2], **STACK}, ((3,),), (2,), 16 + 8 + 10 + 4, 8 + 4, 2),
@@ -177,6 +182,84 @@ CASES = {
         (IDS,),
         (4,),
         12 * 4,
+    ),
+    "FeatureEmbedding with an interaction": Case(
+        FeatureEmbedding,
+        {
+            "features": tiny.FEATURES,
+            "embedding_dim": 4,
+            "interaction": {
+                "type": "masknet",
+                "parallel_num_blocks": 1,
+                "parallel_block_dim": 2,
+                "number_dim": 3,
+            },
+            "mlp": {"activations": "tanh"},
+        },
+        (IDS,),
+        (64,),
+        # 20 columns are masked: those of five fields and three of the price's
+        ((12 + 7) * 4 + 9 * 3 + 6 + 2 * 19)
+        + ((17 * 19 + 19) + (19 * 19 + 19) + 19 * 2 + 4)
+        + ((2 * 128 + 128) + (128 * 64 + 64)),
+    ),
+    "CrossNetwork": Case(
+        CrossNetwork,
+        {
+            "columns": FIELDS,
+            "mlp": {"penalty": 1e-3},
+            "num_cross_layers": 1,
+            "parallel_dnn_hidden_units": [2],
+        },
+        ((5,),),
+        (7,),
+        30 + 12,
+        losses=2,
+    ),
+    "CrossNetwork of experts": Case(
+        CrossNetwork,
+        {
+            "columns": FIELDS,
+            "model_structure": "crossnet_only",
+            "use_low_rank_mixture": True,
+            "low_rank": 2,
+            "num_experts": 3,
+        },
+        ((5,),),
+        (5,),
+        3 * (3 * (2 * 10 + 4) + 5 + 15),
+    ),
+    "MaskedBlocks, serial": Case(
+        MaskedBlocks,
+        {"columns": FIELDS, "model_type": "SerialMaskNet", "dnn_hidden_units": [3, 2]},
+        ((5,),),
+        (2,),
+        10 + (30 + 30 + 15 + 6) + ((15 + 3) + (9 + 3) + 6 + 4),
+    ),
+    "TwoStreams": Case(
+        TwoStreams,
+        {
+            "columns": FIELDS,
+            "mlp": STACK,
+            "mlp1_hidden_units": [4],
+            "mlp2_hidden_units": [2],
+            "fs_hidden_units": [3],
+            "fs1_context": ["user"],
+            "num_heads": 2,
+            "fusion_dim": 3,
+        },
+        ((5,),),
+        (3,),
+        ((9 + 20) + (3 + 12 + 20)) + (24 + 8 + 12 + 4) + (4 * 3 + 7 * 3),
+        8 + 4,
+        2 * 2 + 2 + 2,
+    ),
+    "TokenMixer": Case(
+        TokenMixer,
+        {"columns": FIELDS, "mlp": {"dropout": 0.1}, "num_tokens": 2, "token_dim": 4, "num_blocks": 1},
+        ((5,),),
+        (4,),
+        (3 * 4 + 4) + (2 * 4 + 4) + 2 * (2 * 2 * 16 + 8 + 4) + 16,
     ),
     "BagPooling": Case(BagPooling, {"pooling": "max"}, ((4, 3),), (3,), 0),
     "BagPooling with weights": Case(BagPooling, {}, ([(4, 3), (4,)],), (3,), 0),

@@ -96,22 +96,32 @@ class StoredModel:
         with opened(self.folder) as stored:
             return int(stored.parts["optimizer/dense/iterations"][()])
 
-    def columns(self, features: FeatureMap) -> dict[str, dict[str, tuple[int, int]]]:
-        """The columns of each feature in the output of each layer that embeds, by the name of the layer.
+    def columns(
+        self, features: FeatureMap, here: Mapping[str, Mapping[str, tuple[int, int]]]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
+        """The columns of each feature or history in each layer that embeds, by the name of the layer.
 
         Args:
             features: The inputs there.
+            here: The same of the model here: a history is taken to be as wide there, where its encoder's
+                parts are to fit anyway.
 
         Raises:
             CheckpointError: It is damaged.
         """
         found: dict[str, dict[str, tuple[int, int]]] = {}
+        known = {feature.name for feature in features.features}
         with opened(self.folder) as stored:
             for layer, names in stored.orders.items():
                 if not layer.startswith(NETWORK[:-1]):
                     continue
                 start, found[layer] = 0, {}
                 for name in names:
+                    if name not in known:
+                        first, last = here.get(layer, {}).get(name, (0, 0))
+                        found[layer][name] = (start, start + last - first)
+                        start += last - first
+                        continue
                     feature = features[name]
                     of = next(
                         (
