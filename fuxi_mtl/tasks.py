@@ -40,6 +40,7 @@ class Task:
             :data:`fuxi_mtl.decoders.DECODERS`; None means softmax for classes, and that the head of a
             regression is the value.
         decoder_options: The decoder's own options, as pairs of key and value.
+        product: Of an expected value, the tasks whose predictions are multiplied: it has no head of its own.
 
     Example:
         >>> fm.Task("cvr", event=("buy",), given=("click",)).expression
@@ -56,13 +57,14 @@ class Task:
     threshold: float | str | None = None
     decoder: str | None = None
     decoder_options: tuple[tuple[str, Any], ...] = ()
+    product: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"task name {self.name!r} is not a name: use letters, digits and underscores.")
         if self.kind not in KINDS:
             raise ValueError(f"task {self.name!r} has kind {self.kind!r}. Kinds: {', '.join(KINDS)}.")
-        if self.kind != "binary" and len(self.event) > 1:
+        if self.kind != "binary" and len(self.event) > 1 and not self.product:
             what = "a regression on" if self.kind == "regression" else "of classes and on"
             raise ValueError(
                 f"task {self.name!r} is {what} {' & '.join(self.event)}: "
@@ -94,7 +96,9 @@ class Task:
 
     @property
     def expression(self) -> str:
-        """The event as it is written in YAML."""
+        """The event as it is written in YAML; of an expected value the product."""
+        if self.product:
+            return " * ".join(self.product)
         event = " & ".join(self.event)
         return f"{event} | {' & '.join(self.given)}" if self.given else event
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fuxi_mtl.objectives.funnel import check_binary, with_joint_tasks
+from fuxi_mtl.objectives.funnel import split_values, with_joint_tasks
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import Task, conversion_tasks
 
@@ -49,20 +49,20 @@ class ESM2(EntireSpaceModel):
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Adds what is missing of the funnel; three plain labels become ctr, ctavr, cvr and ctcvr."""
-        check_binary(tasks)
-        if all(len(task.event) == 1 and not task.given for task in tasks):
-            if explicit or len(tasks) != 3:
+        events, values = split_values(tasks)
+        if all(len(task.event) == 1 and not task.given for task in events):
+            if explicit or len(events) != 3:
                 raise ValueError(
                     f"ESM2 needs a funnel, but the tasks are {', '.join(t.expression for t in tasks)}. Write "
                     "tasks: {ctr: click, ctavr: click & cart, cvr: buy | click, ctcvr: click & buy}, or give "
                     "three labels: the click, the action, the purchase."
                 )
-            click, action, purchase = tasks
+            click, action, purchase = events
             ctr, *others = conversion_tasks(click, purchase)
-            tasks = (ctr, Task("ctavr", click.event + action.event, metrics=action.metrics), *others)
-        planned = with_joint_tasks(tasks)
+            events = (ctr, Task("ctavr", click.event + action.event, metrics=action.metrics), *others)
+        planned = with_joint_tasks(events)
         _with_branches(planned)
-        return planned
+        return (*planned, *values)
 
 
 def _with_branches(tasks: Sequence[Task]) -> tuple[Task, ...]:

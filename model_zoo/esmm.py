@@ -1,6 +1,6 @@
 """ESMM: the conversion rate, learnt on every exposure instead of on clicks only."""
 
-from fuxi_mtl.objectives.funnel import check_binary, with_joint_tasks
+from fuxi_mtl.objectives.funnel import split_values, with_joint_tasks
 from fuxi_mtl.registry import register
 from fuxi_mtl.tasks import conversion_tasks
 
@@ -16,7 +16,8 @@ class ESMM(EntireSpaceModel):
     own: it learns through the product. A chain of more than two events works likewise.
 
     Labels: ``click`` and ``conversion``; a conversion is never read where there was no click. Without
-    ``tasks``, two labels in that order give the heads ctr, cvr and ctcvr.
+    ``tasks``, two labels in that order give the heads ctr, cvr and ctcvr. A value at the end, ``spend |
+    conversion``, has a tower of its own; ``expected: ctr * cvr * spend`` serves it for every exposure.
 
     Args:
         features: The inputs.
@@ -37,14 +38,14 @@ class ESMM(EntireSpaceModel):
     @classmethod
     def plan_tasks(cls, tasks, explicit=True):
         """Adds what is missing of the chain; two plain labels become ctr, cvr and ctcvr."""
-        check_binary(tasks)
-        if all(len(task.event) == 1 and not task.given for task in tasks):
-            if explicit or len(tasks) != 2:
+        events, values = split_values(tasks)
+        if all(len(task.event) == 1 and not task.given for task in events):
+            if explicit or len(events) != 2:
                 raise ValueError(
                     "ESMM needs a chain of events, but the tasks are "
                     f"{', '.join(t.expression for t in tasks)}. "
                     "Write tasks: {ctr: click, cvr: conversion | click, ctcvr: click & conversion}, or "
                     "give two labels, the click first."
                 )
-            tasks = conversion_tasks(*tasks)
-        return with_joint_tasks(tasks)
+            events = conversion_tasks(*events)
+        return (*with_joint_tasks(events), *values)

@@ -11,6 +11,7 @@ from fuxi_mtl import registry
 from fuxi_mtl.config import checks
 from fuxi_mtl.config.columns import select_columns
 from fuxi_mtl.config.conversion import checked_conversion
+from fuxi_mtl.config.expected import plan_expected
 from fuxi_mtl.config.families import check_members_fit, keys_to_try
 from fuxi_mtl.config.fusion import checked_fusion
 from fuxi_mtl.config.imbalance import checked_imbalance
@@ -73,6 +74,7 @@ class Experiment:
         member_options: The own options of the chosen weighting, surgery and errors, defaults included.
         model_options: The model's options, defaults included.
         tasks: What the model predicts.
+        expected: Products of predictions that are served and measured, too.
         config_dir: The folder it was read from.
         notes: What became of keys in the words of other libraries, for the log.
     """
@@ -92,8 +94,14 @@ class Experiment:
     member_options: dict[str, Any]
     model_options: dict[str, Any]
     tasks: tuple[Task, ...]
+    expected: tuple[Task, ...] = ()
     config_dir: str = field(default="", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def outputs(self) -> tuple[Task, ...]:
+        """All that is predicted, stored and measured: the tasks, and what is expected of them."""
+        return (*self.tasks, *self.expected)
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed."""
@@ -386,11 +394,7 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
     with mistakes.noted():
         checks.check_representation(settings, of_model, parts["dataset"])
         checks.check_pareto(settings, parts["pareto"], objectives)
-    measured = UNJUDGED
-    with mistakes.noted():
-        checks.check_metrics(settings, parts["evaluation"], tasks, parts["dataset"])
-        checks.check_groups(settings, parts["evaluation"], tasks, parts["dataset"])
-        measured = parts["evaluation"]
+    expected, outputs, measured = _measured(settings, parts, tasks, mistakes)
     with mistakes.noted():
         parts["evaluation"] = checked_conversion(settings, parts["evaluation"], tasks)
     with mistakes.noted():
@@ -399,11 +403,11 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         parts["training"] = checked_schedule(settings, parts["optimizer"], parts["training"])
     with mistakes.noted():
         training = checks.checked_monitor(settings, parts["training"], tasks)
-        mode = checks.checked_mode(settings, training, measured, tasks)
+        mode = checks.checked_mode(settings, training, measured, outputs)
         parts["training"] = replace(training, monitor_mode=mode)
     with mistakes.noted():
         parts["fusion"] = checked_fusion(
-            settings, parts["fusion"], tasks, parts["evaluation"], parts["dataset"]
+            settings, parts["fusion"], outputs, parts["evaluation"], parts["dataset"]
         )
     return Experiment(
         expid=settings.expid,
@@ -411,9 +415,25 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         member_options=own,
         model_options=of_model,
         tasks=tasks,
+        expected=expected,
         config_dir=config_dir,
         notes=tuple(map(str, notes)),
     )
+
+
+def _measured(
+    settings: Settings, parts: Mapping[str, Any], tasks: tuple[Task, ...], mistakes: Mistakes
+) -> tuple[Any, Any, Any]:
+    """What is expected beside the tasks, all that is measured, and how; unjudged where that is wrong."""
+    expected = outputs = measured = UNJUDGED
+    with mistakes.noted():
+        expected = plan_expected(settings, parts["evaluation"].expected, tasks)
+        outputs = (*tasks, *expected)
+    with mistakes.noted():
+        checks.check_metrics(settings, parts["evaluation"], outputs, parts["dataset"])
+        checks.check_groups(settings, parts["evaluation"], outputs, parts["dataset"])
+        measured = parts["evaluation"]
+    return expected, outputs, measured
 
 
 def _declared(

@@ -48,7 +48,12 @@ def split_target(key: str) -> tuple[str, str]:
 
 def default_objective(tasks: Sequence[Task], grouped: bool) -> dict[str, float]:
     """The gAUC of every binary task, or the AUC without groups."""
-    return {f"{t.name}_{'gAUC' if grouped else 'AUC'}": 1.0 for t in tasks if t.kind == "binary"}
+    return {f"{t.name}_{'gAUC' if grouped else 'AUC'}": 1.0 for t in _binary(tasks)}
+
+
+def _binary(tasks: Sequence[Task]) -> list[Task]:
+    """The events that the model predicts itself."""
+    return [task for task in tasks if task.kind == "binary" and not task.product]
 
 
 class FusionObjective:

@@ -39,7 +39,7 @@ def fused_tasks(options: FusionOptions, tasks: Sequence[Task]) -> list[str]:
         return list(options.weights)
     any_number = options.method == "rank" or (options.method, options.transform) == ("sum", "identity")
     kinds = ("binary", "regression") if any_number else ("binary",)
-    return [task.name for task in tasks if task.kind in kinds]
+    return [task.name for task in tasks if task.kind in kinds and not task.product]
 
 
 def positive(z: np.ndarray) -> np.ndarray:

@@ -206,7 +206,7 @@ def fit(
         _check_goes_on(model, encoded, checked, given)
 
         def made(features: FeatureMap) -> MultiTaskModel:
-            return _made(model, features, checked.tasks)
+            return _made(model, features, checked)
 
         return _train(checked, encoded, made, folder, resume)
 
@@ -214,7 +214,7 @@ def fit(
         twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
 
         def made(features: FeatureMap) -> MultiTaskModel:
-            return _made(twin, features, checked.tasks)
+            return _made(twin, features, checked)
 
         return _train(seeded, encoded, made, folder, resume, several=True)
 
@@ -299,13 +299,14 @@ def _check_goes_on(
         )
 
 
-def _made(model: MultiTaskModel, features: FeatureMap, tasks: Sequence[Task]) -> MultiTaskModel:
+def _made(model: MultiTaskModel, features: FeatureMap, checked: config.Experiment) -> MultiTaskModel:
     """The model with variables: its own, or new ones under the seed and the precision that are in force."""
     if model.built:
         model.calibrate(None)
     else:
-        make_again(model, features, tasks)
+        make_again(model, features, checked.tasks)
         model.build()
+    model.expect(checked.expected)
     return model
 
 

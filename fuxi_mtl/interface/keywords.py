@@ -77,6 +77,7 @@ class FitOptions(TypedDict, total=False):
     save_predictions: bool
     conversion_checks: bool | Sequence[str]
     conversion_settings: Mapping[str, Any]
+    expected: str | Mapping[str, str] | None
     export: bool
     # diagnostics
     grad_diag_enabled: bool

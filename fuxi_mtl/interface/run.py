@@ -228,7 +228,7 @@ def _evaluate(run: Run, rows: Rows) -> dict[str, float]:
     encoder = _reader(model).encoder
     split = encode_labelled(rows, experiment.dataset, experiment.tasks, encoder, needed)
     thresholds = chosen_thresholds(run._run, experiment)
-    scores, _ = measure(model, split, experiment.tasks, options, thresholds)
+    scores, _ = measure(model, split, experiment.outputs, options, thresholds)
     return dict(scores.values)
 
 

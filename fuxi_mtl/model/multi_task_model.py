@@ -17,7 +17,7 @@ from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
-from fuxi_mtl.model.values import learnt, served, unit_of
+from fuxi_mtl.model.values import decoded, learnt, measured_parts, scalars_of, unit_of, with_products
 from fuxi_mtl.objectives import Heads, Losses, Objective, losses_over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.optimizers import split_of, summed_before, with_rows
@@ -73,6 +73,7 @@ class MultiTaskModel(keras.Model):
         self.tasks = tuple(tasks)
         made = {task.name: make_decoder(task, features) for task in self.tasks}
         self.decoders: dict[str, Decoder] = {name: each for name, each in made.items() if each is not None}
+        self.expected: tuple[Task, ...] = ()
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
         self._own_predict: Callable[[Any], dict[str, tf.Tensor]] | None = None
         self.bilevel_optimizer: keras.optimizers.Optimizer | None = None
@@ -233,25 +234,28 @@ class MultiTaskModel(keras.Model):
         Returns:
             ``(batch,)`` by task, and what decoders serve beside their values by its own name.
         """
-        units = self.features.label_units
-        plain: dict[str, tf.Tensor] = {}
-        parts: dict[str, tf.Tensor] = {}
-        for task in self.tasks:
-            head, decoder = heads[task.name], self.decoders.get(task.name)
-            if decoder is None:
-                plain[task.name] = served(task, head, unit_of(task, units))
-            else:
-                plain[task.name] = decoder.value(head, inputs or {})
-                names = (f"{task.name}_{end}" for end in decoder.part_names)
-                parts |= dict(zip(names, decoder.parts(head), strict=True))
-        plain |= parts
-        return plain if self.calibration is None else self.calibration(heads, plain)
+        plain = decoded(self.tasks, self.decoders, self.features.label_units, heads, inputs or {})
+        found = plain if self.calibration is None else self.calibration(heads, plain)
+        return with_products(found, self.expected)
+
+    @property
+    def outputs(self) -> tuple[Task, ...]:
+        """What is served and measured: the tasks, and what is expected of them."""
+        return (*self.tasks, *self.expected)
+
+    def expect(self, expected: Sequence[Task]) -> None:
+        """Serves products of predictions, too.
+
+        Args:
+            expected: As :func:`fuxi_mtl.config.expected.expected_task` makes them.
+        """
+        self.expected, self.predict_function = tuple(expected), None  # Keras would keep the old graph
 
     @property
     def served_columns(self) -> dict[str, str]:
         """The columns that are served, each with its name among :meth:`probabilities`."""
         parts = [f"{name}_{end}" for name, each in self.decoders.items() for end in each.part_names]
-        return {f"{task.name}_pred": task.name for task in self.tasks} | {name: name for name in parts}
+        return {f"{task.name}_pred": task.name for task in self.outputs} | {name: name for name in parts}
 
     def parts(self, predicted: Mapping[str, np.ndarray]) -> dict[str, Parts]:
         """What metrics see of predictions beside the values, by task: chances of classes, quantiles.
@@ -259,13 +263,7 @@ class MultiTaskModel(keras.Model):
         Args:
             predicted: ``(rows,)`` by name, as :meth:`predict` gives them.
         """
-        found = {}
-        for name, decoder in self.decoders.items():
-            own = {end: predicted[f"{name}_{end}"] for end in decoder.part_names}
-            parts = decoder.measured(own)
-            if parts is not None:
-                found[name] = parts
-        return found
+        return measured_parts(self.decoders, predicted)
 
     def scalars(self, predicted: Heads) -> dict[str, Any]:
         """One number a row for each task that has one: of classes the expected value, else the prediction.
@@ -273,14 +271,7 @@ class MultiTaskModel(keras.Model):
         Args:
             predicted: As :meth:`probabilities` or :meth:`predict` gives them.
         """
-        found = {}
-        for task in self.tasks:
-            end = self.decoders[task.name].scalar if task.kind == "classes" else None
-            if task.kind != "classes":
-                found[task.name] = predicted[task.name]
-            elif end is not None:
-                found[task.name] = predicted[f"{task.name}_{end}"]
-        return found
+        return scalars_of(self.outputs, self.decoders, predicted)
 
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
@@ -378,7 +369,7 @@ class MultiTaskModel(keras.Model):
             return reader.like(x, predicted)
         self.build()
         if isinstance(x, Mapping) and not len(x["ids"]):  # of no rows Keras makes an error of its own
-            return {task.name: np.zeros(0, np.float32) for task in self.tasks}
+            return {name: np.zeros(0, np.float32) for name in self.served_columns.values()}
         self.apply_deferred_updates()
         if together(self) is not None:
             return self._predict_here(x if isinstance(x, tf.data.Dataset) else _batches(x, batch_size))

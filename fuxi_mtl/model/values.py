@@ -4,11 +4,16 @@ A head is raw: a logit, or a number in the unit of its label's normalizer. What 
 served, and of a label the number that it is held against, is here and nowhere else.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.decoders import Decoder
 from fuxi_mtl.features import LabelUnit
+from fuxi_mtl.metrics import Parts
 from fuxi_mtl.tasks import Task
 
 
@@ -43,3 +48,62 @@ def learnt(label: tf.Tensor, unit: LabelUnit | None) -> tf.Tensor:
     if unit is None:
         return label
     return ((tf.math.log1p(label) if unit.log else label) - unit.offset) / unit.scale
+
+
+def decoded(
+    tasks: Iterable[Task],
+    decoders: Mapping[str, Decoder],
+    units: Mapping[str, LabelUnit],
+    heads: Mapping[str, tf.Tensor],
+    inputs: Mapping[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """What raw heads are served as, ``(batch,)`` by task, then what decoders give beside by its own name.
+
+    Args:
+        tasks: What the heads predict.
+        decoders: Those that there are, by task.
+        units: The units of labels that have a normalizer.
+        heads: Raw heads by task.
+        inputs: The batch, for decoders that look at it.
+    """
+    plain: dict[str, tf.Tensor] = {}
+    parts: dict[str, tf.Tensor] = {}
+    for task in tasks:
+        head, decoder = heads[task.name], decoders.get(task.name)
+        if decoder is None:
+            plain[task.name] = served(task, head, unit_of(task, units))
+        else:
+            plain[task.name] = decoder.value(head, inputs)
+            names = (f"{task.name}_{end}" for end in decoder.part_names)
+            parts |= dict(zip(names, decoder.parts(head), strict=True))
+    return plain | parts
+
+
+def with_products(found: Mapping[str, tf.Tensor], expected: Iterable[Task]) -> dict[str, tf.Tensor]:
+    """Predictions, and products of them: of what is served, so that each is that of its columns."""
+    products = {task.name: [found[name] for name in task.product] for task in expected}
+    return {**found, **{name: functools.reduce(tf.multiply, each) for name, each in products.items()}}
+
+
+def measured_parts(decoders: Mapping[str, Decoder], predicted: Mapping[str, np.ndarray]) -> dict[str, Parts]:
+    """What metrics see of predictions beside values, by task."""
+    found = {}
+    for name, decoder in decoders.items():
+        parts = decoder.measured({end: predicted[f"{name}_{end}"] for end in decoder.part_names})
+        if parts is not None:
+            found[name] = parts
+    return found
+
+
+def scalars_of(
+    tasks: Iterable[Task], decoders: Mapping[str, Decoder], predicted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One number a row for each task that has one: of classes the expected value, else the prediction."""
+    found = {}
+    for task in tasks:
+        end = decoders[task.name].scalar if task.kind == "classes" else None
+        if task.kind != "classes":
+            found[task.name] = predicted[task.name]
+        elif end is not None:
+            found[task.name] = predicted[f"{task.name}_{end}"]
+    return found

@@ -218,6 +218,29 @@ def check_binary(tasks: Sequence[Task]) -> None:
             )
 
 
+def split_values(tasks: Sequence[Task]) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """The events of an entire-space model, and the values at the end of its chain.
+
+    ``spend: spend | buy`` is learnt where the purchase happened; ``expected: ctr * cvr * spend`` serves what
+    that is on every exposure.
+
+    Raises:
+        ValueError: A task is of classes, or a value is not given one of the events.
+    """
+    events = tuple(task for task in tasks if task.kind == "binary")
+    values = tuple(task for task in tasks if task.kind == "regression")
+    known = {column for task in events for column in task.columns}
+    check_binary([task for task in tasks if task.kind not in ("binary", "regression")])
+    for task in values:
+        if not task.given or not {*map(event_of, task.given)} <= known:
+            raise ValueError(
+                f"task {task.name!r} ({task.expression}) is a regression: an entire-space model multiplies "
+                "probabilities, so its tasks are binary, but for values given one of its events: "
+                f"'{task.event[0]} | {next(iter(sorted(known)), 'buy')}'."
+            )
+    return events, values
+
+
 def as_steps(tasks: Sequence[Task], explicit: bool, model: str) -> tuple[Task, ...]:
     """The steps of a chain on all exposures: plain labels become them in order, tasks are them already.
 

@@ -66,4 +66,10 @@ class EvaluationOptions:
     conversion_settings: ConversionOptions = option(
         ConversionOptions(), "Numbers behind the conversion checks."
     )
+    expected: str | dict[str, str] | None = option(
+        None,
+        "Products of tasks' predictions that are served and measured, too, by name; a single one is called "
+        "expected.",
+        example="{spend_per_view: ctr * cvr * spend}",
+    )
     export: bool = option(True, "Write a SavedModel at the end of the run.")

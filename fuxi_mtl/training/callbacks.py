@@ -107,7 +107,7 @@ class Evaluation(keras.callbacks.Callback):
         if record["watched"]:
             logger.info("Watched: %s", _line(record["watched"]))
         logger.info("Evaluation @epoch %d - batch %d:", math.ceil(record["epoch"]), record["step"])
-        for line in log_lines(self.model.tasks, scores):
+        for line in log_lines(self.model.outputs, scores):
             logger.info("%s", line)
         undefined = undefined_parts(self._monitor, scores.values)
         if undefined and len(undefined) < len(scores.values):

@@ -286,13 +286,13 @@ def _evaluation(
     interruption: Interruption,
 ) -> Evaluation:
     options = experiment.training
-    keys = metric_keys(experiment.tasks, experiment.evaluation)
+    keys = metric_keys(experiment.outputs, experiment.evaluation)
     valid = dataset.valid
     if valid is not None:
         if options.max_valid_steps:
             valid = valid.head(options.max_valid_steps * experiment.evaluation.eval_batch_size)
             logger.info("max_valid_steps: the first %d validation rows are watched.", valid.rows)
-        for name, count in few_positives(options.monitor, valid.labels(experiment.tasks), keys).items():
+        for name, count in few_positives(options.monitor, valid.labels(experiment.outputs), keys).items():
             logger.warning("monitor: %s rests on %d positives; small differences are chance.", name, count)
 
     def scores() -> Scores:
@@ -300,7 +300,7 @@ def _evaluation(
             undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
         with interruption.leaving_at_once():
-            found, predictions = measure(model, valid, experiment.tasks, experiment.evaluation)
+            found, predictions = measure(model, valid, experiment.outputs, experiment.evaluation)
         check_finite(predictions, f"validation rows at step {int(model.step)}")
         return found
 

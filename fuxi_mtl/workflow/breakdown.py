@@ -39,14 +39,14 @@ def breakdown(
     """
     column = experiment.evaluation.metrics_by or ""
     values = values_of(split, dataset, column)
-    labels, group = split.labels(experiment.tasks), groups(split, experiment.evaluation.group_id)
+    labels, group = split.labels(experiment.outputs), groups(split, experiment.evaluation.group_id)
     weights = sample_weights(split, experiment.evaluation)
     found = {}
     for value, rows in values.value_counts(sort=True).iter_rows():
         here = (values == value).to_numpy()
         own = {name: y[here] for name, y in labels.items()}
         of_value = evaluate(
-            experiment.tasks,
+            experiment.outputs,
             own,
             {name: p[here] for name, p in predictions.items()},
             experiment.evaluation,
@@ -55,7 +55,7 @@ def breakdown(
             weights=None if weights is None else weights[here],
             parts={name: each.take(here) for name, each in parts.items()},
         )
-        binary = [task.name for task in experiment.tasks if task.kind == "binary"]
+        binary = [task.name for task in experiment.outputs if task.kind == "binary"]
         found[value] = {
             "rows": rows,
             "positives": {name: int(np.nansum(own[name])) for name in binary},
@@ -67,7 +67,7 @@ def breakdown(
 
 def breakdown_lines(block: Mapping[str, Any], experiment: Experiment) -> list[str]:
     """``[tab: 1] 12,345 rows - is_click_AUC: 0.712345 - ...``: the first metric of each task."""
-    keys = [f"{task.name}_{metrics_of(task, experiment.evaluation)[0]}" for task in experiment.tasks]
+    keys = [f"{task.name}_{metrics_of(task, experiment.evaluation)[0]}" for task in experiment.outputs]
     return [
         f"[{block['column']}: {value}] {entry['rows']:,} rows - "
         + " - ".join(f"{key}: {entry['metrics'][key]:.6f}" for key in keys)

@@ -123,7 +123,7 @@ def train_run(
     """
     for split in filter(None, (dataset.valid, dataset.test)):
         # What cannot be measured is refused before training, not behind it.
-        split.truth(experiment.tasks)
+        split.truth(experiment.outputs)
         if experiment.evaluation.metrics_by:
             values_of(split, dataset, experiment.evaluation.metrics_by)
     initial = InitialRun.of(experiment)
@@ -216,6 +216,7 @@ def folder_of(experiment: Experiment) -> Path:
 def make_model(experiment: Experiment, features: FeatureMap) -> MultiTaskModel:
     """The model of an experiment, built."""
     model = registry.model(experiment.options.model)(features, experiment.tasks, **experiment.model_options)
+    model.expect(experiment.expected)
     model.build()
     return model
 
@@ -243,10 +244,10 @@ def measure_splits(
         logger.info(title)
         thresholds = None if split is dataset.valid else thresholds_of(scores)
         scores[split.name], predictions = measure(
-            model, split, experiment.tasks, experiment.evaluation, thresholds
+            model, split, experiment.outputs, experiment.evaluation, thresholds
         )
         check_finite(predictions, f"{split.name} rows")
-        for line in log_lines(experiment.tasks, scores[split.name]):
+        for line in log_lines(experiment.outputs, scores[split.name]):
             logger.info("%s", line)
         if experiment.evaluation.save_predictions:
             save_scores(run, split, experiment, model, predictions)
@@ -304,9 +305,9 @@ def save_scores(
     scalars = model.scalars(predictions)
     classes = [task.name for task in experiment.tasks if task.kind == "classes" and task.name in scalars]
     stored = StoredScores.of(
-        {task.name: predictions[task.name] for task in experiment.tasks},
-        split.labels(experiment.tasks),
-        split.truth(experiment.tasks),
+        {task.name: predictions[task.name] for task in experiment.outputs},
+        split.labels(experiment.outputs),
+        split.truth(experiment.outputs),
         groups(split, experiment.evaluation.group_id),
         sample_weights(split, experiment.evaluation),
         model.parts(predictions),
@@ -333,7 +334,7 @@ def save_results(
             "dataset_id": experiment.options.dataset_id,
             "model": experiment.options.model,
             "seed": experiment.training.seed,
-            "tasks": {task.name: task.expression for task in experiment.tasks},
+            "tasks": {task.name: task.expression for task in experiment.outputs},
             **measured(experiment, scores, checks),
             "gauc_weight": experiment.evaluation.gauc_weight,
             "eval_sample_weight": experiment.evaluation.eval_sample_weight,

@@ -68,7 +68,7 @@ def fuse_scores(
     valid, test = (_read_rows(run, experiment, split) for split in ("valid", "test"))
     if valid is None:
         raise ValueError(f"{run.folder}: fusion needs validation rows, and the run has none.")
-    fitting = (experiment.tasks, experiment.evaluation, experiment.dataset)
+    fitting = (experiment.outputs, experiment.evaluation, experiment.dataset)
     others = variants(options) if compare else {}
     wanted = {FUSED: options, **{name: each for name, each in others.items() if not misfits(each, *fitting)}}
     made = {name: _make(each, experiment, valid, test, data) for name, each in wanted.items()}
@@ -137,7 +137,7 @@ def load_fusion(run: Run, features: FeatureMap, row_by_row: bool = False) -> Gra
 def _read_rows(run: Run, experiment: Experiment, split: str) -> Rows | None:
     scores = run.read_scores(split)
     try:
-        return None if scores is None else Rows.stored(scores, experiment.tasks)
+        return None if scores is None else Rows.stored(scores, experiment.outputs)
     except ValueError as error:
         raise ValueError(f"{run.scores(split)} {error}: run the experiment again.") from error
 
@@ -152,7 +152,7 @@ def _make(
     start, gauc_weight = time.monotonic(), experiment.evaluation.gauc_weight
     if options.method == "ltr":
         return _learn(options, experiment, valid, test, data())
-    found = search(options, valid, experiment.tasks, gauc_weight)
+    found = search(options, valid, experiment.outputs, gauc_weight)
     logger.info("Fusion by %s with weights %s.", options.method, _shown(found.fusion.weights))
     seconds = time.monotonic() - start
     scores = tuple(
@@ -164,10 +164,10 @@ def _make(
 def _learn(
     options: FusionOptions, experiment: Experiment, valid: Rows, test: Rows | None, dataset: Dataset
 ) -> _Made:
-    start, names = time.monotonic(), fused_tasks(options, experiment.tasks)
+    start, names = time.monotonic(), fused_tasks(options, experiment.outputs)
     keras.utils.set_random_seed(options.ltr.seed)
     network = PersonalFusion(dataset.feature_map, names, options.ltr)
-    grades = graded_label(valid.labels, options.label or {}, experiment.tasks)
+    grades = graded_label(valid.labels, options.label or {}, experiment.outputs)
     scores = {name: valid.scores[name] for name in names}
     splits = dataset.valid, dataset.test
     if splits[0] is None:
@@ -188,7 +188,7 @@ def _report(experiment: Experiment, made: Mapping[str, _Made], valid: Rows, test
     options = experiment.fusion.fusion or FusionOptions()
     gauc_weight = experiment.evaluation.gauc_weight
     on_valid, on_test = (
-        FusionObjective(rows, options, experiment.tasks, gauc_weight) for rows in (valid, test)
+        FusionObjective(rows, options, experiment.outputs, gauc_weight) for rows in (valid, test)
     )
     parts = " + ".join(f"{weight:g} {key}" for key, weight in on_valid.coefficients.items())
     return report(

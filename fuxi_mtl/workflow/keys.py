@@ -12,7 +12,7 @@ from fuxi_mtl.metrics import METRICS
 # What is made of a trained model: another value is measured on the model that is there.
 _MEASURED = (
     *("metrics", "metrics_by", "group_id", "gauc_weight", "threshold"),
-    *("conversion_checks", "conversion_settings", "calibration"),
+    *("conversion_checks", "conversion_settings", "calibration", "expected"),
 )
 # What a trained model and its metrics do not depend on. What files hold is told by the key of the data.
 _WITHOUT_EFFECT = (
@@ -71,7 +71,7 @@ def keys_of_going_on(experiment: Experiment) -> dict[str, Any]:
 
 def _watched(experiment: Experiment) -> dict[str, Any]:
     """What the watched number is made of: it chooses the step whose weights are kept."""
-    evaluation, training, tasks = experiment.evaluation, experiment.training, experiment.tasks
+    evaluation, training, tasks = experiment.evaluation, experiment.training, experiment.outputs
     measured = {f"{task.name}_{name}": name for task in tasks for name in metrics_of(task, evaluation)}
     terms = watched_keys(training.monitor)
     parts = {key: METRICS[name] for key, name in measured.items() if {key, name} & terms}

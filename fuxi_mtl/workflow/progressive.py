@@ -19,7 +19,7 @@ FILE = "before.json"  # beside the states of the training that follows
 def show(when: str, experiment: Experiment, scores: Scores) -> None:
     """Puts the metrics of new rows, ``before`` or ``after`` training on them, into the log."""
     logger.info("**** New rows %s training on them ****", when)
-    for line in log_lines(experiment.tasks, scores):
+    for line in log_lines(experiment.outputs, scores):
         logger.info("%s", line)
 
 

@@ -26,7 +26,7 @@ def chosen_thresholds(run: Run, experiment: Experiment) -> dict[str, float]:
     kept = run.read_scores("valid")
     if kept is None:
         return {}
-    tasks = [replace(task, metrics=("F1",)) for task in experiment.tasks if task.kind == "binary"]
+    tasks = [replace(task, metrics=("F1",)) for task in experiment.outputs if task.kind == "binary"]
     labels = {task.name: kept.label(task.name) for task in tasks}
     predictions = {task.name: kept.prediction(task.name) for task in tasks}
     return evaluate(tasks, labels, predictions, experiment.evaluation, weights=kept.weights).thresholds

@@ -229,7 +229,7 @@ def update_run(
 
     def complete(run: Run, model: MultiTaskModel) -> None:
         after, predictions = measure(
-            model, dataset.train, experiment.tasks, experiment.evaluation, before.thresholds
+            model, dataset.train, experiment.outputs, experiment.evaluation, before.thresholds
         )
         check_finite(predictions, "new rows")
         show("after", experiment, after)
@@ -268,7 +268,7 @@ def _before(planned: PlannedUpdate, states: StateFolder | None, resume: bool) ->
     scores, predictions = measure(
         model,
         planned.load_new(encoder).train,
-        experiment.tasks,
+        experiment.outputs,
         experiment.evaluation,
         chosen_thresholds(parent, experiment),
     )

@@ -124,7 +124,7 @@ class FinishedTraining:
 def _replayed(history: list[dict[str, Any]], experiment: Experiment) -> tuple[dict[str, Any] | None, int]:
     """The best of some evaluations, and how many came behind it."""
     options = experiment.training
-    keys = metric_keys(experiment.tasks, experiment.evaluation)
+    keys = metric_keys(experiment.outputs, experiment.evaluation)
     direction = monitor_direction(options.monitor, options.monitor_mode, keys)
     best, waits = None, 0
     for record in history:
