@@ -8,6 +8,7 @@ from one to all in buffers of two sizes, because a collective remembers the shap
 
 import json
 import logging
+import math
 import re
 import signal
 import threading
@@ -22,6 +23,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy as multi
 from tensorflow.python.eager import context as eager_context
 
 from fuxi_mtl.cluster import Cluster, part_of
+from fuxi_mtl.interruption import Terminated
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,14 @@ class Workers:
         self._store.set_config_key_value(f"fuxi_mtl/told/{self._told}", json.dumps([what, content]))
         self._told += 1
 
+    def hears(self, seconds: float) -> bool:
+        """Whether the chief has told something more by then; :meth:`hear` gives it."""
+        try:
+            self._store.get_config_key_value(f"fuxi_mtl/told/{self._told}", round(1000 * seconds))
+        except tf.errors.DeadlineExceededError:
+            return False
+        return True
+
     def hear(self, *expected: str) -> tuple[str, dict[str, Any]]:
         """What the chief tells next: what, and its content.
 
@@ -88,12 +98,16 @@ class Workers:
 
         Raises:
             WorkerError: The chief has failed or is gone.
+            KeyboardInterrupt: The chief was interrupted.
         """
         text = self._waited_for(f"fuxi_mtl/told/{self._told}", 0)
         self._told += 1
         what, content = json.loads(text)
         if what == "fail":
-            raise WorkerError(f"{self.cluster.name(0)} has ended: {content['reason']}")
+            kinds = {kind.__name__: kind for kind in (KeyboardInterrupt, Terminated)}
+            raise kinds.get(content["kind"], WorkerError)(
+                f"{self.cluster.name(0)} has ended: {content['reason']}"
+            )
         if what not in expected:
             raise WorkerError(
                 f"{self.cluster.name(0)} is at {what!r} where this one is at {' or '.join(expected)}: give "
@@ -107,15 +121,19 @@ class Workers:
         self._store.set_config_key_value(key, json.dumps(value))
         self._said[self.rank] += 1
 
-    def collect(self, own: Any) -> list[Any]:
+    def collect(self, own: Any, limit: float = math.inf) -> list[Any]:
         """What each worker says next, in their order, with the chief's own; of the chief.
 
+        Args:
+            own: The chief's.
+            limit: Seconds to wait at most.
+
         Raises:
-            WorkerError: A worker is gone.
+            WorkerError: A worker is gone, or says nothing.
         """
-        found = [own]
+        found, until = [own], time.monotonic() + limit
         for rank in range(1, self.size):
-            text = self._waited_for(f"fuxi_mtl/said/{rank}/{self._said[rank]}", rank)
+            text = self._waited_for(f"fuxi_mtl/said/{rank}/{self._said[rank]}", rank, until)
             self._said[rank] += 1
             found.append(json.loads(text))
         return found
@@ -161,7 +179,7 @@ class Workers:
     def fail(self, error: BaseException) -> None:
         """Has all others end, because this one does; of the chief."""
         try:
-            self.tell("fail", reason=str(error) or type(error).__name__)
+            self.tell("fail", kind=type(error).__name__, reason=str(error) or type(error).__name__)
         except tf.errors.OpError:  # they know
             logger.debug("nobody hears of the failure")
 
@@ -183,13 +201,17 @@ class Workers:
             return None
         ranks = [int(rank) for rank in re.findall(r"task:(\d+)", text) if int(rank) < self.size]
         others = [rank for rank in ranks if rank != self.rank]
-        who = self.cluster.name(others[0]) if others else "another worker"
+        if not self.is_chief and "connect" in text:  # the store is in the chief
+            others = [0]
+        return self._gone(self.cluster.name(others[0]) if others else "another worker")
+
+    def _gone(self, who: str) -> WorkerError:
         return WorkerError(
             f"{who} is gone: its own log says why. Start all workers again by the same command; --resume "
             "goes on from the last state of the training."
         )
 
-    def _waited_for(self, key: str, rank: int) -> str:
+    def _waited_for(self, key: str, rank: int, until: float = math.inf) -> str:
         """The value of a key that a worker will set."""
         started, said = time.monotonic(), float(_SAID_AFTER)
         with self.watched():
@@ -197,10 +219,23 @@ class Workers:
                 try:
                     return self._store.get_config_key_value(key, _LOOK)
                 except tf.errors.DeadlineExceededError:
+                    self._check_all_alive()
                     waited = time.monotonic() - started
                 if waited > said:
                     logger.info("Waiting for %s, for %.0f s until now.", self.cluster.name(rank), waited)
                     said += _SAID_EVERY
+                if time.monotonic() > until:
+                    raise WorkerError(
+                        f"{self.cluster.name(rank)} is alive and has said nothing for {waited:.0f} s: its "
+                        "log says why."
+                    )
+
+    def _check_all_alive(self) -> None:
+        """Raises if a worker is gone: who waits for a key does not hear of it."""
+        states = self._store.get_task_states([("worker", self.size)])
+        gone = [rank for rank, state in enumerate(states) if isinstance(state, tf.errors.UnavailableError)]
+        if gone:
+            raise self._gone(self.cluster.name(gone[0]))
 
     def _sent(self, root: int, data: bytes, size: int, keep: bool = True) -> bytes:
         """Bytes of one worker, in all workers that keep them."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
-from fuxi_mtl.cli.workers import follow, joined, leading
+from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C, 143 for SIGTERM.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser(COMMANDS).parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Schedulers end a run with SIGTERM: it cleans up as after Ctrl-C.
         signal.signal(signal.SIGTERM, terminate)
     try:
-        return _start(options)
+        return _start(options, arguments)
     except KeyboardInterrupt as interrupt:
         kept = f" {interrupt}" if str(interrupt) else ""
         print(printable(f"Interrupted; nothing half-written was left.{kept}"), file=sys.stderr)
@@ -60,7 +61,7 @@ def _tell(error: Exception) -> None:
     print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
 
 
-def _start(options: argparse.Namespace) -> int:
+def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Runs the command, and imports TensorFlow, which takes seconds, when nothing can be said without it.
 
     Mistakes of stanzas that can be told without it are told first; what else is wrong with them follows.
@@ -88,6 +89,8 @@ def _start(options: argparse.Namespace) -> int:
                         raise
                     early = error
                     _tell(early)
+        if early is None and options.command is _run and options.processes > 1:
+            return start_processes(options, arguments)
         with quiet_start():
             import_zoo()
     if early is not None:

@@ -44,6 +44,13 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "--verify", action="store_true", help="read data files again whose size and time are as before"
     )
     run.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train in N processes of this machine as one",
+    )
+    run.add_argument(
         "--cluster",
         choices=["slurm", "kubernetes"],
         help="find the other workers by what this scheduler says; by TF_CONFIG unless said",

@@ -13,6 +13,31 @@ if TYPE_CHECKING:
     from fuxi_mtl.workers import Workers
 
 
+def start_processes(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Runs a command in several processes of this machine.
+
+    Args:
+        options: Of the command.
+        arguments: The command as it was given.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: A scheduler has started several processes already.
+        ProcessError: A process has failed.
+    """
+    others = options.cluster or ("TF_CONFIG" if cluster_of(os.environ) else None)
+    if others:
+        raise ValueError(
+            f"--processes {options.processes} starts all workers on this machine, and {others} names workers "
+            "that are started already: use one of them."
+        )
+    from fuxi_mtl.cli.processes import launch
+
+    return launch(arguments, options.processes, options.gpu)
+
+
 def joined(options: argparse.Namespace) -> "Workers | None":
     """The workers that the environment names, connected; None if this process trains alone.
 

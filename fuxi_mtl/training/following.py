@@ -1,7 +1,6 @@
 """The training of a worker that is not the chief: it does what the chief tells, and writes nothing."""
 
 import logging
-import signal
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.evaluation.memory import enough_memory
 from fuxi_mtl.evaluation.shared import GIVE, PREDICT, give_share, predict_share
-from fuxi_mtl.interruption import Interruption, Terminated
+from fuxi_mtl.interruption import Interruption
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.loop import Position
-from fuxi_mtl.training.shared import BEGIN, END, LEAVE, SHARE, STEPS, SharedSteps
+from fuxi_mtl.training.shared import BEGIN, END, SHARE, STEPS, SharedSteps
 from fuxi_mtl.training.state.training_state import TrainingState
 from fuxi_mtl.training.train import compile_model, diverged, prepare
 from fuxi_mtl.workers import Workers
@@ -80,7 +79,6 @@ class _Follower:
             STEPS: self._take_steps,
             PREDICT: self._predict,
             GIVE: self._give,
-            LEAVE: self._leave,
             END: self._end,
         }
 
@@ -110,10 +108,6 @@ class _Follower:
     def _give(self, told: dict[str, Any]) -> None:
         give_share(self._workers, self._own, self._asked)
         self._own = self._own[:, :0]
-
-    def _leave(self, told: dict[str, Any]) -> None:
-        kind = Terminated if told["number"] == signal.SIGTERM else KeyboardInterrupt
-        raise kind(told["reason"])
 
     def _end(self, told: dict[str, Any]) -> None:
         self.goes_on = False

@@ -11,7 +11,7 @@ from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.state.training_state import TrainingState
 from fuxi_mtl.workers import Workers
 
-STEPS, SHARE, BEGIN, END, LEAVE = "steps", "share", "begin", "end", "leave"
+BEGIN, SHARE, STEPS, END = "begin", "share", "steps", "end"
 
 
 class SharedSteps:

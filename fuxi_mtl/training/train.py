@@ -45,7 +45,7 @@ from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.leading import LedSteps
 from fuxi_mtl.training.loop import OwnSteps, Position, Steps, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
-from fuxi_mtl.training.shared import BEGIN, LEAVE, share_numbers
+from fuxi_mtl.training.shared import BEGIN, share_numbers
 from fuxi_mtl.training.state import (
     FinishedTraining,
     Saving,
@@ -171,7 +171,7 @@ def train(
         saving = Saving(state, states, experiment.training, run.checkpoint, plan.total_steps, interruption)
         saving.announce()
     try:
-        with enough_memory("batch_size", plan.batch_size), _until_left(saving, interruption, workers):
+        with enough_memory("batch_size", plan.batch_size), _until_left(saving, interruption):
             steps: Steps = (
                 OwnSteps(model, feed.steps(position.step))
                 if workers is None
@@ -212,7 +212,7 @@ def train(
 
 
 @contextmanager
-def _until_left(saving: Saving | None, interruption: Interruption, workers: Workers | None) -> Iterator[None]:
+def _until_left(saving: Saving | None, interruption: Interruption) -> Iterator[None]:
     """Saves a training that is interrupted inside, and waits for what is being written otherwise."""
     if saving is None:
         yield
@@ -224,8 +224,6 @@ def _until_left(saving: Saving | None, interruption: Interruption, workers: Work
             except Left:
                 told = saving.leave()
                 logger.info("%s", told)
-                if workers is not None:
-                    workers.tell(LEAVE, reason=told, number=interruption.number)
                 raise type(interruption.error)(told) from None
     except KeyboardInterrupt:  # nobody waits behind the second signal
         raise

@@ -2,7 +2,9 @@
 
 from fuxi_mtl.workers import WorkerError, connected
 
-TRAIN, KEPT, BYE = "train", "kept", "bye"
+TRAIN, KEPT, DATA, BYE = "train", "kept", "data", "bye"
+LATER = 10.0  # seconds that the chief is ahead in reading its data: where these are shared, it encodes them
+READING = 6 * 3600.0  # seconds that the others have to read their data once the chief has
 
 
 def tell_workers(what: str) -> None:
@@ -21,8 +23,9 @@ def check_same_data(key: str) -> None:
     Raises:
         WorkerError: A worker has other data, or is gone.
     """
+    tell_workers(DATA)
     workers = connected()
-    for rank, other in enumerate([] if workers is None else workers.collect(key)):
+    for rank, other in enumerate([] if workers is None else workers.collect(key, READING)):
         if workers is not None and other != key:
             raise WorkerError(
                 f"{workers.cluster.name(rank)} has other data (key {other}) than worker 0 (key {key}): give "

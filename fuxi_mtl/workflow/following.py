@@ -10,7 +10,7 @@ from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.following import follow
 from fuxi_mtl.workers import Workers
-from fuxi_mtl.workflow.chief import BYE, KEPT, TRAIN
+from fuxi_mtl.workflow.chief import BYE, DATA, KEPT, LATER, TRAIN
 from fuxi_mtl.workflow.experiment import as_planned, make_model
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def _follow_run(experiment: Experiment, workers: Workers) -> None:
         experiment.training.seed,
         workers.cluster.name(0),
     )
+    workers.hears(LATER)
     dataset = load_dataset(
         experiment.dataset,
         experiment.tasks,
@@ -51,6 +52,7 @@ def _follow_run(experiment: Experiment, workers: Workers) -> None:
         threads=experiment.training.num_workers,
         progress=False,
     )
+    workers.hear(DATA)
     workers.say(dataset.key)
     keras.utils.set_random_seed(experiment.training.seed)
     with workers.strategy.scope():

@@ -1,0 +1,58 @@
+"""What each of two workers does for test_workers.py: `pair_of_workers.py FOLDER`, with a TF_CONFIG.
+
+One pair for all tests, because a process takes seconds to import TensorFlow. It trains until worker 1 is
+terminated in the middle of an interval, waits while one process goes on with that training, ends it, finds
+it finished, and loses worker 1.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import command_line
+
+from fuxi_mtl import workers
+from fuxi_mtl.training.shared import SharedSteps
+
+LEFT_AT, SETTINGS = 5, ("optimizer=sgd", "learning_rate=0.5", "batch_size=29", "eval_batch_size=50")
+LIMIT = 100  # seconds to wait for the test
+
+
+def main(folder: Path) -> None:
+    """Leaves ``told_{rank}.json``."""
+    workers.HEARTBEATS = 3
+    rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    command = ("run", "--expid", "Toy", "--set", f"model_root={folder / 'runs'}", *SETTINGS)
+    take, taken = SharedSteps.take, []
+
+    def interrupted(self, stops, saves):
+        taken.append(None)
+        if rank == 1 and len(taken) == LEFT_AT:
+            os.kill(os.getpid(), signal.SIGTERM)
+            stops = True  # a handler runs between two instructions, perhaps behind this one
+        return take(self, stops, saves)
+
+    SharedSteps.take = interrupted
+    told = {"interrupted": command_line.call(*command)}
+    SharedSteps.take = take
+    (folder / f"left_{rank}").touch()
+    until = time.monotonic() + LIMIT
+    while not (folder / "alone").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    told["resumed"] = command_line.call(*command, "--resume")
+    told["finished"] = command_line.call(*command, "--resume")
+    (folder / f"told_{rank}.json").write_text(json.dumps(told))
+    if rank == 1:
+        os._exit(7)
+    try:
+        with workers.connected().watched():
+            workers.connected().collect(None)
+    except workers.WorkerError as error:
+        (folder / "lost").write_text(str(error))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,130 @@
+"""Workers of this machine are started, watched and ended together; what they run is no training here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from command_line import call
+
+from fuxi_mtl.cli import processes
+from fuxi_mtl.cli.processes import ProcessError, launch
+from fuxi_mtl.training.devices import join_workers
+
+# What each worker does, by its rank; the environment and the command are what a training would get.
+STARTED = (
+    "import json, os, sys, time; "
+    "config = json.loads(os.environ['TF_CONFIG']); rank = config['task']['index']; "
+    "told = json.dumps([config, os.environ['OMP_NUM_THREADS'], sys.argv[2:]]); "
+    "open(f'{sys.argv[1]}/{rank}.json', 'w').write(told); "
+)
+
+
+@pytest.fixture
+def works(tmp_path, monkeypatch):
+    """Makes workers do something else than training; their folder of what they were started with."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processes, "_PATIENCE", 0.5)
+    popen = subprocess.Popen
+
+    def do(what: str) -> Path:
+        def started(command, **options):
+            assert command[:3] == [sys.executable, "-m", "fuxi_mtl"]
+            return popen([sys.executable, "-c", STARTED + what, str(tmp_path), *command[3:]], **options)
+
+        monkeypatch.setattr(subprocess, "Popen", started)
+        return tmp_path
+
+    return do
+
+
+def test_each_worker_has_the_command_its_task_and_its_share_of_the_cores(works, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6), raising=False)
+    folder = works("")
+    assert launch(["run", "--expid", "X", "--processes", "2"], 2, [-1]) == 0
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    clusters = [config["cluster"]["worker"] for config, _, _ in told]
+    assert clusters[0] == clusters[1]
+    assert len(set(clusters[0])) == 2
+    assert all(address.startswith("127.0.0.1:") for address in clusters[0])
+    assert [threads for _, threads, _ in told] == ["3", "3"]
+    expected = ["run", "--expid", "X", "--processes", "2", "--processes", "1", "--gpu", "-1"]
+    assert [command for _, _, command in told] == [expected, expected]
+
+
+def test_each_worker_has_a_gpu_of_its_own(works):
+    folder = works("")
+    assert launch(["run"], 2, [3, 5]) == 0
+    assert [json.loads((folder / f"{rank}.json").read_text())[2][-1] for rank in range(2)] == ["3", "5"]
+
+
+def test_as_many_gpus_as_processes_are_named():
+    with pytest.raises(ValueError, match="--gpu 0: each of 2 processes has one GPU of its own"):
+        launch(["run"], 2, [0])
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("sys.exit(3)", "ended with status 3"),
+        (
+            "os.kill(os.getpid(), 9)",
+            "was killed by SIGKILL; the system does that when the memory is not enough",
+        ),
+    ],
+)
+def test_a_worker_that_fails_ends_all_and_is_shown(works, end, told):
+    works(f"print('hopeless', flush=True)\nif rank == 1: {end}\ntime.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(ProcessError, match="Worker 1 of 2") as error:
+        launch(["run"], 2, [-1])
+    assert time.monotonic() - started < 20
+    assert told in str(error.value)
+    assert "--resume goes on" in str(error.value)
+    assert str(error.value).endswith("the last lines:\n  hopeless")
+
+
+def test_a_chief_that_fails_has_said_why_and_gives_its_status(works):
+    works("\nif rank == 0: sys.exit(4)\ntime.sleep(60)")
+    assert launch(["run"], 2, [-1]) == 4
+
+
+def test_a_signal_goes_to_all_and_the_status_is_the_chiefs(works):
+    folder = works(
+        "\nimport signal\n"
+        "def heard(number, frame):\n"
+        "    open(f'{sys.argv[1]}/heard_{rank}', 'a').write('x')\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, heard)\n"
+        "open(f'{sys.argv[1]}/ready_{rank}', 'w')\n"
+        "time.sleep(60)"
+    )
+
+    def terminate() -> None:
+        until = time.monotonic() + 30
+        while not all((folder / f"ready_{rank}").exists() for rank in range(2)) and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    assert launch(["run"], 2, [-1]) == 143
+    assert [(folder / f"heard_{rank}").read_text() for rank in range(2)] == ["x", "x"]
+
+
+def test_processes_and_a_scheduler_exclude_each_other(monkeypatch):
+    told = call("run", "--expid", "Toy", "--processes", "2", "--cluster", "slurm")
+    assert told.status == 1
+    assert "slurm names workers that are started already" in told.err
+    config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert "TF_CONFIG names workers" in call("run", "--expid", "Toy", "--processes", "2").err
+
+
+def test_a_worker_has_one_device():
+    with pytest.raises(ValueError, match="--gpu 0 1: each worker of a training has one device"):
+        join_workers(None, [0, 1])

@@ -1,0 +1,111 @@
+"""Two processes train as one does: the same numbers and the same run, also where one goes on in between."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from command_line import REPOSITORY, call
+from interrupting import content, interrupted
+from pair_of_workers import LEFT_AT, SETTINGS
+
+from fuxi_mtl.cli import processes
+from fuxi_mtl.cluster import Cluster
+from fuxi_mtl.training.state import stored_states
+
+ALONE_UNTIL = 16  # of 24 steps, twelve of each pass; the last of a pass has one row, and worker 0 none
+WITHOUT_TIMES = ("config.yaml", "environment.json")
+
+
+@pytest.fixture(scope="module")
+def trained(in_place, tmp_path_factory):
+    """A training of two processes, then one, then two; the same one undisturbed; and what was told."""
+    folder = tmp_path_factory.mktemp("workers")
+    addresses = processes._free_addresses(2)
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "cli")])
+    pair = [
+        subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "tests" / "cli" / "pair_of_workers.py"), str(folder)],
+            env={**environment, "TF_CONFIG": Cluster(addresses, rank).tf_config()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        undisturbed = call("run", "--expid", "Toy", "--set", f"model_root={folder / 'one'}", *SETTINGS)
+        assert undisturbed.status == 0, undisturbed.err
+        while not all((folder / f"left_{rank}").exists() for rank in range(2)):
+            assert all(each.poll() is None for each in pair), [each.communicate()[0] for each in pair]
+            time.sleep(0.05)
+        states = stored_states(folder / "runs" / "toy" / "Toy" / "seed_1.training")
+        interrupted(folder / "runs", ALONE_UNTIL, *SETTINGS, resume=True)
+        (folder / "alone").touch()
+        printed = [each.communicate(timeout=120)[0] for each in pair]
+    finally:
+        for each in pair:
+            each.kill()
+            each.wait()
+    assert (folder / "lost").exists(), printed
+    told = [json.loads((folder / f"told_{rank}.json").read_text()) for rank in range(2)]
+    runs = [folder / name / "toy" / "Toy" / "seed_1" for name in ("one", "runs")]
+    return SimpleNamespace(folder=folder, told=told, states=states, one=runs[0], two=runs[1], printed=printed)
+
+
+def test_a_run_looks_the_same_whoever_trained_it(trained):
+    one, two = (sorted(p.relative_to(run) for p in run.rglob("*")) for run in (trained.one, trained.two))
+    assert one == two
+    assert sorted(p.name for p in trained.two.parent.iterdir()) == ["seed_1", "seed_1.log"]
+
+
+def test_every_number_is_that_of_one_process(trained):
+    names = [
+        p.relative_to(trained.one) for p in trained.one.rglob("*") if p.suffix in (".h5", ".npz", ".json")
+    ]
+    for name in names:
+        if name.name in WITHOUT_TIMES:
+            continue
+        one, two = content(trained.one / name), content(trained.two / name)
+        assert one.keys() == two.keys(), name
+        for key, value in one.items():
+            if value.dtype.kind == "f":
+                np.testing.assert_allclose(two[key], value, 1e-5, 1e-6, err_msg=f"{name} {key}")
+            elif value.dtype.kind != "U" or key.rpartition("/")[2] not in ("data_key", "expid"):
+                assert np.array_equal(two[key], value), (name, key)
+
+
+def test_all_stop_at_the_step_at_which_one_is_terminated_and_the_chief_saves(trained):
+    (state,) = trained.states
+    assert state.step == LEFT_AT
+    for rank in range(2):
+        status, _, err = trained.told[rank]["interrupted"]
+        assert status == 143, err
+        assert f"Saved at step {LEFT_AT}" in err
+
+
+def test_only_the_chief_writes_a_log_and_the_others_say_whom_they_follow(trained):
+    chief, other = (told["resumed"] for told in trained.told)
+    assert (chief[0], chief[2], other[0], other[2]) == (0, "", 0, "")
+    assert f"Going on from {trained.two}.training/state_{ALONE_UNTIL}" in chief[1]
+    assert "Test evaluation" in chief[1]
+    assert "Test evaluation" not in other[1]
+    assert "worker 0 (127.0.0.1" in other[1]
+    assert "decides, logs and writes" in other[1]
+
+
+def test_a_finished_run_is_kept_by_all(trained):
+    chief, other = (told["finished"] for told in trained.told)
+    assert (chief[0], other[0]) == (0, 0)
+    assert "is finished: it stays as it is" in chief[1]
+
+
+def test_a_worker_that_is_gone_is_named(trained):
+    told = (trained.folder / "lost").read_text()
+    assert told.startswith("worker 1 (127.0.0.1:")
+    assert "is gone: its own log says why. Start all workers again" in told
