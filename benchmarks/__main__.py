@@ -129,7 +129,9 @@ def _sequences(options: argparse.Namespace) -> None:
 def _histories(options: argparse.Namespace) -> None:
     from benchmarks.histories import measure_histories
 
-    measure_histories(options.seeds, options.turns, options.every, options.cache, options.results)
+    measure_histories(
+        options.models, options.seeds, options.turns, options.every, options.cache, options.results
+    )
 
 
 def _watch_time(options: argparse.Namespace) -> None:
@@ -212,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     timed = command(
         "watch_time", _watch_time, "Every decoder of KuaiRand's watch time beside six binary tasks."
     )
+    joined.add_argument("--models", nargs="+", default=[], help="MMoE, ESMM, PLE; all of them unless said")
     for each in (joined, timed):
         each.add_argument(
             "--turns", type=int, default=9, help="how often each takes eight steps; 0 for no costs"

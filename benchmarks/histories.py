@@ -6,7 +6,6 @@ of impressions, and they have no times: position is what they know of order.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ _TARGETS = {"videos": "video_id", "authors": "author_id", "tags": "tag"}
 _NO_AUTHOR, _NO_TAG = -1, "none"  # of a video without an impression in training
 MODELS: dict[str, dict[str, Any]] = {
     "MMoE": {"model": "MMoE", "num_experts": 4, "expert_hidden_units": [128, 64]},
+    "ESMM": {"model": "ESMM", "tower_hidden_units": [128, 64]},
     "PLE": {
         "model": "PLE",
         "num_layers": 1,
@@ -34,37 +34,42 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_specific_experts": 1,
         "expert_hidden_units": [128, 64],
     },
-    "ESMM": {"model": "ESMM", "tower_hidden_units": [128, 64]},
 }
-BATCH = 1024
+BATCH = 512
 EPOCHS = 2  # the better one is kept; without histories every model is at its best after two
 COLUMNS = ("ctr_AUC", "cvr_AUC", "ctcvr_AUC", "AUC", "gAUC")
 
 
 def measure_histories(
-    seeds: Sequence[int], turns: int, every: int, cache: Path, results: Path
+    models: Sequence[str], seeds: Sequence[int], turns: int, every: int, cache: Path, results: Path
 ) -> dict[str, Any]:
-    """Trains every encoder under every model with every seed, then times steps; writes ``histories.json``.
+    """Trains every encoder under models with every seed, then times steps; writes ``histories.json``.
 
     Args:
+        models: Models; all, if none.
         seeds: Seeds.
         turns: How often each network takes the steps that are timed; 0 keeps the costs of before.
         every: One in how many training impressions is used.
         cache: Where rows and runs lie.
-        results: Where the table goes.
+        results: Where the table goes; it is written after every model.
+
+    Raises:
+        ValueError: An unknown model.
     """
+    for model in models:
+        if model not in MODELS:
+            raise ValueError(f"there is no model {model!r} in this study. There are: {', '.join(MODELS)}.")
     folder = cache / DATASET
-    file = joined(folder, every)
-    chosen = experiments(file, folder)
-    compared_runs.train("histories", chosen, seeds, partial(store, folder, every, results))
-    if turns:
-        costs = {}
-        for model in MODELS:
-            of_model = {encoder: chosen[f"{model}_{encoder}"] for encoder in ENCODERS}
-            found = step_cost.cost(of_model, NONE, turns)
-            costs |= {f"{model}_{encoder}": each for encoder, each in found.items()}
-        write(folder / "cost.json", costs)
-    return store(folder, every, results)
+    chosen = experiments(joined(folder, every), folder)
+    content: dict[str, Any] = {}
+    for model in models or MODELS:
+        of_model = {f"{model}_{encoder}": chosen[f"{model}_{encoder}"] for encoder in ENCODERS}
+        compared_runs.train("histories", of_model, seeds, lambda: None)
+        if turns:
+            found = step_cost.cost(of_model, f"{model}_{NONE}", turns)
+            write(folder / "cost.json", step_cost.read_costs(folder / "cost.json") | found)
+        content = store(folder, every, results)
+    return content
 
 
 def experiments(file: Path, folder: Path) -> dict[str, Experiment]:
@@ -169,6 +174,8 @@ def store(folder: Path, every: int, results: Path) -> dict[str, Any]:
     """Compares the finished runs and writes ``histories.json``: against no history, and against the mean."""
     tables = {}
     for model in MODELS:
+        if not (folder / "runs" / DATASET / f"{model}_{NONE}").is_dir():
+            continue  # not trained yet
         order = [f"{model}_{encoder}" for encoder in ENCODERS]
         tables[model] = {
             baseline: compared_runs.compared(folder / "runs", order, f"{model}_{baseline}")

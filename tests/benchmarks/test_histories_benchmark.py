@@ -50,6 +50,11 @@ def test_encoders_are_trained_and_compared_on_the_same_impressions(tmp_path, mon
     assert none[9].startswith(("+", "-"))
 
 
+def test_an_unknown_model_is_told(tmp_path, capsys):
+    assert main(["histories", "--models", "MoME", "--cache", str(tmp_path)]) == 1
+    assert "no model 'MoME' in this study. There are: MMoE, ESMM, PLE." in capsys.readouterr().err
+
+
 def test_all_models_take_all_encoders_with_the_same_recipe(tmp_path, monkeypatch):
     write_kuairand(tmp_path, monkeypatch)
     chosen = histories.experiments(histories.joined(tmp_path / "rows"), tmp_path / "rows")
