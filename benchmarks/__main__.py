@@ -126,6 +126,12 @@ def _sequences(options: argparse.Namespace) -> None:
     measure_sequences(options.turns, options.results)
 
 
+def _interactions(options: argparse.Namespace) -> None:
+    from benchmarks.interactions import measure_interactions
+
+    measure_interactions(options.turns, options.cache, options.results)
+
+
 def _histories(options: argparse.Namespace) -> None:
     from benchmarks.histories import measure_histories
 
@@ -230,8 +236,11 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     saving = command("saving", _saving, "What saving the state of a training costs, by its size.")
     saving.add_argument("--rounds", type=int, default=5, help="how often each is saved")
-    histories = command("sequences", _sequences, "A step with a history under each encoder, by its length.")
-    histories.add_argument("--turns", type=int, default=9, help="how often each takes two steps")
+    for each in (
+        command("sequences", _sequences, "A step with a history under each encoder, by its length."),
+        command("interactions", _interactions, "A step of the reference work with each interaction."),
+    ):
+        each.add_argument("--turns", type=int, default=9, help="how often each takes some steps")
     mutants = command(
         "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
     )

@@ -319,11 +319,13 @@ MODEL_NOTES: dict[str, str] = {
 
 
 def foreign_name_of(ours: str) -> str:
-    """What FuxiCTR or its fork calls a key of ours; empty where it is called the same, or they lack it."""
+    """What FuxiCTR or its fork calls a key of ours.
+
+    Empty where it is called the same, they lack it, or have several keys in its place.
+    """
     names = {**FOREIGN_NAMES, **FEATURE_NAMES}
-    return next(
-        (name for name, each in names.items() if each.ours == ours and each.of in (FUXICTR, FORK)), ""
-    )
+    found = [name for name, each in names.items() if each.ours == ours and each.of in (FUXICTR, FORK)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _among(value: Any, known: Any) -> bool:

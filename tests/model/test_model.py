@@ -360,6 +360,7 @@ def trained(strategy, optimizer):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         options = tiny.options_of(ShareBottom) | {"embedding_regularizer": 0, "net_regularizer": 0.01}
+        options |= {"interaction": {"type": "rankmixer", "token_dim": 8, "num_blocks": 1}}
         model = ShareBottom(tiny.FEATURES, tasks, **options)
         model.build()
         weighting = Uncertainty({task.name: task.kind for task in tasks}, uw_lr=0.1)

@@ -118,7 +118,7 @@ class CrossNetwork(Interaction):
 
     Reference:
         Wang et al. DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
-        Systems. WWW 2021, equations 1, 2 and 6.
+        Systems. WWW 2021, equation 1 and its mixture of low-rank experts.
     """
 
     def __init__(

@@ -164,7 +164,7 @@ class MaskBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fuxi_mtl")
 class MaskedBlocks(Interaction):
-    """Blocks that multiply features by a mask made of all of them (MaskNet, equations 3 to 10).
+    """Blocks that multiply features by a mask made of all of them (MaskNet).
 
     With v the embeddings side by side and e the vectors of the features, each normalised by itself: ``mask =
     W_2 relu(W_1 v + b_1) + b_2``, and a block is ``relu(LN(W_3 (mask * h)))``. Parallel blocks all read ``h =
