@@ -84,14 +84,25 @@ def days_of(first: Path) -> list[Day]:
     Raises:
         ValueError: A file is damaged.
     """
-    if not Run(first).metrics.is_file():
-        return []
-    found = [_day(first)]
+    return _found(first)[0]
+
+
+def lost_days(first: Path) -> list[str]:
+    """The names of updates beside a run that are none of its own: what they go on from is gone.
+
+    Raises:
+        ValueError: A file is damaged.
+    """
+    return _found(first)[1]
+
+
+def _found(first: Path) -> tuple[list[Day], list[str]]:
     updates = sorted(first.parent.glob(f"{DAYS}/*/{first.name}/{Run(Path()).metrics.name}"))
     rest = [_day(each.parent) for each in updates]
-    while (following := next((day for day in rest if _follows(day, found[-1])), None)) is not None:
-        found.append(following)
-    return found
+    days = [_day(first)] if Run(first).metrics.is_file() else []
+    while days and (following := next((day for day in rest if _follows(day, days[-1])), None)) is not None:
+        days.append(following)
+    return days, [day.name for day in rest if day not in days]
 
 
 def chosen_day(first: Path, day: str | None) -> Day:
@@ -104,7 +115,7 @@ def chosen_day(first: Path, day: str | None) -> Day:
     Raises:
         ValueError: There is none.
     """
-    known = days_of(first)
+    known, lost = _found(first)
     if not known:
         command = f"run_expid.py --expid {first.parent.name}"
         if first.with_name(f"{first.name}{TRAINING}").is_dir():
@@ -115,6 +126,10 @@ def chosen_day(first: Path, day: str | None) -> Day:
     for each in known:
         if each.name == day:
             return each
+    if day in lost:
+        raise ValueError(
+            f"{first}: day {day!r} is there, but the run that it goes on from is gone or was trained anew."
+        )
     raise ValueError(f"{first} has no day {day!r}.{among(day, [each.name for each in known])}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fuxi_mtl.cli.cleaning import cleaned
+from fuxi_mtl.cli.days import unsplit
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
@@ -83,7 +84,7 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                     options.command(options)
                     return 0
                 try:
-                    check_stanzas(options.config, _expids(options), options.set)
+                    check_stanzas(options.config, _expids(options), _overrides(options))
                 except ConfigError as error:
                     if not error.unfinished:
                         raise
@@ -94,7 +95,7 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         with quiet_start():
             import_zoo()
     if early is not None:
-        check_further(options.config, _expids(options), options.set, early.mistakes)
+        check_further(options.config, _expids(options), _overrides(options), early.mistakes)
         return 1
     for path in options.models:
         import_models(path)
@@ -108,6 +109,11 @@ def _expids(options: argparse.Namespace) -> list[str]:
     from fuxi_mtl.lineage import split_day
 
     return [split_day(options.expid)[0]]
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """What a command changes of its stanzas: an update has other rows than the stanza names."""
+    return [*unsplit(options), *options.set] if options.command is _update else options.set
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -308,7 +314,7 @@ def _update(options: argparse.Namespace) -> None:
 
     day, update = planned_update(options)
     [expid] = _expids(options)
-    seeded = _with_seeds(load_experiment(options.config, expid, options.set), options)
+    seeded = _with_seeds(load_experiment(options.config, expid, _overrides(options)), options)
     _sweep(seeded, lambda each: update(folder_of(each)), lambda each: day_folder(folder_of(each), day))
 
 

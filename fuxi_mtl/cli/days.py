@@ -53,6 +53,14 @@ def add_update(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def unsplit(options: argparse.Namespace) -> list[str]:
+    """Keys of the stanza that an update does not take from it: which rows there are, and what for."""
+    given = {"valid_data": options.valid_data, "test_data": options.test_data}
+    keys = [f"{key}={value or 'null'}" for key, value in given.items()]
+    keys += ["valid_size=0", "test_size=0", "split_type=random", "split_col=null"]
+    return keys if options.valid_data else [*keys, "final_weights=last"]
+
+
 def planned_update(options: argparse.Namespace) -> tuple[str, "Callable[[Path], Run]"]:
     """What the command update does with each seed.
 
@@ -102,7 +110,7 @@ def history_lines(folder: Path) -> list[str]:
     Raises:
         ValueError: A file is damaged.
     """
-    from fuxi_mtl.lineage import ancestors
+    from fuxi_mtl.lineage import ancestors, first_of, lost_days
 
     days = list(ancestors(folder))[::-1]
     split = "test" if days[0].content.get("test") else "valid"
@@ -124,6 +132,11 @@ def history_lines(folder: Path) -> list[str]:
     ]
     began = days[0].content.get("parent")
     told = [f"It began with {began['folder']}, which is not there as it was."] if began else []
+    lost = lost_days(first_of(folder))
+    if lost:
+        told.append(
+            f"Left out, as the run that they go on from is gone or was trained anew: {', '.join(lost)}."
+        )
     return [*lines, "", *told, _FOOT.format(first=days[0].name, split=split)]
 
 

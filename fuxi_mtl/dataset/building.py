@@ -96,13 +96,15 @@ def build(
     coded.remove()
     savepoints.remove()
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
-    if recipe.known is not None and recipe.growth is None:
+    if recipe.known is not None and (recipe.growth is None or not expected):
         expected = dict(recipe.known.unknown)
     encoder = replace(encoder, unknown=expected)
     encoder.save(folder)
     for name, found in unknown.items():
         found.log(f"{recipe.dataset_id}, {name}")
-        warnings += found.warnings(name, expected if name == "test" and "valid" in unknown else {})
+        compared = recipe.known is not None or (name == "test" and "valid" in unknown)
+        told = "the new rows" if name == "train" else name
+        warnings += found.warnings(told, expected if compared else {})
     for name, source in recipe.sources.items():
         if name not in rows:
             raise DataError(f"{source.name} has no row for {name}.")
@@ -336,7 +338,9 @@ def _encode(
     widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
     parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"), keep)
     files: dict[str, SplitFiles] = {}
-    unknown = {name: UnknownIds(encoder) for name in NAMES[1:]}
+    # Of rows that made the vocabularies nothing is unknown but what is rare.
+    made_of_these = recipe.known is None or recipe.growth is not None
+    unknown = {name: UnknownIds(encoder) for name in NAMES if name != "train" or not made_of_these}
     with ExitStack() as stack:
         for part, known in parts:
             if part.split not in files:

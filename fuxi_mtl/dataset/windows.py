@@ -61,6 +61,21 @@ class Window:
             written = day.strftime(match[2] or "%Y-%m-%d")
             yield day.isoformat(), f"{self.pattern[: match.start()]}{written}{self.pattern[match.end() :]}"
 
+    @property
+    def dated(self) -> str:
+        """The pattern without ``last_day``: what it means whatever that day is later.
+
+        Raises:
+            DataError: See :meth:`patterns`.
+        """
+        match = self._match()
+        days = [day for day, _ in self.patterns()]
+        if match is None or len(days) == 1:
+            return next((pattern for _, pattern in self.patterns()), self.pattern)
+        form = f":{match[2]}" if match[2] else ""
+        window = f"{{{days[0]}..{days[-1]}{form}}}"
+        return f"{self.pattern[: match.start()]}{window}{self.pattern[match.end() :]}"
+
     def _match(self) -> re.Match | None:
         found = (m for m in _WINDOW.finditer(self.pattern) if ".." in m[1] or _DAY.fullmatch(m[1].strip()))
         return next(found, None)

@@ -110,7 +110,7 @@ class Evaluation(keras.callbacks.Callback):
         for line in log_lines(self.model.outputs, scores):
             logger.info("%s", line)
         undefined = undefined_parts(self._monitor, scores.values)
-        if undefined and len(undefined) < len(scores.values):
+        if undefined and scores.undefined and len(undefined) < len(scores.values):
             reasons = "; ".join(f"{name}: {scores.undefined[name]}" for name in undefined)
             logger.warning("The monitor is undefined, which is no improvement (%s).", reasons)
         if is_better(value, None if self.best is None else self.best["monitor"], self._direction):

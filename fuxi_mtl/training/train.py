@@ -295,7 +295,9 @@ def _evaluation(
 
     def scores() -> Scores:
         if valid is None:
-            undefined = dict.fromkeys(keys, "there is no validation data")
+            undefined = {}
+            if options.final_weights != "last":  # else nobody watches it
+                undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
         with interruption.leaving_at_once():
             found, predictions = measure(model, valid, experiment.outputs, experiment.evaluation)

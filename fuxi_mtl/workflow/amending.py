@@ -46,6 +46,9 @@ def measure_run(run: Run, experiment: Experiment, calibrate: bool = False) -> No
     stored = run.read_json(run.metrics)
     model, _ = load_run(run.folder)
     dataset = _data_of(run, experiment)
+    method = experiment.imbalance.calibration
+    if calibrate and dataset.valid is None and method not in ("none", "closed_form"):
+        raise ValueError(f"{run.folder}: {method} is fitted to validation rows, and the run has none.")
     experiment = replace(experiment, fusion=load_resolved(run.config, run.expid).fusion)
     fused = run.fusion.exists() or (calibrate and experiment.fusion.fusion is not None)
     with _amended(run, exports=calibrate or fused) as changed:
@@ -57,7 +60,7 @@ def measure_run(run: Run, experiment: Experiment, calibrate: bool = False) -> No
         gauc_weight = experiment.evaluation.gauc_weight
         changed.write_json(changed.metrics, {**stored, **values, "gauc_weight": gauc_weight})
         changed.write_config(experiment.resolved())
-        if fused:  # of other scores or groups, it has other weights
+        if fused and dataset.valid is not None:  # of other scores or groups, it has other weights
             show_fusion(fuse_scores(changed, experiment, lambda: dataset))
 
 

@@ -26,6 +26,7 @@ from fuxi_mtl.files import (
     locks_in,
     removed,
 )
+from fuxi_mtl.lineage import DAYS
 from fuxi_mtl.runs import TRAINING, UNFINISHED, Run, run_folders
 
 _WHAT = {REPLACED: "an older version that was replaced", USED: "the mark of a reader"}
@@ -134,7 +135,13 @@ def clean(
     )
     found = [each.clean(dry_run) for each in candidates]
     found += [each.clean(dry_run) for place in both for each in _locks(place)]
-    return Cleaning(tuple(found), tuple(run for root in models for run in run_folders(root)))
+    return Cleaning(tuple(found), tuple(run for root in models for run in _runs(root)))
+
+
+def _runs(root: Path) -> list[Path]:
+    """The finished runs, updates included."""
+    updates = sorted(root.glob(f"*/*/{DAYS}/*/seed_*/{Run(Path()).metrics.name}"))
+    return [*run_folders(root), *(each.parent for each in updates)]
 
 
 def _folders(roots: Iterable[str | Path]) -> list[Path]:

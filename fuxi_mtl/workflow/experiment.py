@@ -159,7 +159,7 @@ def finish_run(run: Run, experiment: Experiment, dataset: Dataset) -> None:
 
     The run is whole and in its place: what fails here does not take hours of training with it.
     """
-    if experiment.fusion.fusion:
+    if experiment.fusion.fusion and not run.fusion.exists():
         show_fusion(fuse_scores(run, experiment, lambda: dataset))
     if experiment.evaluation.export:
         export_run(run.folder, run.saved_model)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.dataset import Encoder
-from fuxi_mtl.lineage import AT, Day, chosen_day, day_folder, days_of
+from fuxi_mtl.lineage import AT, Day, chosen_day, day_folder, days_of, lost_days
 from fuxi_mtl.runs import TRAINING, Run, held_run
 from fuxi_mtl.workflow.interrupted import goes_on, interrupted_training
 from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
@@ -125,7 +125,14 @@ def _differences(planned: PlannedUpdate, run: Run) -> list[str]:
 
 
 def _tell_of_others(first: Path, day: str) -> None:
-    """Says which other days were interrupted."""
+    """Says which other days were interrupted, and which are none of the lineage."""
+    lost = [each for each in lost_days(first) if each != day]
+    if lost:
+        logger.warning(
+            "%s: the updates of %s go on from a run that is gone or was trained anew: they are left out.",
+            first,
+            ", ".join(lost),
+        )
     name = f"{first.name}{TRAINING}"
     for each in sorted(day_folder(first, day).parent.parent.glob(f"*/{name}")):
         if each.parent.name != day:

@@ -91,7 +91,8 @@ def complete(run: Run, experiment: Experiment) -> None:
     """
     stored, wanted = load_resolved(run.config, run.expid), experiment.fusion
     changed = changed_keys(measured_keys(stored), measured_keys(experiment))
-    if experiment.evaluation.save_predictions and not run.scores("valid").exists():
+    chosen_by = "valid" in run.read_json(run.metrics)
+    if experiment.evaluation.save_predictions and chosen_by and not run.scores("valid").exists():
         changed = [*changed, "save_predictions"]
     if changed:
         logger.info(

@@ -17,6 +17,7 @@ from fuxi_mtl.dataset import Dataset, Encoder, data_key
 from fuxi_mtl.dataset.frames import describe
 from fuxi_mtl.dataset.growing import Growth
 from fuxi_mtl.dataset.loading import with_own_counts
+from fuxi_mtl.dataset.windows import Window
 from fuxi_mtl.evaluation.evaluate import Scores
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.lineage import check_day
@@ -146,12 +147,39 @@ class PlannedUpdate:
         files = {f"{name}_data": _named(given) for name, given in rows.items()}
         keys = {**_UNSPLIT, **files, **start, **changes}
         experiment = as_planned(load_resolved(parent.config, parent.expid, keys, overrides))
-        return cls(parent, rows, how, experiment, root)
+        planned = cls(parent, rows, how, experiment, root)
+        if planned.keeps_fusion:
+            planned._check_fusion()
+        return planned
+
+    @property
+    def keeps_fusion(self) -> bool:
+        """Whether there is a fusion, and no validation rows to choose its weights by."""
+        data = self.experiment.dataset
+        chosen_on = data.valid_data or data.valid_size or data.split_type == "column"
+        return bool(self.experiment.fusion.fusion and not chosen_on)
+
+    def _check_fusion(self) -> None:
+        """The weights of the run's fusion can stay; a network of weights is of one vocabulary.
+
+        Raises:
+            ValueError: They cannot.
+        """
+        there, here = load_resolved(self.parent.config, self.parent.expid).fusion, self.experiment.fusion
+        learnt = here.fusion is not None and here.fusion.method == "ltr"
+        if there != here or not self.parent.fusion.exists() or learnt:
+            raise ValueError(
+                f"fusion: its {'network is learnt' if learnt else 'weights are chosen'} on validation rows, "
+                "and the update has none. Give valid_data, or leave it out with fusion: null."
+            )
 
     @property
     def named(self) -> dict[str, str]:
         """What the update tells of its rows."""
-        return {name: _named(given) for name, given in self.rows.items()}
+        last_day = self.experiment.dataset.last_day
+        return {
+            name: Window(f"{name}_data", _named(given), last_day).dated for name, given in self.rows.items()
+        }
 
     @property
     def frames(self) -> dict[str, Any]:
@@ -245,6 +273,10 @@ def update_run(
             "seconds": time.perf_counter() - started,
         }
         run.write_json(run.metrics, {**run.read_json(run.metrics), "update": content})
+        if planned.keeps_fusion:
+            kept = planned.parent.read_json(planned.parent.fusion)
+            run.write_json(run.fusion, {**kept, "report": None})
+            logger.info("The fusion is that of %s.", planned.parent.folder)
         history = run.read_json(run.history)
         run.write_json(run.history, {**history, "progressive": progressive})
 
@@ -289,14 +321,20 @@ def _calibrate(
 ) -> None:
     """Calibrates anew where there is something to do it by, else as the run is calibrated."""
     closed = experiment.imbalance.calibration == "closed_form"
+    anew, kept = None, load_calibration(planned.parent)
     if not planned.how.keep_calibration and (dataset.valid is not None or closed):
         calibrate_model(model, dataset, experiment, run, step)
-        return
-    kept = load_calibration(planned.parent)
+        anew = load_calibration(run)
+        if closed or anew is None or kept is None or kept.method != anew.method:
+            return
+        if not kept.maps.keys() - anew.maps:
+            return
+        kept = replace(anew, maps={**kept.maps, **anew.maps})
     model.calibrate(kept)
     if kept is not None:
         run.write_json(run.calibration, kept.plain())
-        logger.info("The calibration is that of %s.", planned.parent.folder)
+        told = ", ".join(name for name in kept.maps if anew is None or name not in anew.maps)
+        logger.info("The calibration%s is that of %s.", f" of {told}" if anew else "", planned.parent.folder)
 
 
 def _with_own_counts(parent: Run, encoder: Encoder, day: str) -> Encoder:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,16 +18,27 @@ import fuxi_mtl as fm
 from fuxi_mtl.comparison import compare, stored_runs
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.evaluation.calibration import Calibration, Platt
 from fuxi_mtl.files import LockedError
-from fuxi_mtl.lineage import ancestors, check_day, chosen_day, days_of, find_run, newest_days, split_day
+from fuxi_mtl.lineage import (
+    ancestors,
+    check_day,
+    chosen_day,
+    days_of,
+    find_run,
+    lost_days,
+    newest_days,
+    split_day,
+)
 from fuxi_mtl.report import render
-from fuxi_mtl.runs import held_run, run_folders
+from fuxi_mtl.runs import Run, held_run, run_folders
 from fuxi_mtl.workflow import next_day as days_ahead
-from fuxi_mtl.workflow import resume
+from fuxi_mtl.workflow import resume, update
+from fuxi_mtl.workflow.calibrate import load_calibration
 from fuxi_mtl.workflow.next_day import next_day
-from fuxi_mtl.workflow.update import Update
+from fuxi_mtl.workflow.update import PlannedUpdate, Update
 
-SMALL = ("epochs=1", "calibration=platt", "save_predictions=true")
+SMALL = ("epochs=1", "calibration=platt", "save_predictions=true", "fusion.method=product")
 
 
 def day_file(path: Path, first: int, items: dict[str, str]) -> Path:
@@ -52,6 +64,7 @@ def lineage(in_place, tmp_path_factory):
         arguments = ("--seed", seed, "--train_data", file, "--day", day, "--set", model_root)
         done.append(call("update", "--expid", "Toy", *arguments))
     assert [(each.status, each.err) for each in done] == [(0, "")] * 4
+    assert not any("monitor is undefined" in each.out for each in done)
     return root, [each.out for each in done]
 
 
@@ -101,6 +114,77 @@ def test_without_validation_rows_the_calibration_stays(lineage):
     days = days_of(first(root))
     kept = [json.loads((day.folder / "calibration.json").read_text()) for day in days]
     assert kept[0] == kept[1] == kept[2]
+    fusions = [json.loads((day.folder / "fusion.json").read_text()) for day in days]
+    assert fusions[0]["fusion"] == fusions[1]["fusion"] == fusions[2]["fusion"]
+    assert [each["report"] is None for each in fusions] == [False, True, True]
+    # An update that is whole has all that it can have.
+    before = {path: path.stat().st_mtime_ns for path in days[2].folder.rglob("*")}
+    again = {"train": str(root / "1.csv")}
+    assert next_day(first(root), None, again, Update("2026-11-09"), resume=True) == Run(days[2].folder)
+    assert {path: path.stat().st_mtime_ns for path in days[2].folder.rglob("*")} == before
+
+
+def test_what_is_chosen_on_validation_rows_is_refused_without_any(lineage):
+    root, _ = lineage
+    day = chosen_day(first(root), None).folder
+
+    def planned(*overrides):
+        return PlannedUpdate.of(Run(day), {"train": str(root / "0.csv")}, Update("x"), overrides=overrides)
+
+    for told, *changes in (
+        ("its weights are chosen", "fusion.weights=equal"),
+        ("its network is learnt", "fusion={method: ltr, label: {buy: 1}}", "group_id=user"),
+    ):
+        with pytest.raises(ValueError, match=f"fusion: {told} on validation rows, and the update has none"):
+            planned(*changes)
+    assert planned("fusion=null").experiment.fusion.fusion is None
+    assert not planned("valid_size=0.2", "fusion.weights=equal").keeps_fusion
+    given = ("--seed", 1, "--method", "isotonic", "--set", f"model_root={root}")
+    assert (
+        "isotonic is fitted to validation rows, and the run has none"
+        in call("calibrate", "--expid", "Toy", *given).err
+    )
+
+
+def test_a_task_that_validation_rows_cannot_calibrate_stays_as_it_was(lineage, tmp_path, monkeypatch):
+    root, _ = lineage
+    parent = Run(chosen_day(first(root), None).folder)
+    kept = load_calibration(parent)
+    planned = PlannedUpdate.of(
+        parent, {"train": str(root / "0.csv")}, Update("x"), overrides=["valid_size=9"]
+    )
+    run, calibrated = Run(tmp_path), []
+
+    def calibrate(model, dataset, experiment, place, step):  # click has no positives there
+        anew = Calibration("platt", {"buy": Platt(2.0, 1.0)})
+        place.write_json(place.calibration, anew.plain())
+
+    monkeypatch.setattr(update, "calibrate_model", calibrate)
+    model, rows = SimpleNamespace(calibrate=calibrated.append), SimpleNamespace(valid=True)
+    update._calibrate(planned, model, rows, planned.experiment, run, 1)
+    expected = Calibration("platt", {"click": kept.maps["click"], "buy": Platt(2.0, 1.0)})
+    assert load_calibration(run) == expected
+    assert calibrated == [expected]
+
+
+def test_an_update_of_a_run_that_itself_went_on_begins_where_that_ended(lineage, tmp_path):
+    root, _ = lineage
+    folder = Run(shutil.copytree(first(root), tmp_path / "seed_1"))
+    by_hand(folder.config, ("resume_path: null", "resume_path: Toy"))
+    planned = PlannedUpdate.of(folder, {"train": str(root / "0.csv")}, Update("x"))
+    assert planned.experiment.training.resume_path is None
+
+
+def test_keys_are_those_of_a_stanza_without_its_split(lineage, monkeypatch):
+    root, _ = lineage
+    asked = []
+    monkeypatch.setattr(days_ahead, "next_day", lambda first, *_, **how: asked.append(how["overrides"]))
+    given = ("update", "--expid", "Toy", "--train_data", root / "0.csv", "--set", f"model_root={root}")
+    done = call(*given, "valid_size=0.2")
+    assert (done.status, done.err) == (0, "")
+    assert asked == [[f"model_root={root}", "valid_size=0.2"]]
+    refused = call(*given, "valid_size=0.2", "--valid_data", "data/toy/valid.csv")
+    assert "valid_size 0.2 and valid_data 'data/toy/valid.csv' exclude each other" in refused.err
 
 
 def test_history_shows_the_days_of_the_newest_or_of_a_certain_one(lineage):
@@ -211,7 +295,7 @@ def test_days_go_forward(lineage, monkeypatch):
     assert reached == [2]
 
 
-def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp_path):
+def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp_path, caplog):
     root, _ = lineage
     shutil.copytree(root / "toy", tmp_path / "toy")
     place = first(tmp_path)
@@ -219,6 +303,15 @@ def test_updates_of_a_run_that_was_trained_anew_are_none_of_its_own(lineage, tmp
     by_hand(place / "metrics.json", (metrics["finished"], "later"))
     assert [day.name for day in days_of(place)] == ["first"]
     assert [day.name for day in ancestors(place)] == ["first"]
+    assert lost_days(place) == ["2026-11-08", "2026-11-09"]
+    with pytest.raises(
+        ValueError, match="day '2026-11-08' is there, but the run that it goes on from is gone"
+    ):
+        chosen_day(place, "2026-11-08")
+    told = call("history", "--expid", "Toy", "--set", f"model_root={tmp_path}").out
+    assert "Left out, as the run that they go on from is gone or was trained anew: 2026-11-08, 2026" in told
+    days_ahead._tell_of_others(place, "2026-11-09")
+    assert "the updates of 2026-11-08 go on from a run that is gone or was trained anew" in caplog.text
     with pytest.raises(ValueError, match="there is no such run. Train it: run_expid.py --expid Toy"):
         chosen_day(first(tmp_path, 7), None)
     with pytest.raises(ValueError, match="'Toy' has no day 'x'"):

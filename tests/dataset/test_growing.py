@@ -213,6 +213,26 @@ def test_new_rows_are_encoded_by_yesterdays_encoder_or_by_its_extension(days, ca
         assert sentence in caplog.text
 
 
+def test_new_rows_that_are_written_otherwise_are_a_warning(days, write, options, caplog):
+    first, second = days
+    old = load_dataset(first, TASKS, "d", progress=False).encoder
+    old = replace(old, unknown={"item": 0.1})
+    otherwise = options(write("otherwise.csv", {**SECOND, "item": ["A", "B", "A", "B"]}), FEATURES)
+    told = load_dataset(otherwise, TASKS, "d", progress=False, known=old).warnings
+    assert any(
+        "feature 'item': 100% of its entries in the new rows are unknown (10.0% in vali" in w for w in told
+    )
+    with caplog.at_level(logging.INFO):
+        assert not any(
+            "unknown" in w for w in load_dataset(second, TASKS, "d", progress=False, known=old).warnings
+        )
+    assert "d, train: unknown ids: " in caplog.text
+    assert "item 50.00%" in caplog.text
+    # What was usual stays known where no other rows say it.
+    grown = load_dataset(second, TASKS, "d", progress=False, known=old, growth=Growth("1")).encoder
+    assert grown.unknown == {"item": 0.1}
+
+
 def test_the_key_of_grown_data_is_that_of_rows_and_encoder(days):
     first, second = days
     old = load_dataset(first, TASKS, "d", progress=False).encoder

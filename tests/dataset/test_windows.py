@@ -30,6 +30,22 @@ def test_a_pattern_is_written_for_each_of_its_days(pattern, expected):
     assert [each for _, each in Window("train_data", pattern, "2026-11-08").patterns()] == expected
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("{last_day-1..last_day:%Y%m%d}/*", "{2026-11-07..2026-11-08:%Y%m%d}/*"),
+        ("dt={last_day-6..last_day}/*", "dt={2026-11-02..2026-11-08}/*"),
+        ("dt={last_day}/*", "dt=2026-11-08/*"),
+        ("{name}.csv", "{name}.csv"),
+    ],
+)
+def test_what_is_told_of_a_pattern_does_not_move_with_the_last_day(pattern, expected):
+    dated = Window("train_data", pattern, "2026-11-08").dated
+    assert dated == expected
+    same = Window("train_data", pattern, "2026-11-08").patterns()
+    assert [*Window("train_data", dated, "2027-01-01").patterns()] in ([*same], [])
+
+
 @pytest.mark.parametrize("pattern", ["a/*.csv", "{name}.csv", "{a:b}.csv"])
 def test_other_braces_are_names_of_files(pattern):
     assert not Window("train_data", pattern).has_days

@@ -201,8 +201,11 @@ def test_temporary_folders_of_dead_programs_go(tmp_path):
 
 
 def test_finished_runs_are_named_and_never_touched(tmp_path, run):
+    update = run.parent / "days/2026-11-08/seed_1"
+    update.mkdir(parents=True)
+    (update / "metrics.json").write_text("{}")
     done = cleaning.clean([tmp_path / "runs", tmp_path / "runs/.", tmp_path / "none"], [], 0)
-    assert (done.found, done.runs) == ((), (run,))
+    assert (done.found, done.runs) == ((), (run, update))
 
 
 @pytest.mark.parametrize(
