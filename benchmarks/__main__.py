@@ -102,6 +102,12 @@ def _correlation(options: argparse.Namespace) -> None:
     measure_correlation(options.seeds, options.cache, options.results)
 
 
+def _spend(options: argparse.Namespace) -> None:
+    from benchmarks.spend import measure_spend
+
+    measure_spend(options.seeds, options.cache, options.results)
+
+
 def _days(options: argparse.Namespace) -> None:
     from benchmarks.days import measure_days
 
@@ -226,7 +232,8 @@ def _parser() -> argparse.ArgumentParser:
             "--turns", type=int, default=9, help="how often each takes eight steps; 0 for no costs"
         )
         each.add_argument("--every", type=int, default=1, help="one in how many training impressions is used")
-    for each in (fixed, joined, timed):
+    spend = command("spend", _spend, "Bias of every decoder of amounts on simulated spend of known mean.")
+    for each in (fixed, joined, timed, spend):
         each.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])

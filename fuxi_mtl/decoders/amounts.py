@@ -131,6 +131,7 @@ class LogSquaredError(Decoder):
     """
 
     kind = "regression"
+    unsettled = "they are too small on average (the decoder tweedie needs no such rows)"
 
     def __init__(
         self,

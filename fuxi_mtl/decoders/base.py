@@ -33,6 +33,8 @@ class Decoder(CheckedOptions, keras.layers.Layer):
     outputs: int = 1
     settles: bool = False
     """Whether it learns from rows that were not trained on, see :meth:`settle`."""
+    unsettled: ClassVar[str] = "they are as they were trained"
+    """What is to be said of its values without such rows."""
     monotone: ClassVar[bool] = True
     """Whether the value grows with a single raw number, so that this orders rows as the value does."""
     kind: ClassVar[str] = "binary"

@@ -5,11 +5,14 @@ from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
+from scipy.optimize import minimize
 
 from fuxi_mtl.decoders.base import Decoder
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.options import option
 from fuxi_mtl.options.decoders import token_of
+
+_RIDGE = 1e-5
 
 
 class Softmax(Decoder):
@@ -23,6 +26,9 @@ class Softmax(Decoder):
     classes are numbers, else its place in their list, from 0. Beside it ``{task}_pred_{class}`` are the
     probabilities, and with ``values`` there is ``{task}_value``, ``sum_c v_c p_c``: what fusion joins.
 
+    With ``scaling: vector`` what is served is ``softmax(a * raw + b)``, with a number in a and b for each
+    class: those with the least cross-entropy on the validation rows, once training is over.
+
     Args:
         task: Name of the task.
         columns: Not used.
@@ -30,13 +36,18 @@ class Softmax(Decoder):
         values: v, a number for each class.
         class_weights: w, a number for each class.
         label_smoothing: e.
+        scaling: ``none`` or ``vector``.
 
     Raises:
         ValueError: The classes are not known, or a list has another length.
+
+    Reference:
+        Guo et al. On Calibration of Modern Neural Networks. ICML 2017, section 4.2 (vector scaling).
     """
 
     monotone = False
     labels = "classes"
+    unsettled = "its probabilities are not calibrated"
 
     def __init__(
         self,
@@ -64,6 +75,13 @@ class Softmax(Decoder):
         label_smoothing: Annotated[
             float, option("Share of the error that all classes have, whatever the label.", least=0, below=1)
         ] = 0.0,
+        scaling: Annotated[
+            str,
+            option(
+                "Calibration of the probabilities on validation rows, a factor and a shift for each class.",
+                choices=("none", "vector"),
+            ),
+        ] = "none",
     ):
         super().__init__(task, columns)
         if classes is None:
@@ -81,13 +99,26 @@ class Softmax(Decoder):
                 )
         self.values, self.smoothing = values, label_smoothing
         self.weights_of_classes = class_weights
-        self.served = _numbers(self.classes)
+        self.served, self.settles = _numbers(self.classes), scaling == "vector"
+        if self.settles:
+            self.slopes = self._state("slopes", (self.outputs,), 1.0)
+            self.shifts = self._state("shifts", (self.outputs,), 0.0)
 
     def fit(self, labels, numeric):
         """Where the biases start: at the logarithms of the frequencies, of one row at least."""
         self.check(labels)
+        if self.settles:
+            self.slopes.assign(np.ones(self.outputs))
+            self.shifts.assign(np.zeros(self.outputs))
         counts = np.bincount(labels.astype(np.int64), minlength=self.outputs)
         return np.log(np.maximum(counts, 1) / len(labels)).tolist()
+
+    def settle(self, raw, labels):
+        """The factors and shifts of ``scaling: vector``."""
+        if self.settles and len(labels):
+            slopes, shifts = _vector_scaling(raw.astype(np.float64), labels.astype(np.int64))
+            self.slopes.assign(slopes)
+            self.shifts.assign(shifts)
 
     def error(self, raw, target):
         """See the class."""
@@ -102,7 +133,7 @@ class Softmax(Decoder):
 
     def value(self, raw, inputs):
         """See the class."""
-        return tf.gather(tf.constant(self.served, tf.float32), tf.argmax(raw, axis=-1))
+        return tf.gather(tf.constant(self.served, tf.float32), tf.argmax(self._scaled(raw), axis=-1))
 
     @property
     def part_names(self):
@@ -111,7 +142,7 @@ class Softmax(Decoder):
 
     def parts(self, raw):
         """See the names."""
-        chances = tf.nn.softmax(raw, axis=-1)
+        chances = tf.nn.softmax(self._scaled(raw), axis=-1)
         found = tuple(tf.unstack(chances, num=self.outputs, axis=-1))
         if self.values is None:
             return found
@@ -126,6 +157,9 @@ class Softmax(Decoder):
         """``value``, where classes have one."""
         return None if self.values is None else "value"
 
+    def _scaled(self, raw: tf.Tensor) -> tf.Tensor:
+        return self.slopes * raw + self.shifts if self.settles else raw
+
     @property
     def _chances(self) -> tuple[str, ...]:
         return tuple(f"pred_{token}" for token in self.classes)
@@ -137,3 +171,27 @@ def _numbers(classes: tuple[str, ...]) -> list[float]:
         return [float(token) for token in classes]
     except ValueError:
         return [float(place) for place in range(len(classes))]
+
+
+def _vector_scaling(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The factor and the shift of each class with the least mean cross-entropy, which is convex in them.
+
+    A small ridge around no change keeps them finite where a class is told apart without a mistake.
+    """
+    rows, count = raw.shape
+    own = np.zeros((rows, count))
+    own[np.arange(rows), labels] = 1
+
+    def cost(x: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes, shifts = x[:count], x[count:]
+        logits = slopes * raw + shifts
+        logits -= logits.max(axis=1, keepdims=True)
+        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        away = np.exp(logs) - own
+        change = np.concatenate([slopes - 1, shifts])
+        slope = np.concatenate([(away * raw).mean(axis=0), away.mean(axis=0)])
+        return float(-(own * logs).sum() / rows + _RIDGE * (change**2).sum()), slope + 2 * _RIDGE * change
+
+    start = np.concatenate([np.ones(count), np.zeros(count)])
+    found = minimize(cost, start, jac=True, method="L-BFGS-B").x
+    return found[:count], found[count:]

@@ -46,11 +46,12 @@ def settle_decoders(model: MultiTaskModel, valid: Split | None, batch_size: int)
     """
     waiting = {name: decoder for name, decoder in model.decoders.items() if decoder.settles}
     if valid is None:
-        for name in waiting:
+        for name, decoder in waiting.items():
             logger.warning(
-                "%s: there are no validation rows to put its values right on: they are too small on average. "
-                "Give the dataset valid_data or valid_size, or use the decoder tweedie.",
+                "%s: there are no validation rows to put its values right on: %s. Give the dataset "
+                "valid_data or valid_size.",
                 name,
+                decoder.unsettled,
             )
         return []
     if not waiting:

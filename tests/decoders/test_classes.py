@@ -80,3 +80,33 @@ def test_lists_of_another_length_and_unknown_classes_are_refused():
 def test_declared_classes_are_those_where_no_data_say_them():
     task = Task("act", ("act",), kind="classes", decoder_options=(("classes", (0.0, 1.5, "x")),))
     assert make_decoder(task, FEATURES).classes == ("0", "1.5", "x")
+
+
+def test_vector_scaling_finds_the_factors_and_shifts_that_spoilt_the_raw_numbers():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(20_000, 3)) * 2
+    labels = (true + rng.gumbel(size=true.shape)).argmax(axis=1)
+    slopes, shifts = np.array([0.5, 2.0, 1.0]), np.array([0.3, -0.4, 0.1])
+    raw = ((true - shifts) / slopes).astype(np.float32)
+    decoder = made(scaling="vector")
+    decoder.fit(labels.astype(float), np.zeros((len(labels), 0)))
+    plain = made().parts(tf.constant(raw[:5]))
+    np.testing.assert_allclose(np.stack(decoder.parts(tf.constant(raw[:5]))), np.stack(plain), rtol=1e-5)
+    decoder.settle(raw, labels.astype(float))
+    np.testing.assert_allclose(decoder.slopes, slopes, rtol=0.08)
+    moved = np.asarray(decoder.shifts) - np.mean(decoder.shifts)  # a shift of all changes nothing
+    np.testing.assert_allclose(moved, shifts - shifts.mean(), atol=0.08)
+    wanted = tf.nn.softmax(tf.constant(true[:200], tf.float32)).numpy()
+    found = np.stack(decoder.parts(tf.constant(raw[:200])), axis=1)
+    assert np.abs(found - wanted).max() < 0.04
+    np.testing.assert_array_equal(decoder.value(tf.constant(raw[:200]), {}), found.argmax(axis=1))
+
+
+def test_a_class_that_is_told_apart_without_a_mistake_leaves_scaling_finite():
+    decoder = made(scaling="vector")
+    raw = np.repeat(5 * np.eye(3), 4, axis=0)
+    decoder.settle(raw, np.repeat(np.arange(3.0), 4))
+    assert np.isfinite(decoder.slopes).all()
+    before = np.asarray(decoder.slopes)
+    decoder.settle(raw[:0], np.zeros(0))
+    np.testing.assert_array_equal(decoder.slopes, before)
