@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS, Cell
 from benchmarks.machine import has_fast_bfloat16
 from benchmarks.workload import Workload
-from fuxi_mtl.options import SURGERIES, SURGERY_MODES, WEIGHTINGS
+from fuxi_mtl.options import SURGERIES, WEIGHTINGS
 
 REFERENCE = Workload().vocabulary
 SMALL, LARGE = 10_000, 10_000_000
@@ -108,7 +108,7 @@ def surgery(settings: Settings) -> Table:
     """What gradient surgery costs beside a plain step, by where it compares gradients."""
     workload = settings.workload()
     methods = [method for method in SURGERIES if method != "none"]
-    ways = [{"surgery": method, "mode": mode} for method in methods for mode in SURGERY_MODES]
+    ways = [{"surgery": name, "mode": mode} for name in methods for mode in SURGERIES[name].load().modes]
     cells = []
     for name in settings.chosen(OURS[:1]):
         for at in ({"surgery": "none", "mode": ""}, *ways):

@@ -201,6 +201,7 @@ def _acronym(method: Member) -> str:
 BALANCED: dict[str, Mapping[str, Any]] = {
     **{name: {"loss_weight": name} for name in WEIGHTINGS if name != "EQ"},
     **{_acronym(each): {"surgery": each.name} for each in SURGERIES.members if each.target is not None},
+    "MoCo": {"surgery": "moco", "surgery_mode": "last_layer", "surgery_normalize": True},
     "MGDA_normalized": {"surgery": "mgda", "surgery_normalize": True},
     "UW_PCGrad": {"loss_weight": "UW", "surgery": "pcgrad"},
 }

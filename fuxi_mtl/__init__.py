@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.weighting import CoefficientOfVariation as CoefficientOfVariation
     from fuxi_mtl.weighting import DynamicAverage as DynamicAverage
     from fuxi_mtl.weighting import Equal as Equal
+    from fuxi_mtl.weighting import ExcessRisk as ExcessRisk
     from fuxi_mtl.weighting import FastAdaptive as FastAdaptive
     from fuxi_mtl.weighting import GeometricMean as GeometricMean
     from fuxi_mtl.weighting import GradNorm as GradNorm
@@ -196,6 +197,7 @@ _MODULES = {
         "CoefficientOfVariation",
         "DynamicAverage",
         "Equal",
+        "ExcessRisk",
         "FastAdaptive",
         "GeometricMean",
         "GradNorm",

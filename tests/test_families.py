@@ -80,7 +80,13 @@ def test_a_weighting_is_made_and_its_state_is_saved_and_restored(family, member,
     make = partial(member.make, {}, objectives=OBJECTIVES, epoch_steps=1, seed=3, constant_losses=constant)
     old, new = make(), make()
 
+    for weighting in (old, new):
+        weighting.begin([(2,)])
+
     def told(weighting, loss):
+        if weighting.needs_gradients:
+            gradients = tf.constant([[loss, 0.1], [1.0, 0.0], [0.15, 0.1]])
+            weighting.learn_gradients([gradients], tf.constant([True] * 3))
         losses = {"ctr": loss, "risk": -1.0, "watch": 0.15}
         weighting.update(losses, {"ctr": 3.0, "risk": 1.0, "watch": 1.0})
         return [float(weight) for weight in weighting.weights().values()]

@@ -15,7 +15,7 @@ import tensorflow as tf
 from fuxi_mtl.objectives import Losses, Objective
 from fuxi_mtl.optimizers import split_of
 from fuxi_mtl.replicas import Gradient, global_gradients, switch
-from fuxi_mtl.surgery.backward import Backward
+from fuxi_mtl.surgery.backward import Backward, aligned
 
 
 @dataclass
@@ -99,6 +99,37 @@ class GradientNorms(StepStrategy):
         step.norms = step.backward.norms(sources, of_rows=not step.last_layer)
 
 
+class LayerGradients(StepStrategy):
+    """``grad L_k`` on the last shared layer, for a weighting that keeps something of each element."""
+
+    asks_again = True
+
+    def __init__(self, model):
+        super().__init__(model)
+        shapes = [tuple(variable.shape) for variable in model.shared_variables()]
+        if not shapes:
+            kind = type(model.weighting).__name__
+            raise ValueError(
+                f"{kind} weighs objectives by their gradients on the last shared layer, and "
+                f"{type(model).__name__} has none, as it is. Use another loss_weight, or another bottom."
+            )
+        model.weighting.begin(shapes)
+
+    @classmethod
+    def is_wanted(cls, model):
+        """If the weighting says so."""
+        return model.weighting.needs_gradients
+
+    def before_weighting(self, step):
+        """Tells the weighting."""
+        found, names = step.backward.of_each_everywhere(step.last_layer), self.model.weighting.names
+        gradients = [
+            aligned([found[name][place] for name in names]) / step.backward.scale
+            for place in range(len(step.last_layer))
+        ]
+        self.model.weighting.learn_gradients(gradients, tf.stack([step.rows[name] > 0 for name in names]))
+
+
 class PlainStep(StepStrategy):
     """All trainable variables against the gradient of the weighted sum."""
 
@@ -149,7 +180,9 @@ class SurgeryStep(StepStrategy):
 
     def __init__(self, model):
         super().__init__(model)
-        model.surgery.forget_network()
+        tables = set(map(id, model.tables()))
+        dense = [variable for variable in model.trainable_variables if id(variable) not in tables]
+        model.surgery.begin(model.shared_variables(), dense)
 
     @classmethod
     def is_wanted(cls, model):
@@ -244,6 +277,7 @@ class Progress(StepStrategy):
 
 STRATEGIES: tuple[type[StepStrategy], ...] = (
     GradientNorms,
+    LayerGradients,
     SurgeryStep,
     AlternatingStep,
     PlainStep,

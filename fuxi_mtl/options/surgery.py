@@ -22,6 +22,8 @@ SURGERIES = Family(
         "aligned": "fuxi_mtl.surgery.methods:Aligned",
         "gradvac": "fuxi_mtl.surgery.methods:Vaccinated",
         "metabalance": "fuxi_mtl.surgery.methods:MetaBalanced",
+        "moco": "fuxi_mtl.surgery.tracking:Tracked",
+        "graddrop": "fuxi_mtl.surgery.elementwise:SignDrop",
     },
     given=("names", "seed", "preference"),
 )

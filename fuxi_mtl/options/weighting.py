@@ -23,6 +23,7 @@ WEIGHTINGS = Family(
         "STCH": "fuxi_mtl.weighting.relative:SmoothTchebycheff",
         "UWSO": "fuxi_mtl.weighting.relative:SoftOptimal",
         "COV": "fuxi_mtl.weighting.relative:CoefficientOfVariation",
+        "EXCESS": "fuxi_mtl.weighting.excess:ExcessRisk",
         "NE": "fuxi_mtl.weighting.relative:NormalisedEntropy",
     },
     given=("objectives", "epoch_steps", "seed", "constant_losses"),

@@ -87,6 +87,23 @@ class Backward:
         reached = [self._tape.gradient(loss, values) for loss in self.losses.values()]
         return [sum(g is not None for g in gradients) for gradients in zip(*reached, strict=True)]
 
+    def are_behind(self, parts: Sequence[Any], values: Sequence[Any]) -> list[bool]:
+        """Whether parts of the forward pass depend on each of some values. A graph that computes nothing."""
+        return [gradient is not None for gradient in self._tape.gradient(parts, values)]
+
+    def through(
+        self, parts: Sequence[Any], upstream: Sequence[tf.Tensor], values: Sequence[Any]
+    ) -> list[Gradient]:
+        """The gradients of values behind some parts of the forward pass, and of the penalties, scaled.
+
+        Args:
+            parts: What the values lead to.
+            upstream: The scaled gradient on each of the parts.
+            values: Those behind them.
+        """
+        scales = [*upstream, *(self.scale for _ in self._penalties)]
+        return self._tape.gradient([*parts, *self._penalties], values, output_gradients=scales)
+
     def weighted(self, weights: Mapping[str, tf.Tensor], values: Sequence[Any]) -> list[Gradient]:
         """``scale * grad (sum_k w_k L_k + penalties)`` on each value, for objectives that have a weight."""
         losses = {name: self.losses[name] for name in weights}

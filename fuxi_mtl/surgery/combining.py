@@ -10,15 +10,13 @@ of the network, so that a step costs little more; only ``full`` looks at all tha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.hints import no_objective
-from fuxi_mtl.options import SURGERIES, SURGERY_MODES, SurgeryOptions
+from fuxi_mtl.options import SURGERY_MODES
 from fuxi_mtl.replicas import Gradient, global_sum
 from fuxi_mtl.surgery.backward import Backward, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
@@ -86,8 +84,13 @@ class Surgery(tf.Module):
             begins["smoothed"] = np.full((len(self.names),) * 2, np.nan)
         return begins
 
-    def forget_network(self) -> None:
-        """Finds out anew what objectives share: the next gradients may be those of another network."""
+    def begin(self, last_layer: Sequence[keras.Variable], dense: Sequence[keras.Variable]) -> None:
+        """Begins with another network: what objectives share in it is to be found out.
+
+        Args:
+            last_layer: Variables of its last shared layer, which may be none.
+            dense: All that are trained and are no tables.
+        """
         self._shared = None
 
     @property
@@ -117,14 +120,9 @@ class Surgery(tf.Module):
         values = [variable.value for variable in variables]
         shared = self._reached_twice(backward, values)
         if self.mode == "full":
-            places = {"full": [value for value in values if id(value) in shared]}
-        of_variables = tf.nest.flatten(places[self.mode]) if self.mode != "representation" else []
-        if of_variables:
-            gram = self._gram(backward.of_each_everywhere(of_variables), factors, backward.scale)
-        else:  # of the rows, each replica has its own: their products add up
-            found = backward.of_each(tf.nest.flatten(places["representation"]))
-            gram = global_sum(self._gram(found, factors, backward.scale))
+            places = {**places, "full": [value for value in values if id(value) in shared]}
         given = tf.stack([rows[name] > 0 for name in self.names])
+        gram, given = self._compared(backward, factors, places, given, step)
         before = tf.ones(len(self.names)) if self.found is None else tf.identity(self.found)
         kept = {name: tf.identity(variable) for name, variable in self.state.items()}
         now, cosine, fallback, *kept_now = tf.numpy_function(
@@ -146,6 +144,9 @@ class Surgery(tf.Module):
         for is_shared, weights in {True: turned, False: turned if self._scales_private else factors}.items():
             sources = [value for value in values if (id(value) in shared) == is_shared]
             gradients |= {id(v): g for v, g in zip(sources, backward.weighted(weights, sources), strict=True)}
+        gradients |= self._instead(
+            backward, factors, used, [v for v in values if id(v) in shared], places, step
+        )
         seen = (*used, tf.ensure_shape(cosine, ()), tf.ensure_shape(fallback, ()))
         return [gradients[id(value)] for value in values], dict(zip(self.watched, seen, strict=True))
 
@@ -155,6 +156,35 @@ class Surgery(tf.Module):
             counts = backward.reach(values)
             self._shared = {id(value) for value, count in zip(values, counts, strict=True) if count > 1}
         return self._shared
+
+    def _compared(
+        self,
+        backward: Backward,
+        factors: Mapping[str, tf.Tensor],
+        places: Mapping[str, Any],
+        given: tf.Tensor,
+        step: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """``(T, T)`` inner products from which coefficients are found, and whose objectives take part."""
+        of_variables = tf.nest.flatten(places[self.mode]) if self.mode != "representation" else []
+        if of_variables:
+            found = backward.of_each_everywhere(of_variables)
+            return self._gram(found, factors, backward.scale), given
+        # Of the rows, each replica has its own: their products add up.
+        found = backward.of_each(tf.nest.flatten(places["representation"]))
+        return global_sum(self._gram(found, factors, backward.scale)), given
+
+    def _instead(
+        self,
+        backward: Backward,
+        factors: Mapping[str, tf.Tensor],
+        coefficients: Sequence[tf.Tensor],
+        shared: Sequence[Any],
+        places: Mapping[str, Any],
+        step: tf.Tensor,
+    ) -> dict[int, Gradient]:
+        """The scaled gradients, by identity, of shared values that coefficients do not move."""
+        return {}
 
     def _gram(
         self, found: Mapping[str, Sequence[Gradient]], factors: Mapping[str, tf.Tensor], scale: tf.Tensor
@@ -233,65 +263,3 @@ class Surgery(tf.Module):
     def _factor(self, count: int) -> float:
         """What the coefficients of so many objectives are multiplied with."""
         return float(count) ** self._power
-
-
-def make_surgery(
-    options: SurgeryOptions,
-    objectives: Mapping[str, str],
-    seed: int = 0,
-    own: Mapping[str, Any] = MappingProxyType({}),
-) -> Surgery | None:
-    """The surgery that a stanza asks for; None for none.
-
-    Args:
-        options: Its keys.
-        objectives: Kind of each objective, by name; those of kind ``fixed`` take no part.
-        seed: Seed of random orders.
-        own: The method's own options by key.
-
-    Raises:
-        ValueError: Unknown name, fewer than two objectives, or options that do not fit the method or them.
-    """
-    member = SURGERIES[options.surgery]
-    if member.target is None:
-        return None
-    names = [name for name, kind in objectives.items() if kind != "fixed"]
-    if len(names) < 2:
-        raise ValueError(
-            f"surgery: {options.surgery} turns gradients of several objectives, but there is only "
-            f"{', '.join(names) or 'none'}. Use surgery: none."
-        )
-    preference = _preference(options.surgery_preference or {}, names)
-    method = member.make(own, names=names, seed=seed, preference=preference)
-    if options.surgery_preference and "preference" not in member.signature.given:
-        preferring = [each.name for each in SURGERIES.members if "preference" in each.signature.given]
-        raise ValueError(
-            f"surgery_preference is for {', '.join(preferring)}; surgery is {options.surgery}. Leave it out."
-        )
-    if options.surgery_normalize and not method.least_norm:
-        members = [each for each in SURGERIES.members if each.target is not None]
-        fitting = " and ".join(each.name for each in members if each.load().least_norm)
-        raise ValueError(
-            f"surgery_normalize is for methods of least norm, {fitting}; surgery is {options.surgery}. "
-            "Leave it out."
-        )
-    return Surgery(
-        names,
-        method,
-        options.surgery_mode,
-        options.surgery_normalize,
-        method.lagged,
-        factor=None if options.surgery_scale == method.scale else options.surgery_scale,
-        scales_private=options.surgery_private == "scaled",
-        smoothing=options.surgery_smoothing,
-    )
-
-
-def _preference(given: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
-    """The preference of each objective, one unless said."""
-    for name, value in given.items():
-        if name not in names:
-            raise ValueError(no_objective("surgery_preference", name, names))
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"surgery_preference of {name!r} is {value}; it is a number above 0.")
-    return np.array([float(given.get(name, 1.0)) for name in names])

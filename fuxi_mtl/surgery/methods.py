@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from fuxi_mtl.hints import no_objective
-from fuxi_mtl.options import option
+from fuxi_mtl.options import SURGERY_MODES, option
 from fuxi_mtl.options.construction import CheckedOptions
 from fuxi_mtl.surgery import solvers
 
@@ -30,6 +30,7 @@ class SurgeryMethod(CheckedOptions):
             ``surgery_normalize`` means something.
         lagged: Whether a step uses the coefficients that the step before it found; they add up to one.
         scale: What T equal gradients g become: T g (``sum``) or g (``mean``).
+        modes: Where it can compare gradients.
 
     Args:
         names: The objectives that take part.
@@ -39,6 +40,7 @@ class SurgeryMethod(CheckedOptions):
     least_norm: ClassVar[bool] = False
     lagged: bool = False
     scale: ClassVar[str] = "sum"
+    modes: ClassVar[tuple[str, ...]] = SURGERY_MODES
 
     def __init__(self, names: Sequence[str], seed: int = 0):
         self.names, self.seed = tuple(names), seed

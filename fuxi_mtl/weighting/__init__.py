@@ -13,6 +13,7 @@ closed forms, so there is no second-order gradient and no log-variance inside th
 """
 
 from fuxi_mtl.weighting.base import Equal, Manual, Numbers, Weighting
+from fuxi_mtl.weighting.excess import ExcessRisk
 from fuxi_mtl.weighting.factory import make_weighting
 from fuxi_mtl.weighting.famo import FastAdaptive
 from fuxi_mtl.weighting.gradnorm import GradNorm
@@ -29,6 +30,7 @@ __all__ = [
     "CoefficientOfVariation",
     "DynamicAverage",
     "Equal",
+    "ExcessRisk",
     "FastAdaptive",
     "GeometricMean",
     "GradNorm",

@@ -1,7 +1,7 @@
 """The base class of weightings, and the two that learn nothing: equal and manual weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import tensorflow as tf
@@ -40,6 +40,7 @@ class Weighting(CheckedOptions, tf.Module):
     """
 
     needs_norms: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False  # whether it is told by learn_gradients, before its update
     needs_progress: bool = False  # whether it is told by learn_progress what a step made of the losses
     largest: ClassVar[float] = math.inf  # no weight grows beyond it
 
@@ -59,6 +60,17 @@ class Weighting(CheckedOptions, tf.Module):
         Args:
             losses: Unweighted losses; NaN where no row of the batch counts.
             norms: Norms of the unweighted losses' gradients, only for a weighting that needs them.
+        """
+
+    def begin(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Begins with a network whose last shared layer has variables of such shapes; if it needs that."""
+
+    def learn_gradients(self, gradients: Sequence[tf.Tensor], given: tf.Tensor) -> None:
+        """Learns from gradients on the last shared layer; only if it needs that.
+
+        Args:
+            gradients: ``(objectives, elements)`` float32 for each variable, of the unweighted losses.
+            given: ``(objectives,)`` booleans: those with rows in the batch.
         """
 
     def learn_progress(self, before: Numbers, after: Numbers) -> None:

@@ -23,6 +23,7 @@ NAMES = """
     register_metric mean_of sums_of
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights
     FastAdaptive ImpartialLosses SmoothTchebycheff SoftOptimal CoefficientOfVariation NormalisedEntropy
+    ExcessRisk
     SplitOptimizer LazyAdam DenseEquivalentAdam RowAdagrad RowWiseAdagrad RowFtrl RowSGD
     FeatureEmbedding Experts Gate GatedExperts Mixture Towers MLP
     Feature FeatureMap Brick BagPooling SharedBottom ExtractionLevels GeneratedMLP Generation GateStabilize

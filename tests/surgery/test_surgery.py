@@ -314,7 +314,8 @@ def test_pe_ltr_moves_by_the_weights_of_the_batch_before_or_by_its_own(weights, 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scale", ["sum", "mean"])
 def test_three_equal_gradients_become_three_or_one_by_the_scale(method, scale):
-    options = SurgeryOptions(surgery=method, surgery_scale=scale)
+    mode = SURGERIES[method].load().modes[0]
+    options = SurgeryOptions(surgery=method, surgery_scale=scale, surgery_mode=mode)
     own = {"pe_ltr_weights": "current"} if method == "pe_ltr" else {}
     surgery = make_surgery(options, dict.fromkeys("abc", "binary"), own=own)
     before, step = np.ones(3, np.float32), 0
@@ -369,7 +370,8 @@ def test_every_method_trains(method):
     model = ESMM(tiny.FEATURES, tasks, **tiny.options_of(ESMM))
     model.build()
     kinds = {o.name: o.kind for o in model.objectives()}
-    surgery = make_surgery(SurgeryOptions(surgery=method, surgery_mode="full"), kinds, seed=5)
+    mode = SURGERIES[method].load().modes[-1]  # full, but for one
+    surgery = make_surgery(SurgeryOptions(surgery=method, surgery_mode=mode), kinds, seed=5)
     model.compile("adam", surgery=surgery, steps_per_execution=2, run_eagerly=method != "pcgrad")
     data = tf.data.Dataset.from_tensors(tiny.batch(tasks)).repeat()
     logs = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False).history
@@ -447,7 +449,7 @@ def test_options_that_cannot_be_are_refused(changes, message):
         ),
         (
             SurgeryOptions(surgery="pcgrad", surgery_normalize=True),
-            "surgery_normalize is for methods of least norm, mgda and pe_ltr; surgery is pcgrad. Leave it",
+            "surgery_normalize is for methods of least norm, mgda, pe_ltr, moco; surgery is pcgrad. Leave it",
         ),
         (SurgeryOptions(surgery="mdga"), "no surgery is called 'mdga'. Did you mean 'mgda'"),
     ],
