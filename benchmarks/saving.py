@@ -1,6 +1,7 @@
 """What it costs a training to save its state: how long it stands still, and what writing takes beside it."""
 
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -40,37 +41,59 @@ def _measured(ids: int, rounds: int) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp())
     state = TrainingState(model, Position(), {})
     states = StateFolder(folder / "states", {})
-    saving = Saving(state, states, TrainingOptions(), folder / "none", 10**6, Interruption())
     size = sum(part.bytes for part in state.parts().values())
-    alone, beside, writes = [], [], []
+    asked = TrainingOptions(save_every_minutes=1e-9)  # due whenever it may pause
+    alone, beside, takes, writes, pauses, work, lost, memory = [], [], [], [], [], [], [], []
     try:
         _steps(model, batches, state, 3.0)  # traces
         for _ in range(rounds):
+            saving = Saving(state, states, asked, folder / "none", 10**6, Interruption())
+            before = _resident()
             alone.append(_steps(model, batches, state, 6.0))
-            started = time.perf_counter()
-            saving.save()
-            steps, seconds = 0, 0.0
+            steps, begun = 0, time.perf_counter()
+            while not saving.pauses:
+                cpu, ended = _cpu(), time.perf_counter()
+                saving.pause()
+                if not saving.pauses:
+                    _step(model, batches, state)
+                    steps += 1
+            pauses.append(saving.pauses[-1])
+            work.append(_cpu() - cpu)
+            takes.append(ended - begun)
+            memory.append(_resident() - before)
+            begun_to_write = time.perf_counter()
             while saving.is_writing:
-                before = time.perf_counter()
                 _step(model, batches, state)
-                steps, seconds = steps + 1, seconds + time.perf_counter() - before
-            writes.append(time.perf_counter() - started - saving.pauses[-1])
-            beside.append(steps / seconds if steps else np.nan)
+                steps += 1
+            writes.append(time.perf_counter() - begun_to_write)
+            seconds = time.perf_counter() - begun
+            lost.append(max(seconds - steps / alone[-1], 0.0))
+            beside.append(steps / (seconds - pauses[-1]))
     finally:
         shutil.rmtree(folder)
-    lost = [
-        pause + seconds * max(0.0, 1 - slow / fast)
-        for pause, seconds, slow, fast in zip(saving.pauses, writes, beside, alone, strict=True)
-    ]
     return {
         "gigabytes": size / 1e9,
-        "pause": Summary.of(saving.pauses).plain(),
-        "largest_pause": max(saving.pauses),
+        "pause": Summary.of(pauses).plain(),
+        "pause_cpu": Summary.of(work).plain(),
+        "take": Summary.of(takes).plain(),
         "write": Summary.of(writes).plain(),
+        "copy_gigabytes": Summary.of(memory).plain(),
         "steps_a_second": Summary.of(alone).plain(),
-        "while_writing": Summary.of(beside).plain(),
+        "meanwhile": Summary.of(beside).plain(),
         "lost": Summary.of(lost).plain(),
     }
+
+
+def _cpu() -> float:
+    """Seconds of all cores that this thread and the system for it have worked."""
+    used = resource.getrusage(resource.RUSAGE_THREAD)
+    return used.ru_utime + used.ru_stime
+
+
+def _resident() -> float:
+    """Gigabytes of memory that the process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e9
 
 
 def _training(ids: int) -> tuple[Any, Any]:
@@ -120,28 +143,30 @@ def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
     rows = []
     for cell in content["cells"]:
-        pause, gigabytes = cell["pause"]["median"], cell["gigabytes"]
-        share = cell["lost"]["median"] / EVERY
+        pause, gigabytes = cell["pause"], cell["gigabytes"]
         rows.append(
             (
                 f"{cell['ids']:,}",
                 number(gigabytes),
-                number(pause),
-                number(cell["largest_pause"]),
-                number(pause / gigabytes),
-                number(cell["write"]["median"]),
-                f"{cell['while_writing']['median'] / cell['steps_a_second']['median']:.0%}",
-                f"{share:.3%}",
+                f"{number(pause['median'])} ({number(pause['high'])})",
+                f"{number(pause['median'] / gigabytes)} ({number(pause['high'] / gigabytes)})",
+                f"{number(cell['pause_cpu']['median'])} ({number(cell['pause_cpu']['high'])})",
+                number(cell["copy_gigabytes"]["median"]),
+                f"{number(cell['take']['median'])} and {number(cell['write']['median'])}",
+                f"{cell['meanwhile']['median'] / cell['steps_a_second']['median']:.0%}",
+                f"{cell['lost']['median'] / EVERY:.3%}",
             )
         )
     heading = (
-        *("ids", "GB", "training stands still, seconds", "at most", "seconds a GB"),
-        *("written in, seconds", "speed of steps meanwhile", "of training time at a save in ten minutes"),
+        *("ids", "GB", "training stands still, seconds", "seconds a GB", "CPU seconds of that"),
+        *("GB for the copy", "taken and written in, seconds", "speed of steps meanwhile"),
+        "of training time at a save in ten minutes",
     )
     loads = [f"{cell['load']:g}" for cell in content["cells"]]
     text = (
         f"State of a training with one table of {WIDTH} columns and the slots of Adam, batch {BATCH}, "
-        f"{content['rounds']} saves each; the first takes its memory from the system, which is the longest "
-        f"pause. Processes of others on the machine at the start: {' and '.join(loads)} on average."
+        f"{content['rounds']} saves each: median (most). Another thread takes the memory for the copy before "
+        "and writes it afterwards. What training loses is the time of all three over that of as many steps "
+        f"without. Processes of others on the machine at the start: {' and '.join(loads)} on average."
     )
     return ["", "## What saving a training's state costs", text, *table(heading, rows)]

@@ -95,5 +95,6 @@ def check_finite(predictions: Mapping[str, np.ndarray], rows: str) -> None:
         bad = int(np.count_nonzero(~np.isfinite(values)))
         if bad:
             raise TrainingError(
-                f"{bad} of {len(values)} predictions of {name!r} for {rows} are not finite. {CURE}"
+                f"{bad} of {len(values)} predictions of {name!r} for {rows} are not finite. {CURE}",
+                diverges=True,
             )

@@ -12,7 +12,15 @@ CURE = (  # of numbers that are not finite
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on."""
+    """Training cannot go on.
+
+    Attributes:
+        diverges: Whether that is because numbers are not finite any more.
+    """
+
+    def __init__(self, message: str, diverges: bool = False):
+        super().__init__(message)
+        self.diverges = diverges
 
 
 @contextmanager

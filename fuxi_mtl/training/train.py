@@ -271,7 +271,8 @@ def _check_parameters(model: MultiTaskModel) -> None:
         values = tf.convert_to_tensor(variable)
         if values.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(values))):
             raise TrainingError(
-                f"the parameter {variable.path} is not finite after training: there is no model. {CURE}"
+                f"the parameter {variable.path} is not finite after training: there is no model. {CURE}",
+                diverges=True,
             )
 
 
@@ -390,5 +391,6 @@ def diverged(error: tf.errors.OpError, model: MultiTaskModel, experiment: Experi
         f"the loss of objective {names[0]!r} is not finite at step {step}. "
         f"Try a smaller learning_rate (now {rate_of(model.optimizer):g}), "
         f"a smaller max_gradient_norm (now {experiment.optimizer.max_gradient_norm:g}), "
-        "precision: float32, or look for extreme values in the numeric features and labels."
+        "precision: float32, or look for extreme values in the numeric features and labels.",
+        diverges=True,
     )

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -130,7 +131,8 @@ def train_run(
     sources: Sequence[Source] = states.source if states is not None else ()
     sources = sources or continued(experiment, dataset.key)
     keras.utils.set_random_seed(experiment.training.seed)
-    with new_run(folder, keeps_trained=True) as run:
+    marking = nullcontext() if states is None else states.marking_divergence()
+    with new_run(folder, keeps_trained=True) as run, marking:
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)

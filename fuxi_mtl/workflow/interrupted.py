@@ -3,13 +3,16 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import (
+    CURES,
     FORMAT,
+    RATES,
     FinishedTraining,
     StateFolder,
     Stored,
@@ -34,14 +37,26 @@ def check_same(stored: Stored, identity: Mapping[str, Any]) -> None:
         identity: What :func:`identity_of` says of the training.
 
     Raises:
-        ValueError: The state has another format, or is of other data, another stanza or another start.
+        ValueError: The state has another format, or is of other data, another stanza or another start; or its
+            training came to numbers that are not finite, and would again.
     """
     if stored.note["format"] != FORMAT:
         raise ValueError(
             f"{stored.folder} has format {stored.note['format']}, and this version goes on from {FORMAT}. "
             "Begin anew with --restart, or use the version that wrote it."
         )
-    if differing := _differing(stored.note["identity"], identity):
+    there = stored.note["identity"]
+    differing, diverged = _differing(there, identity), stored.diverged
+    if diverged is not None and not differing:
+        raise ValueError(
+            f"{stored.folder}: its training has gone on from there, and would come to the same end: "
+            f"{diverged} With a smaller {' or '.join(CURES)} --resume goes on from there; --restart begins "
+            "anew."
+        )
+    if diverged is not None:
+        same = {key: identity["stanza"][key] for key in CURES}
+        differing = _differing({**there, "stanza": {**there["stanza"], **same}}, identity)
+    if differing:
         raise ValueError(
             f"{stored.folder} is of another training: they differ in {differing}. Begin anew with --restart."
         )
@@ -130,7 +145,13 @@ def states_of(run: Path, identity: Mapping[str, Any], keep: int, resume: bool) -
             "the other stays until the first state of this one is saved.",
             found[0],
         )
-    return StateFolder(training_folder(run), identity, keep, tuple(found) if resume else ())
+
+    def has_other_rates(stored: Stored) -> bool:
+        there = stored.note["identity"]["stanza"]
+        return any(there.get(key) != identity["stanza"].get(key) for key in RATES)
+
+    sources = tuple(replace(each, keeps_rates=has_other_rates(each)) for each in found) if resume else ()
+    return StateFolder(training_folder(run), identity, keep, sources)
 
 
 def identity_of(

@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 import threading
+from itertools import pairwise
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from command_line import call, in_process
@@ -14,13 +16,15 @@ from interrupting import assert_equal_runs, interrupted, run
 
 from fuxi_mtl import ShareBottom
 from fuxi_mtl.dataset import batches
+from fuxi_mtl.evaluation.memory import TrainingError
 from fuxi_mtl.interruption import Interruption, Terminated
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.options import TrainingOptions
 from fuxi_mtl.runs import held_run
+from fuxi_mtl.training.checkpoint.naming import parts_of
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state import stored_states, training_folder
-from fuxi_mtl.training.state.saving import Saving
+from fuxi_mtl.training.state.saving import SLOW_MEMORY, Saving
 
 SHORT = ("steps_per_execution=2", "eval_steps=4", "epochs=1", "batch_size=32", "early_stop_patience=9")
 
@@ -92,6 +96,35 @@ def test_a_training_that_goes_on_is_one_that_was_never_interrupted(tmp_path, nam
     assert kept[-1] >= step
     assert_equal_runs(whole, run(tmp_path / "cut", *settings, expid=expid, resume=True))
     assert not training_folder(tmp_path / "cut" / "toy" / expid / "seed_1").exists()
+
+
+def test_a_scale_of_losses_that_overflows_before_and_behind_goes_on_with_a_decoder_that_was_fitted(
+    tmp_path, monkeypatch
+):
+    class Scale(keras.optimizers.LossScaleOptimizer):
+        def __init__(self, inner):
+            super().__init__(inner, initial_scale=2.0**22, dynamic_growth_steps=1)
+
+    scales, pause = [], Saving.pause
+
+    def observed(self):
+        scales.append(float(self._state.model.optimizer.dynamic_scale))
+        pause(self)
+
+    value = "{name: user, kind: value, decoder: log1p}"  # learns of the rows before and behind training
+    data = (
+        "feature_cols=[{name: item}, {name: price, type: numeric}]",
+        f"label_col=[{{name: click}}, {value}]",
+    )
+    settings = (*SHORT, *data, "precision=mixed_float16", "steps_per_execution=1")
+    monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", Scale)
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "pause", observed)
+        whole = run(tmp_path / "whole", *settings)
+    fallen = [step for step, (one, other) in enumerate(pairwise(scales)) if other < one]
+    assert fallen[0] < 5 < fallen[-1]
+    interrupted(tmp_path / "cut", 6, *settings)
+    assert_equal_runs(whole, run(tmp_path / "cut", *settings, resume=True))
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -323,6 +356,69 @@ def test_a_second_process_is_refused_by_name_and_leaves_the_log_of_the_first(tmp
     assert folder.with_suffix(".log").read_text() == "the first"
 
 
+# ---- numbers that are not finite any more ----
+
+
+def lose(monkeypatch, step):
+    """Makes weights NaN behind a step, before its state may be saved."""
+    real = Saving.pause
+
+    def pause(self):
+        if self._state.position.step == step:
+            for name, part in parts_of(self._state.model).items():
+                for chunk in part.chunks() if name.startswith("network/") else ():
+                    part.write(chunk, part.read(chunk) * np.nan)
+        real(self)
+
+    monkeypatch.setattr(Saving, "pause", pause)
+
+
+def test_a_training_that_diverges_keeps_its_good_states_and_goes_on_with_a_smaller_rate(
+    tmp_path, monkeypatch, caplog
+):
+    settings = (*SHORT, "steps_per_execution=1", "save_every_steps=1", "learning_rate=0.02")
+    place = tmp_path / "toy/Toy/seed_1.training"
+    with monkeypatch.context() as patch:
+        lose(patch, 6)
+        told = (
+            r"the loss of objective '.+' is not finite at step [78]\. Try a smaller learning_rate.+ States "
+            r"from before are kept in \S+seed_1\.training, the last of step 5: --resume with a smaller "
+            r"learning_rate or embedding_learning_rate or max_gradient_norm goes on from there\."
+        )
+        with pytest.raises(TrainingError, match=told):
+            run(tmp_path, *settings)
+    assert (
+        "The state of step 6 could not be saved (network/embedding/item holds numbers that are" in caplog.text
+    )
+    assert [each.step for each in stored_states(place)] == [5, 4]
+    shutil.copytree(tmp_path / "toy", tmp_path / "other" / "toy")
+
+    for same in ((), ("early_stop_patience=3",)):
+        told = "would come to the same end: the loss of objective .+ With a smaller learning_rate or"
+        with pytest.raises(ValueError, match=told):
+            run(tmp_path, *settings, *same, resume=True)
+    with pytest.raises(ValueError, match=r"they differ in loss_weight \('EQ' there, 'UW' here\)"):
+        run(tmp_path, *settings, "learning_rate=0.001", "loss_weight=UW", resume=True)
+
+    interrupted(tmp_path, 7, *settings, "learning_rate=0.001", resume=True)
+    newest, before = stored_states(place)
+    assert (newest.step, newest.diverged, before.step) == (7, None, 6)
+    finished = run(tmp_path, *settings, "learning_rate=0.001", resume=True)  # no rate changes any more
+    rates = [
+        each["learning_rate"] for each in json.loads((finished / "history.json").read_text())["evaluations"]
+    ]
+    assert rates == pytest.approx([0.02, 0.001, 0.001])
+    again = run(tmp_path / "other", *settings, "learning_rate=0.001", resume=True)
+    assert_equal_runs(finished, again)
+
+
+def test_where_no_state_is_there_a_training_that_diverges_says_nothing_of_them(tmp_path, monkeypatch):
+    lose(monkeypatch, 6)
+    with pytest.raises(TrainingError, match=r"in the numeric features and labels\.$"):
+        run(tmp_path, *SHORT)
+    assert not training_folder(tmp_path / "toy/Toy/seed_1").exists()
+
+
 # ---- when it is saved ----
 
 
@@ -334,7 +430,8 @@ class Pausing:
         monkeypatch.setattr("fuxi_mtl.training.state.saving.time.monotonic", lambda: self.now)
         self.position = Position()
         options = TrainingOptions(**options)
-        self.saving = Saving(SimpleNamespace(position=self.position), None, options, None, 99, Interruption())
+        state = SimpleNamespace(position=self.position, parts=dict)
+        self.saving = Saving(state, None, options, None, 99, Interruption())
         monkeypatch.setattr(self.saving, "save", self._save)
 
     def _save(self):
@@ -358,6 +455,37 @@ def test_states_are_saved_after_so_many_minutes_or_more_where_that_costs_above_a
     assert pausing.pauses(range(10), 50.0) == [(2, 150.0), (5, 300.0), (8, 450.0)]
     pausing.saving.pauses.append(4.0)  # seconds that training stood still
     assert pausing.pauses(range(10, 20), 50.0)[3:] == [(16, 850.0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "ready", "saved"),
+    [
+        ({"save_every_minutes": 2}, 150, (15, 150.0)),  # at the first pause behind at which there is memory
+        (
+            {"save_every_steps": 12, "save_every_minutes": None},
+            150,
+            (12, 120.0),
+        ),  # at its step, whatever it takes
+        ({"save_every_minutes": 2}, 100, (12, 120.0)),
+    ],
+)
+def test_memory_for_a_copy_is_taken_while_training_goes_on(monkeypatch, options, ready, saved):
+    asked = []
+
+    class Slow:
+        def __init__(self, parts):
+            asked.append(pausing.now)
+
+        @property
+        def have_memory(self):
+            return pausing.now >= ready
+
+    monkeypatch.setattr("fuxi_mtl.training.state.saving.Copies", Slow)
+    monkeypatch.setattr("fuxi_mtl.training.state.saving.free_memory", lambda: 1e12)
+    pausing = Pausing(monkeypatch, **options)
+    pausing.saving._size = 30 * SLOW_MEMORY  # given within 30 seconds
+    assert pausing.pauses(range(1, 17), 10.0)[0] == saved
+    assert asked[0] == 90.0
 
 
 # ---- signals and kills ----
@@ -389,6 +517,30 @@ def test_a_process_that_is_killed_while_it_saves_loses_what_came_behind_the_stat
     assert list((place / "seed_1.training").glob(".state_6.partial-*"))
     assert_equal_runs(whole, run(tmp_path, *SHORT, "save_every_steps=4", resume=True))
     assert sorted(each.name for each in place.iterdir()) == ["seed_1", "seed_1.log"]
+
+
+def test_a_state_that_finds_no_room_when_a_training_is_left_is_said(tmp_path, monkeypatch):
+    real, full = Saving.pause, []
+
+    def pause(self):
+        if self._state.position.step == 6:
+            full.append(6)
+            self._interruption._heard(signal.SIGTERM, None)
+        real(self)
+
+    def write(*arguments):
+        if full:
+            raise OSError(28, "No space left on device")
+        written(*arguments)
+
+    from fuxi_mtl.training.state import folder
+
+    written = folder.write
+    monkeypatch.setattr(Saving, "pause", pause)
+    monkeypatch.setattr(folder, "write", write)
+    told = r"The state could not be saved\. The last one is at step 4 in \S+state_4: --resume goes on from"
+    with pytest.raises(Terminated, match=told):
+        run(tmp_path, *SHORT, "save_every_steps=4")
 
 
 def test_a_save_that_takes_longer_than_schedulers_wait_is_not_begun(tmp_path, monkeypatch):

@@ -26,9 +26,8 @@ from fuxi_mtl.options import (
 )
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.surgery import make_surgery
-from fuxi_mtl.training.checkpoint.naming import copies_of
 from fuxi_mtl.training.loop import Position
-from fuxi_mtl.training.state import StateFolder, TrainingState, stored_states
+from fuxi_mtl.training.state import StateFolder, TrainingState, memory, stored_states
 from fuxi_mtl.weighting import make_weighting
 
 import_zoo()
@@ -134,8 +133,9 @@ def test_moves_that_rows_put_off_are_stored_as_put_off(tmp_path):
     assert (arrays(whole)["network/embedding/user"] != found["network/embedding/user"]).any()
 
 
-@pytest.mark.parametrize("rows", ["adam", "dense_equivalent_adam"])
-def test_copies_stay_what_they_were_while_training_goes_on(rows):
+@pytest.mark.parametrize(("rows", "large"), [("adam", 400), ("dense_equivalent_adam", 0)])
+def test_copies_stay_what_they_were_while_training_goes_on(monkeypatch, rows, large):
+    monkeypatch.setattr(memory, "LARGE", large)
     state = training(embedding_optimizer=rows, loss_weight="UW", surgery="pcgrad")
     model = state.model
     model.run_eagerly = False
@@ -143,9 +143,13 @@ def test_copies_stay_what_they_were_while_training_goes_on(rows):
     batches = iter(tf.data.Dataset.from_tensors(tiny.batch(TASKS, rows=16)).repeat())
     for _ in range(2):
         model.train_function(batches)
-    parts, before = state.parts(), arrays(state)
-    copies = copies_of(parts.values())
-    held = {name: part.held(copies) for name, part in parts.items()}
+    parts = state.parts()
+    copies = memory.Copies(parts.values())  # takes memory while training goes on
+    for _ in range(3):
+        model.train_function(batches)
+    before, now = arrays(state), copies.now()
+    assert copies.have_memory
+    held = {name: part.held(now) for name, part in parts.items()}
     for _ in range(3):
         model.train_function(batches)
     moved = arrays(state)

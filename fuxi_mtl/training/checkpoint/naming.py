@@ -54,7 +54,7 @@ class Part:
         return Part(variable.value, self.rows, self.feature)
 
     def held(self, copies: Mapping[int, np.ndarray]) -> "Part":
-        """The same part of a copy of the variable; see :func:`copies_of`."""
+        """The same part of a copy of the variable, which is found by its id."""
         return Part(copies[id(self.variable)], self.rows, self.feature)
 
     def chunks(self) -> Iterator[Any]:
@@ -96,16 +96,6 @@ class Part:
     def _places(self, chunk: slice) -> tf.Tensor:
         start = self.rows[0] if self.rows else 0
         return tf.range(start + chunk.start, start + chunk.stop)
-
-
-def copies_of(parts: Iterable[Part]) -> dict[int, np.ndarray]:
-    """The numbers of the variables of parts as they are now, each once, by the variable's id.
-
-    Reading a table copies it, with all cores; of another variable TensorFlow hands out the memory itself and
-    moves the variable elsewhere at the next step.
-    """
-    variables = {id(part.variable): part.variable for part in parts}
-    return {key: np.asarray(tf.convert_to_tensor(variable)) for key, variable in variables.items()}
 
 
 def parts_of(model: MultiTaskModel) -> dict[str, Part]:

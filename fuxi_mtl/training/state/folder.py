@@ -4,22 +4,35 @@
 
     state.h5    every number by its name, with checksums, and beside them all that is no array
     best/       the checkpoint of the best evaluation until then: a link to the file of the run
+    diverged.json   where the numbers of its training stopped being finite behind it: what was said of that
 
 A state needs nothing else. It belongs to one training; those of another stay until this one has its first.
+Numbers that are not finite are never written: the states before them are those that are worth something.
 """
 
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fuxi_mtl.files import leavings_in, partial_name, removed, whole_folder
+import numpy as np
+
+from fuxi_mtl.evaluation.memory import TrainingError
+from fuxi_mtl.files import (
+    checked_json,
+    leavings_in,
+    partial_name,
+    read_json,
+    removed,
+    whole_folder,
+    write_text,
+)
 from fuxi_mtl.runs import TRAINING
 from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read_note, reason, write
 from fuxi_mtl.training.checkpoint.naming import Part
@@ -28,6 +41,14 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1  # counts up when the files or their meaning change
 BEST = "best"
+DIVERGED = "diverged.json"
+RATES = ("learning_rate", "embedding_learning_rate")  # keys whose values lie in variables
+CURES = (*RATES, "max_gradient_norm")  # keys that may change where numbers were not finite
+_TRAINED = ("network/", "optimizer/dense/", "optimizer/rows/")  # parts that are finite in any good training
+
+
+class NotFiniteError(ValueError):
+    """A state holds numbers that are not finite, from which no training can go on."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +58,12 @@ class Stored:
     Attributes:
         folder: Where it lies.
         note: What lies beside its numbers: format, training, time, what it is of, and the plain part.
+        keeps_rates: Whether what goes on from it has learning rates of its own.
     """
 
     folder: Path
     note: Mapping[str, Any]
+    keeps_rates: bool = False
 
     @property
     def file(self) -> Path:
@@ -54,7 +77,19 @@ class Stored:
 
     def put_into(self, state: Any) -> None:
         """Sets a :class:`~fuxi_mtl.training.state.training_state.TrainingState` to it."""
-        state.restore_numbers(self.file)
+        state.restore_numbers(self.file, self.keeps_rates)
+
+    @property
+    def diverged(self) -> str | None:
+        """How the training behind it ended, if its numbers were not finite any more.
+
+        Raises:
+            ValueError: What says so is damaged.
+        """
+        try:
+            return read_json(self.folder / DIVERGED, "begin anew with --restart.")["error"]
+        except FileNotFoundError:
+            return None
 
     @property
     def best(self) -> Path:
@@ -136,22 +171,50 @@ class StateFolder:
             best: What :meth:`hold` gave; None if there is no best checkpoint.
 
         Raises:
-            OSError: It cannot be written, or a :class:`RuntimeError` of HDF5. The older ones are still there.
+            NotFiniteError: Its numbers are not worth it. The older ones are still there, as below.
+            OSError: It cannot be written, or a :class:`RuntimeError` of HDF5.
         """
         folder = self.path / f"state_{note['plain']['position']['step']}"
         with whole_folder(folder) as partial:
             if best is not None:
                 (partial / BEST).mkdir()
                 best.replace(partial / BEST / FILE)
+            _check_finite(parts)
             write(partial / FILE, parts, orders, note)
             with (partial / FILE).open("rb") as file:
                 os.fsync(file.fileno())
         self._rotate()
         return folder
 
+    @contextmanager
+    def marking_divergence(self) -> Iterator[None]:
+        """Notes beside the states of this training that numbers behind them were not finite any more.
+
+        Raises:
+            TrainingError: That of the block, which says then what the states are good for.
+        """
+        try:
+            yield
+        except TrainingError as error:
+            kept = self._mine()
+            if not error.diverges or not kept:
+                raise
+            with suppress(OSError):  # what happened is to be told also where nothing can be written
+                for each in kept:
+                    write_text(each.folder / DIVERGED, checked_json({"error": str(error)}) + "\n")
+            raise TrainingError(
+                f"{error} States from before are kept in {self.path}, the last of step {kept[0].step}: "
+                f"--resume with a smaller {' or '.join(CURES)} goes on from there.",
+                diverges=True,
+            ) from error
+
+    def _mine(self) -> list[Stored]:
+        """The states of this training, the newest first."""
+        return [each for each in _readable(self.path) if each.note["training"] == self.training]
+
     def _rotate(self) -> None:
         """Removes the oldest states of this training, and all of others."""
-        mine = [each for each in _readable(self.path) if each.note["training"] == self.training]
+        mine = self._mine()
         for folder in _folders(self.path) - {each.folder for each in mine[: self.keep]}:
             removed(folder)
         for leaving in leavings_in(self.path):
@@ -191,6 +254,14 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _check_finite(parts: Mapping[str, Part]) -> None:
+    for name, part in parts.items():
+        if name.startswith(_TRAINED) and not all(
+            np.isfinite(part.read(chunk)).all() for chunk in part.chunks()
+        ):
+            raise NotFiniteError(f"{name} holds numbers that are not finite")
 
 
 def _folders(path: Path) -> set[Path]:

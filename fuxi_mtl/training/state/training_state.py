@@ -88,8 +88,12 @@ class TrainingState:
             "members": {name: member.get_state() for name, member in self.members.items()},
         }
 
-    def restore_numbers(self, file: Path) -> None:
+    def restore_numbers(self, file: Path, keeps_rates: bool = False) -> None:
         """Sets every number, and the position, to those of a file.
+
+        Args:
+            file: The file.
+            keeps_rates: Whether learning rates stay as they are.
 
         Raises:
             ValueError: The file is damaged, or of another model; or another of
@@ -98,7 +102,11 @@ class TrainingState:
         note = read_note(file)
         if note["global_seed"]:
             global_seed_generator()
-        read(file, self.parts(), self.orders())
+        parts = self.parts()
+        rates = [(part, part.read(...)) for name, part in parts.items() if keeps_rates and _is_rate(name)]
+        read(file, parts, self.orders())
+        for part, rate in rates:
+            part.write(..., rate)
         vars(self.position).update(note["plain"]["position"])
 
     def restore_members(self, plain: Mapping[str, Any]) -> None:
@@ -111,6 +119,10 @@ class TrainingState:
     def has_global_seed(self) -> bool:
         """Whether Keras's own generator has been asked for a number."""
         return global_state.get_global_attribute("global_seed_generator") is not None
+
+
+def _is_rate(name: str) -> bool:
+    return name.startswith("optimizer/") and name.endswith("/learning_rate")
 
 
 class Source(Protocol):
