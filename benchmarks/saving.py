@@ -1,5 +1,6 @@
 """What it costs a training to save its state: how long it stands still, and what writing takes beside it."""
 
+import gc
 import os
 import resource
 import shutil
@@ -46,6 +47,7 @@ def _measured(ids: int, rounds: int) -> dict[str, Any]:
     alone, beside, takes, writes, pauses, work, lost, memory = [], [], [], [], [], [], [], []
     try:
         _steps(model, batches, state, 3.0)  # traces
+        gc.collect()  # what came before is no cost of saving
         for _ in range(rounds):
             saving = Saving(state, states, asked, folder / "none", 10**6, Interruption())
             before = _resident()
