@@ -12,7 +12,7 @@ from fuxi_mtl.options.values import show, spelled
 
 _ESMM = ("lambda_ctr", "lambda_ctcvr", "lambda_cvr_aux")
 _SAMPLING = ("negative_sampling", "neg_keep_prob_train")
-_ELSEWHERE = (*_ESMM, *_SAMPLING, "calibration")
+_ELSEWHERE = (*_ESMM, *_SAMPLING, "calibration", "value_calibration")
 BLOCKS: dict[str, tuple[str, ...]] = {
     "loss": tuple(spelled(each.name) for each in fields(ImbalanceOptions) if each.name not in _ELSEWHERE),
     "esmm": _ESMM,

@@ -11,6 +11,7 @@ from fuxi_mtl.decoders.base import LARGEST, Decoder
 from fuxi_mtl.options import option
 
 _NORMAL = 0.5 * math.log(2 * math.pi)
+_WIDE = 2.0  # sigma beyond which a lognormal's mean is more than seven times its median
 
 
 class ZeroInflatedLognormal(Decoder):
@@ -99,6 +100,18 @@ class ZeroInflatedLognormal(Decoder):
     def parts(self, raw):
         """See the names."""
         return (tf.sigmoid(raw[..., 0]),)
+
+    @property
+    def watched(self):
+        """Means of mu and sigma, and shares: of the least sigma, of one beyond 2, of a clipped value."""
+        return ("mu", "sigma", "least_sigma", "wide", "clipped")
+
+    def watch(self, raw):
+        """See the names."""
+        mu, sigma = raw[..., 1], self._sigma(raw)
+        exponent = tf.math.log_sigmoid(raw[..., 0]) + mu + sigma**2 / 2
+        shares = (sigma <= self.bounds[0], sigma > _WIDE, exponent > LARGEST)
+        return (mu, sigma, *(tf.cast(each, raw.dtype) for each in shares))
 
     def _sigma(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(tf.nn.softplus(raw[..., 2]), *self.bounds)
@@ -194,6 +207,15 @@ class _Exponential(Decoder):
         if not labels.max() > 0:
             raise ValueError(f"decoder {self._type} of {self.task!r}: all labels are 0.")
         return [math.log(labels.mean())]
+
+    @property
+    def watched(self):
+        """The mean of the raw number, and the share of values that are clipped."""
+        return ("raw", "clipped")
+
+    def watch(self, raw):
+        """See the names."""
+        return raw, tf.cast(tf.abs(raw) > LARGEST, raw.dtype)
 
     def value(self, raw, inputs):
         """``exp(raw)``."""

@@ -97,6 +97,15 @@ class Decoder(CheckedOptions, keras.layers.Layer):
         """These numbers, each ``(batch,)``."""
         return ()
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The ends of the names of what the log watches while it is trained: ``{task}_{end}``."""
+        return ()
+
+    def watch(self, raw: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """These numbers, each ``(batch,)``; their means over the task's rows are watched."""
+        return ()
+
     def measured(self, parts: Mapping[str, np.ndarray]) -> Parts | None:
         """What metrics see of these numbers beside the value; nothing unless a decoder says so.
 

@@ -13,6 +13,7 @@ from fuxi_mtl.options import option
 from fuxi_mtl.options.decoders import token_of
 
 _RIDGE = 1e-5
+_MOST_WATCHED = 10
 
 
 class Softmax(Decoder):
@@ -147,6 +148,17 @@ class Softmax(Decoder):
         if self.values is None:
             return found
         return (*found, tf.linalg.matvec(chances, tf.constant(self.values, tf.float32)))
+
+    @property
+    def watched(self):
+        """``mean_{class}``, the mean probability of each class, where they fit into a line of the log."""
+        return tuple(f"mean_{token}" for token in self.classes) if self.outputs <= _MOST_WATCHED else ()
+
+    def watch(self, raw):
+        """See the names."""
+        return (
+            tuple(tf.unstack(tf.nn.softmax(raw, axis=-1), num=self.outputs, axis=-1)) if self.watched else ()
+        )
 
     def measured(self, parts):
         """The chances of the classes."""

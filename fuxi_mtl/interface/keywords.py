@@ -95,6 +95,7 @@ class FitOptions(TypedDict, total=False):
     negative_sampling: str
     neg_keep_prob_train: float
     calibration: str
+    value_calibration: str
     lambda_ctr: float
     lambda_ctcvr: float
     lambda_cvr_aux: float

@@ -189,9 +189,13 @@ class Decodes(Protocol):
     """What makes an error of a head of raw numbers; see :class:`fuxi_mtl.decoders.Decoder`."""
 
     kind: str
+    watched: tuple[str, ...]
 
     def error(self, raw: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """``(batch,)`` errors."""
+
+    def watch(self, raw: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """``(batch,)`` numbers whose means over rows are watched, in the order of their names."""
 
 
 def supervised(task: Task, decoder: Decodes | None = None) -> Objective:
@@ -205,13 +209,7 @@ def supervised(task: Task, decoder: Decodes | None = None) -> Objective:
         ValueError: The task's loss does not fit its kind.
     """
     if decoder is not None:
-        return Objective(
-            name=task.name,
-            error=lambda heads, labels: decoder.error(heads[task.name], labels[task.name]),
-            given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
-            kind=decoder.kind,
-            task=task,
-        )
+        return _decoded(task, decoder)
     name, errors = task.loss or DEFAULT_ERROR[task.kind], ERRORS[task.kind]
     if name not in errors:
         raise ValueError(
@@ -224,6 +222,29 @@ def supervised(task: Task, decoder: Decodes | None = None) -> Objective:
         error=lambda heads, labels: error(heads[task.name], labels[task.name]),
         given=lambda labels: tf.logical_not(tf.math.is_nan(labels[task.name])),
         kind=task.kind,
+        task=task,
+    )
+
+
+def _decoded(task: Task, decoder: Decodes) -> Objective:
+    names = tuple(f"{task.name}_{end}" for end in decoder.watched)
+
+    def given(labels: Labels) -> tf.Tensor:
+        return tf.logical_not(tf.math.is_nan(labels[task.name]))
+
+    def watch(heads: Heads, labels: Labels) -> dict[str, tf.Tensor]:
+        found = decoder.watch(heads[task.name])
+        return {
+            name: losses.masked_mean(each, given(labels)) for name, each in zip(names, found, strict=True)
+        }
+
+    return Objective(
+        name=task.name,
+        error=lambda heads, labels: decoder.error(heads[task.name], labels[task.name]),
+        given=given,
+        kind=decoder.kind,
+        watch=watch if names else None,
+        watched=names,
         task=task,
     )
 

@@ -94,6 +94,12 @@ class ImbalanceOptions:
         "How predictions are calibrated: undo weights in closed form, or fit the validation rows.",
         CALIBRATIONS,
     )
+    value_calibration: str = option(
+        "none",
+        "How values of regressions are fitted to the validation rows: mean label over mean prediction in ten "
+        "bins, or a function that never falls.",
+        ("none", "ratio", "isotonic"),
+    )
     lambda_ctr: float = option(1.0, "Factor of the loss of ctr.", least=0)
     lambda_ctcvr: float = option(1.0, "Factor of the loss of ctcvr.", least=0)
     lambda_cvr_aux: float = option(

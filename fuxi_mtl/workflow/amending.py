@@ -46,12 +46,15 @@ def measure_run(run: Run, experiment: Experiment, calibrate: bool = False) -> No
     stored = run.read_json(run.metrics)
     model, _ = load_run(run.folder)
     dataset = _data_of(run, experiment)
-    method = experiment.imbalance.calibration
-    if calibrate and dataset.valid is None and method not in ("none", "closed_form"):
-        raise ValueError(f"{run.folder}: {method} is fitted to validation rows, and the run has none.")
-    experiment = replace(experiment, fusion=load_resolved(run.config, run.expid).fusion)
+    for method in (experiment.imbalance.calibration, experiment.imbalance.value_calibration):
+        if calibrate and dataset.valid is None and method not in ("none", "closed_form"):
+            raise ValueError(f"{run.folder}: {method} is fitted to validation rows, and the run has none.")
+    before = load_resolved(run.config, run.expid)
+    experiment = replace(experiment, fusion=before.fusion)
+    model.expect(experiment.expected)
+    serves_others = experiment.expected != before.expected
     fused = run.fusion.exists() or (calibrate and experiment.fusion.fusion is not None)
-    with _amended(run, exports=calibrate or fused) as changed:
+    with _amended(run, exports=calibrate or fused or serves_others) as changed:
         if calibrate:
             step = stored["best_step"] or run.read_json(run.history)["evaluations"][-1]["step"]
             calibrate_model(model, dataset, experiment, changed, stored.get("steps_before", 0) + step)

@@ -7,7 +7,7 @@ from typing import Any
 from fuxi_mtl import registry
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
-from fuxi_mtl.evaluation.calibration import Calibration, closed_form, fitted
+from fuxi_mtl.evaluation.calibration import Calibration, closed_form, fitted, fitted_values
 from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.files import DamagedError, read_json
 from fuxi_mtl.model import MultiTaskModel
@@ -39,7 +39,11 @@ def calibrate_model(
     run.write_json(run.calibration, calibration.plain())
     resampled = calibration.resampled.tasks if calibration.resampled else ()
     changed = dict.fromkeys((*calibration.maps, *resampled, *calibration.ratios, *calibration.products))
-    logger.info("Calibrated by %s: %s.", calibration.method, ", ".join(changed) or "nothing to undo")
+    if calibration.method != "none":
+        logger.info("Calibrated by %s: %s.", calibration.method, ", ".join(changed) or "nothing to undo")
+    if calibration.values:
+        method = experiment.imbalance.value_calibration
+        logger.info("Values calibrated by %s: %s.", method, ", ".join(calibration.values))
 
 
 def load_calibration(run: Run) -> Calibration | None:
@@ -76,6 +80,24 @@ def with_method(experiment: Experiment, method: str) -> Experiment:
 
 
 def _calibration(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, step: int
+) -> Calibration | None:
+    """How all that a model predicts is calibrated; None if nothing is."""
+    found, method = (
+        _of_probabilities(model, dataset, experiment, step),
+        experiment.imbalance.value_calibration,
+    )
+    if method == "none":
+        return found
+    if dataset.valid is None:
+        logger.warning("value_calibration %s: there are no validation rows to fit.", method)
+        return found
+    predicted = predict(model, dataset.valid, experiment.evaluation.eval_batch_size)
+    values = fitted_values(method, model.tasks, dataset.valid.labels(model.tasks), predicted)
+    return replace(found or Calibration("none"), values=values)
+
+
+def _of_probabilities(
     model: MultiTaskModel, dataset: Dataset, experiment: Experiment, step: int
 ) -> Calibration | None:
     method = experiment.imbalance.calibration

@@ -12,7 +12,7 @@ from fuxi_mtl.metrics import METRICS
 # What is made of a trained model: another value is measured on the model that is there.
 _MEASURED = (
     *("metrics", "metrics_by", "group_id", "gauc_weight", "threshold"),
-    *("conversion_checks", "conversion_settings", "calibration", "expected"),
+    *("conversion_checks", "conversion_settings", "calibration", "value_calibration", "expected"),
 )
 # What a trained model and its metrics do not depend on. What files hold is told by the key of the data.
 _WITHOUT_EFFECT = (

@@ -98,7 +98,7 @@ def complete(run: Run, experiment: Experiment) -> None:
         logger.info(
             "%s is finished: its model stays, and is measured anew (%s).", run.folder, ", ".join(changed)
         )
-        measure_run(run, experiment, calibrate="calibration" in changed)
+        measure_run(run, experiment, calibrate=bool({"calibration", "value_calibration"} & {*changed}))
     else:
         logger.info("%s is finished: it stays as it is.", run.folder)
     if wanted.fusion and not (run.fusion.exists() and stored.fusion == wanted):

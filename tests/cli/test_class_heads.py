@@ -22,6 +22,7 @@ A:
   metrics: [AUC, pinball, coverage_gap]
   monitor: act_macro_AUC
   metrics_by: tab
+  value_calibration: isotonic
   fusion: {method: sum, transform: identity, weights: {click: 1, act: 2}}
   verbose: 0
 Base:
@@ -84,6 +85,9 @@ def test_classes_are_trained_measured_stored_fused_and_served_alike(folder):
         scores["watch_label"] <= scores["watch_quantiles"][:, -1]
     )
     assert metrics["test"]["watch_coverage_gap"] == pytest.approx(inside.mean() - 0.8, abs=1e-6)
+
+    # The test rows are those that the values were fitted to.
+    assert scores["watch_pred"].mean() == pytest.approx(scores["watch_label"].mean(), rel=1e-4)
 
     done = call("predict", "--config", "config", "--expid", "A", "--input", "valid.csv", "--output", "p.csv")
     assert done.status == 0, done.err

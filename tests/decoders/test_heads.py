@@ -152,6 +152,37 @@ def test_training_with_any_decoder_lowers_its_error(kind):
     assert np.isfinite(predicted["watch"]).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [("ziln", ["mu", "sigma", "least_sigma", "wide", "clipped"]), ("tweedie", ["raw", "clipped"])],
+)
+def test_what_goes_wrong_in_silence_is_watched_over_the_rows_of_the_task(kind, ends):
+    model, (inputs, labels, weight) = built("ShareBottom", kind), batch_of(kind)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    logs = model.train_step((inputs, labels, weight))
+    assert [name for name in logs if name.startswith("watched_watch_")] == [
+        f"watched_watch_{e}" for e in ends
+    ]
+    raw, known = model(inputs)["watch"].numpy(), ~np.isnan(labels["watch"].numpy())
+    if kind == "tweedie":
+        expected = {"raw": raw[known].mean(), "clipped": 0}
+    else:
+        sigma = np.log1p(np.exp(raw[known, 2]))
+        expected = {"mu": raw[known, 1].mean(), "sigma": sigma.mean(), "wide": (sigma > 2).mean()}
+    for end, value in expected.items():
+        assert float(logs[f"watched_watch_{end}"]) == pytest.approx(value, rel=1e-4)
+
+
+def test_the_mean_probability_of_each_class_is_watched():
+    model, batch = of_classes("ShareBottom"), batch_of_classes()
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    logs = model.train_step(batch)
+    known = ~np.isnan(batch[1]["act"].numpy())
+    chances = tf.nn.softmax(model(batch[0])["act"]).numpy()[known].mean(axis=0)
+    found = [float(logs[f"watched_act_mean_{each}"]) for each in "abcd"]
+    np.testing.assert_allclose(found, chances, rtol=1e-4)
+
+
 def test_values_that_cannot_be_put_right_are_said(caplog):
     model = built("ShareBottom", "log1p")
     with caplog.at_level("WARNING"):

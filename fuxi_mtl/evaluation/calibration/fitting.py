@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.evaluation.calibration.maps import Calibration, Map, Resampled, Unweighted
+from fuxi_mtl.evaluation.calibration.values import VALUE_MAPS, ValueMap
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.options import CALIBRATIONS, ImbalanceOptions
 from fuxi_mtl.tasks import Task, root_of
@@ -85,6 +86,37 @@ def fitted(
             continue
         maps[task.name] = kind.fit(p, y)
     return Calibration(method, maps, ratios, products)
+
+
+def fitted_values(
+    method: str,
+    tasks: Sequence[Task],
+    labels: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray],
+) -> dict[str, ValueMap]:
+    """Fits the value of each regression to the labels of rows that it was not trained on.
+
+    Args:
+        method: ``ratio`` or ``isotonic``.
+        tasks: What the model predicts.
+        labels: ``(rows,)`` labels by task, NaN where not defined.
+        values: ``(rows,)`` predictions without calibration, by task.
+    """
+    maps: dict[str, ValueMap] = {}
+    for task in tasks:
+        if task.kind != "regression":
+            continue
+        known = ~np.isnan(labels[task.name])
+        y = labels[task.name][known].astype(np.float64)
+        v = np.asarray(values[task.name], np.float64)[known]
+        if not len(y):
+            logger.warning("%s is not calibrated: no validation row has a label.", task.name)
+            continue
+        try:
+            maps[task.name] = VALUE_MAPS[method].fit(v, y)
+        except ValueError as error:
+            logger.warning("%s is not calibrated by %s: %s.", task.name, method, error)
+    return maps
 
 
 def _resampled(options: ImbalanceOptions, tasks: Sequence[Task]) -> Resampled | None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.evaluation.calibration.values import VALUE_MAPS, ValueMap, between
 from fuxi_mtl.options import CALIBRATIONS
 
 Tensors = Mapping[str, tf.Tensor]
@@ -138,13 +139,7 @@ class Isotonic(Map):
 
     def __call__(self, z: tf.Tensor) -> tf.Tensor:
         """Calibrated probabilities of logits ``(batch,)``."""
-        p, x, y = tf.sigmoid(z), tf.constant(self.x, tf.float32), tf.constant(self.y, tf.float32)
-        if len(self.x) == 1:
-            return tf.ones_like(p) * y[0]
-        right = tf.clip_by_value(tf.searchsorted(x, p, side="right"), 1, len(self.x) - 1)
-        low, high = tf.gather(x, right - 1), tf.gather(x, right)
-        share = tf.clip_by_value((p - low) / (high - low), 0.0, 1.0)
-        return (1 - share) * tf.gather(y, right - 1) + share * tf.gather(y, right)
+        return between(tf.sigmoid(z), self.x, self.y)
 
     @classmethod
     def fit(cls, p: np.ndarray, y: np.ndarray) -> "Isotonic":
@@ -197,6 +192,7 @@ class Calibration:
             ``pCVR = min(1, pCTCVR / pCTR)``, both calibrated.
         products: The condition and the conditional task of each joint task that follows from them:
             ``pCTCVR = pCTR pCVR``, both calibrated.
+        values: The map of the served value of a regression; one without it keeps its value.
     """
 
     method: str
@@ -204,6 +200,7 @@ class Calibration:
     ratios: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     products: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     resampled: Resampled | None = None
+    values: Mapping[str, ValueMap] = field(default_factory=dict)
 
     def __call__(self, heads: Tensors, probabilities: Tensors) -> dict[str, tf.Tensor]:
         """Calibrated probabilities ``(batch,)`` by task.
@@ -220,13 +217,15 @@ class Calibration:
             found[task] = tf.minimum(1.0, tf.math.divide_no_nan(found[joint], found[given]))
         for task, (given, conditional) in self.products.items():
             found[task] = found[given] * found[conditional]
+        found |= {task: each(found[task]) for task, each in self.values.items()}
         return found
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
             "method": self.method,
-            "maps": {task: {"kind": each.kind, **asdict(each)} for task, each in self.maps.items()},
+            "maps": _with_kind(self.maps),
+            **({"values": _with_kind(self.values)} if self.values else {}),
             "ratios": {task: list(pair) for task, pair in self.ratios.items()},
             "products": {task: list(pair) for task, pair in self.products.items()},
             "resampled": None if self.resampled is None else asdict(self.resampled),
@@ -242,7 +241,8 @@ class Calibration:
         try:
             maps = {task: _map(**fields) for task, fields in plain["maps"].items()}
             pairs = _pairs(plain["ratios"]), _pairs(plain["products"])
-            return cls(str(plain["method"]), maps, *pairs, _resampled(plain["resampled"]))
+            values = {task: _value_map(**fields) for task, fields in plain.get("values", {}).items()}
+            return cls(str(plain["method"]), maps, *pairs, _resampled(plain["resampled"]), values)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"this is no calibration ({error!r}).") from error
 
@@ -265,8 +265,23 @@ def _map(kind: str, **fields: Any) -> Map:
     made = next((each for each in classes if each.kind == kind), None)
     if made is None:
         raise ValueError(CALIBRATIONS.unknown(kind))
+    return made(**_finite(kind, fields))
+
+
+def _value_map(kind: str, **fields: Any) -> ValueMap:
+    if kind not in VALUE_MAPS:
+        raise ValueError(f"no calibration of values is called {kind!r}")
+    return VALUE_MAPS[kind](**_finite(kind, fields))
+
+
+def _finite(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
     for value in fields.values():
         numbers = value if isinstance(value, list) else [value]
         if not all(number is None or math.isfinite(number) for number in numbers):
             raise ValueError(f"{kind} has a number that is not finite")
-    return made(**fields)
+    return fields
+
+
+def _with_kind(maps: Mapping[str, Any]) -> dict[str, Any]:
+    """Maps as JSON has them."""
+    return {task: {"kind": each.kind, **asdict(each)} for task, each in maps.items()}
