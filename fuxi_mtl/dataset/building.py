@@ -1,15 +1,12 @@
 """Encoding of a dataset that is not in the cache: fitted on the training rows, applied to all."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from fuxi_mtl import __version__
@@ -19,53 +16,19 @@ from fuxi_mtl.dataset.duplicates import duplicate_warnings
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.fitting import Observer, fit, observed
-from fuxi_mtl.dataset.frames import FrameSource
-from fuxi_mtl.dataset.growing import Grown, Growth, counts_of, grow
-from fuxi_mtl.dataset.inputs import Input, meta_columns
+from fuxi_mtl.dataset.growing import Grown, counts_of, grow
 from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
-from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows, labelled_blocks, needed_columns
+from fuxi_mtl.dataset.recipe import Recipe
 from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.savepoints import Savepoints
+from fuxi_mtl.dataset.second_pass import CODED, SecondPass
 from fuxi_mtl.dataset.sources import START, Begin, Block, Source
 from fuxi_mtl.dataset.splits import open_split
-from fuxi_mtl.dataset.splitting import NAMES, TRAIN, assign_rows, split_warnings
-from fuxi_mtl.dataset.unknown import UnknownIds
-from fuxi_mtl.dataset.writing import SplitFiles
+from fuxi_mtl.dataset.splitting import TRAIN, assign_rows, split_warnings
 from fuxi_mtl.files import removed
-from fuxi_mtl.options import DatasetOptions
 
 logger = logging.getLogger(__name__)
-
-CODED = "coded"  # the folder of rows that were read
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What an encoded dataset is made from, checked as far as that goes without reading it.
-
-    Attributes:
-        dataset_id: Name of the stanza.
-        options: The stanza.
-        inputs: The inputs and the rules that they need.
-        labels: How labels are read.
-        sources: The files or frames by split.
-        known: An encoder that is there already, in the place of one that is fitted on the training rows.
-        growth: How that one is extended with the training rows; not at all unless said.
-    """
-
-    dataset_id: str
-    options: DatasetOptions
-    inputs: tuple[Input, ...]
-    labels: LabelReader
-    sources: Mapping[str, Source | FrameSource]
-    known: Encoder | None = None
-    growth: Growth | None = None
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The label columns."""
-        return tuple(label.name for label in self.options.label_col)
 
 
 def build(
@@ -85,16 +48,15 @@ def build(
     Raises:
         DataError: The data cannot be used.
     """
-    warnings: list[str] = []
-    assigned = assign_rows(recipe.sources["train"], recipe.options)
-    warnings += split_warnings(assigned, recipe.options)
     savepoints = Savepoints(folder, {"version": __version__, "block_rows": recipe.options.data_block_size})
-    fitting = _fitting(recipe, savepoints, folder, each)
-    labels, coded = fitting.labels, fitting.coded
-    encoder, grown = _fit(fitting, savepoints, assigned, folder, warnings, each, advance)
-    rows, unknown, whole = _encode(recipe, labels, encoder, coded, folder, each, advance, savepoints.exists)
-    coded.remove()
-    savepoints.remove()
+    state = savepoints.load()
+    writing = _going_on(recipe, savepoints, state, folder, each)
+    if writing is None:
+        fitting = _fitting(recipe, state, folder, each)
+        writing = _fit(fitting, savepoints, folder, each, advance)
+    _encode(writing, each, advance)
+    encoder, labels, rows, unknown = writing.encoder, writing.labels, writing.rows, writing.unknown
+    warnings = list(writing.warnings)
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
     if recipe.known is not None and (recipe.growth is None or not expected):
         expected = dict(recipe.known.unknown)
@@ -112,14 +74,14 @@ def build(
     warnings += [
         f"column {name!r}: {count} entries are whole numbers with a point, such as 3.0, and are carried "
         "along as 3. Set dtype: text if they differ."
-        for name, count in whole.items()
+        for name, count in writing.whole.items()
     ]
     warnings += labels.warnings()
     warnings += _check(folder, encoder, recipe, labels, list(rows))
+    writing.remove()
+    savepoints.remove()
     content = {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
-    if grown:
-        content["grown"] = {owner: asdict(each_owner) for owner, each_owner in grown.items()}
-    return content, encoder
+    return content | ({"grown": writing.grown} if writing.grown else {}), encoder
 
 
 def count_tokens(recipe: Recipe) -> dict[str, pl.DataFrame]:
@@ -133,20 +95,13 @@ def count_tokens(recipe: Recipe) -> dict[str, pl.DataFrame]:
     labels = recipe.labels.fresh()
 
     def blocks() -> Iterator[Block]:
-        for part in _labelled(recipe, ["train"], labels, assigned, lambda _: None):
+        for part in recipe.labelled(["train"], labels, assigned, lambda _: None):
             training = part.where(part.splits == TRAIN)
             if len(training.splits):
                 yield training.block
 
     owners = dict.fromkeys(each.rule.owner for each in given if isinstance(each.rule, Vocabulary))
     return counts_of(observed(given, blocks()), owners)
-
-
-def _carried(recipe: Recipe) -> list[str]:
-    """Columns that somebody else reads too, so that their texts must stay."""
-    columns = [str(meta.name) for meta in meta_columns(recipe.options)]
-    columns += [given.bag.weights for given in recipe.inputs if given.bag and given.bag.weights]
-    return columns + ([recipe.options.sample_weight] if recipe.options.sample_weight else [])
 
 
 @dataclass
@@ -172,9 +127,8 @@ class _Fitting:
     @classmethod
     def new(cls, recipe: Recipe, folder: Path, each: Callable) -> "_Fitting":
         """The pass before its first row."""
-        known = None if recipe.known is None else recipe.known.feature_map.label_classes
-        labels = recipe.labels.fresh(known)
-        coded = CodedRows(recipe.inputs, _carried(recipe), folder / CODED, each)
+        labels = recipe.new_labels()
+        coded = CodedRows(recipe.inputs, recipe.carried, folder / CODED, each)
         return cls(recipe, labels, LabelUnits(labels), coded, [Observer(given) for given in recipe.inputs])
 
     def state(self, begin: Begin) -> dict[str, Any]:
@@ -206,10 +160,28 @@ class _Fitting:
             source.restore(state["notes"])
 
 
-def _fitting(recipe: Recipe, savepoints: Savepoints, folder: Path, each: Callable) -> _Fitting:
-    """The pass behind the last savepoint; from the first row on, in an empty folder, where there is none."""
-    state = savepoints.load()
-    if state is not None:
+def _going_on(
+    recipe: Recipe, savepoints: Savepoints, state: Mapping[str, Any] | None, folder: Path, each: Callable
+) -> SecondPass | None:
+    """The second pass behind the last savepoint; None if the first had not come to its end there."""
+    if state is None or "written" not in state:
+        return None
+    try:
+        writing = SecondPass.restored(recipe, savepoints, folder, state, each)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        logger.warning("%s: the savepoint cannot be used (%s).", recipe.dataset_id, error)
+        savepoints.remove()
+        return None
+    for left in list(folder.iterdir()):  # what was being written when it was stopped
+        if left.name not in (SAVEPOINT, CODED, *writing.names):
+            removed(left)
+    logger.info("%s: goes on behind %d encoded rows.", recipe.dataset_id, sum(writing.rows.values()))
+    return writing
+
+
+def _fitting(recipe: Recipe, state: Mapping[str, Any] | None, folder: Path, each: Callable) -> _Fitting:
+    """The first pass behind the last savepoint; from the first row on, in an empty folder, without one."""
+    if state is not None and "observers" in state:
         fitting = _Fitting.new(recipe, folder, each)
         try:
             fitting.restore(state)
@@ -230,19 +202,19 @@ def _fitting(recipe: Recipe, savepoints: Savepoints, folder: Path, each: Callabl
 def _fit(
     fitting: _Fitting,
     savepoints: Savepoints,
-    assigned: np.ndarray | None,
     folder: Path,
-    warnings: list[str],
     each: Callable,
     advance: Callable[[str, int], None],
-) -> tuple[Encoder, dict[str, Grown]]:
-    """Reads the training source, whose rows are kept as they are coded; and says how vocabularies grew."""
+) -> SecondPass:
+    """Reads the training source, whose rows are kept as they are coded, and fits; the second pass follows."""
     recipe, source = fitting.recipe, fitting.recipe.sources["train"]
+    assigned = assign_rows(source, recipe.options)
+    warnings = split_warnings(assigned, recipe.options)
     rows = fitting.begin.row
 
     def save(begin: Begin) -> None:
         if savepoints.due or (savepoints.exists and begin.file == len(source.files)):
-            savepoints.save(fitting.state(begin), fitting.coded.files)
+            savepoints.save(fitting.state(begin), fitting.coded.files())
 
     def told(number: int) -> None:
         nonlocal rows
@@ -250,8 +222,7 @@ def _fit(
         advance("Fitting", number)
 
     def blocks() -> Iterator[Block]:
-        parts = _labelled(recipe, ["train"], fitting.labels, assigned, told, fitting.begin, save)
-        for part in parts:
+        for part in recipe.labelled(["train"], fitting.labels, assigned, told, fitting.begin, save):
             with part.block.errors():
                 rest = fitting.coded.add(part)
             training = part.events[part.splits == TRAIN]
@@ -262,105 +233,34 @@ def _fit(
             save(Begin(len(source.files), rows))
 
     advance("Fitting", fitting.begin.row)
+    encoder, grown = _fitted(fitting, blocks(), folder, warnings, each)
+    writing = SecondPass(recipe, fitting.labels, encoder, fitting.coded, folder, savepoints)
+    writing.warnings, writing.grown = warnings, {owner: asdict(what) for owner, what in grown.items()}
+    writing.find_ids(each)
+    return writing
+
+
+def _fitted(
+    fitting: _Fitting, blocks: Iterator[Block], folder: Path, warnings: list[str], each: Callable
+) -> tuple[Encoder, dict[str, Grown]]:
+    """The encoder of the rows, and how vocabularies grew."""
+    recipe = fitting.recipe
     if recipe.known is not None and recipe.growth is None:
-        for _ in blocks():
+        for _ in blocks:
             pass
         return recipe.known, {}
     seen = (folder, warnings, each, fitting.coded.texts, fitting.observers)
     if recipe.known is not None and recipe.growth is not None:
-        return grow(recipe.known, recipe.inputs, blocks(), recipe.growth, *seen)
-    encoder = fit(recipe.inputs, blocks(), recipe.dataset_id, recipe.label_names, *seen)
+        return grow(recipe.known, recipe.inputs, blocks, recipe.growth, *seen)
+    encoder = fit(recipe.inputs, blocks, recipe.dataset_id, recipe.label_names, *seen)
     units, classes = fitting.units.fitted(), fitting.labels.settle()
     learnt = replace(encoder.feature_map, label_units=units, label_classes=classes)
     return replace(encoder, feature_map=learnt), {}
 
 
-def _labelled(
-    recipe: Recipe,
-    sources: Sequence[str],
-    labels: LabelReader,
-    assigned: np.ndarray | None,
-    advance: Callable[[int], None],
-    begin: Begin = START,
-    between: Callable[[Begin], None] = lambda _: None,
-) -> Iterator[LabelledBlock]:
-    return labelled_blocks(
-        {name: recipe.sources[name] for name in sources},
-        needed_columns(recipe.options, recipe.inputs),
-        labels,
-        recipe.options.sample_weight,
-        assigned,
-        advance,
-        begin,
-        between,
-    )
-
-
-def _parts(
-    recipe: Recipe,
-    labels: LabelReader,
-    encoder: Encoder,
-    coded: CodedRows,
-    each: Callable,
-    advance: Callable[[int], None],
-    keep: bool,
-) -> Iterator[tuple[LabelledRows, dict[str, np.ndarray]]]:
-    """All rows, and for columns that hold numbers of texts the id of every number."""
-    ids = dict(
-        zip(coded.texts, each(lambda texts: texts.ids(encoder.ids_of), coded.texts.values()), strict=True)
-    )
-    for part, columns in coded.parts(keep):
-        advance(part.block.frame.height)
-        yield replace(part, events=labels.settled(part.events)), {name: ids[name] for name in columns}
-    rest = [name for name in recipe.sources if name != "train"]
-    for block in _labelled(recipe, rest, labels, None, advance):
-        for part in block.parts():
-            yield part, {}
-
-
-def _encode(
-    recipe: Recipe,
-    labels: LabelReader,
-    encoder: Encoder,
-    coded: CodedRows,
-    folder: Path,
-    each: Callable,
-    advance: Callable[[str, int], None],
-    keep: bool,
-) -> tuple[dict[str, int], dict[str, UnknownIds], Counter[str]]:
-    """Writes all splits.
-
-    Returns:
-        Their numbers of rows, the unknown ids of all but training, and how many entries of columns that are
-        carried along as text are whole numbers with a point.
-    """
-    features, options = encoder.feature_map, recipe.options
-    widths = {"ids": features.id_columns, "numeric": features.numeric_columns, "events": len(features.labels)}
-    parts = _parts(recipe, labels, encoder, coded, each, partial(advance, "Encoding"), keep)
-    files: dict[str, SplitFiles] = {}
-    # Of rows that made the vocabularies nothing is unknown but what is rare.
-    made_of_these = recipe.known is None or recipe.growth is not None
-    unknown = {name: UnknownIds(encoder) for name in NAMES if name != "train" or not made_of_these}
-    with ExitStack() as stack:
-        for part, known in parts:
-            if part.split not in files:
-                opened = SplitFiles(
-                    folder, part.split, widths, bool(options.sample_weight), meta_columns(options)
-                )
-                files[part.split] = stack.enter_context(opened)
-            with part.block.errors():
-                ids, numeric = encoder.encode(part.block.frame, each, known)
-                if part.split in unknown:
-                    frame = part.block.frame
-                    unknown[part.split].observe(
-                        frame.drop(name for name in known if name in frame.columns), ids
-                    )
-                files[part.split].append(
-                    part.block.frame, ids=ids, numeric=numeric, events=part.events, weights=part.weights
-                )
-    rows = {name: files[name].rows for name in NAMES if name in files}
-    whole = sum((written.whole for written in files.values()), Counter())
-    return rows, {name: found for name, found in unknown.items() if name in rows}, whole
+def _encode(writing: SecondPass, each: Callable, advance: Callable[[str, int], None]) -> None:
+    """Encodes and writes all rows."""
+    writing.run(each, partial(advance, "Encoding"))
 
 
 def _check(

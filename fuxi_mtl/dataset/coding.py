@@ -18,7 +18,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import errors_of
 from fuxi_mtl.dataset.inputs import Input
-from fuxi_mtl.dataset.rows import LabelledBlock, LabelledRows
+from fuxi_mtl.dataset.rows import LabelledBlock
 from fuxi_mtl.dataset.rules import Buckets, Number, Vocabulary
 from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.splitting import TRAIN
@@ -145,6 +145,7 @@ class CodedRows:
         self._needed = kept | {given.name for given in inputs}
         self._folder, self._each = folder, each
         self._stored: list[tuple[str, int, tuple[str, ...]]] = []
+        self._gone = 0  # blocks that are not there any more
         folder.mkdir(exist_ok=True)
 
     def add(self, rows: LabelledBlock) -> Block:
@@ -186,30 +187,44 @@ class CodedRows:
         self._stored = [(file, start, tuple(coded)) for file, start, coded in state["stored"]]
 
     @property
-    def files(self) -> list[Path]:
-        """The files of the rows."""
-        places = [self._folder / f"{number}" for number in range(len(self._stored))]
-        return [place.with_suffix(suffix) for place in places for suffix in (".arrow", ".npz")]
+    def places(self) -> list[tuple[str, int, tuple[str, ...]]]:
+        """Where the rows of each block come from, and which of their columns are coded."""
+        return self._stored
 
-    def parts(self, keep: bool = False) -> Iterator[tuple[LabelledRows, tuple[str, ...]]]:
-        """The rows in their order, and which of their columns are coded.
+    def restore_places(self, places: Sequence[Sequence], begin: int) -> None:
+        """Goes on from a savepoint at which no more rows come, and those before a block are done."""
+        self._stored = [(file, start, tuple(coded)) for file, start, coded in places]
+        self._gone = begin
+
+    def files(self, begin: int = 0) -> list[Path]:
+        """The files of the rows of a block and those behind it."""
+        return [file for number in range(begin, len(self._stored)) for file in self._files(number)]
+
+    def forget(self, end: int) -> None:
+        """Removes the rows of the blocks before one."""
+        for number in range(self._gone, end):
+            for file in self._files(number):
+                file.unlink(missing_ok=True)
+        self._gone = max(self._gone, end)
+
+    def _files(self, number: int) -> tuple[Path, Path]:
+        place = self._folder / f"{number}"
+        return place.with_suffix(".arrow"), place.with_suffix(".npz")
+
+    def blocks(self, begin: int = 0) -> Iterator[tuple[int, LabelledBlock, tuple[str, ...]]]:
+        """The number of each block, its rows, and which of their columns are coded.
 
         Args:
-            keep: Whether they stay until all were read, and not only until each was.
+            begin: The first block.
         """
-        for number, (file, start, coded) in enumerate(self._stored):
+        for number, (file, start, coded) in list(enumerate(self._stored))[begin:]:
             place = self._folder / f"{number}"
             with place.with_suffix(".arrow").open("rb") as stream:
                 frame = pl.read_ipc_stream(stream)
             with np.load(place.with_suffix(".npz")) as arrays:
                 block = Block(frame, file, arrays["rows"], start)
                 events, weights, splits = arrays["events"], arrays["weights"], arrays["splits"]
-            if not keep:
-                place.with_suffix(".arrow").unlink()
-                place.with_suffix(".npz").unlink()
-            whole = LabelledBlock(block, events, weights if len(weights) else None, splits)
-            for part in whole.parts():
-                yield part, coded
+            yield number, LabelledBlock(block, events, weights if len(weights) else None, splits), coded
 
     def remove(self) -> None:
         """Removes the rows."""

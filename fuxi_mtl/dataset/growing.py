@@ -118,7 +118,7 @@ def extend(
             encoder,
             feature_map=features,
             tokens=tokens,
-            seen=pl.concat(seen) if seen else pl.DataFrame(schema=SCHEMA),
+            seen=pl.concat(seen).sort("owner", "token") if seen else pl.DataFrame(schema=SCHEMA),
         ),
         grown,
     )

@@ -42,6 +42,7 @@ class LabelClasses:
     training: set[int] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)
     _settled: np.ndarray | None = None
+    _provisional: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, label: LabelOptions, known: Sequence[str] | None = None) -> "LabelClasses":
@@ -144,12 +145,20 @@ class LabelClasses:
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
-        return {"tokens": self.tokens, "training": sorted(self.training), "unknown": dict(self.unknown)}
+        return {
+            "tokens": self.tokens,
+            "training": sorted(self.training),
+            "unknown": dict(self.unknown),
+            "provisional": self._provisional,
+            "settled": self._settled,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a savepoint."""
         self.tokens, self.training = list(state["tokens"]), set(state["training"])
         self.unknown = Counter(state["unknown"])
+        self._provisional, self._settled = list(state["provisional"]), state["settled"]
+        self.learning = self.learning and self._settled is None
 
 
 def _order_of(tokens: Sequence[str], places: Collection[int]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fuxi_mtl.dataset.building import Recipe, build, count_tokens
+from fuxi_mtl.dataset.building import build, count_tokens
 from fuxi_mtl.dataset.cache import Cache, SourceHashes, absolute, by_time, key_of
 from fuxi_mtl.dataset.checks import check_names, check_weight
 from fuxi_mtl.dataset.encoding import Encoder
@@ -21,6 +21,7 @@ from fuxi_mtl.dataset.inputs import Input, as_in_format_1, plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.progress import progress_bar
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
+from fuxi_mtl.dataset.recipe import Recipe
 from fuxi_mtl.dataset.rows import needed_columns
 from fuxi_mtl.dataset.sources import Source, find_sources, partitions
 from fuxi_mtl.dataset.splits import Dataset, open_split

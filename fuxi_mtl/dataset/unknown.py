@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,6 +52,16 @@ class UnknownIds:
             if count and name not in self._examples and column.name in frame.columns:
                 rows = np.flatnonzero(unknown.any(axis=1))[:_SHOWN]
                 self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
+
+    def state(self) -> dict[str, Any]:
+        """What a savepoint keeps."""
+        return {"entries": self._entries, "unknown": self._unknown, "examples": self._examples}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a savepoint."""
+        self._entries.update(state["entries"])
+        self._unknown.update(state["unknown"])
+        self._examples.update(state["examples"])
 
     def shares(self) -> dict[str, float]:
         """The share of unknown entries by feature; padding does not count."""

@@ -121,3 +121,9 @@ def test_ids_go_on_from_what_was_kept_of_an_encoding_that_was_stopped():
     second.settle()
     assert second.tokens == ["a", "b", "z"]
     assert second.settled(before).tolist() == [2, 1, 2]
+    # Behind the first pass ids are settled, and another class is missing.
+    third = LabelClasses.of(label)
+    third.restore(second.state())
+    assert third.settled(before).tolist() == [2, 1, 2]
+    assert np.isnan(third.read(pl.Series("act", ["new"]))).all()
+    assert third.unknown == {"new": 1}

@@ -12,8 +12,11 @@ import pytest
 
 from fuxi_mtl.dataset import building, load_dataset, savepoints
 from fuxi_mtl.dataset.coding import CodedRows
+from fuxi_mtl.dataset.growing import Growth
 from fuxi_mtl.dataset.savepoints import Savepoints
+from fuxi_mtl.dataset.second_pass import SecondPass
 from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.dataset.writing import CarriedFile
 from fuxi_mtl.tasks import parse_task
 
 FILES, BLOCKS = 5, 3  # blocks of a file
@@ -49,8 +52,15 @@ def stanza(options, write):
     for number in range(FILES):
         path = write(f"part_{number}.csv", columns(ROWS))
         path.write_text(path.read_text() + "\n" * (number % 2))  # a blank line is a note of its file
-    valid = write("valid.csv", columns(ROWS))
-    given = {"valid_data": str(valid), "test_size": 0.2, "sample_weight": "weight", "data_block_size": 16}
+    for number in range(2):
+        valid = write(f"valid_{number}.csv", columns(ROWS))
+        valid.write_text(valid.read_text() + "\n" * number)
+    given = {
+        "valid_data": str(valid.with_name("valid_*.csv")),
+        "test_size": 0.2,
+        "sample_weight": "weight",
+        "data_block_size": 16,
+    }
     pattern = str(valid.parent / "part_*.csv")
     return replace(options(Path("x.csv"), FEATURES, LABELS, **given), train_data=pattern)
 
@@ -125,11 +135,90 @@ def test_an_encoding_goes_on_at_the_file_where_it_was(
     assert [each for each in folder.parent.iterdir() if each.is_dir()] == [folder]
 
 
-def test_an_encoding_that_was_read_whole_is_not_read_again(stanza, undisturbed, always, read, monkeypatch):
-    interrupted(stanza, monkeypatch, 9, building.Encoder, "encode")
+@pytest.mark.parametrize("left", [33, 26, 7, 4, 1])
+def test_rows_that_were_encoded_are_not_encoded_again(stanza, undisturbed, always, read, monkeypatch, left):
+    """Blocks of five files, divided into training and test rows; then those of two files for validation."""
+    encoded, encode = [], building.Encoder.encode
+    monkeypatch.setattr(building.Encoder, "encode", lambda *given: encoded.append(1) or encode(*given))
+    load(replace(stanza, data_root=stanza.data_root + "-again"))
+    others, total = 2 * BLOCKS, len(encoded)
+    (place,) = interrupted(stanza, monkeypatch, total - left, building.Encoder, "encode")
+    assert any(place.glob("coded/*.npz")) == (left >= others)
     read.clear()
+    encoded.clear()
     assert content(load(stanza)) == content(undisturbed)
     assert read == []
+    # Of coded rows the block is done again where it was, of others the file.
+    lost = len(encoded) - (left + 1)
+    assert 0 <= lost < (2 if left >= others else BLOCKS)
+
+
+@pytest.mark.parametrize("owner", ["closing", "checking"])
+def test_what_is_encoded_whole_is_only_completed(stanza, undisturbed, always, monkeypatch, caplog, owner):
+    place = {"closing": (CarriedFile, "close"), "checking": (building, "_check")}[owner]
+    interrupted(stanza, monkeypatch, 1, *place)
+    monkeypatch.setattr(building.Encoder, "encode", None)
+    caplog.set_level(logging.INFO)
+    assert content(load(stanza)) == content(undisturbed)
+    assert f"small: goes on behind {(FILES + 2) * ROWS} encoded rows." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.ids.npy",
+        "test.weights.npy",
+        "coded/train.meta.arrow",
+        "fitted/texts.npz",
+        "fitted/encoders.json",
+    ],
+)
+def test_damage_of_what_was_encoded_is_said_and_all_is_read_again(
+    stanza, undisturbed, always, read, monkeypatch, caplog, name
+):
+    (place,) = interrupted(stanza, monkeypatch, 31, building.Encoder, "encode")
+    file = place / name
+    damaged = bytearray(file.read_bytes())
+    damaged[-9] ^= 4
+    file.write_bytes(damaged)
+    read.clear()
+    assert content(load(stanza)) == content(undisturbed)
+    assert len(read) == FILES * BLOCKS
+    assert "small: the savepoint cannot be used (" in caplog.text or "was changed" in caplog.text
+
+
+def test_savepoints_of_the_second_pass_need_none_of_the_first(stanza, undisturbed, monkeypatch):
+    """Such as where the training rows were read in less than the time between two."""
+    clock = [0.0]
+    monkeypatch.setattr(savepoints.time, "monotonic", lambda: clock[0])
+    open_split = SecondPass._open
+
+    def later(self, split, *state):
+        clock[0] += 999 * (split == "valid")
+        open_split(self, split, *state)
+
+    monkeypatch.setattr(SecondPass, "_open", later)
+    (place,) = interrupted(stanza, monkeypatch, 34, building.Encoder, "encode")
+    assert {each.name for each in (place / "coded").iterdir()} == {
+        f"{s}.meta.arrow" for s in ("train", "valid", "test")
+    }
+    assert content(load(stanza)) == content(undisturbed)
+
+
+def test_an_extended_encoding_goes_on_too(stanza, tmp_path, always, monkeypatch):
+    known = load_dataset(replace(stanza, min_categr_count=3), TASKS, "small", progress=False).encoder
+    grown = {"known": known, "growth": Growth("2026-11-08")}
+    whole = load_dataset(
+        replace(stanza, data_root=str(tmp_path / "g")), TASKS, "small", progress=False, **grown
+    )
+    with monkeypatch.context() as patch:
+        stop(patch, building.Encoder, "encode", 33)
+        with pytest.raises(KeyboardInterrupt):
+            load_dataset(stanza, TASKS, "small", progress=False, **grown)
+    again = load_dataset(stanza, TASKS, "small", progress=False, **grown)
+    assert content(again.folder) == content(whole.folder)
+    assert again.grown == whole.grown
+    assert again.encoder.identity == whole.encoder.identity
 
 
 def test_what_was_being_written_when_it_was_stopped_is_no_part_of_the_encoding(
@@ -209,38 +298,47 @@ def test_an_error_keeps_no_savepoint(stanza, always, monkeypatch):
 
 SCRIPT = """
     import os, signal, sys
-    from fuxi_mtl.dataset import load_dataset, savepoints
+    from fuxi_mtl.dataset import Encoder, load_dataset, savepoints
     from fuxi_mtl.dataset.coding import CodedRows
     from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
     from fuxi_mtl.tasks import parse_task
 
-    root, call = sys.argv[1], int(sys.argv[2])
+    root, kill = sys.argv[1], sys.argv[2:]
     savepoints.EVERY = 0.0
-    calls, add = [], CodedRows.add
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return add(*arguments)
-    CodedRows.add = killed
+    calls = []
+    def counted(owner, name):
+        real = getattr(owner, name)
+        def call(*arguments):
+            calls.append(name)
+            if [name, str(calls.count(name))] == kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments)
+        setattr(owner, name, call)
+    counted(CodedRows, "add")
+    counted(Encoder, "encode")
     options = DatasetOptions(
-        data_root=f"{root}/killed", train_data=f"{root}/part_*.csv",
-        feature_cols=[FeatureOptions("item"), FeatureOptions("user")], label_col=[LabelOptions("click")],
+        data_root=f"{root}/killed", train_data=f"{root}/part_*.csv", valid_data=f"{root}/valid_*.csv",
+        feature_cols=[FeatureOptions("item"), FeatureOptions("user"), FeatureOptions("user", type="meta")],
+        label_col=[LabelOptions("click")],
     )
-    print(len(calls), load_dataset(options, [parse_task("click", "click")], "small", progress=False).folder)
-    print(len(calls))
+    load_dataset(options, [parse_task("click", "click")], "small", progress=False)
+    print(calls.count("add"), calls.count("encode"))
 """
 
 
 def test_a_killed_encoding_goes_on(stanza, tmp_path):
-    def run(call, root="killed"):
+    def run(*kill, root="killed"):
         script = textwrap.dedent(SCRIPT).replace("/killed", f"/{root}")
-        command, cwd = [sys.executable, "-c", script, tmp_path, str(call)], Path(__file__).parents[2]
+        command, cwd = [sys.executable, "-c", script, tmp_path, *kill], Path(__file__).parents[2]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
-    assert run(4).returncode == -9
-    killed, whole = run(99), run(99, "whole")
-    assert [done.stdout.splitlines()[-1] for done in (killed, whole)] == [str(FILES - 3), str(FILES)]
+    whole = run(root="whole")
+    assert whole.stdout.split() == [str(FILES), str(FILES + 2)], whole.stderr
+    assert run("add", "4").returncode == -9
+    assert run("encode", "3").returncode == -9  # of the two that are left, the second has been added then
+    assert run("encode", "5").returncode == -9  # behind the fifth coded block comes the second other file
+    done = run()
+    assert done.stdout.split() == ["0", "1"], done.stderr
     folders = [next((tmp_path / root / "small").glob("encoded-*/")) for root in ("killed", "whole")]
     assert content(folders[0]) == content(folders[1])
     assert {each.name for each in folders[0].parent.iterdir()} <= {folders[0].name, "sources.json"}
