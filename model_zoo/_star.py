@@ -8,6 +8,7 @@ import tensorflow as tf
 from fuxi_mtl.layers import StarDense, Towers
 from fuxi_mtl.layers.mlp import Stack
 from fuxi_mtl.layers.stacked import EPSILON
+from fuxi_mtl.replicas import global_sum
 
 
 class PartitionedNorm(keras.layers.Layer):
@@ -17,9 +18,9 @@ class PartitionedNorm(keras.layers.Layer):
 
         z = (gain * gain_p) (x - mean_p) / sqrt(variance_p + eps) + offset + offset_p
 
-    Mean and variance are those of the domain's rows in a training batch, and running ones otherwise. A domain
-    with fewer than two rows in a batch takes its running ones and leaves them as they are. A row of no known
-    domain is normalised over all rows, with gain and offset alone.
+    Mean and variance are those of the domain's rows in a training batch, on all devices, and running ones
+    otherwise. A domain with fewer than two rows in a batch takes its running ones and leaves them as is.
+    A row of no known domain is normalised over all rows, with gain and offset alone.
 
     Running statistics are means of the batches at first, and follow them with the momentum once there were
     ``1 / (1 - momentum)`` of them: a rare domain would keep what it started with for long.
@@ -46,7 +47,7 @@ class PartitionedNorm(keras.layers.Layer):
                 (size,), start, dtype="float32", name=name, **{"autocast": False, "trainable": True, **own}
             )
 
-        running = {"trainable": False, "aggregation": "mean"}
+        running = {"trainable": False}
         self.gain, self.gains = add("gain", width, "ones"), add("gains", self.domains * width, "ones")
         self.offset, self.offsets = (
             add("offset", width, "zeros"),
@@ -96,13 +97,14 @@ class PartitionedNorm(keras.layers.Layer):
         own = tf.where(domain < self.domains, domain, -1)  # in no segment
         twice, place = tf.concat([x, x], 0), tf.concat([own, tf.fill(tf.shape(own), self.domains)], 0)
 
-        def total(values: tf.Tensor) -> tf.Tensor:
-            return tf.math.unsorted_segment_sum(values, place, self.domains + 1)
+        def total(*values: tf.Tensor) -> list[tf.Tensor]:
+            sums = [tf.math.unsorted_segment_sum(each, place, self.domains + 1) for each in values]
+            return global_sum(sums)
 
-        count = total(tf.ones_like(twice[:, :1]))
-        mean = total(twice) / tf.maximum(count, 1.0)
-        squares = tf.square(twice - tf.gather(mean, tf.maximum(place, 0)))
-        return count, mean, total(squares) / tf.maximum(count, 1.0)
+        count, mean = total(tf.ones_like(twice[:, :1]), twice)
+        mean /= tf.maximum(count, 1.0)
+        (variance,) = total(tf.square(twice - tf.gather(mean, tf.maximum(place, 0))))
+        return count, mean, variance / tf.maximum(count, 1.0)
 
     def compute_output_shape(self, x_shape, shares_shape=None):
         """See the class."""

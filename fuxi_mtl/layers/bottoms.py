@@ -198,7 +198,7 @@ class GatedExperts(Brick):
             tf.stack(gates, axis=1), routing.shared_experts, routing.own_experts, weights
         )
         if training and routing.balance > 0:
-            self.add_loss(routing.balance * unequal)
+            add_penalty(self, routing.balance * unequal)
         sparse = tf.unstack(shares, num=len(gates), axis=1)
         record_again(dict(zip(self.gates, sparse, strict=True)))
         return sparse

@@ -7,6 +7,7 @@ import tensorflow as tf
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.blocks import SparseRouting
 from fuxi_mtl.options.values import block
+from fuxi_mtl.replicas import global_mean
 
 
 def routed(shares: tf.Tensor, shared: int, own: int, weights: Sequence[float]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -28,8 +29,8 @@ def routed(shares: tf.Tensor, shared: int, own: int, weights: Sequence[float]) -
     if own:
         chosen += _largest(tf.where(chosen > 0, -1.0, shares), own)
     kept = shares * chosen
-    use = tf.reduce_mean(chosen, axis=(0, 1))  # a constant: a choice has no gradient
-    mean = tf.reduce_mean(shares, axis=(0, 1))
+    # Of the rows of all replicas. How often an expert is chosen is a constant: a choice has no gradient.
+    use, mean = (global_mean(tf.reduce_mean(each, axis=1)) for each in (chosen, shares))
     unequal = experts / (shared + own) * tf.reduce_sum(use * mean)
     return kept / tf.maximum(tf.reduce_sum(kept, axis=-1, keepdims=True), 1e-30), unequal
 

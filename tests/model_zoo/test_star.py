@@ -35,8 +35,8 @@ def model_of(tasks=TASKS, **options):
     keras.utils.set_random_seed(3)
     model = STAR(tiny.FEATURES, tasks, **{**SIZES, **options})
     model.build()
-    for variable in [*model.trainable_variables, *model.norm.non_trainable_variables]:
-        noise = keras.random.normal(variable.shape, stddev=0.3)
+    for place, variable in enumerate([*model.trainable_variables, *model.norm.non_trainable_variables]):
+        noise = keras.random.normal(variable.shape, stddev=0.3, seed=place)
         variable.assign(variable + (tf.abs(noise) if "variance" in variable.path else noise))
     return model
 
