@@ -27,6 +27,7 @@ REQUIRES = [
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 OPTUNA = ["optuna>=4,<5"]
+RAY = ["ray[train]>=2.60,<3"]
 TEST = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6.1,<4",
@@ -57,6 +58,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
         "tensorboard": TENSORBOARD,
         "optuna": OPTUNA,
+        "ray": RAY,
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.cli.commands:main"]},

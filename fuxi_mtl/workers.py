@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow.python.distribute import collective_all_reduce_strategy as multi_worker
 from tensorflow.python.eager import context as eager_context
 
-from fuxi_mtl.cluster import Cluster, part_of
+from fuxi_mtl.cluster import LOST, Cluster, part_of
 from fuxi_mtl.interruption import Terminated
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ _GONE = (
 
 class WorkerError(RuntimeError):
     """Another worker is gone, has failed, or has other data."""
+
+    exit_status = LOST
 
 
 class Numbers(Protocol):

@@ -16,6 +16,7 @@ from fuxi_mtl.cli.days import unsplit
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
+from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit status: 0, 1 for an error that is told in one message, 130 for Ctrl-C, 143 for SIGTERM.
+        The exit status: 0, 1 for an error that is told in one message, 75 for another worker that was lost,
+        130 for Ctrl-C, 143 for SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser(COMMANDS).parse_args(arguments)
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ValueError, OSError, RuntimeError) as error:
         _tell(error)
-        return 1
+        return getattr(error, "exit_status", 1)
 
 
 def _tell(error: Exception) -> None:
@@ -90,7 +92,7 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                         raise
                     early = error
                     _tell(early)
-        if early is None and options.command is _run and options.processes > 1:
+        if early is None and options.command is _run and (options.processes > 1 or options.ray):
             return start_processes(options, arguments)
         with quiet_start():
             import_zoo()
@@ -225,6 +227,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _pareto(options: argparse.Namespace) -> None:
+    check_alone(os.environ, "pareto", "Run it in one of them")
     from fuxi_mtl.report import fronts
     from fuxi_mtl.workflow.pareto_search import search
 
@@ -307,6 +310,7 @@ def _fuse(options: argparse.Namespace) -> None:
 
 
 def _update(options: argparse.Namespace) -> None:
+    check_alone(os.environ, "update", "Run it in one of them")
     from fuxi_mtl.cli.days import planned_update
     from fuxi_mtl.config import load_experiment
     from fuxi_mtl.lineage import day_folder

@@ -51,6 +51,12 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         help="train in N processes of this machine as one",
     )
     run.add_argument(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="with --processes: start them by Ray Train, in a cluster that runs there, or local",
+    )
+    run.add_argument(
         "--cluster",
         choices=["slurm", "kubernetes"],
         help="find the other workers by what this scheduler says; by TF_CONFIG unless said",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from fuxi_mtl.cluster import Cluster
+from fuxi_mtl.cluster import LOST, Cluster
 from fuxi_mtl.files import removed
 
 TAIL = 30  # lines that are shown of a worker that failed
@@ -88,7 +88,7 @@ def launch(arguments: Sequence[str], count: int, gpus: Sequence[int]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="fuxi_mtl-workers-"))
     with _started(arguments, count, gpus, folder) as workers, _passing_on(workers) as passed:
         failed = _first_failed(workers)
-        _end(workers, _PATIENCE if failed else _LAST)
+        _end(workers, _PATIENCE if failed and not passed else _LAST)
     chief = workers[0].status or 0
     if failed is None or failed is workers[0] or passed:
         removed(folder)
@@ -127,21 +127,25 @@ def _started(
 def _process(
     arguments: Sequence[str], cluster: Cluster, gpu: int, stream: IO[str] | None
 ) -> subprocess.Popen:
-    package = str(Path(__file__).parent.parent.parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         # What is said last counts.
         [sys.executable, "-m", "fuxi_mtl", *arguments, "--processes", "1", "--gpu", str(gpu)],
         env={
             **_threads(os.environ, cluster.size),
             "TF_CONFIG": cluster.tf_config(),
-            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONPATH": python_path(),
         },
         stdin=subprocess.DEVNULL,
         stdout=stream,
         stderr=None if stream is None else subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C reaches them once, through this process
     )
+
+
+def python_path() -> str:
+    """Where other processes look for modules, so that they find this package wherever it lies."""
+    package = str(Path(__file__).parent.parent.parent)
+    return os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _threads(environment: Mapping[str, str], count: int) -> dict[str, str]:
@@ -185,8 +189,8 @@ def _first_failed(workers: Sequence[Worker]) -> Worker | None:
     """Waits until the chief has ended, or another one has failed: which that is."""
     while True:
         failed = [worker for worker in workers if worker.status]
-        if failed:  # who was killed is the cause of what others say, and the chief hears of it last
-            return min(failed, key=lambda each: ((each.status or 0) > 0, each is workers[0]))
+        if failed:  # who says that another one is gone is not the cause
+            return min(failed, key=lambda each: (each.status == LOST, each is workers[0]))
         if workers[0].status is not None:
             return None
         time.sleep(_LOOK)

@@ -33,6 +33,10 @@ def start_processes(options: argparse.Namespace, arguments: Sequence[str]) -> in
             f"--processes {options.processes} starts all workers on this machine, and {others} names workers "
             "that are started already: use one of them."
         )
+    if options.ray:
+        from fuxi_mtl.cli.on_ray import run_on_ray
+
+        return run_on_ray(arguments, options.ray, options.processes, options.gpu)
     from fuxi_mtl.cli.processes import launch
 
     return launch(arguments, options.processes, options.gpu)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fuxi_mtl.cluster.schedulers import of_kubernetes, of_slurm
 
+LOST = 75  # exit status of a worker that has lost another one: "try again later", as sysexits.h has it
 _JOBS = ("chief", "master", "worker")  # in this order they are numbered; `master` is what old TFJobs say
 
 
@@ -85,6 +86,25 @@ def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, por
         raise ValueError(f"TF_CONFIG: there is no task {index} of the job {kind!r}.")
     before = _JOBS[: _JOBS.index(kind)]
     return Cluster(addresses, index + sum(len(jobs.get(job, ())) for job in before))
+
+
+def check_alone(environment: Mapping[str, str], what: str, instead: str) -> None:
+    """Makes sure that no other workers wait for this process, which trains without them.
+
+    Args:
+        environment: Variables and their values.
+        what: What trains in one process.
+        instead: What trains in several.
+
+    Raises:
+        ValueError: ``TF_CONFIG`` names several workers: each would train a model of its own.
+    """
+    cluster = cluster_of(environment)
+    if cluster is not None:
+        raise ValueError(
+            f"{what} trains in this process alone, and TF_CONFIG names {cluster.size} workers, each of which "
+            f"would train a model of its own. {instead}, or unset TF_CONFIG."
+        )
 
 
 SCHEDULERS: Mapping[str, Callable[[Mapping[str, str], int], tuple[tuple[str, ...], int]]] = {

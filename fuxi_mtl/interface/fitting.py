@@ -1,5 +1,6 @@
 """Training from a model and data, or from a stanza, to finished runs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ import keras
 from typing_extensions import Unpack
 
 from fuxi_mtl import config, registry, runs
+from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.config import load_experiment, make_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.dataset import Dataset as EncodedDataset
@@ -32,6 +34,7 @@ from fuxi_mtl.workflow.experiment import as_planned, finish_run, make_model, tra
 from fuxi_mtl.workflow.interrupted import identity_of, states_of
 from fuxi_mtl.workflow.sweep import sweep
 
+OF_SEVERAL = "Train a stanza by run_expid.py in all of them"
 _TASKS_KIND = {
     "binary": "binary_classification",
     "regression": "regression",
@@ -86,6 +89,7 @@ class Experiment:
             ValueError: The data or the folder cannot be used, or the interrupted training is another one.
             SweepError: Some of several seeds failed; the runs of the others are its ``runs``.
         """
+        check_alone(os.environ, "fit", OF_SEVERAL)
         check_resumable("fit", resume, folder)
         checked = as_planned(self.config)
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
@@ -194,6 +198,7 @@ def fit(
     """
     import_zoo()
     _check_given(model, data)
+    check_alone(os.environ, "fit", OF_SEVERAL)
     check_resumable("fit", resume, folder)
     given: dict[str, Any] = {**options}
     if isinstance(given.get("init_from"), Run | Path):

@@ -1,5 +1,6 @@
 """Another day for a run: new rows are measured, and trained on."""
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from fuxi_mtl import runs
+from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.dataset.frames import is_frame
 from fuxi_mtl.interface.data import TemporaryFolder, with_reader
 from fuxi_mtl.interface.fitting import check_replaceable, check_resumable
@@ -75,6 +77,7 @@ def update(
                 f"update: {name} rows are {type(each).__name__}. They can be: a frame of pandas or polars, "
                 "an arrow table, a dict of arrays or lists, or a path or pattern of files."
             )
+    check_alone(os.environ, "update", "Update in one of them")
     check_resumable("update", resume, folder)
     how = Update(day, count_over, statistics, expire_days, keep_calibration)
     owner = TemporaryFolder() if folder is None else None

@@ -250,6 +250,7 @@ class MultiTaskModel(keras.Model):
             expected: As :func:`fuxi_mtl.config.expected.expected_task` makes them.
         """
         self.expected, self.predict_function = tuple(expected), None  # Keras would keep the old graph
+        self._own_predict = None
 
     @property
     def served_columns(self) -> dict[str, str]:

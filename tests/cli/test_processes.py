@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from command_line import call
 
+import fuxi_mtl as fm
 from fuxi_mtl.cli import processes
 from fuxi_mtl.cli.processes import ProcessError, launch
 from fuxi_mtl.training.devices import join_workers
@@ -30,6 +32,7 @@ def works(tmp_path, monkeypatch):
     """Makes workers do something else than training; their folder of what they were started with."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(processes, "_PATIENCE", 0.5)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     popen = subprocess.Popen
 
     def do(what: str) -> Path:
@@ -128,3 +131,13 @@ def test_processes_and_a_scheduler_exclude_each_other(monkeypatch):
 def test_a_worker_has_one_device():
     with pytest.raises(ValueError, match="--gpu 0 1: each worker of a training has one device"):
         join_workers(None, [0, 1])
+
+
+def test_what_trains_in_one_process_is_refused_where_others_wait(monkeypatch):
+    config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    told = "trains in this process alone, and TF_CONFIG names 2 workers"
+    for command in (("pareto",), ("update", "--train_data", "x.csv")):
+        assert f"{command[0]} {told}" in call(*command, "--expid", "Toy").err
+    with pytest.raises(ValueError, match=f"fit {told}"):
+        fm.experiment("Toy", config="config").fit()
