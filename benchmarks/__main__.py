@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -164,6 +164,12 @@ def _mutants(options: argparse.Namespace) -> None:
     measure_mutants(options.only, options.results)
 
 
+def _replicas(options: argparse.Namespace) -> None:
+    from benchmarks.replicas import measure_replicas
+
+    measure_replicas(options.only, options.steps, options.results)
+
+
 def _encode(options: argparse.Namespace) -> None:
     from benchmarks.encode import measure_encoding
 
@@ -248,23 +254,33 @@ def _parser() -> argparse.ArgumentParser:
         command("interactions", _interactions, "A step of the reference work with each interaction."),
     ):
         each.add_argument("--turns", type=int, default=9, help="how often each takes some steps")
-    mutants = command(
-        "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
-    )
-    mutants.add_argument(
-        "--only", nargs="+", default=[], metavar="PART", help="those whose file or sentence has it"
-    )
     encode = command("encode", _encode, "Csv and parquet files to encoded arrays, before and now.")
     encode.add_argument(
         "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
     )
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
+    _add_checks(command)
+    command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
+    return parser
+
+
+def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands whose result is right or wrong, not fast or slow."""
+    mutants = command(
+        "mutants", _mutants, "Break lines from which a silent wrong number would come: do tests see it?"
+    )
+    mutants.add_argument(
+        "--only", nargs="+", default=[], metavar="PART", help="those whose file or sentence has it"
+    )
     kills = command("kills", _kills, "Kill commands at random moments: do they go on to the same numbers?")
     kills.add_argument("--kills", type=int, default=30, help="how many, through phases and data sets")
     kills.add_argument("--seed", type=int, default=2026, help="seed of the moments")
-    command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
-    return parser
+    replicas = command(
+        "replicas", _replicas, "Every model, weighting and surgery on two replicas: as on one?"
+    )
+    replicas.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
+    replicas.add_argument("--steps", type=int, default=30, help="of each training")
 
 
 def _add_settings(parser: argparse.ArgumentParser, table: str) -> None:

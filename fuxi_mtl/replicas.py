@@ -7,12 +7,15 @@ same as on one. On one replica each function gives what it is given and adds not
 Tensors of one type travel side by side in one call, however many they are; rows of tables travel as rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
+_ONLY_PATHS: ContextVar[bool] = ContextVar("only_paths", default=False)
 
 
 def replicas() -> int:
@@ -48,17 +51,17 @@ def global_sum(tensors: Any) -> Any:
     return tf.nest.pack_sequence_as(tensors, shaped)
 
 
-def global_mean(x: tf.Tensor, axis: int | None = 0) -> tf.Tensor:
+def global_mean(x: tf.Tensor, axis: int | tuple[int, ...] | None = 0) -> tf.Tensor:
     """The mean over the rows of all replicas, a replica without rows included.
 
     Args:
         x: ``(rows, ...)``.
-        axis: 0 is over rows, None over everything.
+        axis: What is averaged over, rows among it: 0 is rows, None everything.
     """
     if replicas() == 1:
         return tf.reduce_mean(x, axis=axis)
     total = tf.reduce_sum(x, axis=axis)
-    each = tf.size(x) if axis is None else tf.shape(x)[0]
+    each = tf.size(x) // tf.size(total)
     total, count = global_sum((total, tf.cast(each, x.dtype)))
     return total / count
 
@@ -116,11 +119,21 @@ def switch(index: tf.Tensor, branches: Sequence[Callable[..., None]], *arguments
     tf.distribute.get_replica_context().merge_call(together, args=(index, *arguments))
 
 
+@contextmanager
+def only_paths() -> Iterator[None]:
+    """Inside, gradients say whether there is a path and nothing else: replicas need not meet for that."""
+    token = _ONLY_PATHS.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_PATHS.reset(token)
+
+
 @tf.custom_gradient
 def _summed(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """One all-reduce. TensorFlow's own gradient would be bound to the context of the forward pass."""
     total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(x))
-    return total, _summed
+    return total, lambda slope: slope if _ONLY_PATHS.get() else _summed(slope)
 
 
 def _size(x: tf.Tensor) -> int | tf.Tensor:

@@ -60,6 +60,7 @@ class FitOptions(TypedDict, total=False):
     init_fitted: str
     new_rows: str
     precision: str
+    batch_norm_statistics: str
     steps_per_execution: int
     verbose: int
     tensorboard: bool

@@ -4,8 +4,6 @@ On one replica each is Keras's own, to the last operation; Keras names variables
 these are called alike.
 """
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
@@ -20,8 +18,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     the same model; a replica without rows changes nothing.
     """
 
-    statistics: Literal["global", "local"] = "global"
-    """Whose rows a training step is normalised by: those of all replicas, or each replica by its own."""
+    statistics = "global"
+    """Whose rows a training step is normalised by: those of all replicas, or (``local``) each by its own."""
 
     def call(self, inputs, training=None, mask=None):
         """See `keras.layers.BatchNormalization`."""
@@ -32,7 +30,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + tf.stop_gradient(now) * (1 - self.momentum))
         if self.statistics == "local":
-            mean, variance = tf.nn.moments(x, range(len(x.shape) - 1))
+            mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
         x = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
         return tf.cast(x, self.compute_dtype)
 

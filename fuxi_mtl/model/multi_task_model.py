@@ -1,7 +1,7 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -293,7 +293,7 @@ class MultiTaskModel(keras.Model):
         surgery: Surgery | None = None,
         bilevel_optimizer: keras.optimizers.Optimizer | None = None,
         representation_columns: str = "all",
-        batch_norm_statistics: Literal["global", "local"] = "global",
+        batch_norm_statistics: str = "global",
         **keras_options,
     ):
         """Sets how the model is trained.

@@ -94,6 +94,12 @@ class TrainingOptions:
         "Keras dtype policy; auto is mixed_bfloat16 where the processor multiplies it in hardware.",
         ("float32", "mixed_float16", "mixed_bfloat16", "auto"),
     )
+    batch_norm_statistics: str = option(
+        "global",
+        "On several devices or processes, whose rows batch norm normalises a step by: those of all, or each "
+        "device by its own.",
+        ("global", "local"),
+    )
     steps_per_execution: int = option(
         16, "Training steps in one call of the graph.", least=1, most=MOST_STEPS
     )

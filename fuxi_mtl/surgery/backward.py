@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.replicas import Gradient, global_gradients, global_sum, replicas
+from fuxi_mtl.replicas import Gradient, global_gradients, global_sum, only_paths, replicas
 
 
 class Backward:
@@ -84,7 +84,8 @@ class Backward:
 
     def reach(self, values: Sequence[Any]) -> list[int]:
         """How many losses depend on each value. A graph is traced for this and computes nothing."""
-        reached = [self._tape.gradient(loss, values) for loss in self.losses.values()]
+        with only_paths():
+            reached = [self._tape.gradient(loss, values) for loss in self.losses.values()]
         return [sum(g is not None for g in gradients) for gradients in zip(*reached, strict=True)]
 
     def are_behind(self, parts: Sequence[Any], values: Sequence[Any]) -> list[bool]:

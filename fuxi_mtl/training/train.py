@@ -114,6 +114,7 @@ def compile_model(
         surgery=make_surgery(experiment.surgery, objectives, seed, own),
         bilevel_optimizer=make_bilevel_optimizer(model, experiment),
         representation_columns=experiment.surgery.representation_columns,
+        batch_norm_statistics=experiment.training.batch_norm_statistics,
         steps_per_execution=plan.steps_per_execution(Position()),
     )
 

@@ -1,10 +1,5 @@
 """One step of training: what enters it, with which weight, under every precision and on two devices."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -341,61 +336,6 @@ def test_mixed_precision_starts_where_float32_does(policy):
     exact = make()(batch[0])
     for name in exact:
         np.testing.assert_allclose(mixed[name], exact[name], atol=0.02)
-
-
-# ---- two devices --------------------------------------------------------------------------------
-
-MIRRORED = """
-import keras, numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-import tiny
-from fuxi_mtl.optimizers import RowWiseAdagrad, SplitOptimizer
-from fuxi_mtl.weighting import Uncertainty
-from fuxi_mtl import ShareBottom
-
-def trained(strategy, optimizer):
-    tasks = tiny.plans(ShareBottom)["regression"]
-    keras.utils.set_random_seed(1)
-    with strategy.scope():
-        options = tiny.options_of(ShareBottom) | {"embedding_regularizer": 0, "net_regularizer": 0.01}
-        options |= {"interaction": {"type": "rankmixer", "token_dim": 8, "num_blocks": 1}}
-        model = ShareBottom(tiny.FEATURES, tasks, **options)
-        model.build()
-        weighting = Uncertainty({task.name: task.kind for task in tasks}, uw_lr=0.1)
-        model.compile(optimizer(model), weighting)
-    # Missing labels fall unevenly on the two replicas: 13 rows of 16 and 14 of 16.
-    data = tf.data.Dataset.from_tensor_slices(tiny.batch(tasks)).batch(32).repeat(2)
-    logs = model.fit(data, steps_per_epoch=2, verbose=0).history
-    return [np.array(v) for v in model.trainable_variables], {k: v[0] for k, v in logs.items()}
-
-def rowwise(model):
-    return SplitOptimizer(keras.optimizers.SGD(0.01), RowWiseAdagrad(0.01), 100.0)
-
-for optimizer in (lambda model: keras.optimizers.Adam(0.01, global_clipnorm=100.0), rowwise):
-    one, one_logs = trained(tf.distribute.get_strategy(), optimizer)
-    two, two_logs = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), optimizer)
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    for name in one_logs:
-        np.testing.assert_allclose(one_logs[name], two_logs[name], rtol=1e-5, err_msg=name)
-print("equal")
-"""
-
-
-def test_two_devices_take_the_same_steps_as_one():
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]
 
 
 def test_a_task_may_have_a_name_unlike_its_label():

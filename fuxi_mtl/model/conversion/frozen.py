@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import tensorflow as tf
 from typing_extensions import Unpack
 
 from fuxi_mtl.features import FeatureMap
@@ -12,6 +13,7 @@ from fuxi_mtl.model.conversion.base import ConversionModel
 from fuxi_mtl.objectives.losses import logit_and
 from fuxi_mtl.options.shared import BottomOptions
 from fuxi_mtl.tasks import Task
+from fuxi_mtl.workers import together
 
 
 class PropensityModel(MultiTaskModel):
@@ -108,6 +110,22 @@ class FrozenPropensityModel(ConversionModel):
         fitted.build()
         fitted.set_weights(self.propensity.get_weights())
         fitted.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0))
-        fitted.fit(batches(epochs), shuffle=False, verbose=0)
+        _fit(fitted, batches(epochs))
         fitted.apply_deferred_updates()
         self.propensity.set_weights(fitted.get_weights())
+
+
+def _fit(model: MultiTaskModel, batches: tf.data.Dataset) -> None:
+    """A step on each batch; Keras's own loop does not run over several processes."""
+    workers = together(model)
+    if workers is None:
+        model.fit(batches, shuffle=False, verbose=0)
+        return
+    step = tf.function(
+        lambda batch: workers.strategy.run(model.train_step, args=(batch,)),
+        autograph=False,
+        reduce_retracing=True,
+    )
+    with workers.watched():
+        for batch in workers.own_rows(batches):
+            step(batch)

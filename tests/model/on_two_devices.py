@@ -1,0 +1,98 @@
+"""What two replicas make of some trainings, as JSON; a program, as devices come before TensorFlow runs.
+
+Each training has what looks at a whole batch in as many ways as go together. The last of its batches leaves
+the second replica without a row.
+"""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import replicas as benchmark
+from benchmarks.replicas import Case
+from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout, GaussianNoise
+from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
+from fuxi_mtl.layers.stabilizing import gate_penalty
+from fuxi_mtl.options.blocks import GateStabilize
+from fuxi_mtl.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
+
+STEPS = 3
+CASES = {
+    "norms, surgery, penalties, clipping and deferred moves": Case(
+        "",
+        weighting="GN",
+        surgery={"surgery": "pcgrad", "surgery_mode": "full"},
+        optimizer={"embedding_optimizer": "dense_equivalent_adam", "max_gradient_norm": 0.05},
+        options={
+            "embedding_regularizer": 0.05,
+            "net_regularizer": 0.01,
+            "interaction": {"type": "rankmixer", "token_dim": 8, "num_blocks": 1},
+        },
+    ),
+    "turns, batch norm and percentiles of propensities": Case(
+        "",
+        "DRJL",
+        options={
+            "batch_norm": True,
+            "ipw": {"percentile": "winsorise", "upper_percentile": 80, "momentum": 0.5},
+        },
+    ),
+}
+
+
+def of_rows(strategy: tf.distribute.Strategy) -> dict[str, list]:
+    """Single functions and layers on two replicas with three rows and one: what both have, and gradients."""
+    rows = tf.constant(np.random.default_rng(5).normal(size=(4, 3)), tf.float32)
+    with strategy.scope():
+        norms = [BatchNormalization(momentum=0.5) for _ in range(2)]
+        norms[1].statistics = "local"
+        for norm in norms:
+            norm.build((None, 3))
+        drawn = [Dropout(0.5, seed=1), GaussianNoise(1.0, seed=1)]
+
+    def step() -> dict[str, tf.Tensor]:
+        mine = tf.reshape(tf.cond(own_number() > 0, lambda: rows[3:], lambda: rows[:3]), (-1, 3))
+        slices = tf.IndexedSlices(mine, tf.range(tf.shape(mine)[0]), (4, 3))
+        dense, none, found = global_gradients([tf.reduce_sum(mine), None, slices])
+        assert none is None
+        with tf.GradientTape() as tape:
+            tape.watch(mine)
+            mean = global_mean(mine)
+            squares = tf.reduce_sum(tf.square(mean)) / 2  # the share of each replica
+        gates = [tf.nn.softmax(mine)]
+        stabilize = GateStabilize(enabled=True, load_balance_kl_weight=1.0, entropy_reg_weight=0.5)
+        with recorded_penalties() as recorded:
+            add_penalty(norms[0], gate_penalty(stabilize, gates))
+        outputs = [norm(mine, training=True) for norm in norms]
+        return {
+            "sum": global_sum({"a": tf.reduce_sum(mine, 0), "b": tf.constant([1, 2])}),
+            "rows": gathered_rows(mine),
+            "slope": tape.gradient(squares, mine),
+            "dense": dense,
+            "indices": found.indices,
+            "values": found.values,
+            "penalty": recorded[0],
+            "normed": outputs[0],
+            "normed_alone": outputs[1],
+            "drawn": [layer(tf.ones((1, 64)), training=True) for layer in drawn],
+        }
+
+    outputs = tf.function(lambda: strategy.run(step), autograph=False)()
+    plain = tf.nest.map_structure(
+        lambda x: [each.numpy().tolist() for each in strategy.experimental_local_results(x)], outputs
+    )
+    moving = [
+        [c.numpy().tolist() for c in strategy.experimental_local_results(v.value)]
+        for norm in norms
+        for v in (norm.moving_mean, norm.moving_variance)
+    ]
+    return {**plain, "given": rows.numpy().tolist(), "moving": moving}
+
+
+if __name__ == "__main__":
+    both = benchmark.two_devices()
+    benchmark.SIZES = (32, 32, 1)
+    rows = of_rows(both)
+    found = {name: benchmark.compared(case, both, STEPS) for name, case in CASES.items()}
+    print(json.dumps({"trainings": found, "rows": rows}))
