@@ -216,19 +216,6 @@ CASES = {
         30 + 12,
         losses=2,
     ),
-    "CrossNetwork of experts": Case(
-        CrossNetwork,
-        {
-            "columns": FIELDS,
-            "model_structure": "crossnet_only",
-            "use_low_rank_mixture": True,
-            "low_rank": 2,
-            "num_experts": 3,
-        },
-        ((5,),),
-        (5,),
-        3 * (3 * (2 * 10 + 4) + 5 + 15),
-    ),
     "MaskedBlocks, serial": Case(
         MaskedBlocks,
         {"columns": FIELDS, "model_type": "SerialMaskNet", "dnn_hidden_units": [3, 2]},
