@@ -267,9 +267,9 @@ def _parts_of_run(run: Path) -> Iterator[tuple[str, Any]]:
         file = run / f"{name}.json"
         if file.is_file():
             yield file.name, json.dumps(_timeless(json.loads(file.read_text())))
-    for evaluation in json.loads((run / "history.json").read_text())["evaluations"]:
+    for place, evaluation in enumerate(json.loads((run / "history.json").read_text())["evaluations"]):
         for key, value in _timeless(evaluation).items():
-            yield f"history: {key} of step {evaluation['step']}", json.dumps(value)
+            yield f"history: {key} of evaluation {place}", json.dumps(value)
     for file in (run / "config.yaml", *sorted((run / "features").iterdir())):
         yield file.name, file.read_bytes()
     # Their order, and the names that come from it, are TensorFlow's own.

@@ -21,9 +21,10 @@ from fuxi_mtl.interruption import Interruption, Terminated
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.options import TrainingOptions
 from fuxi_mtl.runs import held_run
+from fuxi_mtl.training.callbacks import Evaluation
 from fuxi_mtl.training.checkpoint.naming import parts_of
 from fuxi_mtl.training.loop import Position
-from fuxi_mtl.training.state import stored_states, training_folder
+from fuxi_mtl.training.state import folder, stored_states, training_folder
 from fuxi_mtl.training.state.saving import SLOW_MEMORY, Saving
 
 SHORT = ("steps_per_execution=2", "eval_steps=4", "epochs=1", "batch_size=32", "early_stop_patience=9")
@@ -162,6 +163,28 @@ def test_a_signal_in_the_middle_of_an_evaluation_loses_no_step(tmp_path, monkeyp
     (state,) = stored_states(tmp_path / "toy/Toy/seed_1.training")
     assert state.note["plain"]["position"] == {"step": 4, "evaluated": 0}
     assert_equal_runs(whole, run(tmp_path, *SHORT, resume=True))
+
+
+def test_an_evaluation_while_a_state_is_written_is_no_part_of_it(tmp_path, monkeypatch, whole):
+    evaluated, written, real = threading.Event(), folder.write, Evaluation.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        real(self, epoch, logs)
+        evaluated.set()
+
+    def write(path, *rest):
+        assert evaluated.wait(60)
+        written(path, *rest)
+
+    once = (*SHORT, "steps_per_execution=1", "save_every_steps=3", "save_every_minutes=null")
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluation, "on_epoch_end", on_epoch_end)
+        patch.setattr(folder, "write", write)
+        interrupted(tmp_path, 5, *once)
+    newest, before = stored_states(tmp_path / "toy/Toy/seed_1.training")
+    assert (before.step, before.plain["members"]["Evaluation"]["history"]) == (3, [])
+    shutil.rmtree(newest.folder)
+    assert_equal_runs(whole, run(tmp_path, *once, resume=True))
 
 
 STOPPED = ("learning_rate=1e-30", "batch_size=320", "epochs=5", "early_stop_patience=2")
@@ -532,8 +555,6 @@ def test_a_state_that_finds_no_room_when_a_training_is_left_is_said(tmp_path, mo
         if full:
             raise OSError(28, "No space left on device")
         written(*arguments)
-
-    from fuxi_mtl.training.state import folder
 
     written = folder.write
     monkeypatch.setattr(Saving, "pause", pause)

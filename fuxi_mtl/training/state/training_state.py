@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,12 +82,14 @@ class TrainingState:
         return orders_of(self.model)
 
     def plain(self) -> dict[str, Any]:
-        """All that is no array."""
-        return {
-            "position": vars(self.position).copy(),
-            "prepares_again": self.prepares_again,
-            "members": {name: member.get_state() for name, member in self.members.items()},
-        }
+        """All that is no array, as it is now: it is written while training goes on."""
+        return deepcopy(
+            {
+                "position": vars(self.position),
+                "prepares_again": self.prepares_again,
+                "members": {name: member.get_state() for name, member in self.members.items()},
+            }
+        )
 
     def restore_numbers(self, file: Path, keeps_rates: bool = False) -> None:
         """Sets every number, and the position, to those of a file.
