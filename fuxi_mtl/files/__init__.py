@@ -23,6 +23,7 @@ from fuxi_mtl.files.leavings import (
     removed,
     temporary_folder,
 )
+from fuxi_mtl.files.listed import check_listed, list_files
 from fuxi_mtl.files.locks import Lock, LockedError, held, holder_of, lock_file, locks_in
 from fuxi_mtl.files.writing import (
     MOST_BYTES,
@@ -43,6 +44,7 @@ __all__ = [
     "Leaving",
     "Lock",
     "LockedError",
+    "check_listed",
     "check_yaml",
     "checked_json",
     "checked_yaml",
@@ -51,6 +53,7 @@ __all__ = [
     "holder_of",
     "leavings_in",
     "leavings_of",
+    "list_files",
     "lock_file",
     "locks_in",
     "name_problem",

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.dataset import Encoder
-from fuxi_mtl.files import partial_name, remove_leavings, replace_folder
+from fuxi_mtl.files import check_listed, list_files, partial_name, remove_leavings, replace_folder
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
@@ -21,6 +21,7 @@ from fuxi_mtl.serving import MISSING_INTEGER, PADDED, RAGGED, TEXT, GraphEncoder
 
 EXTRA = "assets.extra"  # where TensorFlow Serving looks for what belongs to a model beside its graph
 MODEL_INFO = "model_info.json"
+CHECKSUMS = "SHA256SUMS"
 _VOCABULARIES = "vocabularies"  # while a model is written; the SavedModel takes the files as its assets
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def export_model(
     float64, and ``serve_ragged``, which takes a dict with ragged bags.
 
     Vocabularies of many tokens are files among the assets of the SavedModel, all others lie in its graph.
+    ``assets.extra/SHA256SUMS`` lists all files with their checksums; see :func:`check_saved_model`.
 
     Example::
 
@@ -91,12 +93,27 @@ def export_model(
         shutil.rmtree(partial / _VOCABULARIES, ignore_errors=True)
         (partial / EXTRA).mkdir()
         (partial / EXTRA / MODEL_INFO).write_text(_info_of(model, info) + "\n", encoding="utf-8")
+        list_files(partial, partial / EXTRA / CHECKSUMS)
         replace_folder(partial, folder)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise ExportError(f"cannot write {folder} ({reason}).") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_saved_model(folder: Path) -> None:
+    """Makes sure that an exported model holds what was written; one of an older version is taken as it is.
+
+    ``sha256sum -c assets.extra/SHA256SUMS`` does the same in the folder.
+
+    Raises:
+        DamagedError: A file is missing, or another.
+    """
+    try:
+        check_listed(folder, folder / EXTRA / CHECKSUMS, "export the run again.")
+    except FileNotFoundError:
+        logger.info("%s was written without checksums.", folder)
 
 
 def served_module(
@@ -247,4 +264,5 @@ def _traced(function: Callable, specs: Mapping[str, tf.TensorSpec]) -> Any:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / "saved_model.pb").is_file() or not any(folder.iterdir()))
+    known = ("saved_model.pb", f"{EXTRA}/{CHECKSUMS}")  # either may be lost
+    return folder.is_dir() and (any((folder / name).is_file() for name in known) or not any(folder.iterdir()))

@@ -8,9 +8,10 @@ from typing import Any
 
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import data_key, verify_files
-from fuxi_mtl.files import LockedError, remove_leavings, removed
+from fuxi_mtl.files import DamagedError, LockedError, remove_leavings, removed
 from fuxi_mtl.lineage import days_of
 from fuxi_mtl.runs import Run, held_run
+from fuxi_mtl.serving.export import check_saved_model
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import training_folder
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
@@ -103,8 +104,20 @@ def complete(run: Run, experiment: Experiment) -> None:
         logger.info("%s is finished: it stays as it is.", run.folder)
     if wanted.fusion and not (run.fusion.exists() and stored.fusion == wanted):
         fuse_run(run.folder, wanted)
-    if experiment.evaluation.export and not run.saved_model.exists():
+    if experiment.evaluation.export and not _is_exported(run):
         export_run(run.folder, run.saved_model)
+
+
+def _is_exported(run: Run) -> bool:
+    """Whether there is a SavedModel that holds what was written."""
+    if not run.saved_model.exists():
+        return False
+    try:
+        check_saved_model(run.saved_model)
+    except DamagedError as error:
+        logger.warning("%s This is done now.", error)
+        return False
+    return True
 
 
 def finished_run(experiment: Experiment) -> Run | None:

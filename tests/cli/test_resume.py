@@ -169,6 +169,20 @@ def test_scores_that_were_not_kept_are_made(own_place):
     np.testing.assert_array_equal(np.load(run / "valid_scores.npz")["click_pred"], before)
 
 
+def test_a_saved_model_that_is_damaged_is_written_again(own_place, caplog):
+    run = own_place / "runs/toy/Toy/seed_1"
+    resumed("export=true")
+    file = run / "saved_model/variables/variables.data-00000-of-00001"
+    before = content_of(run / "saved_model")
+    assert "cannot be read" not in resumed("export=true")
+    assert content_of(run / "saved_model") == before
+    file.write_bytes(b"x" + file.read_bytes()[1:])
+    out = resumed("export=true")
+    told = "cannot be read (SHA256SUMS lists another checksum): export the run again."
+    assert f"{file.relative_to(own_place)} {told}" in out
+    assert "cannot be read" not in resumed("export=true")
+
+
 FUSION = FusionSection(FusionOptions(method="product", weights="equal"))
 
 

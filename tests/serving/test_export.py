@@ -15,9 +15,16 @@ import tensorflow as tf
 
 from fuxi_mtl import registry
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.files import DamagedError
 from fuxi_mtl.options import FeatureOptions
 from fuxi_mtl.registry import import_zoo
-from fuxi_mtl.serving.export import ExportError, export_model, input_names, served_module
+from fuxi_mtl.serving.export import (
+    ExportError,
+    check_saved_model,
+    export_model,
+    input_names,
+    served_module,
+)
 from tests import raw_rows, tiny
 
 import_zoo()
@@ -183,6 +190,37 @@ def test_serve_ranking_needs_columns_of_items(tmp_path, caplog):
         _, signatures = served_module(raw_rows.model_for(encoder, "ShareBottom"), encoder)
     assert "serve_ranking" not in signatures
     assert "all features are of the user or the context" in caplog.text
+
+
+def test_every_file_of_an_export_has_a_checksum_which_others_can_check(folder):
+    done = subprocess.run(
+        ["sha256sum", "-c", "--strict", "assets.extra/SHA256SUMS"],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert {"saved_model.pb", "variables.index", "model_info.json"} < {file.name for file in files}
+    check_saved_model(folder)
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        kept = file.rename(file.with_suffix(".kept"))
+        for damage in (lambda file=file, content=content: file.write_bytes(content), file.unlink):
+            damage()
+            if file.name == "SHA256SUMS" and not file.exists():
+                check_saved_model(folder)  # as older versions wrote them
+                continue
+            told = (
+                "SHA256SUMS|cannot be read"
+                if file.name == "SHA256SUMS"
+                else rf"{file} cannot be read \(.*SHA256SUMS"
+            )
+            with pytest.raises(DamagedError, match=rf"(?s){told}.*export the run again\."):
+                check_saved_model(folder)
+        kept.rename(file)
+    check_saved_model(folder)
 
 
 def test_the_model_says_what_it_is(plain, tmp_path):
