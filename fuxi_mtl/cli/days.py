@@ -24,7 +24,11 @@ def add_update(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--train_data", required=True, help="new rows: a file, a folder, or a pattern")
     sub.add_argument("--valid_data", help="rows to choose and calibrate by; none unless said")
     sub.add_argument("--test_data", help="rows to report on; none unless said")
-    sub.add_argument("--day", default="", help="name of the day; last_day, or else today's date, unless said")
+    sub.add_argument(
+        "--day",
+        default="",
+        help="name of the day, and last_day of patterns; that of --set or today's date unless said",
+    )
     sub.add_argument(
         "--count_over",
         default="new",

@@ -29,6 +29,7 @@ from fuxi_mtl.dataset.matching import match_ids
 from fuxi_mtl.dataset.pretrained import DEVIATION, SEED, read_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Vocabulary
 from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.windows import as_date
 from fuxi_mtl.features import Feature, FeatureMap
 
 logger = logging.getLogger(__name__)
@@ -184,13 +185,13 @@ def _expired(merged: pl.DataFrame, growth: Growth) -> pl.DataFrame:
 
 
 def _date(day: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(day)
-    except ValueError:
+    date = as_date(day)
+    if date is None:
         raise DataError(
             f"expire_days counts days, and {day!r} is no date such as 2026-11-08. Name the days of updates "
             "by their dates, or leave expire_days out."
-        ) from None
+        )
+    return date
 
 
 def _with_new(known: tuple[str, ...], dropped: set[str], new: list[str], divisor: int) -> tuple[str, ...]:

@@ -19,6 +19,14 @@ _WINDOW = re.compile(r"\{([^{}]*?)(?::([^{}]*))?\}")
 _DAY = re.compile(r"(last_day|\d{4}-\d{2}-\d{2})\s*(?:([+-])\s*(\d+))?")
 
 
+def as_date(text: str) -> datetime.date | None:
+    """A date such as 2026-11-08; None of anything else."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True)
 class Window:
     """A pattern with days in it.

@@ -83,6 +83,8 @@ def update(
     owner = TemporaryFolder() if folder is None else None
     if folder is not None:
         check_replaceable(Path(folder))
+        if Path(folder).resolve() == run.folder.resolve():
+            raise ValueError("update: folder is that of the run, which stays: name another one.")
     place = Path(folder) if folder is not None else owner.path / run.expid / how.day  # type: ignore[union-attr]
     number = int(run.update.get("number", 0)) + 1
     changes = {"export": False, **options}

@@ -10,6 +10,7 @@ from typing import Any
 
 from fuxi_mtl.config import load_resolved
 from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.dataset.windows import as_date
 from fuxi_mtl.lineage import AT, Day, chosen_day, day_folder, days_of, lost_days
 from fuxi_mtl.runs import TRAINING, Run, held_run
 from fuxi_mtl.workflow.interrupted import goes_on, interrupted_training
@@ -84,6 +85,7 @@ def next_day(
             resume = resume and goes_on(place, planned.identity, restart)
         with log_file(place.with_suffix(".log"), keeps=place.is_dir(), appends=resume):
             _tell_of_others(first, how.day)
+            _tell_of_order(known[: known.index(parent) + 1], planned)
             number = parent.number + 1
             return update_run(planned, place, number=number, gpus=gpus, resume=resume)[0]
 
@@ -122,6 +124,21 @@ def _differences(planned: PlannedUpdate, run: Run) -> list[str]:
     if planned.data_key(Encoder.load(run.features)) != content["data_key"]:
         changed.append("the rows")
     return changed
+
+
+def _tell_of_order(behind: Sequence[Day], planned: PlannedUpdate) -> None:
+    """Says if the day lies before one that was trained on, or has the rows of one."""
+    day, rows_key = planned.how.day, planned.rows_key
+    for each in behind:
+        if each.content.get("update", {}).get("rows_key") == rows_key:
+            logger.warning(
+                "The new rows are those of day %s, which was trained on: what they are worth before training "
+                "is no validation.",
+                each.name,
+            )
+        before, date = as_date(each.name), as_date(day)
+        if before and date and date < before:
+            logger.warning("Day %s is before %s, behind which it is trained on.", day, each.name)
 
 
 def _tell_of_others(first: Path, day: str) -> None:

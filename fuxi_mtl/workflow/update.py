@@ -17,7 +17,7 @@ from fuxi_mtl.dataset import Dataset, Encoder, data_key
 from fuxi_mtl.dataset.frames import describe
 from fuxi_mtl.dataset.growing import Growth
 from fuxi_mtl.dataset.loading import with_own_counts
-from fuxi_mtl.dataset.windows import Window
+from fuxi_mtl.dataset.windows import Window, as_date
 from fuxi_mtl.evaluation.evaluate import Scores
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.lineage import check_day
@@ -140,6 +140,7 @@ class PlannedUpdate:
             "init_with": "warm",
             "init_missing": "error",
             "resume_path": None,  # as the run itself may have begun
+            "last_day": how.day if as_date(how.day) else None,  # never that of the run
         }
         divided = {"valid_data", "valid_size"} & {*changes, *(text.partition("=")[0] for text in overrides)}
         if not (rows.get("valid") is not None or divided):
@@ -203,15 +204,23 @@ class PlannedUpdate:
         about = self.experiment
         return data_key(about.dataset, about.tasks, about.options.dataset_id, self.frames, known)
 
+    @property
+    def rows_key(self) -> str:
+        """The key of its training rows alone."""
+        return self._of_new_rows().data_key()
+
     def load(self, **options: Any) -> Dataset:
         """Its data."""
         return load_data(self.experiment, frames=self.frames, root=self.root, **options)
 
     def load_new(self, known: Encoder) -> Dataset:
         """Its training rows alone, by an encoder that has never seen them."""
+        return self._of_new_rows().load(known=known)
+
+    def _of_new_rows(self) -> "PlannedUpdate":
         alone = replace(self.experiment.dataset, valid_data=None, test_data=None)
-        frames = {name: rows for name, rows in self.frames.items() if name == "train"}
-        return load_data(replace(self.experiment, dataset=alone), frames=frames, root=self.root, known=known)
+        rows = {"train": self.rows["train"]}
+        return replace(self, rows=rows, experiment=replace(self.experiment, dataset=alone))
 
 
 def update_run(
@@ -266,6 +275,7 @@ def update_run(
             "day": how.day,
             "number": number,
             "data": planned.named,
+            "rows_key": planned.rows_key,
             "how": asdict(how),
             "rows": dataset.rows,
             "progressive": progressive,

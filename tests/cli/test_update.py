@@ -175,6 +175,31 @@ def test_an_update_of_a_run_that_itself_went_on_begins_where_that_ended(lineage,
     assert planned.experiment.training.resume_path is None
 
 
+def test_the_day_is_the_last_one_of_patterns_unless_another_is_said(lineage):
+    root, _ = lineage
+
+    def told(day, *overrides):
+        rows = {"train": f"{root}/{{last_day-1..last_day}}.csv"}
+        return PlannedUpdate.of(Run(first(root)), rows, Update(day), overrides=overrides).named["train"]
+
+    assert told("2026-11-08") == f"{root}/{{2026-11-07..2026-11-08}}.csv"
+    assert told("2026-11-08", "last_day=2026-11-01") == f"{root}/{{2026-10-31..2026-11-01}}.csv"
+    with pytest.raises(ValueError, match="needs last_day, a date"):
+        told("monday")
+
+
+def test_rows_that_were_trained_on_and_days_that_go_back_are_said(lineage, monkeypatch, caplog):
+    root, _ = lineage
+    monkeypatch.setattr(days_ahead, "update_run", lambda *_, **__: [None])
+    next_day(first(root), None, {"train": str(root / "0.csv")}, Update("2026-11-01"))
+    assert "The new rows are those of day 2026-11-08, which was trained on: what they are" in caplog.text
+    assert "Day 2026-11-01 is before 2026-11-09, behind which it is trained on." in caplog.text
+    caplog.clear()
+    shutil.copy(root / "0.csv", root / "2.csv")
+    next_day(first(root), None, {"train": str(root / "2.csv")}, Update("2026-11-10"))
+    assert not caplog.records
+
+
 def test_keys_are_those_of_a_stanza_without_its_split(lineage, monkeypatch):
     root, _ = lineage
     asked = []

@@ -65,6 +65,8 @@ def test_mistakes_are_told_in_its_own_words(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is there and is no run"):
         fm.update(run, small_rows(), folder=tmp_path)
+    with pytest.raises(ValueError, match="update: folder is that of the run, which stays"):
+        fm.update(run, small_rows(), folder=run.folder)
     with pytest.raises(ValueError, match="update: run is str. It is a fm.Run"):
         fm.update("run", small_rows())
     with pytest.raises(ValueError, match="update: train rows are int"):
