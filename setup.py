@@ -28,6 +28,8 @@ REQUIRES = [
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 OPTUNA = ["optuna>=4,<5"]
 RAY = ["ray[train]>=2.60,<3"]
+ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
+SERVING_TEST = [*ONNX, "onnxruntime>=1.20,<2"]
 TEST = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6.1,<4",
@@ -59,6 +61,8 @@ setup(
         "tensorboard": TENSORBOARD,
         "optuna": OPTUNA,
         "ray": RAY,
+        "onnx": ONNX,
+        "serving-test": SERVING_TEST,
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.cli.commands:main"]},

@@ -127,9 +127,11 @@ def frame(rows: int, seed: int, unseen: bool = False) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
 
-def fitted(folder: Path, features: list[FeatureOptions] | None = None) -> Encoder:
+def fitted(
+    folder: Path, features: list[FeatureOptions] | None = None, rows: pl.DataFrame | None = None
+) -> Encoder:
     """An encoder, fitted on rows that it writes into the folder."""
-    frame(400, seed=1).write_csv(folder / "train.csv")
+    (frame(400, seed=1) if rows is None else rows).write_csv(folder / "train.csv")
     options = DatasetOptions(
         data_root=str(folder / "encoded"),
         train_data=str(folder / "train.csv"),
@@ -140,15 +142,21 @@ def fitted(folder: Path, features: list[FeatureOptions] | None = None) -> Encode
     return load_dataset(options, tasks, "raw_rows", progress=False).encoder
 
 
-def model_for(encoder: Encoder, name: str = "MMoE"):
-    """A small model of these inputs, built, with weights far enough from zero for its outputs to differ."""
+def model_for(encoder: Encoder, name: str = "MMoE", times: float = 3.0):
+    """A small model of these inputs, built, with weights far enough from zero for its outputs to differ.
+
+    Args:
+        encoder: Of the inputs.
+        name: Of the model.
+        times: How much larger weights are made at least; rounding grows with them.
+    """
     cls = registry.model(name)
     products = {"condition_features": ["user"], "rank_k": 4, "overparam_p": 6}  # which are folded
     model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls, apg=products))
     model.build()
     for variable in model.trainable_variables:
         spread = float(np.std(variable))
-        variable.assign(variable * (max(3.0, 0.2 / spread) if spread else 1.0))
+        variable.assign(variable * (max(times, 0.2 / spread) if spread else 1.0))
     return model
 
 

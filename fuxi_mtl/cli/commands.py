@@ -263,7 +263,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
-    export_run(_folder_of_run(options), Path(options.output))
+    export_run(_folder_of_run(options), Path(options.output), options.format)
 
 
 def _simulate(options: argparse.Namespace) -> None:

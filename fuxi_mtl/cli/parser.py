@@ -125,11 +125,17 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     export = command(
         "export",
-        "Write a trained model as a SavedModel that takes raw features.",
+        "Write a trained model as a SavedModel or an ONNX file that takes raw features.",
         "export --expid MMoE_test --output served/mmoe",
     )
     _add_run(export)
-    export.add_argument("--output", required=True, help="folder to write")
+    export.add_argument("--output", required=True, help="folder of a SavedModel, or .onnx file, to write")
+    export.add_argument(
+        "--format",
+        choices=("savedmodel", "onnx"),
+        default="savedmodel",
+        help="savedmodel for TensorFlow, onnx for runtimes without it; savedmodel unless said",
+    )
 
     calibrate = command(
         "calibrate",

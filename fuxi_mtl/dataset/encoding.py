@@ -235,6 +235,12 @@ def free_token(number: int) -> str:
     return f"__FREE_{number}__"
 
 
+def known_ids(tokens: Sequence[str]) -> dict[str, int]:
+    """The id of each token of a vocabulary."""
+    free = set(free_ids(tokens).tolist())
+    return {token: number for number, token in enumerate(tokens, 1) if number not in free}
+
+
 def free_ids(tokens: Sequence[str]) -> np.ndarray:
     """The ids that no token of a vocabulary has, rising."""
     if "__FREE_" not in "\n".join(tokens):  # a look at each token takes many times as long

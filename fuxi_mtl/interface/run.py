@@ -143,18 +143,22 @@ class Run:
         return _evaluate(self, self._read(rows))
 
     @leaves_no_trace
-    def export(self, folder: str | Path) -> Path:
-        """Writes the model as a SavedModel that takes raw columns; see ``export`` of the command line.
+    def export(self, output: str | Path, format: str = "savedmodel") -> Path:  # noqa: A002
+        """Writes the model so that it takes raw columns; see ``export`` of the command line.
+
+        Args:
+            output: Folder of a SavedModel, or an ONNX file.
+            format: ``savedmodel`` or ``onnx``.
 
         Returns:
-            The folder.
+            The output.
 
         Raises:
-            ValueError: The folder holds something else, or cannot be written.
+            ValueError: The format is unknown or needs a package, or the output cannot be written.
         """
         import_zoo()
-        export_run(self.folder, folder)
-        return Path(folder)
+        export_run(self.folder, output, format)
+        return Path(output)
 
     def stanza(self, folder: str | Path | None = None) -> str:
         """The run as YAML: a stanza of an experiment and one of its dataset, of what is no default.
@@ -268,14 +272,14 @@ def evaluate(run: Run, rows: Rows) -> dict[str, float]:
     return run.evaluate(rows)
 
 
-def export(run: Run, folder: str | Path) -> Path:
-    """Writes the model of a run as a SavedModel; see :meth:`Run.export`.
+def export(run: Run, output: str | Path, format: str = "savedmodel") -> Path:  # noqa: A002
+    """Writes the model of a run as a SavedModel or an ONNX file; see :meth:`Run.export`.
 
     Example:
         >>> fm.export(run, "served").name
         'served'
     """
-    return run.export(folder)
+    return run.export(output, format)
 
 
 def _reader(model: MultiTaskModel) -> Reader:

@@ -9,7 +9,7 @@ from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
-from fuxi_mtl.features import PAD, Feature
+from fuxi_mtl.features import PAD, Feature, FeatureMap
 from fuxi_mtl.serving.bags import filled_lists, layout, lists, weights
 from fuxi_mtl.serving.raw import integers, is_missing, numbers, tokens
 from fuxi_mtl.serving.vocabularies import GraphVocabulary
@@ -45,15 +45,6 @@ class GraphEncoder(tf.Module):
     def has_bags(self) -> bool:
         """Whether any input is a list of ids."""
         return any(feature.type == "sequence" for feature in self._encoder.feature_map.features)
-
-    @property
-    def encoded_specs(self) -> dict[str, tf.TensorSpec]:
-        """What an encoded batch looks like."""
-        features = self._encoder.feature_map
-        return {
-            "ids": tf.TensorSpec([None, features.id_columns], tf.int32),
-            "numeric": tf.TensorSpec([None, features.numeric_columns], tf.float32),
-        }
 
     @property
     def once(self) -> set[str]:
@@ -114,7 +105,7 @@ class GraphEncoder(tf.Module):
         parts = {"ids": ids, "numeric": numeric + weights_of_bags}
         return {
             name: tf.ensure_shape(tf.concat(parts[name], 1), spec.shape)
-            for name, spec in self.encoded_specs.items()
+            for name, spec in encoded_specs(self._encoder.feature_map).items()
         }
 
     def _inputs(self) -> Iterator[tuple[Column, Feature]]:
@@ -143,6 +134,14 @@ class GraphEncoder(tf.Module):
         else:
             ids = _known_ids(rule, integers(entries))
         return tf.cast(ids, tf.int32)
+
+
+def encoded_specs(features: FeatureMap) -> dict[str, tf.TensorSpec]:
+    """What an encoded batch looks like."""
+    return {
+        "ids": tf.TensorSpec([None, features.id_columns], tf.int32),
+        "numeric": tf.TensorSpec([None, features.numeric_columns], tf.float32),
+    }
 
 
 def _repeated(encoded: tf.Tensor, times: int | tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.layers import folded
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.serving import MISSING_INTEGER, PADDED, RAGGED, TEXT, GraphEncoder
+from fuxi_mtl.serving.encoding import encoded_specs
 
 EXTRA = "assets.extra"  # where TensorFlow Serving looks for what belongs to a model beside its graph
 MODEL_INFO = "model_info.json"
@@ -92,7 +93,7 @@ def export_model(
         tf.saved_model.save(served, str(partial), signatures=signatures)
         shutil.rmtree(partial / _VOCABULARIES, ignore_errors=True)
         (partial / EXTRA).mkdir()
-        (partial / EXTRA / MODEL_INFO).write_text(_info_of(model, info) + "\n", encoding="utf-8")
+        (partial / EXTRA / MODEL_INFO).write_text(info_of(model, info) + "\n", encoding="utf-8")
         list_files(partial, partial / EXTRA / CHECKSUMS)
         replace_folder(partial, folder)
     except (OSError, tf.errors.OpError) as error:
@@ -139,16 +140,7 @@ def served_module(
     names = input_names(encoder.raw_columns)
     once = encoding.once
 
-    def predictions(inputs):
-        probabilities = model.probabilities(model(inputs, training=False), inputs)
-        served_columns = model.served_columns.items()
-        outputs = {column: tf.cast(probabilities[name], tf.float32) for column, name in served_columns}
-        if fusion is not None:
-            outputs["fused_score"] = fusion(inputs, model.scalars(probabilities))
-        return outputs
-
-    with folded(model):
-        from_ids = _traced(predictions, encoding.encoded_specs)
+    from_ids = traced_network(model, encoder, fusion)
 
     def from_raw(inputs):
         return from_ids(encoding({column: inputs[name] for column, name in names.items()}))
@@ -186,14 +178,30 @@ def served_module(
     return served, signatures
 
 
-def _info_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> str:
+def traced_network(model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion | None = None) -> Any:
+    """The graph from an encoded batch to what signatures return."""
+
+    def predictions(inputs):
+        probabilities = model.probabilities(model(inputs, training=False), inputs)
+        served_columns = model.served_columns.items()
+        outputs = {column: tf.cast(probabilities[name], tf.float32) for column, name in served_columns}
+        if fusion is not None:
+            outputs["fused_score"] = fusion(inputs, model.scalars(probabilities))
+        return outputs
+
+    with folded(model):
+        return _traced(predictions, encoded_specs(encoder.feature_map))
+
+
+def info_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> str:
+    """What a model is, as JSON."""
     tasks = {task.name: task.expression for task in model.tasks}
     said = {**(info or {}), "model": type(model).__name__, "tasks": tasks, "outputs": [*model.served_columns]}
     return json.dumps(said, indent=2)
 
 
 def _constant(model: MultiTaskModel, info: Mapping[str, Any] | None) -> Any:
-    text = _info_of(model, info)
+    text = info_of(model, info)
     return tf.function(lambda: {"model_info": tf.constant(text)}, []).get_concrete_function()
 
 

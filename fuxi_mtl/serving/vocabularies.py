@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset.encoding import OOV_TOKEN, free_ids
+from fuxi_mtl.dataset.encoding import OOV_TOKEN, known_ids
 
 LARGE = (
     1_000_000  # tokens; a graph with its constants is one message of at most 2 GB, held twice while it loads
@@ -30,8 +30,7 @@ class GraphVocabulary(tf.Module):
     def __init__(self, known: tuple[str, ...], file: Path | None = None):
         super().__init__()
         self._unknown = len(known) + 1
-        free = set(free_ids(known).tolist())
-        ids = {token: number for number, token in enumerate(known, 1) if number not in free}
+        ids = known_ids(known)
         self.tables = []
         if file is not None and len(ids) >= LARGE:
             ids, of_file = _split(ids)

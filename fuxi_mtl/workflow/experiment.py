@@ -408,11 +408,35 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     return model, encoder
 
 
-def export_run(folder: str | Path, output: str | Path) -> None:
-    """Writes a run's model as a SavedModel, with the fused score if the run has one."""
+def export_run(folder: str | Path, output: str | Path, format: str = "savedmodel") -> None:  # noqa: A002
+    """Writes a run's model, with the fused score if the run has one.
+
+    Args:
+        folder: The run.
+        output: The folder of a SavedModel, or an ONNX file.
+        format: ``savedmodel`` or ``onnx``.
+
+    Raises:
+        ValueError: The run cannot be loaded or written in the format, or a package is missing.
+    """
+    export = _exporter(format)
     run = Run(Path(folder))
     model, encoder = load_run(folder)
-    export_model(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run))
+    export(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run))
+
+
+def _exporter(form: str) -> Callable[..., None]:
+    if form == "savedmodel":
+        return export_model
+    if form != "onnx":
+        raise ValueError(f"format: {form!r} is none. Formats: savedmodel, onnx.")
+    try:
+        from fuxi_mtl.serving.onnx_export import export_onnx  # an extra
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"format: onnx needs the package {error.name}: pip install 'fuxi-mtl[onnx]'."
+        ) from error
+    return export_onnx
 
 
 def _said_of(run: Run) -> dict[str, Any]:
