@@ -113,6 +113,16 @@ def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(pla
     assert (tmp_path / "scores.csv").read_text().startswith("user,click_pred,buy_pred\n")
 
 
+def test_the_extra_of_a_format_is_named_where_it_is_missing(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    monkeypatch.delitem(sys.modules, "fuxi_mtl.serving.onnx_export", raising=False)
+    stored = ("--expid", "Toy", "--set", f"model_root={runs[0]}")
+    done = call("export", *stored, "--format", "onnx", "--output", tmp_path / "model.onnx")
+    assert done.status == 1
+    assert "format: onnx needs the package" in done.err
+    assert "pip install 'fuxi-mtl[onnx]'" in done.err
+
+
 def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
     from fuxi_mtl.serving.export import ExportError
 

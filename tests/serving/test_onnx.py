@@ -159,7 +159,9 @@ def test_the_file_says_what_it_is(small, tmp_path):
     assert told["outputs"] == list(model.served_columns)
 
 
-@pytest.mark.parametrize(("of", "what"), [(0.5, "tables and kernels are"), (1.0, "tables and vocabularies are")])
+@pytest.mark.parametrize(
+    ("of", "what"), [(0.5, "tables and kernels are"), (1.0, "tables and vocabularies are")]
+)
 def test_what_one_file_cannot_hold_is_refused(of, what, small, tmp_path, monkeypatch):
     model = raw_rows.model_for(small, "ShareBottom")
     monkeypatch.setattr(onnx_export, "LIMIT", of * 4 * model.count_params())
