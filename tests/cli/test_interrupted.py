@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -17,6 +18,9 @@ from interrupting import assert_equal_runs, interrupted, run
 from fuxi_mtl import ShareBottom
 from fuxi_mtl.dataset import batches
 from fuxi_mtl.evaluation.memory import TrainingError
+from fuxi_mtl.files import LockedError, lock_file
+from fuxi_mtl.files.locks import Holder
+from fuxi_mtl.files.processes import Process
 from fuxi_mtl.interruption import Interruption, Terminated
 from fuxi_mtl.objectives import supervised
 from fuxi_mtl.options import TrainingOptions
@@ -377,6 +381,28 @@ def test_a_second_process_is_refused_by_name_and_leaves_the_log_of_the_first(tmp
     assert done.status == 1
     assert done.err.startswith(f"LockedError: {folder} is in use by process {os.getpid()} on ")
     assert folder.with_suffix(".log").read_text() == "the first"
+
+
+def test_a_training_of_another_host_is_gone_on_with_when_that_gives_no_sign_of_life(
+    cut, tmp_path, caplog, whole
+):
+    shutil.copytree(cut / "toy", tmp_path / "toy")
+    run_of = tmp_path / "toy/Toy/seed_1"
+    far = Process("far", "11111111", 7, 5)
+    lock_file(run_of).write_text(Holder(far, "2026-01-31 10:00:00", "token").to_json())
+    state, log = stored_states(training_folder(run_of))[0].file, run_of.with_suffix(".log")
+    before = state.read_bytes(), log.read_bytes()
+    for age in (0, 90):
+        os.utime(lock_file(run_of), (time.time() - age,) * 2)
+        told = r"seed_1 is in use by process 7 on far since 2026-01-31 10:00:00 .last sign of life"
+        with pytest.raises(LockedError, match=told):
+            run(tmp_path, *SHORT, resume=True)
+        assert (state.read_bytes(), log.read_bytes()) == before
+    os.utime(lock_file(run_of), (time.time() - 150,) * 2)
+    with caplog.at_level("INFO"):
+        assert_equal_runs(whole, run(tmp_path, *SHORT, resume=True))
+    assert "process 7 on far since 2026-01-31 10:00:00, which has given no sign of life for 15" in caplog.text
+    assert sorted(each.name for each in run_of.parent.iterdir()) == ["seed_1", "seed_1.log"]
 
 
 # ---- numbers that are not finite any more ----
