@@ -42,6 +42,7 @@ class Case:
         imbalance: Options of rare positives, by key.
         precision: Keras's dtype policy.
         batch_norm: ``batch_norm_statistics``.
+        classes: Whether there is a task of classes, too.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     imbalance: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     batch_norm: str = "global"
+    classes: bool = False
 
 
 def cases() -> dict[str, list[Case]]:
@@ -98,6 +100,7 @@ def cases() -> dict[str, list[Case]]:
             Case("stabilised", "ESCM2_IPS", options={"ipw": {"stabilised": True}}),
             Case("positives weighted by the batch", imbalance={"pos_weight_dynamic": True}),
             Case("turns with batch norm", "DRJL", options={"batch_norm": True}),
+            Case("a task of classes", classes=True),
         ],
     }
 
@@ -183,11 +186,15 @@ class _Training:
         import tensorflow as tf
 
         from fuxi_mtl import registry
+        from fuxi_mtl.tasks import Task
 
         tiny = _small()
         self._strategy = strategy
         model = registry.model(case.model)
         tasks = tiny.named_plan(model)
+        if case.classes:
+            options = (("classes", ("no", "yes")),)
+            tasks = (*tasks, Task("act", ("cart",), kind="classes", decoder_options=options))
         rows = sum(SIZES)
         events = tiny.events(rows, seed=3)
         weights = np.random.default_rng(0).uniform(0.5, 2.0, rows).astype(np.float32)

@@ -47,6 +47,7 @@ class Decoder(CheckedOptions, keras.layers.Layer):
     def __init__(self, task: str, columns: Mapping[str, int] | None = None):
         super().__init__(name=f"{task}_decoder", dtype="float32")
         self.task, self.columns = task, dict(columns or {})
+        self.built = True  # no call builds it; where a layer is not, Keras's fit on several devices tries to
 
     def fit(self, labels: np.ndarray, numeric: np.ndarray) -> list[float] | None:
         """Learns from the training rows on which the task is defined.

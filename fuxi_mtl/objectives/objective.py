@@ -233,10 +233,10 @@ def _decoded(task: Task, decoder: Decodes) -> Objective:
         return tf.logical_not(tf.math.is_nan(labels[task.name]))
 
     def watch(heads: Heads, labels: Labels) -> dict[str, tf.Tensor]:
-        found = decoder.watch(heads[task.name])
-        return {
-            name: losses.masked_mean(each, given(labels)) for name, each in zip(names, found, strict=True)
-        }
+        known = tf.cast(given(labels), tf.float32)
+        sums = [tf.reduce_sum(known * each) for each in decoder.watch(heads[task.name])]
+        sums, rows = global_sum((sums, tf.reduce_sum(known)))
+        return {name: tf.math.divide_no_nan(each, rows) for name, each in zip(names, sums, strict=True)}
 
     return Objective(
         name=task.name,

@@ -21,6 +21,7 @@ STEPS = 3
 CASES = {
     "norms, surgery, penalties, clipping and deferred moves": Case(
         "",
+        classes=True,
         weighting="GN",
         surgery={"surgery": "pcgrad", "surgery_mode": "full"},
         optimizer={"embedding_optimizer": "dense_equivalent_adam", "max_gradient_norm": 0.05},

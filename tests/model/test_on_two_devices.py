@@ -43,8 +43,9 @@ def test_two_devices_take_the_same_steps_as_one(found, name):
 
 def test_replicas_meet_a_few_times_a_step_however_many_variables_there_are(found):
     training = found["trainings"]["norms, surgery, penalties, clipping and deferred moves"]
-    # Losses, the gradients of all objectives for the norms and again for the surgery, and those of the step.
-    assert training["sums"] == 4
+    # Losses, the gradients of all objectives for the norms and again for the surgery, those of the step, and
+    # what is watched of classes.
+    assert training["sums"] == 5
     # What a table gives: the rows that catch up, the rows of each objective, and those of the step, each as
     # lengths, indices and values, and each of these behind its size.
     assert training["gathers"] <= 2 * (2 + 3 + 3)
