@@ -11,6 +11,7 @@ from fuxi_mtl.cluster import LOST
 
 logger = logging.getLogger(__name__)
 
+STATUS = "exit status"
 RESTARTS = 3  # times that all workers are started again when one was lost
 
 
@@ -68,7 +69,7 @@ def run_on_ray(arguments: Sequence[str], address: str, count: int, gpus: Sequenc
             try:
                 trainer.fit()
             except TrainingFailedError as error:
-                if FailedError.__name__ in str(error):
+                if f"{FailedError.__name__}: {STATUS}" in str(error):  # Ray keeps errors as text
                     return 1
                 reason = _reason(error)
             else:
@@ -91,5 +92,7 @@ def _work(config: Mapping[str, Any]) -> None:
 
     os.chdir(config["folder"])
     status = main(config["command"])
+    if status == LOST:
+        raise LostError
     if status:
-        raise LostError() if status == LOST else FailedError(f"exit status {status}")
+        raise FailedError(f"{STATUS} {status}")

@@ -13,6 +13,7 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.bilevel import beside, rows_of_both
+from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.step_plan import StepPlan
 from fuxi_mtl.workers import Workers
 
@@ -94,6 +95,13 @@ class Feed:
             self.batches(self.plan.epochs, first), self.bilevel, self.experiment, self.plan.batch_size, first
         )
         return pairs if workers is None else workers.own_rows(pairs)
+
+    def diagnostics(self) -> Diagnostics:
+        """What is measured beside the steps."""
+        total = self.plan.total_steps
+        return Diagnostics(
+            self.experiment.diagnostics, self.batch_to_measure, steps=self.plan.steps, total_steps=total
+        )
 
     def batch_to_measure(self, number: int) -> tuple:
         """A batch outside of any pass, for measurements beside the training."""

@@ -71,6 +71,8 @@ class _Follower:
         self._splits = {split.name: split for split in splits if split is not None}
         self._interruption = interruption
         self._steps: SharedSteps | None = None
+        self._diagnostics = feed.diagnostics()
+        self._diagnostics.set_model(model)
         self._own = np.zeros((0, 0), np.float32)
         self._asked: dict[str, Any] = {}
         self.goes_on = True
@@ -90,12 +92,17 @@ class _Follower:
     def _take_steps(self, told: dict[str, Any]) -> None:
         if self._steps is None:
             self._steps = SharedSteps(self._model, self._feed, self._workers, told["first"])
+            self._diagnostics.on_train_begin()
+            self._diagnostics.goes_on_behind(told["first"])
         if told["resets"]:
             self._model.reset_metrics()
         if told["learning_rate"] is not None:
             self._model.optimizer.learning_rate = told["learning_rate"]
-        for _ in range(told["first"], told["end"]):
+        for step in range(told["first"], told["end"]):
             logs, stops, _ = self._steps.take(stops=self._interruption.number is not None, saves=False)
+            self._diagnostics.measure(
+                step + 1
+            )  # all workers do, of the same rows
             if stops:
                 return
         if told["end"] > told["first"]:

@@ -39,7 +39,6 @@ from fuxi_mtl.training.callbacks import (
     StepLog,
 )
 from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
-from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.leading import LedSteps
@@ -151,9 +150,7 @@ def train(
     prepares_again = _begin(model, dataset, feed, initial, sources, workers)
     interruption = Interruption()
     evaluation = _evaluation(model, dataset, experiment, run, plan, interruption)
-    diagnostics = Diagnostics(
-        experiment.diagnostics, feed.batch_to_measure, steps=plan.steps, total_steps=plan.total_steps
-    )
+    diagnostics = feed.diagnostics()
     summaries = run.folder / "tensorboard" if states is None else states.summaries
     callbacks = _callbacks(evaluation, experiment, summaries, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)

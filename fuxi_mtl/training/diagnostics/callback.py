@@ -63,6 +63,10 @@ class Diagnostics(keras.callbacks.Callback):
         if self.gates is not None and state["gates"]:
             self.gates.set_state(state["gates"], self._batch(1))
 
+    def goes_on_behind(self, step: int) -> None:
+        """Counts from a step on that another process has measured until then."""
+        self._last = step
+
     def on_train_begin(self, logs=None):
         """Makes what is wanted; nothing is traced before training itself is."""
         options = self._options
@@ -82,7 +86,10 @@ class Diagnostics(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Measures if it is time."""
-        step = self._start + batch + 1
+        self.measure(self._start + batch + 1)
+
+    def measure(self, step: int) -> None:
+        """Measures behind a step, if it is time."""
         conflict, gates = self.gradients, self.gates
         if conflict is not None and self._is_due("gradients", step):
             with self._timed(first=not conflict.steps):
