@@ -1,9 +1,11 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fuxi_mtl.cluster import part_of
 from fuxi_mtl.dataset import batches_per_epoch, evaluation_batches, training_batches
 from fuxi_mtl.dataset.splits import Split
 from fuxi_mtl.tasks import parse_task
@@ -157,3 +159,22 @@ def test_labels_belong_to_their_tasks_whatever_the_order_of_their_names():
 
 def test_the_number_of_batches_is_known():
     assert training_batches(split_of(10), TASKS, 4, epochs=3).cardinality() == 9
+
+
+@pytest.mark.parametrize("options", [{"shuffle": False}, {"seed": 3}, {"seed": 3, "window_bytes": 4000}])
+def test_the_parts_of_a_batch_are_the_batch_and_may_be_empty(options):
+    """Seven rows in batches of three: the last batch has one, which the last of two takes."""
+    whole = passes(split_of(7), 3, epochs=2, **options)
+    parts = [
+        passes(split_of(7), 3, epochs=2, **options, part=partial(part_of, rank=rank, size=2))
+        for rank in range(2)
+    ]
+    assert [len(weights) for _, _, weights in parts[0]] == [1, 1, 0] * 2
+    for batch, *split in zip(whole, *parts, strict=True):
+        together = tf.nest.map_structure(lambda *each: np.concatenate(each), *split)
+        tf.nest.map_structure(np.testing.assert_array_equal, together, batch)
+
+
+def test_only_some_batches_of_an_evaluation_are_read():
+    found = list(evaluation_batches(split_of(10), 4, range(1, 3)).as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate([each["ids"] for each in found]), split_of(10).ids[4:])
