@@ -100,9 +100,7 @@ class _Follower:
             self._model.optimizer.learning_rate = told["learning_rate"]
         for step in range(told["first"], told["end"]):
             logs, stops, _ = self._steps.take(stops=self._interruption.number is not None, saves=False)
-            self._diagnostics.measure(
-                step + 1
-            )  # all workers do, of the same rows
+            self._diagnostics.measure(step + 1)  # all workers do, of the same rows
             if stops:
                 return
         if told["end"] > told["first"]:
