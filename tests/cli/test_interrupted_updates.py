@@ -26,14 +26,17 @@ OFTEN = ["save_every_steps=1"]
 
 @pytest.fixture(scope="module")
 def world(in_place, tmp_path_factory):
-    """A run of two seeds, new rows, and its undisturbed update, which lies elsewhere."""
+    """A run, its twin of another seed, new rows, and its undisturbed update, which lies elsewhere."""
     root = tmp_path_factory.mktemp("world")
     rows = pl.read_csv("data/toy/train.csv", infer_schema_length=0).head(120)
     half = rows.with_columns(pl.col("item").replace({"1": "new"}))
     for number in (0, 1):
         half.slice(60 * number, 60).write_csv(root / f"new_{number}.csv")
-    done = call("run", "--expid", "Toy", "--seed", 1, 2, "--set", f"model_root={root}", *SMALL)
+    done = call("run", "--expid", "Toy", "--seed", 1, "--set", f"model_root={root}", *SMALL)
     assert (done.status, done.err) == (0, "")
+    other = Run(Path(shutil.copytree(root / "toy/Toy/seed_1", root / "toy/Toy/seed_2")))
+    by_hand(other.config, ("\nseed: 1\n", "\nseed: 2\n"))
+    by_hand(other.metrics, ('"seed": 1,', '"seed": 2,'))
     updated(root)
     (root / "toy/Toy/days").rename(root / "whole")
     return root
@@ -89,8 +92,7 @@ def saved_and_killed(self):
 
 STAGES = {
     "measuring new rows": (update, "measure", 1),
-    "extending the encoder": (update.PlannedUpdate, "load", 1),
-    "training": (Saving, "pause", 2),
+    "extending the encoder": (update.PlannedUpdate, "load", 2),
     "measuring new rows again": (update, "measure", 2),
 }
 
@@ -99,14 +101,7 @@ STAGES = {
 def test_an_update_that_goes_on_is_one_that_was_never_interrupted(root, monkeypatch, caplog, stage):
     run = root / "toy/Toy/seed_1"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    if stage == "training":
-        with monkeypatch.context() as patch:
-            patch.setattr(Saving, "pause", saved_and_killed)
-            with pytest.raises(Killed):
-                updated(root)
-    else:
-        owner, name, number = STAGES[stage]
-        killed_at(monkeypatch, root, owner, name, number)
+    killed_at(monkeypatch, root, *STAGES[stage])
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert [day.name for day in days_of(run)] == ["first"]
     measured = []
@@ -134,11 +129,21 @@ def test_what_is_made_of_a_whole_update_is_made_later(root, monkeypatch):
 
 
 def test_without_the_flag_it_says_what_is_there_and_begins_anew(root, monkeypatch, caplog):
-    killed_at(monkeypatch, root, update, "_calibrate")
+    def pause(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        real(self)
+
+    real = Saving.pause
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "pause", pause)
+        rows = ("--train_data", root / "new_*.csv", "--valid_data", "data/toy/valid.csv")
+        done = call("update", "--expid", "Toy", *rows, "--day", DAY, "--set", f"model_root={root}", *OFTEN)
+    assert done.status == 130
+    assert f"Saved at step 1 in {place(root)}.training/state_1: --resume goes on from there." in done.err
     (state, *_) = stored_states(place(root).with_name("seed_1.training"))
     with caplog.at_level("INFO"):
         killed_at(monkeypatch, root, update.PlannedUpdate, "load")
-    assert f"An interrupted training is there: {state.folder}: step 4 of 4, saved " in caplog.text
+    assert f"An interrupted training is there: {state.folder}: step 1 of 4, saved " in caplog.text
     assert "--resume would go on with it. This one begins anew" in caplog.text
     assert "An interrupted update had measured the new rows: --resume would go on behind that." in caplog.text
     monkeypatch.setattr(days_ahead, "update_run", lambda *_, **__: [Run(root)])
@@ -224,17 +229,20 @@ def test_a_second_call_updates_the_seeds_that_are_missing(root, monkeypatch):
 KILLED = """
 import os, signal
 from fuxi_mtl.cli.commands import main
-from fuxi_mtl.workflow import update
+from fuxi_mtl.training.state.saving import Saving
 
-def calibrate(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
+def pause(self):
+    if self._state.position.step == 3:
+        self.wait()  # for what was saved behind the second step
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self)
 
-update._calibrate = calibrate
+real, Saving.pause = Saving.pause, pause
 main(ARGUMENTS)
 """
 
 
-def test_a_process_that_is_killed_behind_its_training_goes_on_there(root):
+def test_a_process_that_is_killed_in_its_training_goes_on_there(root):
     arguments = [
         "update",
         "--expid",
@@ -249,24 +257,9 @@ def test_a_process_that_is_killed_behind_its_training_goes_on_there(root):
     arguments += ["--valid_data", "data/toy/valid.csv", "--set", f"model_root={root}", *OFTEN]
     killed = in_process("-c", KILLED.replace("ARGUMENTS", repr(arguments)))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [each.step for each in stored_states(place(root).with_name("seed_1.training"))] == [4, 3]
+    assert [each.step for each in stored_states(place(root).with_name("seed_1.training"))] == [2, 1]
     done = call(*arguments, "--resume")
     assert (done.status, done.err) == (0, "")
     assert "Going on from" in done.out
     assert_equal_runs(root / "whole" / DAY / "seed_1", place(root))
     assert sorted(each.name for each in place(root).parent.iterdir()) == ["seed_1", "seed_1.log"]
-
-
-def test_ctrl_c_says_what_is_kept(root, monkeypatch):
-    def pause(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        real(self)
-
-    real = Saving.pause
-    monkeypatch.setattr(Saving, "pause", pause)
-    done = call(
-        *("update", "--expid", "Toy", "--seed", 1, "--train_data", root / "new_*.csv", "--day", DAY),
-        *("--set", f"model_root={root}"),
-    )
-    assert done.status == 130
-    assert f"Saved at step 1 in {place(root)}.training/state_1: --resume goes on from there." in done.err
