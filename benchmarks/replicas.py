@@ -23,8 +23,9 @@ from benchmarks.measure import write
 SIZES = (32, 32, 32, 1)  # rows of the batches of a pass
 RATE = 0.1
 LEAST = 1e-2  # a difference is held against the largest weight of its variable, or this
-WITHIN = 1e-5
+NOTICED = 1e-6  # a difference above it is held against one of another order of rows
 COLLECTIVES = {"CollectiveReduceV2": "sums", "CollectiveGatherV2": "gathers"}
+NUMBERS = ("weights", "reversed", "logs", "copies")
 TESTS = Path(__file__).parent.parent / "tests"  # where the small features and sizes are
 
 
@@ -153,24 +154,32 @@ def compared(case: Case, strategy: Any, steps: int) -> dict[str, Any]:
     Returns:
         ``weights``: the largest difference of a weight, over the largest one of its variable. ``logs``:
         that of a number in the log, over itself. ``copies``: the largest difference of a weight between the
-        replicas. ``sums`` and ``gathers``: collective operations in the graph of a step.
+        replicas. ``sums`` and ``gathers``: collective operations in the graph of a step. ``reversed``, of
+        what is noticed: the difference of weights where one replica has the rows of each batch in another
+        order, which is rounding alone.
     """
     import tensorflow as tf
 
     one, two = _Training(case, None), _Training(case, strategy)
     logs, other_logs = one.run(steps), two.run(steps)
     copies = max((_spread(strategy, v) for v in two.model.variables), default=0.0)
-    one.model.apply_deferred_updates()
-    two.model.apply_deferred_updates()
-    away = [
-        np.abs(np.float64(a) - np.float64(b)).max() / max(np.abs(a).max(), LEAST)
-        for a, b in zip(one.weights(), two.weights(), strict=True)
-        if a.size
-    ]
     known = [abs(other_logs[name] - logs[name]) / max(abs(logs[name]), LEAST) for name in logs]
+    found = {"weights": _apart(one, two), "logs": max(known), "copies": copies}
+    if found["weights"] > NOTICED:
+        other = _Training(case, None, backwards=True)
+        other.run(steps)
+        found["reversed"] = _apart(one, other)
     tf.keras.backend.clear_session()
-    found = {"weights": max(away), "logs": max(known), "copies": copies}
     return {name: float(f"{value:.2g}") for name, value in found.items()} | two.collectives()
+
+
+def _apart(one: "_Training", other: "_Training") -> float:
+    """The largest difference of a weight, over the largest one of its variable."""
+    return max(
+        np.abs(np.float64(a) - np.float64(b)).max() / max(np.abs(a).max(), LEAST)
+        for a, b in zip(one.weights(), other.weights(), strict=True)
+        if a.size
+    )
 
 
 def _spread(strategy: Any, variable: Any) -> float:
@@ -181,7 +190,7 @@ def _spread(strategy: Any, variable: Any) -> float:
 class _Training:
     """A small model and its batches, on one replica or on those of a strategy."""
 
-    def __init__(self, case: Case, strategy: Any):
+    def __init__(self, case: Case, strategy: Any, backwards: bool = False):
         import keras
         import tensorflow as tf
 
@@ -199,7 +208,13 @@ class _Training:
         events = tiny.events(rows, seed=3)
         weights = np.random.default_rng(0).uniform(0.5, 2.0, rows).astype(np.float32)
         labels = {task.name: task.label(events) for task in tasks}
-        self._columns = (tiny.inputs(rows, seed=3), labels, weights)
+        columns = (tiny.inputs(rows, seed=3), labels, weights)
+        ends = np.cumsum(SIZES)
+        order = [
+            np.arange(end - size, end)[:: -1 if backwards else 1]
+            for end, size in zip(ends, SIZES, strict=True)
+        ]
+        self._columns = tf.nest.map_structure(lambda column: column[np.concatenate(order)], columns)
         keras.config.set_dtype_policy(case.precision)
         try:
             with contextlib.nullcontext() if strategy is None else strategy.scope():
@@ -251,6 +266,7 @@ class _Training:
 
     def weights(self) -> list[np.ndarray]:
         """Of all variables but the states of generators."""
+        self.model.apply_deferred_updates()
         return [v.numpy() for v in self.model.variables if "seed" not in v.path]
 
     def collectives(self) -> dict[str, int]:
@@ -312,20 +328,23 @@ def section(content: Mapping[str, Any]) -> list[str]:
         f"{steps} steps of SGD at {RATE:g} (unless a row says otherwise) on batches of {sizes} rows, again "
         "and again: the last leaves the second replica without a row. Small networks in float32, weights of "
         "rows from .5 to 2, ShareBottom unless a row names a model. Largest difference of a weight, over the "
-        f"largest of its variable or {LEAST:g}; of a number in the log, over itself or {LEAST:g}; of a "
-        "weight between the two replicas; and collective operations in the graph of a step (of turns, those "
-        "of all)."
+        f"largest of its variable or {LEAST:g}; the same between two trainings on one replica, one of which "
+        f"has the rows of each batch in reverse (where the former is above {NOTICED:g}): what rounding alone "
+        f"does; of a number in the log, over itself or {LEAST:g}; of a weight between the two replicas; and "
+        "collective operations in the graph of a step (of turns, those of all)."
     )
     parts = ["", "## Two replicas beside one", text]
     for title, found in content["tables"].items():
         rows = [
             (
                 name,
-                *(f"{each[key]:.1e}" for key in ("weights", "logs", "copies")),
+                *(f"{each[key]:.1e}" if key in each else "" for key in NUMBERS),
                 str(each["sums"]),
                 str(each["gathers"]),
             )
             for name, each in found.items()
         ]
-        parts += table((title, "weights", "log", "between replicas", "sums", "gathers"), rows)
+        parts += table(
+            (title, "weights", "rows reversed", "log", "between replicas", "sums", "gathers"), rows
+        )
     return parts

@@ -145,7 +145,8 @@ def _gathered_slices(slices: Sequence[tf.IndexedSlices]) -> list[tf.IndexedSlice
     """The slices of all replicas: how many each has, all indices, all values."""
     if not slices:
         return []
-    indices = [tf.cast(each.indices, tf.int64) for each in slices]
+    number = tf.int32 if all(each.indices.dtype == tf.int32 for each in slices) else tf.int64
+    indices = [tf.cast(each.indices, number) for each in slices]
     vectors = [tf.reshape(tf.cast(each.values, tf.float32), [-1]) for each in slices]
     lengths = tf.stack([tf.size(each) for each in indices])
     widths = [each.values.shape[1:].num_elements() for each in slices]

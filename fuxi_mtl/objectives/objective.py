@@ -77,14 +77,15 @@ class Objective:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The mean error over the rows that count, and the sum of their weights (0 if there is none).
 
-        Both are of the rows of all replicas. A subclass with another loss overrides :meth:`quotients`.
+        Both are of these rows, be there others on other replicas. A subclass with another loss overrides
+        :meth:`quotients`.
 
         Args:
             heads: The heads of the batch, by task.
             labels: ``(batch,)`` labels, by task; NaN where not defined or not observed.
             sample_weight: ``(batch,)`` weights, or None for ones.
         """
-        quotients = global_sum(self.quotients(heads, labels, sample_weight))
+        quotients = self.quotients(heads, labels, sample_weight)
         return summed_quotients(quotients), quotients[0][1]
 
     def quotients(

@@ -6,6 +6,7 @@ the second replica without a row.
 
 import json
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from benchmarks.replicas import Case
 from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout, GaussianNoise
 from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
 from fuxi_mtl.layers.stabilizing import gate_penalty
+from fuxi_mtl.optimizers import RowSGD, SplitOptimizer
 from fuxi_mtl.options.blocks import GateStabilize
 from fuxi_mtl.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
 
@@ -91,9 +93,25 @@ def of_rows(strategy: tf.distribute.Strategy) -> dict[str, list]:
     return {**plain, "given": rows.numpy().tolist(), "moving": moving}
 
 
+def of_a_plain_optimizer(strategy: tf.distribute.Strategy) -> list[list[float]]:
+    """Two variables after a step of a pair of optimizers that no model of ours has told anything."""
+    with strategy.scope():
+        variables = [keras.Variable([0.0, 0.0]), keras.Variable([0.0])]
+        optimizer = SplitOptimizer(keras.optimizers.SGD(1.0), RowSGD(1.0), global_clipnorm=1.0)
+        optimizer.build(variables)
+
+    def step() -> None:
+        sign = 1.0 - 2.0 * tf.cast(own_number(), tf.float32)  # they cancel in the second element
+        optimizer.apply([tf.stack([1.5, 100.0 * sign]), tf.constant([2.0])], variables)
+
+    tf.function(lambda: strategy.run(step), autograph=False)()
+    return [variable.numpy().tolist() for variable in variables]
+
+
 if __name__ == "__main__":
     both = benchmark.two_devices()
     benchmark.SIZES = (32, 32, 1)
     rows = of_rows(both)
     found = {name: benchmark.compared(case, both, STEPS) for name, case in CASES.items()}
-    print(json.dumps({"trainings": found, "rows": rows}))
+    plain = of_a_plain_optimizer(both)
+    print(json.dumps({"trainings": found, "rows": rows, "plain": plain}))

@@ -98,3 +98,9 @@ def test_batch_norm_has_the_rows_of_all_replicas_or_each_its_own(rows):
 def test_replicas_draw_differently(rows):
     for first, second in rows["drawn"]:
         assert first != second
+
+
+def test_gradients_are_summed_before_they_are_clipped_in_a_plain_keras_model(found):
+    # 3 and 4 are the sums of both replicas, of norm 5; those of one have a norm above 100.
+    np.testing.assert_allclose(found["plain"][0], [-0.6, 0.0], atol=1e-6)
+    np.testing.assert_allclose(found["plain"][1], [-0.8], atol=1e-6)
