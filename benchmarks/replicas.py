@@ -37,7 +37,7 @@ class Case:
         name: Of its row.
         model: Name of the model.
         weighting: ``loss_weight``.
-        surgery: Options of surgery, by key.
+        surgery: Options of surgery and its method, by key.
         optimizer: Options of the optimizer, by key.
         options: Of the model, beside its small sizes.
         imbalance: Options of rare positives, by key.
@@ -64,18 +64,26 @@ def cases() -> dict[str, list[Case]]:
     from fuxi_mtl import registry
     from fuxi_mtl.options import SURGERIES, WEIGHTINGS
 
-    # Of every mode of surgery one method, and of every method the mode that is the default.
-    modes = [("mgda", "last_layer"), ("pcgrad", "full"), ("nash_mtl", "full")]
-    surgeries = [member.name for member in SURGERIES.members if member.target is not None]
+    # Of every mode of surgery one method, and of every method the first of its modes.
+    modes = [("mgda", "last_layer"), ("pcgrad", "full"), ("nash", "full"), ("moco", "full")]
+    surgeries = {each.name: each.load().modes[0] for each in SURGERIES.members if each.target is not None}
+    # Each replica draws for elements of its own rows.
+    own = {"graddrop": {"graddrop_signs": "batch"}}
     quiet = {"enabled": True, "noise_std": 0.0, "load_balance_kl_weight": 0.1, "entropy_reg_weight": 0.1}
     trimmed = {"percentile": "winsorise", "lower_percentile": 5, "upper_percentile": 80, "momentum": 0.5}
     of_rows = {"rows": {"columns": {"history": "item"}, "encoder": "din"}}
+    aside = {"rows": {"columns": {"history": "item"}, "encoder": {"type": "transformer", "heads": 1}}}
+    aside["rows"]["encoder"]["pooling"] = "concat"
+    few = {"shared_experts": 1, "own_experts": 1, "balance": 0.5}
     regular = {"embedding_regularizer": 0.05, "net_regularizer": 0.01}
     return {
         "models": [Case(name, name) for name in registry.names()],
         "weightings": [Case(m.name, weighting=m.name) for m in WEIGHTINGS.members if m.name != "manual"],
         "surgeries": [
-            *(Case(name, surgery={"surgery": name}) for name in surgeries),
+            *(
+                Case(name, surgery={"surgery": name, "surgery_mode": mode, **own.get(name, {})})
+                for name, mode in surgeries.items()
+            ),
             *(Case(f"{n}, {mode}", surgery={"surgery": n, "surgery_mode": mode}) for n, mode in modes),
         ],
         "optimizers": [
@@ -95,7 +103,9 @@ def cases() -> dict[str, list[Case]]:
             Case("batch norm", options={"batch_norm": True}),
             Case("batch norm, mgda", options={"batch_norm": True}, surgery={"surgery": "mgda"}),
             Case("balanced gates", "MMoE", options={"gate_stabilize": quiet}),
+            Case("few experts a row", "MMoE", options={"sparse_routing": few}),
             Case("histories under DIN with Dice", options={"sequences": of_rows}),
+            Case("histories side by side", "ESMM", options={"sequences": aside}),
             Case("weighted by propensity percentiles", "ESCM2_DR", options={"ipw": trimmed}),
             Case("self-normalised", "ESCM2_DR", options={"ipw": {"self_normalised": True}}),
             Case("stabilised", "ESCM2_IPS", options={"ipw": {"stabilised": True}}),
@@ -232,7 +242,13 @@ class _Training:
 
         from fuxi_mtl.objectives.imbalance import Imbalance
         from fuxi_mtl.optimizers import make_optimizer
-        from fuxi_mtl.options import ImbalanceOptions, OptimizerOptions, SurgeryOptions, WeightingOptions
+        from fuxi_mtl.options import (
+            SURGERIES,
+            ImbalanceOptions,
+            OptimizerOptions,
+            SurgeryOptions,
+            WeightingOptions,
+        )
         from fuxi_mtl.surgery import make_surgery
         from fuxi_mtl.weighting import make_weighting
 
@@ -246,11 +262,14 @@ class _Training:
         )
         if case.precision == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        of_methods = SURGERIES.keys()
+        own = {key: value for key, value in case.surgery.items() if key in of_methods}
+        asked = {key: value for key, value in case.surgery.items() if key not in own}
         model.compile(
             optimizer,
             make_weighting(WeightingOptions(loss_weight=case.weighting), kinds, epoch_steps=4),
             imbalance,
-            make_surgery(SurgeryOptions(**case.surgery), kinds),
+            make_surgery(SurgeryOptions(**asked), kinds, own=own),
             keras.optimizers.SGD(RATE) if model.bilevel_variables() else None,
             batch_norm_statistics=case.batch_norm,
         )

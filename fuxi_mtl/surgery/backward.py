@@ -90,7 +90,8 @@ class Backward:
 
     def are_behind(self, parts: Sequence[Any], values: Sequence[Any]) -> list[bool]:
         """Whether parts of the forward pass depend on each of some values. A graph that computes nothing."""
-        return [gradient is not None for gradient in self._tape.gradient(parts, values)]
+        with only_paths():
+            return [gradient is not None for gradient in self._tape.gradient(parts, values)]
 
     def through(
         self, parts: Sequence[Any], upstream: Sequence[tf.Tensor], values: Sequence[Any]
