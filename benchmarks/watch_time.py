@@ -5,7 +5,6 @@ watch time of weight 0, so that it says what the six tasks are worth alone.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ MEDIAN = "median by duration"
 def measure_watch_time(
     seeds: Sequence[int], turns: int, every: int, cache: Path, results: Path
 ) -> dict[str, Any]:
-    """Trains every row with every seed, then times steps; writes ``watch_time.json`` after every seed.
+    """Trains every row with every seed, then times steps; writes ``watch_time.json``.
 
     Args:
         seeds: Seeds.
@@ -58,11 +57,10 @@ def measure_watch_time(
     folder = cache / DATASET
     file = timed(folder, every)
     chosen = experiments(file, folder)
-    keep = partial(store, file, every, results)
-    compared_runs.train("watch_time", chosen, seeds, keep)
+    compared_runs.train("watch_time", chosen, seeds, lambda: None)
     if turns:
         write(folder / "cost.json", step_cost.cost(chosen, WITHOUT, turns))
-    return keep()
+    return store(file, every, results)
 
 
 def experiments(file: Path, folder: Path) -> dict[str, Experiment]:

@@ -251,4 +251,4 @@ def _shown(row: Mapping[str, Any], tasks: Sequence[str], content: Mapping[str, A
     shown += [difference(row, "AUC"), "" if delta is None else f"{delta:+.2%}"]
     cost = content["cost"].get(row["expid"])
     shown += [f"{content['dense'][row['expid']]:,}", "" if cost is None else f"{cost['median']:.2f}"]
-    return [*shown, row.get("commit") or ""]
+    return [*shown, row.get("commit") or content["machine"]["commit"] or ""]
