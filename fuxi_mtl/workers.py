@@ -311,7 +311,7 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
         num_accelerators={"GPU": accelerators},
         rpc_layer="grpc",
     )
-    logger.info("%s of %d: waiting for the others.", cluster.name().capitalize(), cluster.size)
+    logger.info("This is %s of %d; waiting for the others.", cluster.name(), cluster.size)
     try:
         with _signals_end_it():
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)

@@ -45,7 +45,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--processes",
-        type=int,
+        type=_count,
         default=1,
         metavar="N",
         help="train in N processes of this machine as one",
@@ -108,6 +108,14 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     _add_convert(command)
     add_clean(command)
     return parser
+
+
+def _count(text: str) -> int:
+    """A number of processes."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
 
 
 def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:

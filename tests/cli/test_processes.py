@@ -141,3 +141,8 @@ def test_what_trains_in_one_process_is_refused_where_others_wait(monkeypatch):
         assert f"{command[0]} {told}" in call(*command, "--expid", "Toy").err
     with pytest.raises(ValueError, match=f"fit {told}"):
         fm.experiment("Toy", config="config").fit()
+
+
+def test_there_is_at_least_one_process(capsys):
+    with pytest.raises(SystemExit):
+        call("run", "--expid", "Toy", "--processes", "0")
