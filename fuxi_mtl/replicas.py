@@ -70,13 +70,21 @@ def gathered_rows(tensors: Any) -> Any:
     """The rows of all replicas, replica by replica, of tensors in any nest; no gradient flows.
 
     Args:
-        tensors: ``(rows, ...)`` each. Replicas may have different numbers of rows, or none.
+        tensors: ``(rows, ...)``, all of the same rows; those of one type travel side by side. Replicas may
+            have different numbers of rows, or none.
     """
     if replicas() == 1:
         return tensors
-    flat = [tf.identity(tf.stop_gradient(each)) for each in tf.nest.flatten(tensors)]
-    found = tf.distribute.get_replica_context().all_gather(flat, axis=0)
-    return tf.nest.pack_sequence_as(tensors, found)
+    flat = [tf.stop_gradient(each) for each in tf.nest.flatten(tensors)]
+    widths = [each.shape[1:].num_elements() for each in flat]
+    found: dict[int, tf.Tensor] = {}
+    for dtype in dict.fromkeys(each.dtype for each in flat):
+        places = [place for place, each in enumerate(flat) if each.dtype == dtype]
+        columns = [tf.reshape(flat[place], (tf.shape(flat[place])[0], widths[place])) for place in places]
+        joined = tf.distribute.get_replica_context().all_gather(tf.concat(columns, axis=1), axis=0)
+        parts = tf.split(joined, [widths[place] for place in places], axis=1)
+        found |= {p: tf.reshape(x, (-1, *flat[p].shape[1:])) for p, x in zip(places, parts, strict=True)}
+    return tf.nest.pack_sequence_as(tensors, [found[place] for place in range(len(flat))])
 
 
 def global_gradients(gradients: Sequence[Gradient]) -> list[Gradient]:
@@ -150,7 +158,7 @@ def _gathered_slices(slices: Sequence[tf.IndexedSlices]) -> list[tf.IndexedSlice
     vectors = [tf.reshape(tf.cast(each.values, tf.float32), [-1]) for each in slices]
     lengths = tf.stack([tf.size(each) for each in indices])
     widths = [each.values.shape[1:].num_elements() for each in slices]
-    lengths, joined, numbers = gathered_rows((lengths, tf.concat(indices, 0), tf.concat(vectors, 0)))
+    lengths, joined, numbers = map(gathered_rows, (lengths, tf.concat(indices, 0), tf.concat(vectors, 0)))
     count = len(slices)
     parts = replicas() * count
     found = tf.split(joined, lengths, num=parts)
