@@ -155,7 +155,7 @@ def _watch_time(options: argparse.Namespace) -> None:
 def _fixed_weights(options: argparse.Namespace) -> None:
     from benchmarks.fixed_weights import measure_fixed_weights
 
-    measure_fixed_weights(options.data, options.seeds, options.cache, options.results)
+    measure_fixed_weights(options.data, options.points, options.seeds, options.cache, options.results)
 
 
 def _mutants(options: argparse.Namespace) -> None:
@@ -226,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         "fixed_weights", _fixed_weights, "MMoE under fixed weights of a small grid, and what balances."
     )
     fixed.add_argument("--data", default="kuairand_pure_chain", help="a data set of the zoo's tables")
+    fixed.add_argument("--points", type=int, default=12, help="points of the grid, at most")
     joined = command(
         "histories", _histories, "Users' histories on KuaiRand, every encoder under three models."
     )

@@ -19,18 +19,20 @@ from benchmarks.measure import write
 from benchmarks.zoo_rows import REFERENCE
 
 WEIGHTS = (0.25, 0.5, 1, 2, 4)
-MOST_POINTS = 12
 _BASES = (2, 3, 5, 7, 11, 13)  # of the coordinates of points that fill a space evenly
 CRITERION = "AUC"  # its mean over tasks, on validation rows
 
 
-def measure_fixed_weights(data: str, seeds: Sequence[int], cache: Path, results: Path) -> dict[str, Any]:
+def measure_fixed_weights(
+    data: str, most: int, seeds: Sequence[int], cache: Path, results: Path
+) -> dict[str, Any]:
     """Trains the grid with the first seed and its best point with all; writes ``fixed_weights_{data}.json``.
 
     The point joins the runs of ``zoo``, from which what it is compared with comes.
 
     Args:
         data: Data set of the zoo's tables.
+        most: How many points there are at most.
         seeds: Seeds.
         cache: Where runs and encoded data lie, those of ``zoo`` too.
         results: Where the table goes.
@@ -41,7 +43,7 @@ def measure_fixed_weights(data: str, seeds: Sequence[int], cache: Path, results:
     if data not in zoo_rows.DATA:
         raise ValueError(f"there is no data set {data!r}. There are: {', '.join(zoo_rows.DATA)}.")
     experiments = zoo.experiments_of(data, {REFERENCE: zoo_rows.under({})}, cache)
-    weights = grid([task.name for task in experiments[REFERENCE].tasks])
+    weights = grid([task.name for task in experiments[REFERENCE].tasks], most)
     rows = {
         name_of(each): zoo_rows.under({"loss_weight": each}) for each in weights if name_of(each) != REFERENCE
     }
@@ -58,17 +60,22 @@ def measure_fixed_weights(data: str, seeds: Sequence[int], cache: Path, results:
     return store(data, found, name, cache, results)
 
 
-def grid(tasks: Sequence[str]) -> list[dict[str, float]]:
-    """The points: weights by task, the first task's being 1; equal weights are among them."""
+def grid(tasks: Sequence[str], most: int) -> list[dict[str, float]]:
+    """The points: weights by task, the first task's being 1; equal weights are among them.
+
+    Args:
+        tasks: Names of tasks.
+        most: How many points there are at most.
+    """
     first, *others = tasks
-    if len(WEIGHTS) ** len(others) > MOST_POINTS:
+    if len(WEIGHTS) ** len(others) > most:
         low, high = math.log2(min(WEIGHTS)), math.log2(max(WEIGHTS))
         spread = [
             {
                 task: round(2 ** (low + (high - low) * halton(i, base)), 3)
                 for task, base in zip(others, _BASES, strict=False)
             }
-            for i in range(1, MOST_POINTS)
+            for i in range(1, most)
         ]
         return [dict.fromkeys(tasks, 1), *({first: 1, **point} for point in spread)]
     return [

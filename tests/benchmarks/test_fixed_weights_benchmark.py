@@ -9,13 +9,15 @@ from benchmarks.__main__ import main
 
 
 def test_a_grid_of_two_tasks_has_every_weight_of_the_second():
-    assert fixed_weights.grid(["ctr", "cvr"]) == [{"ctr": 1, "cvr": each} for each in (0.25, 0.5, 1, 2, 4)]
+    assert fixed_weights.grid(["ctr", "cvr"], 12) == [
+        {"ctr": 1, "cvr": each} for each in (0.25, 0.5, 1, 2, 4)
+    ]
     assert fixed_weights.name_of({"ctr": 1, "cvr": 0.25}) == "MMoE_fixed_1_0.25"
     assert fixed_weights.name_of({"ctr": 1, "cvr": 1}) == "MMoE"
 
 
 def test_a_grid_of_three_tasks_fills_the_space_evenly():
-    points = fixed_weights.grid(["ctr", "cvr", "ctcvr"])
+    points = fixed_weights.grid(["ctr", "cvr", "ctcvr"], 12)
     assert len(points) == 12
     assert points[0] == {"ctr": 1, "cvr": 1, "ctcvr": 1}
     # Halton's sequence: 1/2, 1/4, 3/4 and 1/3, 2/3, 1/9 of the way from 2^-2 to 2^2.
