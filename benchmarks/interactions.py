@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,13 @@ def measure_interactions(
         )
         for name, spec in INTERACTIONS.items()
     }
-    ratios = step_cost.cost(experiments, NONE, turns)
+    ratios = step_cost.cost(experiments, NONE, turns, time.process_time)
     content: dict[str, Any] = {"name": "interactions", "machine": machine(), "load": round(load, 1)}
     content |= {"turns": turns, "batch": BATCH, "ids": workload.vocabulary}
-    sizes = {
-        name: _size(spec, workload, experiments[name].model_options) for name, spec in INTERACTIONS.items()
-    }
-    content |= {"cells": {name: {**sizes[name], "ratio": ratios[name]} for name in INTERACTIONS}}
+    content["cells"] = [
+        {"interaction": name, **_size(spec, workload, experiments[name].model_options), "ratio": ratios[name]}
+        for name, spec in INTERACTIONS.items()
+    ]
     write(results / "interactions.json", content)
     return content
 
@@ -90,17 +91,18 @@ def _size(spec: str | Mapping | None, workload: Workload, options: Mapping[str, 
 def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
     rows = [
-        (name, f"{cell['weights']:,}", f"{cell['width']:,}", _ratio(cell["ratio"]))
-        for name, cell in content["cells"].items()
+        (cell["interaction"], f"{cell['weights']:,}", f"{cell['width']:,}", _ratio(cell["ratio"]))
+        for cell in content["cells"]
     ]
-    heading = ("interaction", "weights", "columns that experts see", "step beside none")
+    heading = ("interaction", "weights", "columns that experts see", "processor time of a step beside none")
     steps = step_cost.STEPS * step_cost.CALLS
     text = (
         f"A training step of the reference work ({content['ids']:,} ids, batch {content['batch']}) with each "
-        f"interaction at its defaults unless said, all networks in one process, {steps} steps each in "
-        f"{content['turns']} turns. Ratios are medians of the turns' own, with the least and the greatest. "
-        "Behind an interaction that is narrower than the embeddings, experts cost less. Processes of others "
-        f"on the machine at the start: {content['load']:g} on average."
+        f"interaction at its defaults unless said: the processor's seconds, which depend less on other work "
+        f"than the clock's. All networks in one process, {steps} steps each in {content['turns']} turns; "
+        "ratios are medians of the turns' own, with the least and the greatest. Behind an interaction that "
+        "is narrower than the embeddings, experts cost less. Processes of others at the start: "
+        f"{content['load']:g} on average."
     )
     return ["", "## What an interaction of features costs", text, *table(heading, rows)]
 

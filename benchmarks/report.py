@@ -230,7 +230,7 @@ def _machines(results: Results) -> list[str]:
         lines.append(f"Machine: {described}, {each['system']}.")
     versions: dict[str, str] = {}
     for content in results.values():
-        for cell in content["cells"]:
+        for cell in content.get("cells", ()):
             versions |= {
                 k: v for k, v in cell.get("versions", {}).items() if k not in ("python", "numpy", "keras")
             }

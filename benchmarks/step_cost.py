@@ -20,13 +20,20 @@ WARM = 2  # turns before the clock is read
 ENDLESS = 10**6  # passes over the data
 
 
-def cost(experiments: Mapping[str, Experiment], reference: str, turns: int) -> dict[str, dict[str, Any]]:
+def cost(
+    experiments: Mapping[str, Experiment],
+    reference: str,
+    turns: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, Any]]:
     """By name, the seconds of its steps over the reference's: median, least, greatest and every turn.
 
     Args:
         experiments: By name; the reference is among them.
         reference: The one whose cost is one.
         turns: How often each takes its steps.
+        clock: What tells seconds; ``time.process_time`` tells those of the processor, which depend less on
+            what else the machine does.
     """
     import keras
 
@@ -42,11 +49,11 @@ def cost(experiments: Mapping[str, Experiment], reference: str, turns: int) -> d
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM + turns):
         for name, take in steps.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(CALLS):
                 take()
             if turn >= WARM:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     one = Summary.of(seconds[reference])
     found = {name: quotient(Summary.of(each), one) for name, each in seconds.items()}
     return {
