@@ -260,6 +260,12 @@ def _predict(options: argparse.Namespace) -> None:
     predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
 
 
+def _evaluate(options: argparse.Namespace) -> None:
+    from fuxi_mtl.workflow.evaluating import evaluate_run
+
+    evaluate_run(_folder_of_run(options), options.input, options.by, options.output, options.sep)
+
+
 def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
@@ -345,6 +351,7 @@ COMMANDS = {
     "list": _list,
     "compare": _compare,
     "predict": _predict,
+    "evaluate": _evaluate,
     "export": _export,
     "calibrate": _calibrate,
     "fuse": _fuse,
@@ -354,4 +361,4 @@ COMMANDS = {
     "simulate": _simulate,
     "convert": _convert,
 }
-ON_A_DAY = (_predict, _export, _calibrate, _fuse, _update, _history)  # of which one run is meant
+ON_A_DAY = (_predict, _evaluate, _export, _calibrate, _fuse, _update, _history)  # of which one run is meant

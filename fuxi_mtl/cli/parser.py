@@ -131,6 +131,21 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
     predict.add_argument("--sep", help="separator of a csv file; a comma unless said")
     predict.add_argument("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to carry over")
 
+    evaluate = command(
+        "evaluate",
+        "Tell the metrics of labelled rows that came after a training.",
+        "evaluate --expid MMoE_test --input data/tiny_mtl/test.csv --by device",
+    )
+    _add_run(evaluate)
+    evaluate.add_argument(
+        "--input", required=True, help="csv, parquet, npz or h5 file with inputs and labels"
+    )
+    evaluate.add_argument("--sep", help="separator of a csv file; a comma unless said")
+    evaluate.add_argument(
+        "--by", metavar="COLUMN", help="also for each value of a categorical feature or meta column"
+    )
+    evaluate.add_argument("--output", help="json file for the same numbers")
+
     export = command(
         "export",
         "Write a trained model as a SavedModel or an ONNX file that takes raw features.",

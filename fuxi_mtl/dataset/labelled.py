@@ -23,7 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 def encode_labelled(
-    rows: Any, options: DatasetOptions, tasks: Sequence[Task], encoder: Encoder, needed: Collection[str] = ()
+    rows: Any,
+    options: DatasetOptions,
+    tasks: Sequence[Task],
+    encoder: Encoder,
+    needed: Collection[str] = (),
+    key: str = "rows",
 ) -> Split:
     """Encodes rows with their labels by a fitted encoder.
 
@@ -33,11 +38,11 @@ def encode_labelled(
         tasks: What is predicted.
         encoder: The encoder.
         needed: Meta columns that must be there; others are carried along if they are.
+        key: What errors call the rows.
 
     Raises:
         DataError: A column is missing, an entry cannot be read, or no row is left.
     """
-    key = "rows"
     there = column_names(rows)
     meta = [each for each in meta_columns(options) if each.name in needed or each.name in there]
     weight = options.sample_weight if options.sample_weight in there else None

@@ -257,13 +257,13 @@ def source_of(
     return Source(key, (path,), data_format, replace(csv, sep=separator), block_rows=block_rows)
 
 
-def read_file(key: str, path: Path, csv: CsvFormat = COMMAS) -> pl.DataFrame:
+def read_file(key: str, path: Path, csv: CsvFormat = COMMAS, sep: str | None = None) -> pl.DataFrame:
     """All rows of such a file, in memory.
 
     Raises:
         DataError: It cannot be read.
     """
-    source = source_of(key, path, csv=csv)
+    source = source_of(key, path, sep, csv)
     columns = reading.column_names(path, source.data_format, source.csv)
     parts = [block.frame for block in source.blocks(columns)]
     return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))

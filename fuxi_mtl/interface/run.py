@@ -9,18 +9,16 @@ from fuxi_mtl import runs
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.frames import is_frame
-from fuxi_mtl.dataset.labelled import encode_labelled
 from fuxi_mtl.dataset.sources import read_file
-from fuxi_mtl.evaluation.measure import measure
 from fuxi_mtl.files import write_text
 from fuxi_mtl.interface.data import Reader, TemporaryFolder, with_reader
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.workflow.evaluating import evaluate_rows
 from fuxi_mtl.workflow.experiment import export_run
 from fuxi_mtl.workflow.experiment import load_run as load_model
 from fuxi_mtl.workflow.fuse import load_fusion
-from fuxi_mtl.workflow.thresholds import chosen_thresholds
 
 Rows = Any
 
@@ -226,13 +224,7 @@ class Run:
 
 @leaves_no_trace
 def _evaluate(run: Run, rows: Rows) -> dict[str, float]:
-    experiment, model = run._experiment(), run.model
-    options = experiment.evaluation
-    needed = [options.group_id] if options.group_id else []
-    encoder = _reader(model).encoder
-    split = encode_labelled(rows, experiment.dataset, experiment.tasks, encoder, needed)
-    thresholds = chosen_thresholds(run._run, experiment)
-    scores, _ = measure(model, split, experiment.outputs, options, thresholds)
+    scores, _ = evaluate_rows(run._run, run._experiment(), run.model, _reader(run.model).encoder, rows)
     return dict(scores.values)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.config import Experiment
-from fuxi_mtl.dataset import Dataset, Split
+from fuxi_mtl.dataset import Encoder, Split
 from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.dataset.rules import Ids
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate, metrics_of
@@ -21,7 +21,7 @@ MISSING, UNKNOWN = "(missing)", "(unknown)"
 
 def breakdown(
     split: Split,
-    dataset: Dataset,
+    encoder: Encoder,
     experiment: Experiment,
     predictions: Mapping[str, np.ndarray],
     scores: Scores,
@@ -31,14 +31,14 @@ def breakdown(
 
     Args:
         split: The rows.
-        dataset: Whose split it is.
+        encoder: Of its inputs.
         experiment: With ``metrics_by``.
         predictions: ``(rows,)`` by task.
         scores: The metrics of all rows, whose decision thresholds are kept.
         parts: What is predicted beside the values, by task.
     """
     column = experiment.evaluation.metrics_by or ""
-    values = values_of(split, dataset, column)
+    values = values_of(split, encoder, column)
     labels, group = split.labels(experiment.outputs), groups(split, experiment.evaluation.group_id)
     weights = sample_weights(split, experiment.evaluation)
     found = {}
@@ -75,13 +75,13 @@ def breakdown_lines(block: Mapping[str, Any], experiment: Experiment) -> list[st
     ]
 
 
-def values_of(split: Split, dataset: Dataset, column: str) -> pl.Series:
+def values_of(split: Split, encoder: Encoder, column: str) -> pl.Series:
     """The value of each row as text: the token of a categorical feature, or that of a column carried along.
 
     Raises:
         ValueError: There is no such column, or it has too many values for a table.
     """
-    values = _values(split, dataset, column)
+    values = _values(split, encoder, column)
     count = values.n_unique()
     if count > MOST_VALUES:
         raise ValueError(
@@ -91,15 +91,15 @@ def values_of(split: Split, dataset: Dataset, column: str) -> pl.Series:
     return values
 
 
-def _values(split: Split, dataset: Dataset, column: str) -> pl.Series:
-    features = {each.name: each for each in dataset.feature_map.features if each.type == "categorical"}
+def _values(split: Split, encoder: Encoder, column: str) -> pl.Series:
+    features = {each.name: each for each in encoder.feature_map.features if each.type == "categorical"}
     if column in features:
         feature = features[column]
-        tokens = dataset.encoder.tokens.get(dataset.feature_map.owner(feature).name)
+        tokens = encoder.tokens.get(encoder.feature_map.owner(feature).name)
         ids = pl.Series(column, np.asarray(split.ids[:, feature.start]))
         last = feature.vocab_size - 1
         names = {i + 1: token for i, token in enumerate(tokens or map(str, range(1, last)))}
-        rules = {each.name: each.rule for each in dataset.encoder.columns}
+        rules = {each.name: each.rule for each in encoder.columns}
         first = "0" if isinstance(rules[column], Ids) else MISSING
         return ids.replace_strict({0: first, last: UNKNOWN, **names}, return_dtype=pl.String)
     if column not in split.meta_columns:

@@ -126,7 +126,7 @@ def train_run(
         # What cannot be measured is refused before training, not behind it.
         split.truth(experiment.outputs)
         if experiment.evaluation.metrics_by:
-            values_of(split, dataset, experiment.evaluation.metrics_by)
+            values_of(split, dataset.encoder, experiment.evaluation.metrics_by)
     initial = InitialRun.of(experiment)
     sources: Sequence[Source] = states.source if states is not None else ()
     sources = sources or continued(experiment, dataset.key)
@@ -255,7 +255,7 @@ def measure_splits(
             save_scores(run, split, experiment, model, predictions)
         if experiment.evaluation.metrics_by and split is (dataset.test or dataset.valid):
             checks["metrics_by"] = breakdown(
-                split, dataset, experiment, predictions, scores[split.name], model.parts(predictions)
+                split, dataset.encoder, experiment, predictions, scores[split.name], model.parts(predictions)
             )
             for line in breakdown_lines(checks["metrics_by"], experiment):
                 logger.info("%s", line)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,38 @@ def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(pla
     )
     assert (done.status, done.err) == (0, "")
     assert (tmp_path / "scores.csv").read_text().startswith("user,click_pred,buy_pred\n")
+
+
+def test_new_rows_are_measured_as_those_of_the_training(runs, tmp_path):
+    stored = ("--expid", "Toy", "--seed", 1, "--set", f"model_root={runs[0]}")
+    output = tmp_path / "new.json"
+    done = call("evaluate", *stored, "--input", "data/toy/test.csv", "--by", "item", "--output", output)
+    assert (done.status, done.err) == (0, "")
+    expected = metrics_of(runs[0], "Toy", 1)["test"]
+    written = json.loads(output.read_text())
+    assert written["metrics"] == pytest.approx(expected, rel=1e-6)
+    assert f"click_AUC: {expected['click_AUC']:.6f}" in done.out.replace(
+        "[Metrics] AUC", "[Metrics] click_AUC"
+    )
+    items = written["metrics_by"]["values"]
+    lines = Path("data/toy/test.csv").read_text().splitlines()
+    assert sum(each["rows"] for each in items.values()) == len(lines) - 1
+    assert "[item: " in done.out
+
+
+def test_new_rows_without_labels_or_such_a_column_are_refused_by_name(runs, tmp_path):
+    stored = ("--expid", "Toy", "--seed", 1, "--set", f"model_root={runs[0]}")
+    rows = [line.split(",") for line in Path("data/toy/test.csv").read_text().splitlines()]
+    kept = [place for place, name in enumerate(rows[0]) if name != "click"]
+    bare = tmp_path / "bare.csv"
+    bare.write_text("".join(",".join(row[place] for place in kept) + "\n" for row in rows))
+    done = call("evaluate", *stored, "--input", bare)
+    assert done.status == 1
+    assert "'click'" in done.err
+    assert str(bare) in done.err
+    done = call("evaluate", *stored, "--input", "data/toy/test.csv", "--by", "colour")
+    assert done.status == 1
+    assert "'colour', which is neither a categorical feature nor a meta column" in done.err
 
 
 def test_the_extra_of_a_format_is_named_where_it_is_missing(runs, tmp_path, monkeypatch):
