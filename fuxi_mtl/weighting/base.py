@@ -88,13 +88,8 @@ class Weighting(CheckedOptions, tf.Module):
         return tf.stack([tf.cast(numbers[name], tf.float32) for name in self.names])
 
     def _state(self, values: list, name: str, dtype: tf.DType = tf.float32) -> tf.Variable:
-        return tf.Variable(
-            tf.constant(values, dtype),
-            trainable=False,
-            name=name,
-            # Every replica computes the same value, from losses averaged over replicas.
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        # Each replica has its own, and all are equal: they come from the losses of all rows.
+        return tf.Variable(tf.constant(values, dtype), trainable=False, name=name)
 
 
 class Equal(Weighting):

@@ -18,6 +18,7 @@ from fuxi_mtl.layers.stabilizing import gate_penalty
 from fuxi_mtl.optimizers import RowSGD, SplitOptimizer
 from fuxi_mtl.options.blocks import GateStabilize
 from fuxi_mtl.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
+from fuxi_mtl.weighting import RandomWeights, SmoothTchebycheff
 
 STEPS = 3
 CASES = {
@@ -60,6 +61,8 @@ def of_rows(strategy: tf.distribute.Strategy) -> dict[str, list]:
         for norm in norms:
             norm.build((None, 3))
         drawn = [Dropout(0.5, seed=1), GaussianNoise(1.0, seed=1)]
+        kinds = {"a": "binary", "b": "binary"}
+        weightings = [RandomWeights(kinds, seed=3), SmoothTchebycheff(kinds, stch_warmup=1)]
 
     def step() -> dict[str, tf.Tensor]:
         mine = tf.reshape(tf.cond(own_number() > 0, lambda: rows[3:], lambda: rows[:3]), (-1, 3))
@@ -75,6 +78,8 @@ def of_rows(strategy: tf.distribute.Strategy) -> dict[str, list]:
         with recorded_penalties() as recorded:
             add_penalty(norms[0], gate_penalty(stabilize, gates))
         outputs = [norm(mine, training=True) for norm in norms]
+        for weighting in weightings:
+            weighting.update({"a": tf.constant(0.5), "b": tf.constant(0.25)})
         return {
             "sum": global_sum({"a": tf.reduce_sum(mine, 0), "b": tf.constant([1, 2])}),
             "rows": gathered_rows(mine),
@@ -85,6 +90,7 @@ def of_rows(strategy: tf.distribute.Strategy) -> dict[str, list]:
             "penalty": recorded[0],
             "normed": outputs[0],
             "normed_alone": outputs[1],
+            "weights": [list(weighting.weights().values()) for weighting in weightings],
             "drawn": [layer(tf.ones((1, 64)), training=True) for layer in drawn],
         }
 

@@ -100,6 +100,13 @@ def test_replicas_draw_differently(rows):
         assert first != second
 
 
+def test_each_replica_has_the_weights_of_the_same_losses(rows):
+    random, by_loss = rows["weights"]
+    assert all(first == second for first, second in [*random, *by_loss])
+    assert sum(first for first, _ in random) == pytest.approx(2)
+    assert [first for first, _ in by_loss] == pytest.approx([2, 4])  # 1 / L in the first stretch
+
+
 def test_gradients_are_summed_before_they_are_clipped_in_a_plain_keras_model(found):
     # 3 and 4 are the sums of both replicas, of norm 5; those of one have a norm above 100.
     np.testing.assert_allclose(found["plain"][0], [-0.6, 0.0], atol=1e-6)
