@@ -162,6 +162,7 @@ def _sweep(
         place: Where that lies.
         workers: The workers that do it together, if there are several.
     """
+    from fuxi_mtl.runs import TRAINING
     from fuxi_mtl.workflow.sweep import SweepError, sweep
 
     begun: list[Experiment] = []
@@ -188,6 +189,9 @@ def _sweep(
             whole = ", ".join(str(run.folder) for run in runs)
             told.append(f"Kept, and not trained again with --resume: {whole}.")
         earlier = place(begun[-1])
+        states = earlier.with_name(f"{earlier.name}{TRAINING}")
+        if not interrupt.args and states.is_dir():  # behind the training, or before its first step
+            told.append(f"{states} holds what was done: --resume goes on from there.")
         if earlier.is_dir():
             told.append(f"{earlier} is there as it was before.")
         raise type(interrupt)(" ".join(told)) from None

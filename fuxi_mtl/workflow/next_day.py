@@ -71,9 +71,7 @@ def next_day(
         if resume and done is not None and done.name == how.day:
             differing = _differences(planned, Run(done.folder))
             if not differing:
-                tidy(done.folder)
-                complete(Run(done.folder), planned.experiment)
-                return Run(done.folder)
+                return _completed(Run(done.folder), planned)
             if at is None:
                 raise ValueError(
                     f"{done.folder} is there, and this would be another update: they differ in "
@@ -88,6 +86,13 @@ def next_day(
             _tell_of_order(known[: known.index(parent) + 1], planned)
             number = parent.number + 1
             return update_run(planned, place, number=number, gpus=gpus, resume=resume)[0]
+
+
+def _completed(run: Run, planned: PlannedUpdate) -> Run:
+    """An update that is whole, with all that is made of one."""
+    tidy(run.folder)
+    complete(run, planned.experiment)
+    return run
 
 
 def _check_newest(known: Sequence[Day], parent: Day, day: str) -> None:

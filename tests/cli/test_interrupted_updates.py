@@ -133,14 +133,21 @@ def test_without_the_flag_it_says_what_is_there_and_begins_anew(root, monkeypatc
         os.kill(os.getpid(), signal.SIGINT)
         real(self)
 
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
     real = Saving.pause
     with monkeypatch.context() as patch:
         patch.setattr(Saving, "pause", pause)
         rows = ("--train_data", root / "new_*.csv", "--valid_data", "data/toy/valid.csv")
-        done = call("update", "--expid", "Toy", *rows, "--day", DAY, "--set", f"model_root={root}", *OFTEN)
+        command = ("update", "--expid", "Toy", *rows, "--day", DAY, "--set", f"model_root={root}", *OFTEN)
+        done = call(*command)
     assert done.status == 130
     assert f"Saved at step 1 in {place(root)}.training/state_1: --resume goes on from there." in done.err
     (state, *_) = stored_states(place(root).with_name("seed_1.training"))
+    with monkeypatch.context() as patch:  # where no training says what is saved
+        patch.setattr(days_ahead, "update_run", interrupt)
+        assert f"{place(root)}.training holds what was done: --resume goes on" in call(*command).err
     with caplog.at_level("INFO"):
         killed_at(monkeypatch, root, update.PlannedUpdate, "load")
     assert f"An interrupted training is there: {state.folder}: step 1 of 4, saved " in caplog.text
