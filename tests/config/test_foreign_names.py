@@ -219,7 +219,11 @@ REFUSED = [
     ("APG_AITM_V2", "transfer_gate_net_type: apg", r"a plain network\. Write dnn"),
     ("APG_AITM_V2", "use_prev_logit: False", r"always sees the logit"),
     ("APG_AITM_V2", "tower_type: cnn", r"calls generated_towers so\. Write True or False"),
-    ("MMoE", "domain_feature: product", r"In FuxiCTR's fork it is a key of M3oE, domain here, not of MMoE"),
+    (
+        "MMoE",
+        "domain_feature: product",
+        r"In FuxiCTR's fork it is a key of M3oE, STAR, domain here, not of MMoE",
+    ),
     ("M3oE", "softmax_type: 1", r"a softmax of one entry, which is 1"),
     ("M3oE", "exp_d: high", r"the sigmoid of theirs"),
     ("MMoE", "optim: {}", r"fuxi_mtl convert --config FILE"),
