@@ -49,6 +49,13 @@ FAMILIES = [
 ]
 
 
+def mode_of(surgery) -> str:
+    """The default, unless the surgery has none of that kind."""
+    default, member = SurgeryOptions().surgery_mode, SURGERIES[surgery]
+    modes = (default,) if member.target is None else member.load().modes
+    return default if default in modes else modes[0]
+
+
 def training(
     *,
     name="ShareBottom",
@@ -69,7 +76,7 @@ def training(
     model.compile(
         keras.optimizers.LossScaleOptimizer(optimizer, dynamic_growth_steps=1) if scaled else optimizer,
         make_weighting(WeightingOptions(loss_weight=loss_weight), objectives, epoch_steps=2, seed=start),
-        surgery=make_surgery(SurgeryOptions(surgery=surgery), objectives),
+        surgery=make_surgery(SurgeryOptions(surgery=surgery, surgery_mode=mode_of(surgery)), objectives),
         run_eagerly=True,
     )
     return TrainingState(model, Position(), {})
