@@ -15,7 +15,7 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.bilevel import beside, rows_of_both
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.step_plan import StepPlan
-from fuxi_mtl.workers import Workers
+from fuxi_mtl.workers import Workers, together
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,14 @@ class Feed:
         """The feed of a model that is built.
 
         Raises:
-            ValueError: The model needs rows that are not there.
+            ValueError: The model needs rows that are not there, or cannot be trained by several processes.
         """
+        if together(model) is not None and model.bilevel_variables():
+            raise ValueError(
+                f"{type(model).__name__} learns variables on validation batches, and what several processes made "
+                "of them differed from one process now and then. Train it in one process, on several GPUs if "
+                "there are."
+            )
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)
