@@ -47,9 +47,8 @@ class Feed:
         """
         if together(model) is not None and model.bilevel_variables():
             raise ValueError(
-                f"{type(model).__name__} learns variables on validation batches, and what several processes made "
-                "of them differed from one process now and then. Train it in one process, on several GPUs if "
-                "there are."
+                f"{type(model).__name__} learns variables on validation batches, and several processes did not "
+                "always make of them what one does. Train it in one process."
             )
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
