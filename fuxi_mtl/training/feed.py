@@ -47,8 +47,8 @@ class Feed:
         """
         if together(model) is not None and model.bilevel_variables():
             raise ValueError(
-                f"{type(model).__name__} learns variables on validation batches, and several processes did not "
-                "always make of them what one does. Train it in one process."
+                f"{type(model).__name__} learns variables on validation batches, and several processes did "
+                "not always make of them what one does. Train it in one process."
             )
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
