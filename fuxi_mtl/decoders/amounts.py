@@ -1,5 +1,6 @@
 """Decoders of amounts, counts and times by a likelihood or a transformed error: one to three raw numbers."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Annotated
@@ -10,7 +11,10 @@ import tensorflow as tf
 from fuxi_mtl.decoders.base import LARGEST, Decoder
 from fuxi_mtl.options import option
 
+logger = logging.getLogger(__name__)
+
 _NORMAL = 0.5 * math.log(2 * math.pi)
+_OFF = 2.0  # times the labels on average, or a part of them, from where on values are said to be off
 _WIDE = 2.0  # sigma beyond which a lognormal's mean is more than seven times its median
 
 
@@ -175,12 +179,23 @@ class LogSquaredError(Decoder):
         return [0.0 if self.standardise else float(logarithms.mean())]
 
     def settle(self, raw, labels):
-        """The factor of the way back."""
+        """The factor of the way back; values that it does not put right are said."""
         if not self.settles or not len(labels):
             return
-        residuals = np.log1p(labels) - (float(self.offset) + float(self.scale) * raw.astype(np.float64))
+        logarithms = float(self.offset) + float(self.scale) * raw.astype(np.float64)
+        residuals = np.log1p(labels) - logarithms
         smeared = np.exp(residuals).mean() if self.back == "smearing" else np.exp(residuals.var() / 2)
         self.factor.assign(smeared)
+        times = np.mean(smeared * np.exp(logarithms) - 1) / max(np.mean(labels), np.finfo(np.float64).tiny)
+        if not 1 / _OFF < times < _OFF:
+            logger.warning(
+                "%s: on the validation rows values are %.3g times the labels on average: one factor (back: "
+                "%s) does not fit, as the residuals of the logarithm depend on it. value_calibration: ratio "
+                "mends the average; the decoders tweedie, wlr and tpm need no factor.",
+                self.task,
+                times,
+                self.back,
+            )
 
     def learnt(self, label, inputs):
         """The scaled logarithm."""

@@ -111,6 +111,21 @@ def test_the_way_back_from_logarithms_is_put_right_on_other_rows(back):
     np.testing.assert_allclose(decoder.value(constant(f), {}), factor * np.exp(f) - 1, rtol=1e-5)
 
 
+def test_a_way_back_that_no_factor_puts_right_is_said(caplog):
+    decoder, _ = fitted("log1p", [0, 1, 5], standardise=False)
+    # What is told to be small is far larger at times: one factor makes large values too large.
+    f = np.array([1.0] * 50 + [9.0] * 50)
+    labels = np.array([0.0, 20_000.0] * 25 + [8_000.0] * 50)
+    decoder.settle(f, labels)
+    factor = np.mean(np.exp(np.log1p(labels) - f))
+    times = np.mean(factor * np.exp(f) - 1) / labels.mean()
+    assert times > 100
+    assert f"values are {times:.3g} times the labels on average: one factor (back: smearing)" in caplog.text
+    caplog.clear()
+    decoder.settle(f, np.expm1(f + np.array([-0.5, 0.5] * 50)))
+    assert not caplog.text
+
+
 def test_log1p_learns_scaled_logarithms():
     labels = np.array([0.0, 1, 5, 20])
     decoder, _ = fitted("log1p", labels)
