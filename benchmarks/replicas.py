@@ -335,8 +335,9 @@ def _small() -> Any:
         sys.path.append(str(TESTS))
     import tiny
 
-    import model_zoo  # noqa: F401 - registers its models
+    from fuxi_mtl.registry import import_zoo
 
+    import_zoo()
     return tiny
 
 

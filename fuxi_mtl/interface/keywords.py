@@ -129,6 +129,12 @@ class FitOptions(TypedDict, total=False):
     metabalance_relax: float
     metabalance_decay: float
     metabalance_cap: float
+    moco_beta: float
+    moco_gamma: float
+    moco_rho: float
+    moco_decay: float
+    graddrop_leak: Mapping[str, float] | None
+    graddrop_signs: str
     uw_form: str
     uw_lr: float
     gradnorm_alpha: float
@@ -144,6 +150,7 @@ class FitOptions(TypedDict, total=False):
     famo_decay: float
     famo_floor: Mapping[str, float] | None
     famo_reuse: str
+    excess_step: float
     imtl_lr: float
     stch_mu: float
     stch_warmup: int | None

@@ -1,7 +1,7 @@
 """Surgery element by element, on the gradients of what the embeddings give."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -109,8 +109,11 @@ class SignDrop(ElementwiseMethod):
             option("Share of a gradient that is never dropped, by objective; 0 unless said."),
         ] = None,
         graddrop_signs: Annotated[
-            Literal["element", "batch"],
-            option("Whose sign counts: of each element of each row, or of each column over the batch."),
+            str,
+            option(
+                "Whose sign counts: of each element of each row, or of each column over the batch.",
+                choices=("element", "batch"),
+            ),
         ] = "element",
     ):
         super().__init__(names, seed)

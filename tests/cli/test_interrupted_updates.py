@@ -196,6 +196,7 @@ def test_a_finished_update_stays_and_another_one_needs_another_name(root, monkey
 
 
 def test_a_second_call_updates_the_seeds_that_are_missing(root, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # else a slow machine's seconds may break the lines of the table
     given = ("--expid", "Toy", "--seed", 1, 2, "--train_data", root / "new_*.csv", "--day", DAY, "--resume")
     command = ("update", *given, "--valid_data", "data/toy/valid.csv", "--set", f"model_root={root}", *OFTEN)
     whole = update.train_run

@@ -25,7 +25,9 @@ def test_a_weight_near_its_bound_is_a_warning(caplog, kind):
         total_steps=1,
     )
     weighting = kind({"click": "binary"})
-    evaluation.set_model(SimpleNamespace(weighting=weighting, tasks=(), optimizer=keras.optimizers.SGD(0.1)))
+    evaluation.set_model(
+        SimpleNamespace(weighting=weighting, tasks=(), outputs=(), optimizer=keras.optimizers.SGD(0.1))
+    )
     evaluation.on_epoch_begin(0)
     with caplog.at_level(logging.WARNING):
         evaluation.on_epoch_end(0, {"loss": 1.0, "loss_click": 0.0, "weight_click": 20_000.0})
