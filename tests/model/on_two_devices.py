@@ -42,9 +42,9 @@ CASES = {
             "ipw": {"percentile": "winsorise", "upper_percentile": 80, "momentum": 0.5},
         },
     ),
-    "statistics of domains, histories with Dice, squares of gradients and running ones": Case(
+    "statistics of domains": Case("", "STAR"),
+    "histories with Dice, squares of gradients and running ones": Case(
         "",
-        "STAR",
         weighting="EXCESS",
         surgery={"surgery": "moco", "surgery_mode": "last_layer", "moco_gamma": 1.0},
         options={"sequences": {"rows": {"columns": {"history": "item"}, "encoder": "din"}}},

@@ -49,9 +49,9 @@ def encoder(tmp_path_factory) -> Encoder:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Encoder:
-    """The encoder of a few columns, without bags: what a model makes of a row does not depend on them."""
+    """The encoder of a few columns, without bags and sources: no prediction of a row depends on them."""
     names = ("user", "item", "age")
-    features = [feature for feature in raw_rows.FEATURES if feature.name in names]
+    features = [replace(feature, source="") for feature in raw_rows.FEATURES if feature.name in names]
     return raw_rows.fitted(tmp_path_factory.mktemp("small"), features)
 
 
