@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import global_sum
 from fuxi_mtl.layers import StarDense, Towers
 from fuxi_mtl.layers.mlp import Stack
 from fuxi_mtl.layers.stacked import EPSILON
-from fuxi_mtl.replicas import global_sum
 
 
 class PartitionedNorm(keras.layers.Layer):

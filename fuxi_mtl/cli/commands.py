@@ -22,9 +22,9 @@ from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
 
 if TYPE_CHECKING:
+    from fuxi_mtl.cluster.workers import Workers
     from fuxi_mtl.config import Experiment
     from fuxi_mtl.runs import Run
-    from fuxi_mtl.workers import Workers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fuxi_mtl.cluster import cluster_of
 
 if TYPE_CHECKING:
+    from fuxi_mtl.cluster.workers import Workers
     from fuxi_mtl.config import Experiment
-    from fuxi_mtl.workers import Workers
 
 
 def start_processes(options: argparse.Namespace, arguments: Sequence[str]) -> int:

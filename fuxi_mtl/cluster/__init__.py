@@ -1,4 +1,8 @@
-"""Which processes train together, and what belongs to which of them; nothing here loads TensorFlow."""
+"""Devices and processes that train together: which they are, what belongs to which, and what they exchange.
+
+What this file offers loads no TensorFlow; `replicas` (what is put together in a step) and `workers` (the
+connection between processes) do, and are imported by their own names.
+"""
 
 from fuxi_mtl.cluster.environment import LOST, SCHEDULERS, Cluster, check_alone, cluster_of
 from fuxi_mtl.cluster.parts import batches_of, part_of

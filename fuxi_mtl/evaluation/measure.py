@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.dataset import Split, evaluation_batches
 from fuxi_mtl.dataset.raw import is_missing
 from fuxi_mtl.evaluation.evaluate import Scores, evaluate
@@ -13,7 +14,6 @@ from fuxi_mtl.evaluation.shared import predict_together
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options import EvaluationOptions
 from fuxi_mtl.tasks import Task
-from fuxi_mtl.workers import together
 
 
 def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, np.ndarray]:

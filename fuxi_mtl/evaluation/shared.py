@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl.cluster import batches_of
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.dataset import Split, evaluation_batches
 from fuxi_mtl.evaluation.calibration import Calibration
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.workers import Workers
 
 PREDICT, GIVE = "predict", "give"
 

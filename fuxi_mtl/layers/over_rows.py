@@ -7,7 +7,7 @@ these are called alike.
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.replicas import global_sum, own_number, replicas
+from fuxi_mtl.cluster.replicas import global_sum, own_number, replicas
 
 
 @keras.saving.register_keras_serializable("fuxi_mtl")

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.replicas import replicas
+from fuxi_mtl.cluster.replicas import replicas
 
 _RECORD: ContextVar[list[tf.Tensor] | None] = ContextVar("penalties", default=None)
 

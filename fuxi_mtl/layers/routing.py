@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import global_mean
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.blocks import SparseRouting
 from fuxi_mtl.options.values import block
-from fuxi_mtl.replicas import global_mean
 
 
 def routed(shares: tf.Tensor, shared: int, own: int, weights: Sequence[float]) -> tuple[tf.Tensor, tf.Tensor]:

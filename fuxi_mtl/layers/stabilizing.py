@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import global_mean
 from fuxi_mtl.options.blocks import GateStabilize
 from fuxi_mtl.options.values import block
-from fuxi_mtl.replicas import global_mean
 
 
 def gate_penalty(stabilize: GateStabilize, gates: Sequence[tf.Tensor]) -> tf.Tensor:

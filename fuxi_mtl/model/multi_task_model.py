@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import replicas
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
 from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
@@ -21,12 +23,10 @@ from fuxi_mtl.model.values import decoded, learnt, measured_parts, scalars_of, u
 from fuxi_mtl.objectives import Heads, Losses, Objective, losses_over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.optimizers import split_of, summed_before, with_rows
-from fuxi_mtl.replicas import replicas
 from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
-from fuxi_mtl.workers import together
 
 ROWS_PER_STEP = 8192
 

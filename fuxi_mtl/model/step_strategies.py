@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient, global_gradients, switch
 from fuxi_mtl.objectives import Losses, Objective
 from fuxi_mtl.optimizers import split_of
-from fuxi_mtl.replicas import Gradient, global_gradients, switch
 from fuxi_mtl.surgery.backward import Backward, aligned
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import global_sum
 from fuxi_mtl.objectives import Heads, Labels, Objective, supervised, without_nan
 from fuxi_mtl.objectives.losses import bce_with_logits, focal_with_logits
 from fuxi_mtl.options import (
@@ -20,7 +21,6 @@ from fuxi_mtl.options import (
     ImbalanceOptions,
     has_default_error,
 )
-from fuxi_mtl.replicas import global_sum
 from fuxi_mtl.tasks import Task
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import global_sum, replicas
 from fuxi_mtl.objectives import losses
 from fuxi_mtl.options.errors import DEFAULT_ERROR, ERRORS
-from fuxi_mtl.replicas import global_sum, replicas
 from fuxi_mtl.tasks import Task
 
 Heads = Mapping[str, tf.Tensor]

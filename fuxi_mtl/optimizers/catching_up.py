@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import gathered_rows, replicas
 from fuxi_mtl.optimizers.rows import LazyAdam, RowOptimizer
-from fuxi_mtl.replicas import gathered_rows, replicas
 
 CHUNK = 2**18  # rows that are brought up to date at a time when all are
 

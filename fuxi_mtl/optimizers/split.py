@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient, global_gradients, replicas
 from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
-from fuxi_mtl.replicas import Gradient, global_gradients, replicas
 
 _COUNTERPARTS = {
     keras.optimizers.Adagrad: RowAdagrad,

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.replicas import Gradient, global_gradients, global_sum, only_paths, replicas
+from fuxi_mtl.cluster.replicas import Gradient, global_gradients, global_sum, only_paths, replicas
 
 
 class Backward:

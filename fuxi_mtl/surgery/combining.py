@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient, global_sum
 from fuxi_mtl.options import SURGERY_MODES
-from fuxi_mtl.replicas import Gradient, global_sum
 from fuxi_mtl.surgery.backward import Backward, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
 

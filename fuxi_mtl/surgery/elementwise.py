@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient, global_sum, own_number
 from fuxi_mtl.hints import no_objective
 from fuxi_mtl.options import option
-from fuxi_mtl.replicas import Gradient, global_sum, own_number
 from fuxi_mtl.surgery.combining import Surgery
 from fuxi_mtl.surgery.methods import SurgeryMethod
 

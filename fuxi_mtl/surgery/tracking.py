@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient, replicas
 from fuxi_mtl.options import option
-from fuxi_mtl.replicas import Gradient, replicas
 from fuxi_mtl.surgery.backward import aligned
 from fuxi_mtl.surgery.combining import Surgery
 from fuxi_mtl.surgery.methods import State, SurgeryMethod

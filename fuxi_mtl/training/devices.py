@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from fuxi_mtl.cluster import Cluster
-from fuxi_mtl.workers import Workers, connect, connected
+from fuxi_mtl.cluster.workers import Workers, connect, connected
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.cluster import part_of
+from fuxi_mtl.cluster.workers import Workers, together
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.bilevel import beside, rows_of_both
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.step_plan import StepPlan
-from fuxi_mtl.workers import Workers, together
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.random.seed_generator import global_seed_generator
 
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.evaluation.memory import enough_memory
@@ -19,7 +20,6 @@ from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.shared import BEGIN, END, SHARE, STEPS, SharedSteps
 from fuxi_mtl.training.state.training_state import TrainingState
 from fuxi_mtl.training.train import compile_model, diverged, prepare
-from fuxi_mtl.workers import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.optimizers import is_scheduled, rate_of
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.shared import STEPS, SharedSteps
 from fuxi_mtl.training.state.saving import Saving
-from fuxi_mtl.workers import Workers
 
 
 class LedSteps:

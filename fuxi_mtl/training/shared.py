@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.state.training_state import TrainingState
-from fuxi_mtl.workers import Workers
 
 BEGIN, SHARE, STEPS, END = "begin", "share", "steps", "end"
 

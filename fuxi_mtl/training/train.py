@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.workers import Workers, together
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.dataset.histories import check_histories
@@ -55,7 +56,6 @@ from fuxi_mtl.training.state import (
 )
 from fuxi_mtl.training.step_plan import StepPlan
 from fuxi_mtl.weighting import make_weighting
-from fuxi_mtl.workers import Workers, together
 
 logger = logging.getLogger(__name__)
 

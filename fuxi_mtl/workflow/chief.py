@@ -1,6 +1,6 @@
 """What the chief of several workers tells the others around a run, and what it asks."""
 
-from fuxi_mtl.workers import WorkerError, connected
+from fuxi_mtl.cluster.workers import WorkerError, connected
 
 TRAIN, KEPT, DATA, BYE = "train", "kept", "data", "bye"
 LATER = 10.0  # seconds that the chief is ahead in reading its data: where these are shared, it encodes them

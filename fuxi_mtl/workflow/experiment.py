@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl import registry
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, declared_features, dummy_features, load_dataset
@@ -35,7 +36,6 @@ from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.shared import END
 from fuxi_mtl.training.state import Source, StateFolder
 from fuxi_mtl.training.train import Training, train
-from fuxi_mtl.workers import together
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.chief import check_same_data

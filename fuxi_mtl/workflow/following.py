@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import keras
 
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.following import follow
-from fuxi_mtl.workers import Workers
 from fuxi_mtl.workflow.chief import BYE, DATA, KEPT, LATER, TRAIN
 from fuxi_mtl.workflow.experiment import as_planned, make_model
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import command_line
 
-from fuxi_mtl import workers
+from fuxi_mtl.cluster import workers
 from fuxi_mtl.training.shared import SharedSteps
 
 LEFT_AT, SETTINGS = 5, ("optimizer=sgd", "learning_rate=0.5", "batch_size=29", "eval_batch_size=50")

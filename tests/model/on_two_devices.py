@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from benchmarks import replicas as benchmark
 from benchmarks.replicas import Case
+from fuxi_mtl.cluster.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
 from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout, GaussianNoise
 from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
 from fuxi_mtl.layers.stabilizing import gate_penalty
 from fuxi_mtl.optimizers import RowSGD, SplitOptimizer
 from fuxi_mtl.options.blocks import GateStabilize
-from fuxi_mtl.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
 from fuxi_mtl.weighting import RandomWeights, SmoothTchebycheff
 
 STEPS = 3

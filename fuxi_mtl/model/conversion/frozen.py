@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import Unpack
 
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.layers import FeatureEmbedding, Towers
 from fuxi_mtl.model import MultiTaskModel
@@ -13,7 +14,6 @@ from fuxi_mtl.model.conversion.base import ConversionModel
 from fuxi_mtl.objectives.losses import logit_and
 from fuxi_mtl.options.shared import BottomOptions
 from fuxi_mtl.tasks import Task
-from fuxi_mtl.workers import together
 
 
 class PropensityModel(MultiTaskModel):

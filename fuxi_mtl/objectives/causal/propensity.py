@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import gathered_rows
 from fuxi_mtl.options.blocks import PropensityWeights
 from fuxi_mtl.options.values import block
-from fuxi_mtl.replicas import gathered_rows
 
 WATCHED = ("ipw_clipped_share", "ipw_weight_min", "ipw_weight_mean", "ipw_weight_max")
 _LARGEST = tf.float32.max

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import Gradient
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import Objective, without_nan
-from fuxi_mtl.replicas import Gradient
 from fuxi_mtl.surgery.backward import Backward, aligned, are_rows
 
 Batch = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray], np.ndarray]

@@ -14,12 +14,12 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import global_seed_generator
 
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read, read_note, reason
 from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state.folder import link
-from fuxi_mtl.workers import together
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ import signal
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl import workers as connection
 from fuxi_mtl.cluster import LOST, Cluster
+from fuxi_mtl.cluster import workers as connection
+from fuxi_mtl.cluster.workers import WorkerError, Workers, connect, connected
 from fuxi_mtl.interruption import Terminated
-from fuxi_mtl.workers import WorkerError, Workers, connect, connected
 from fuxi_mtl.workflow import chief
 from fuxi_mtl.workflow.chief import DATA, check_same_data
 

@@ -9,9 +9,7 @@ import tensorflow as tf
 import tiny
 
 from fuxi_mtl import Objective, ShareBottom
-from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
-from fuxi_mtl.objectives import losses_over_replicas
-from fuxi_mtl.replicas import (
+from fuxi_mtl.cluster.replicas import (
     gathered_rows,
     global_gradients,
     global_mean,
@@ -20,6 +18,8 @@ from fuxi_mtl.replicas import (
     replicas,
     switch,
 )
+from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
+from fuxi_mtl.objectives import losses_over_replicas
 
 ROWS = tf.constant([[1.0, 2.0], [3.0, 6.0]])
 
