@@ -109,7 +109,6 @@ LIGHT = [
     "config",
     "comparison",
     "report",
-    "pareto",
     "simulation",
     "evaluation/evaluate.py",
     "evaluation/monitor.py",

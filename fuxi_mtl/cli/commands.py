@@ -244,8 +244,8 @@ def _pareto(options: argparse.Namespace) -> None:
 
 
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
+    from fuxi_mtl.comparison.pareto import fronts_among
     from fuxi_mtl.files import write_text
-    from fuxi_mtl.pareto import fronts_among
     from fuxi_mtl.report import render
 
     if output:

@@ -318,7 +318,7 @@ def check_pareto(settings: Settings, section: ParetoSection, objectives: Sequenc
         ConfigError: With what would work.
     """
     if section != ParetoSection():
-        from fuxi_mtl.pareto import preferences_of  # with it come fronts and comparisons of runs
+        from fuxi_mtl.comparison.pareto import preferences_of  # with it come fronts and comparisons of runs
 
         try:
             preferences_of(section.pareto, objectives)

@@ -6,8 +6,8 @@ print(render(compare(stored_runs("./checkpoints/")), "markdown"))
 from collections.abc import Sequence
 
 from fuxi_mtl.comparison import Table
+from fuxi_mtl.comparison.pareto import Front
 from fuxi_mtl.hints import among
-from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import text
 from fuxi_mtl.report.text import records, table_html
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from fuxi_mtl.comparison.pareto import Front, Point
 from fuxi_mtl.metrics import find_metric_of_key
-from fuxi_mtl.pareto import Front, Point
 from fuxi_mtl.report import cells
 
 MOST_PANELS = 12

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 
 from fuxi_mtl.comparison import Row, Table
+from fuxi_mtl.comparison.pareto import Front
 from fuxi_mtl.metrics import find_metric_of_key, split_key
-from fuxi_mtl.pareto import Front
 from fuxi_mtl.report import cells, diagnostics, plots
 from fuxi_mtl.report import fronts as front_parts
 from fuxi_mtl.report.text import DAYS_TITLE, days_of

@@ -9,11 +9,11 @@ from typing import Any
 
 from fuxi_mtl import registry
 from fuxi_mtl.comparison import StoredRun, Table, compare, read_run
+from fuxi_mtl.comparison.pareto import FILE, Front, make_front, preferences_of, stanza_of, traded_metrics
+from fuxi_mtl.comparison.pareto.preferences import name_of
 from fuxi_mtl.config import Experiment, load_experiment
 from fuxi_mtl.files import checked_json, write_text
 from fuxi_mtl.options import CVR_AUX
-from fuxi_mtl.pareto import FILE, Front, make_front, preferences_of, stanza_of, traded_metrics
-from fuxi_mtl.pareto.preferences import name_of
 from fuxi_mtl.report import render
 from fuxi_mtl.workflow.experiment import try_model
 from fuxi_mtl.workflow.resume import run_or_resume

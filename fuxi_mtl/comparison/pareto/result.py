@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fuxi_mtl.comparison import StoredRun, Table
+from fuxi_mtl.comparison.pareto.front import chosen, hypervolume, non_dominated
+from fuxi_mtl.comparison.pareto.preferences import Preference
 from fuxi_mtl.files import DamagedError, read_json
 from fuxi_mtl.hints import among
 from fuxi_mtl.metrics import METRICS, Metric, find_metric_of_key
 from fuxi_mtl.options import ParetoOptions
-from fuxi_mtl.pareto.front import chosen, hypervolume, non_dominated
-from fuxi_mtl.pareto.preferences import Preference
 
 FILE = "pareto.json"
 

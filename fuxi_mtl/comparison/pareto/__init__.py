@@ -3,9 +3,17 @@
 Pure parts only: :mod:`fuxi_mtl.workflow.pareto_search` trains the runs.
 """
 
-from fuxi_mtl.pareto.front import chosen, gains, hypervolume, non_dominated
-from fuxi_mtl.pareto.preferences import evenly_spread, preferences_of, stanza_of
-from fuxi_mtl.pareto.result import FILE, Front, Point, fronts_among, make_front, read_front, traded_metrics
+from fuxi_mtl.comparison.pareto.front import chosen, gains, hypervolume, non_dominated
+from fuxi_mtl.comparison.pareto.preferences import evenly_spread, preferences_of, stanza_of
+from fuxi_mtl.comparison.pareto.result import (
+    FILE,
+    Front,
+    Point,
+    fronts_among,
+    make_front,
+    read_front,
+    traded_metrics,
+)
 
 __all__ = [
     "FILE",

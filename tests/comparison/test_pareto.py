@@ -11,8 +11,7 @@ import pytest
 from synthetic_runs import write_run
 
 from fuxi_mtl.comparison import compare, read_run, stored_runs
-from fuxi_mtl.options import ParetoOptions
-from fuxi_mtl.pareto import (
+from fuxi_mtl.comparison.pareto import (
     FILE,
     chosen,
     evenly_spread,
@@ -26,7 +25,8 @@ from fuxi_mtl.pareto import (
     stanza_of,
     traded_metrics,
 )
-from fuxi_mtl.pareto.preferences import name_of
+from fuxi_mtl.comparison.pareto.preferences import name_of
+from fuxi_mtl.options import ParetoOptions
 from fuxi_mtl.report import fronts, render
 
 TWO = ("ctr", "cvr")
