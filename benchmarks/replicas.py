@@ -267,7 +267,7 @@ class _Training:
         asked = {key: value for key, value in case.surgery.items() if key not in own}
         model.compile(
             optimizer,
-            make_weighting(WeightingOptions(loss_weight=case.weighting), kinds, epoch_steps=4),
+            make_weighting(WeightingOptions(loss_weight=case.weighting), kinds, epoch_steps=2),
             imbalance,
             make_surgery(SurgeryOptions(**asked), kinds, own=own),
             keras.optimizers.SGD(RATE) if model.bilevel_variables() else None,

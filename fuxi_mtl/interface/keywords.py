@@ -151,6 +151,7 @@ class FitOptions(TypedDict, total=False):
     famo_floor: Mapping[str, float] | None
     famo_reuse: str
     excess_step: float
+    excess_warmup: int | None
     imtl_lr: float
     stch_mu: float
     stch_warmup: int | None

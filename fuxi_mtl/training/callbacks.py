@@ -15,6 +15,7 @@ from fuxi_mtl.evaluation.monitor import undefined_parts
 from fuxi_mtl.model.step_means import WATCHED
 from fuxi_mtl.optimizers import is_scheduled, rate_of
 from fuxi_mtl.training.loss_scales import LossScales
+from fuxi_mtl.weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +96,7 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Losses: %s", _line(record["losses"]))
         logger.info("Weights: %s", _line(record["weights"]))
         self.loss_scales.observe(record["losses"], record["weights"])
-        for name, weight in record["weights"].items():
-            if weight > 0.5 * self.model.weighting.largest:
-                logger.warning(
-                    "The weight of %s is near its bound, %.3g: its loss is all but 0. Is its label constant?",
-                    name,
-                    self.model.weighting.largest,
-                )
+        _warn_of_weights(record["weights"], self.model.weighting)
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
         if record["watched"]:
@@ -139,6 +134,24 @@ class Evaluation(keras.callbacks.Callback):
             "metrics": scores.values,
             "undefined": scores.undefined,
         }
+
+
+def _warn_of_weights(weights: Mapping[str, float], weighting: Weighting) -> None:
+    least, cure = weighting.starves
+    for name, weight in weights.items():
+        if weight > 0.5 * weighting.largest:
+            logger.warning(
+                "The weight of %s is near its bound, %.3g: its loss is all but 0. Is its label constant?",
+                name,
+                weighting.largest,
+            )
+        if weight < least:
+            logger.warning(
+                "The weight of %s is %.3g: it is all but untrained. %s",
+                name,
+                weight,
+                cure,
+            )
 
 
 class _Counting:

@@ -43,6 +43,7 @@ class Weighting(CheckedOptions, tf.Module):
     needs_gradients: ClassVar[bool] = False  # whether it is told by learn_gradients, before its update
     needs_progress: bool = False  # whether it is told by learn_progress what a step made of the losses
     largest: ClassVar[float] = math.inf  # no weight grows beyond it
+    starves: ClassVar[tuple[float, str]] = (0.0, "")  # below which weight nothing learns, and what to do then
 
     def __init__(self, objectives: Mapping[str, str]):
         super().__init__()

@@ -20,14 +20,20 @@ class ExcessRisk(Weighting):
         E_k = sum_i g_ki^2 / sqrt(sum_s g_ki(s)^2 + 1e-7)      w_k <- w_k exp(eta E_k / E_k(0))      sum w = T
 
     E is a second-order estimate of how far a loss lies above its least: a noisy label's loss stays high and
-    has nothing to gain. Under gradients that do not change, no weight does. An objective without a row in the
-    batch keeps its weight, and the others share the rest.
+    has nothing to gain. E(0) is its mean over a first stretch, in which all weights are one (the paper's
+    appendix C.1). Under gradients that do not change, no weight does. An objective without a row in the batch
+    keeps its weight, and the others share the rest.
 
-    Differs from the paper: squares are kept of the last shared layer alone, not of all that is shared.
+    Differs from the paper: squares are kept of the last shared layer alone, not of all that is shared, and
+    the first stretch is an epoch, not three. Differs from the authors' program, which takes the first batch
+    alone for the stretch (``excess_warmup=1``): there the gradient of an event that half of the rows have is
+    all but nothing, and what is divided by it decides alone.
 
     Args:
         objectives: Kind of each objective, by name.
+        epoch_steps: Steps in an epoch.
         excess_step: eta, above 0.
+        excess_warmup: Steps of the first stretch, if it is not an epoch.
 
     >>> weighting = ExcessRisk({"ctr": "binary", "cvr": "binary"}, excess_step=0.1)
     >>> weighting.begin([(2,)])
@@ -38,17 +44,28 @@ class ExcessRisk(Weighting):
     """
 
     needs_gradients = True
+    starves = (0.01, "A smaller excess_step or a longer excess_warmup keeps weights closer together.")
 
     def __init__(
         self,
         objectives: Mapping[str, str],
+        epoch_steps: int = 1,
         *,
         excess_step: Annotated[float, option("Step of the weights.", above=0)] = 0.01,
+        excess_warmup: Annotated[
+            int | None,
+            option(
+                "Steps of equal weights whose mean gain is what gains are compared with; an epoch unless said.",
+                least=1,
+            ),
+        ] = None,
     ):
         super().__init__(objectives)
-        self._step = excess_step
+        self._step, self._warmup = excess_step, excess_warmup or epoch_steps
         self.weight = self._state([1.0] * len(self.names), "weight")
         self.initial = self._state([0.0] * len(self.names), "initial")
+        self.batches = self._state([0.0] * len(self.names), "batches")
+        self.steps = self._state([0], "steps", tf.int64)
         self.squares: list[tf.Variable] = []
 
     def begin(self, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -69,13 +86,22 @@ class ExcessRisk(Weighting):
         for total, before in zip(sums, self.squares, strict=True):
             before.assign(tf.where(observed[:, None], total, before))
         found = tf.where(observed, found, 0.0)
-        self.initial.assign(tf.where(self.initial > 0, self.initial, found))
+        warms = self.steps[0] < self._warmup
+        self.steps.assign_add([1])
+        self._compare_with(found, observed & (warms | (self.initial <= 0)))
+        pace = tf.where(warms, 0.0, self._step)
         gain = tf.math.divide_no_nan(found, self.initial)
         weight = tf.convert_to_tensor(self.weight)
         own = tf.where(observed, weight, 0.0)
-        moved = own * tf.exp(self._step * (gain - tf.reduce_max(gain)))
+        moved = own * tf.exp(pace * (gain - tf.reduce_max(gain)))
         moved *= tf.math.divide_no_nan(tf.reduce_sum(own), tf.reduce_sum(moved))
         self.weight.assign(tf.where(observed, moved, weight))
+
+    def _compare_with(self, found: tf.Tensor, taken: tf.Tensor) -> None:
+        """Takes gains into the mean of the first stretch, or in place of it where there was no row."""
+        self.batches.assign_add(tf.cast(taken, tf.float32))
+        moved = self.initial + (found - self.initial) / tf.maximum(self.batches, 1.0)
+        self.initial.assign(tf.where(taken, moved, self.initial))
 
     def _weights(self) -> tf.Tensor:
         return tf.convert_to_tensor(self.weight)

@@ -20,8 +20,8 @@ def told(weighting, gradients, given=None):
     return [float(each) for each in weighting.weights().values()]
 
 
-def begun(kinds=TWO, width=2, **options):
-    weighting = ExcessRisk(kinds, **options)
+def begun(kinds=TWO, width=2, epoch_steps=1, **options):
+    weighting = ExcessRisk(kinds, epoch_steps, **options)
     weighting.begin([(width,)])
     return weighting
 
@@ -39,6 +39,25 @@ def test_gradients_that_do_not_change_change_no_weight():
         found = told(weighting, [[0.3, -0.4], [0.03, 0.01]])
     # 1e-7 inside of the root counts where squares are not much larger.
     assert found == pytest.approx([1, 1], abs=2e-3)
+
+
+def test_gains_are_compared_with_their_mean_over_a_first_stretch_of_equal_weights():
+    rng, weighting = np.random.default_rng(3), begun(width=4, epoch_steps=3, excess_step=0.3)
+    squares, gains, expected = np.zeros((2, 4)), [], np.ones(2)
+    for step in range(8):
+        # The first batch of one has all but no gradient, as where half of the rows are positive.
+        gradients = rng.normal(size=(2, 4)) * ([[1e-3], [1.0]] if step == 0 else 1.0)
+        squares += gradients**2
+        gain = (gradients**2 / np.sqrt(squares + 1e-7)).sum(axis=1)
+        gains.append(gain)
+        if step >= 3:
+            expected = expected * np.exp(0.3 * gain / np.mean(gains[:3], axis=0))
+            expected = 2 * expected / expected.sum()
+        np.testing.assert_allclose(told(weighting, gradients), expected, rtol=1e-5)
+    assert 0.2 < expected[0] < 1.8
+    alone = begun(width=4, epoch_steps=3, excess_step=0.3, excess_warmup=1)
+    told(alone, np.array([[1e-3] * 4, [1.0] * 4]))
+    assert told(alone, np.ones((2, 4)))[1] < 1e-6  # divided by what its rival's first batch was
 
 
 def test_what_falls_behind_others_in_gain_loses_weight():
