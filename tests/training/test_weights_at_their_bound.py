@@ -10,7 +10,6 @@ from fuxi_mtl.evaluation.evaluate import Scores
 from fuxi_mtl.training.callbacks import Evaluation
 from fuxi_mtl.weighting import Equal, ExcessRisk, Uncertainty
 
-
 BOUND = "The weight of click is near its bound, 2.2e+04: its loss is all but 0. Is its label constant?"
 STARVED = (
     "The weight of click is 0.005: it is all but untrained. A smaller excess_step or a longer excess_warmup "
