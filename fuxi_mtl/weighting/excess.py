@@ -55,7 +55,7 @@ class ExcessRisk(Weighting):
         excess_warmup: Annotated[
             int | None,
             option(
-                "Steps of equal weights whose mean gain is what gains are compared with; an epoch unless said.",
+                "Steps of equal weights with whose mean gain gains are compared; an epoch unless said.",
                 least=1,
             ),
         ] = None,
