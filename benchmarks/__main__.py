@@ -170,6 +170,12 @@ def _replicas(options: argparse.Namespace) -> None:
     measure_replicas(options.only, options.steps, options.results)
 
 
+def _shards(options: argparse.Namespace) -> None:
+    from benchmarks.shards import measure_shards
+
+    measure_shards(options.only, options.steps, options.processes, options.results)
+
+
 def _encode(options: argparse.Namespace) -> None:
     from benchmarks.encode import measure_encoding
 
@@ -282,6 +288,12 @@ def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     replicas.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
     replicas.add_argument("--steps", type=int, default=30, help="of each training")
+    shards = command(
+        "shards", _shards, "The same with tables spread over processes of this machine: as in one?"
+    )
+    shards.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
+    shards.add_argument("--steps", type=int, default=30, help="of each training")
+    shards.add_argument("--processes", type=int, default=2, help="how many share the tables")
 
 
 def _add_settings(parser: argparse.ArgumentParser, table: str) -> None:

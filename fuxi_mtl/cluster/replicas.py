@@ -13,9 +13,11 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import default_variable_creator_v2
 
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices | None"
 _ONLY_PATHS: ContextVar[bool] = ContextVar("only_paths", default=False)
+_OWN = "_lies_on_one_replica"  # an attribute of variables of which no other replica has a copy
 
 
 def replicas() -> int:
@@ -87,18 +89,39 @@ def gathered_rows(tensors: Any) -> Any:
     return tf.nest.pack_sequence_as(tensors, [found[place] for place in range(len(flat))])
 
 
-def global_gradients(gradients: Sequence[Gradient]) -> list[Gradient]:
+@contextmanager
+def own_variables() -> Iterator[None]:
+    """Variables that are made inside belong to this replica: no other one has a copy of them."""
+
+    def create(next_creator: Any, **options: Any) -> tf.Variable:  # noqa: ARG001 - the strategy's is left out
+        variable = default_variable_creator_v2(None, **options)
+        setattr(variable, _OWN, True)
+        return variable
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
+def is_own(variable: Any) -> bool:
+    """Whether this replica alone has a variable (of Keras or TensorFlow), and its gradient from all."""
+    return hasattr(getattr(variable, "_value", variable), _OWN)
+
+
+def global_gradients(gradients: Sequence[Gradient], variables: Sequence[Any] = ()) -> list[Gradient]:
     """The sums over all replicas of gradients: dense ones in one call, rows of tables as the rows of all.
 
     Args:
         gradients: Of this replica. All replicas have the same ones, None included.
+        variables: Whose they are; those that this replica alone has keep the gradient that they have.
     """
     if replicas() == 1:
         return list(gradients)
+    own = {at: gradients[at] for at, variable in enumerate(variables) if is_own(variable)}
+    gradients = [None if at in own else each for at, each in enumerate(gradients)]
     rows = {at: each for at, each in enumerate(gradients) if isinstance(each, tf.IndexedSlices)}
     dense = {at: each for at, each in enumerate(gradients) if each is not None and at not in rows}
     found: dict[int, Gradient] = global_sum(dense)
-    found |= dict(zip(rows, _gathered_slices(list(rows.values())), strict=True))
+    found |= dict(zip(rows, _gathered_slices(list(rows.values())), strict=True)) | own
     return [found.get(at) for at in range(len(gradients))]
 
 
@@ -137,11 +160,16 @@ def only_paths() -> Iterator[None]:
         _ONLY_PATHS.reset(token)
 
 
+def only_paths_wanted() -> bool:
+    """Whether gradients are asked for inside of :func:`only_paths`."""
+    return _ONLY_PATHS.get()
+
+
 @tf.custom_gradient
 def _summed(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """One all-reduce. TensorFlow's own gradient would be bound to the context of the forward pass."""
     total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(x))
-    return total, lambda slope: slope if _ONLY_PATHS.get() else _summed(slope)
+    return total, lambda slope: slope if only_paths_wanted() else _summed(slope)
 
 
 def _size(x: tf.Tensor) -> int | tf.Tensor:

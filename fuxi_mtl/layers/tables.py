@@ -1,9 +1,11 @@
 """Embedding tables: the rows of all features of one width in one variable."""
 
+import functools
 import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.replicas import own_variables
 from fuxi_mtl.features import PAD, Feature, FeatureMap
 from fuxi_mtl.layers.pooling import pool
+from fuxi_mtl.layers.shards import Shard, shard_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +36,14 @@ class Lookup:
         penalty: Rows ``(rows, width)`` to the gradient of their regularizer; None without one.
         before: Told the variable and the row numbers of each lookup in training, before it, or None; an
             optimizer sets it.
+        distinct: Whether a row's gradients may be added up before the optimizer, which sets it, sees them.
+        shard: Which rows the variable holds of a table that is spread over workers; None if it holds all.
     """
 
     penalty: Callable[[tf.Tensor], tf.Tensor] | None = None
     before: Callable[[keras.Variable, tf.Tensor], None] | None = None
+    distinct: bool = True
+    shard: Shard | None = None
 
 
 def lookup_of(variable: keras.Variable) -> Lookup | None:
@@ -109,19 +117,22 @@ class Table(keras.layers.Layer):
                     part_name = (owner.name, *names[part : part + 1])
                     self.row_ranges[part_name] = (rows, rows + count)
                     rows += count
-        self.rows = self.add_weight(
-            shape=(rows, width),
-            initializer="zeros",
-            name="rows",
-            # A cast of the whole table under mixed precision would make its gradient dense.
-            autocast=False,
-            dtype="float32",
-        )
+        # Beyond that an int32, which ids are, cannot name a row of the table.
+        self.row_type = tf.int32 if rows < 2**31 else tf.int64
+        lookup.shard = shard = shard_of(rows, width, self.trainable)
+        with nullcontext() if shard is None else own_variables():
+            self.rows = self.add_weight(
+                shape=(rows if shard is None else shard.held, width),
+                initializer="zeros",
+                name="rows",
+                # A cast of the whole table under mixed precision would make its gradient dense.
+                autocast=False,
+                dtype="float32",
+            )
         self.rows.lookup = lookup
         for name, start in self.starts.items():
             for first, values in _initial_rows(features[name], width, features.folder):
-                places = tf.range(start + first, start + first + len(values))
-                self.rows.value.scatter_update(tf.IndexedSlices(values, places))
+                self._begin_with(start + first, values)
         kinds: dict[Kind, list[Feature]] = {}
         unpooled = {feature.name for feature, _ in reads.values()}
         pooled = [each for each in members if each.name not in unpooled]
@@ -135,16 +146,29 @@ class Table(keras.layers.Layer):
                 [feature],
                 [features.owner(feature)],
                 self.starts,
+                self.row_type,
             )
             for key, (feature, length) in reads.items()
         }
         self.groups = [
-            _Group(kind, alike, [features.owner(f) for f in alike], self.starts)
+            _Group(kind, alike, [features.owner(f) for f in alike], self.starts, self.row_type)
             for kind, alike in kinds.items()
         ]
         columns = [column for group in self.groups for column in group.columns]
         whole = columns == list(range(features.id_columns))
         self.columns = None if whole else np.array(columns, np.int32)
+
+    def _begin_with(self, first: int, values: np.ndarray) -> None:
+        """Sets rows of the table from one of them on.
+
+        All workers are given the same numbers, so that a row does not depend on how many they are.
+        """
+        begin, end, shard = first, first + len(values), self.rows.lookup.shard
+        if shard is not None:
+            values = values[shard.first_of(first) :: shard.size]
+            begin, end = shard.range_of(begin, end)
+        places = tf.range(begin, end, dtype=self.row_type)
+        self.rows.value.scatter_update(tf.IndexedSlices(values, places))
 
     @property
     def side_by_side(self) -> list[Feature]:
@@ -189,10 +213,16 @@ class Table(keras.layers.Layer):
         """The vectors of each tensor of rows ``(rows in it, width)``: one gather for all."""
         flat = [tf.reshape(each, [-1]) for each in rows]
         joined = tf.concat(flat, axis=0)
-        lookup = lookup_of(self.rows)
-        if training and lookup is not None and lookup.before is not None:
-            lookup.before(self.rows, joined)
-        found = tf.gather(self.rows.value, joined)
+        lookup = lookup_of(self.rows) or Lookup()
+        before = None
+        if training and lookup.before is not None:
+            before = functools.partial(lookup.before, self.rows)
+        if lookup.shard is not None:
+            found = lookup.shard.look_up(self.rows.value, joined, lookup.distinct, before)
+        else:
+            if before is not None:
+                before(joined)
+            found = tf.gather(self.rows.value, joined)
         # Along its first axis a tensor is split without copying.
         return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))
 
@@ -249,26 +279,35 @@ class _Group:
         features: The features.
         owners: Those whose rows they read.
         starts: First row of each owner.
+        row_type: Of the numbers of rows.
     """
 
     def __init__(
-        self, kind: Kind, features: Sequence[Feature], owners: Sequence[Feature], starts: dict[str, int]
+        self,
+        kind: Kind,
+        features: Sequence[Feature],
+        owners: Sequence[Feature],
+        starts: dict[str, int],
+        row_type: tf.DType,
     ):
+        self.row_type = row_type
         self.kind = kind
         self.features = features
         places = range(kind.length)
         self.columns = [feature.start + place for feature in features for place in places]
         self.weights = [(feature.weight_start or 0) + place for feature in features for place in places]
-        self.starts = np.repeat(np.array([starts[o.name] for o in owners], np.int32), kind.length)
+        number = row_type.as_numpy_dtype
+        self.starts = np.repeat(np.array([starts[o.name] for o in owners], number), kind.length)
         if kind.composed:
-            self.remainders = np.repeat(np.array([o.parts[0] - 1 for o in owners], np.int32), kind.length)
+            self.remainders = np.repeat(np.array([o.parts[0] - 1 for o in owners], number), kind.length)
 
     def rows(self, ids: tf.Tensor) -> list[tf.Tensor]:
         """The rows of ids ``(batch, columns)``; of composed ids that of the remainder and the quotient's."""
+        ids = tf.cast(ids, self.row_type)
         if not self.kind.composed:
             return [ids + self.starts]
         from_zero = tf.maximum(ids - 1, 0)
-        real = tf.cast(ids != PAD, tf.int32)  # padding is the first row of both parts
+        real = tf.cast(ids != PAD, self.row_type)  # padding is the first row of both parts
         remainder = real * (1 + from_zero % self.remainders)
         quotient = real * (1 + from_zero // self.remainders)
         return [remainder + self.starts, quotient + self.starts + self.remainders + 1]

@@ -303,5 +303,5 @@ def strategies_of(model: Any) -> tuple[StepStrategy, ...]:
 
 def apply_gradients(model: Any, gradients: Sequence[Gradient], variables: Sequence[keras.Variable]) -> None:
     """One step of a model's optimizer on the gradients of all replicas, of which these are one replica's."""
-    gradients = split_of(model.optimizer).over_replicas(gradients)
+    gradients = split_of(model.optimizer).over_replicas(gradients, variables)
     model.optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.cluster.replicas import gathered_rows, replicas
+from fuxi_mtl.cluster.replicas import gathered_rows, is_own, replicas
 from fuxi_mtl.optimizers.rows import LazyAdam, RowOptimizer
 
 CHUNK = 2**18  # rows that are brought up to date at a time when all are
@@ -35,7 +35,7 @@ class DenseEquivalentAdam(LazyAdam):
     Rows must be brought up to date before they are read: :meth:`before_lookup` for those of a batch,
     :meth:`apply_deferred_updates` for all of them, before evaluation; in plain Keras :class:`DeferredUpdates`
     sees to it. On several devices those of the whole batch are brought up to date on each, so that all have
-    the same table.
+    the same table; of a table that is spread over workers each has the rows that any of them asks for.
 
     Args:
         steps: After how many steps all rows catch up, unless they did before: the length of c.
@@ -79,8 +79,7 @@ class DenseEquivalentAdam(LazyAdam):
         self._now = self.add_variable((), "zeros", name="now")
         self._coasts = self.add_variable((self.steps,), "zeros", name="coasts")
         self._lasts = [
-            self.add_variable((variable.shape[0], 1), "zeros", name=f"last_{i}")
-            for i, variable in enumerate(var_list)
+            self.add_row_variable(variable, "zeros", f"last_{i}") for i, variable in enumerate(var_list)
         ]
 
     def row_slots(self, index):
@@ -118,7 +117,7 @@ class DenseEquivalentAdam(LazyAdam):
             rows: Their numbers, in any shape and as often as may be.
         """
         rows = tf.unique(tf.reshape(rows, [-1])).y
-        if replicas() > 1:
+        if replicas() > 1 and not is_own(variable):
             rows = tf.unique(gathered_rows(rows)).y
         self._catch_up(variable, rows)
 

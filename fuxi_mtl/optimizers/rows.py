@@ -10,11 +10,14 @@ value and its slots to the last bit.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
+from fuxi_mtl.cluster.replicas import is_own, own_variables
 from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.options.optimizer import SECOND_MOMENTS
 
@@ -94,6 +97,29 @@ class RowOptimizer(keras.optimizers.Optimizer):
             raise ValueError(f"{name} alone {unable}. Use SplitOptimizer(dense, {name}(...)).")
         for lookup in lookups:
             lookup.before = self.before_lookup
+            lookup.distinct = self.second_moment == "squared_sum"
+
+    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
+        """See `keras.optimizers.Optimizer`; the slot of rows that one worker has lies beside them."""
+        if not is_own(reference_variable):
+            return super().add_variable_from_reference(reference_variable, name, initializer)
+        with own_variables():  # past what asks the strategy, which does not know the variable
+            return super(TFOptimizer, self).add_variable_from_reference(reference_variable, name, initializer)
+
+    def add_row_variable(self, variable: keras.Variable, initializer: Any, name: str) -> keras.Variable:
+        """A slot with one number for each row of a variable, and beside it."""
+        with own_variables() if is_own(variable) else nullcontext():
+            return self.add_variable((variable.shape[0], 1), initializer, name=name)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Keras's own, but for rows of one worker, which the strategy cannot update."""
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        for gradient, variable in pairs:
+            if is_own(variable):
+                self.update_step(gradient, variable.value, learning_rate)
+        others = [(gradient, variable) for gradient, variable in pairs if not is_own(variable)]
+        if others:
+            super()._backend_update_step(*map(list, zip(*others, strict=True)), learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Keras's own, and `second_moment`."""
@@ -229,7 +255,7 @@ class RowWiseAdagrad(RowAdagrad):
         keras.optimizers.Optimizer.build(self, var_list)
         initial = keras.initializers.Constant(self.initial_accumulator_value)
         self._accumulators = [
-            self.add_variable((variable.shape[0], 1), initial, name=f"accumulator_{i}")
+            self.add_row_variable(variable, initial, f"accumulator_{i}")
             for i, variable in enumerate(var_list)
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fuxi_mtl.cluster.replicas import Gradient, global_gradients, replicas
+from fuxi_mtl.cluster.replicas import Gradient, global_gradients, global_sum, is_own, replicas
 from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
 
@@ -213,7 +213,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self.build(variables)
         grads, variables = self._filter_empty_gradients(grads, variables)
         if not self.summed_before:
-            grads = self.over_replicas(grads)
+            grads = self.over_replicas(grads, variables)
         grads, norms = self._by_row(grads, variables)
         grads = self._clipped(grads, norms, variables)
         moved: dict[keras.optimizers.Optimizer, list] = {}
@@ -227,11 +227,27 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             if optimizer not in moved:
                 optimizer.iterations.assign_add(1)
 
-    def over_replicas(self, gradients: Sequence[Gradient]) -> list[Gradient]:
-        """The gradients of all replicas, of which these are one's; its rows are summed before they travel."""
-        if replicas() > 1 and self.sums:
-            gradients = [sum_duplicates(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-        return global_gradients(gradients)
+    def over_replicas(
+        self, gradients: Sequence[Gradient], variables: Sequence[keras.Variable]
+    ) -> list[Gradient]:
+        """The gradients of all replicas, of which these are one's; its rows are summed before they travel.
+
+        Those of a table that is spread over replicas are of all rows already. If one of them is not finite,
+        none is anywhere, so that a step is skipped by all or by none.
+        """
+        if replicas() == 1:
+            return list(gradients)
+        found: list[Any] = [
+            sum_duplicates(g) if self.sums and isinstance(g, tf.IndexedSlices) else g for g in gradients
+        ]
+        spread = [at for at, each in enumerate(variables) if is_own(each) and found[at] is not None]
+        if not spread:
+            return global_gradients(found)
+        flaw = tf.add_n([0 * tf.reduce_sum(found[at].values) for at in spread])  # zero, or NaN
+        *found, flaw = global_gradients([*found, flaw], variables)
+        for at in spread:
+            found[at] = tf.IndexedSlices(found[at].values + flaw, found[at].indices, found[at].dense_shape)
+        return found
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off; see :class:`RowOptimizer`."""
@@ -244,7 +260,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         counts = [self.clips_tables or lookup_of(v) is None for v in variables]
         if not self.global_clipnorm or not any(counts):
             return grads
-        norm = tf.linalg.global_norm([each for each, count in zip(norms, counts, strict=True) if count])
+        pairs = zip(norms, variables, strict=True)
+        norm = _global_norm([pair for pair, count in zip(pairs, counts, strict=True) if count])
         factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
         return [_times(g, factor) if count else g for g, count in zip(grads, counts, strict=True)]
 
@@ -277,6 +294,16 @@ def _follower(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
 def _joined(parts: Sequence[tf.IndexedSlices]) -> tf.IndexedSlices:
     values = tf.concat([part.values for part in parts], axis=0)
     return tf.IndexedSlices(values, tf.concat([part.indices for part in parts], axis=0), parts[0].dense_shape)
+
+
+def _global_norm(values: Sequence[tuple[tf.Tensor, keras.Variable]]) -> tf.Tensor:
+    """The norm of gradients of some variables; the squares of rows that are spread over workers add up."""
+    everywhere = [value for value, variable in values if not is_own(variable)]
+    spread = [value for value, variable in values if is_own(variable)]
+    norm = tf.linalg.global_norm(everywhere) if everywhere else tf.constant(0.0)
+    if not spread:
+        return norm
+    return tf.sqrt(tf.square(norm) + global_sum(tf.square(tf.linalg.global_norm(spread))))
 
 
 def _times(gradient: tf.Tensor | tf.IndexedSlices, factor: tf.Tensor) -> tf.Tensor | tf.IndexedSlices:

@@ -60,9 +60,10 @@ class Backward:
         return found
 
     def of_each_everywhere(self, sources: Any) -> dict[str, list[Gradient]]:
-        """:meth:`of_each`, of the rows of all replicas, on variables, which all of them have."""
+        """:meth:`of_each`, of the rows of all replicas, on variables: those of all, or a share of each."""
         found = self.of_each(sources)
-        sums = iter(global_gradients([gradient for gradients in found.values() for gradient in gradients]))
+        gradients = [gradient for gradients in found.values() for gradient in gradients]
+        sums = iter(global_gradients(gradients, tf.nest.flatten(sources) * len(found)))
         return {name: [next(sums) for _ in gradients] for name, gradients in found.items()}
 
     def norms(self, sources: Any, of_rows: bool = False) -> dict[str, tf.Tensor]:

@@ -10,13 +10,14 @@ of the network, so that a step costs little more; only ``full`` looks at all tha
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.cluster.replicas import Gradient, global_sum
+from fuxi_mtl.cluster.replicas import Gradient, global_sum, is_own
 from fuxi_mtl.options import SURGERY_MODES
 from fuxi_mtl.surgery.backward import Backward, aligned
 from fuxi_mtl.surgery.methods import State, SurgeryMethod
@@ -169,7 +170,11 @@ class Surgery(tf.Module):
         of_variables = tf.nest.flatten(places[self.mode]) if self.mode != "representation" else []
         if of_variables:
             found = backward.of_each_everywhere(of_variables)
-            return self._gram(found, factors, backward.scale), given
+            own = [is_own(variable) for variable in of_variables]
+            spread = {name: list(compress(gradients, own)) for name, gradients in found.items()}
+            whole = {name: [g for g, o in zip(found[name], own, strict=True) if not o] for name in found}
+            gram = self._gram(whole, factors, backward.scale)
+            return gram + (global_sum(self._gram(spread, factors, backward.scale)) if any(own) else 0), given
         # Of the rows, each replica has its own: their products add up.
         found = backward.of_each(tf.nest.flatten(places["representation"]))
         return global_sum(self._gram(found, factors, backward.scale)), given
