@@ -19,7 +19,16 @@ QUICK = {
     "list": ["-m", "fuxi_mtl", "list"],
     "a mistake in the configuration": ["run_expid.py", "--expid", "MMoE_tset"],
 }
-RUN = ["run_expid.py", "--expid", "MMoE_test", "--set", "max_train_steps=1", "epochs=1", "export=false"]
+RUN = [
+    "run_expid.py",
+    "--expid",
+    "MMoE_test",
+    "--verbose",
+    "--set",
+    "max_train_steps=1",
+    "epochs=1",
+    "export=false",
+]
 # What the log says when each part of the way to the first step is behind it.
 PARTS = {
     "TensorFlow, Keras and the configuration": r"Params: \{",

@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
-from fuxi_mtl.workflow.log_file import LOG_FORMAT, PlainFormatter
+from fuxi_mtl.workflow.log_file import TerminalHandler
 
 if TYPE_CHECKING:
     from fuxi_mtl.cluster.workers import Workers
@@ -38,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(COMMANDS).parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
-    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(PlainFormatter(LOG_FORMAT))
+    terminal = TerminalHandler(verbose=getattr(options, "verbose", False))
+    logging.basicConfig(level=logging.INFO, handlers=[terminal], force=True)
     for library in ("absl", "tensorflow"):  # TensorFlow's notes on its own saving and tracing
         logging.getLogger(library).setLevel(logging.ERROR)
     if threading.current_thread() is threading.main_thread():
@@ -106,6 +107,8 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _expids(options: argparse.Namespace) -> list[str]:
+    if options.expid is None:  # doctor, of a dataset
+        return []
     if options.command not in ON_A_DAY:
         return [options.expid] if isinstance(options.expid, str) else options.expid
     from fuxi_mtl.lineage import split_day
@@ -121,7 +124,9 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 def _run(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiments
 
-    planned = load_experiments(options.config, options.expid, options.set)
+    planned = [_named(each, options) for each in load_experiments(options.config, options.expid, options.set)]
+    if options.name and len(planned) > 1:
+        raise ValueError(f"--as {options.name} names one run, and --expid names {len(planned)} experiments.")
     seeded = [each for experiment in planned for each in _with_seeds(experiment, options)]
     workers = joined(options)
 
@@ -137,10 +142,27 @@ def _run(options: argparse.Namespace) -> None:
         return
     _sweep(
         seeded,
-        lambda each: run_or_resume(each, options.gpu, options.resume, options.restart),
+        lambda each: run_or_resume(
+            each, options.gpu, options.resume, options.restart, keeps="--as NAME keeps both"
+        ),
         folder_of,
         workers,
     )
+
+
+def _named(experiment: "Experiment", options: argparse.Namespace) -> "Experiment":
+    """The experiment under the name that ``--as`` gives it.
+
+    Raises:
+        ValueError: It is that of another experiment.
+    """
+    if not options.name or options.name == experiment.expid:
+        return experiment
+    from fuxi_mtl.config import available
+
+    if options.name in available(options.config).expids:
+        raise ValueError(f"--as {options.name}: an experiment of {options.config} has this name already.")
+    return replace(experiment, expid=options.name)
 
 
 def _with_seeds(experiment: "Experiment", options: argparse.Namespace) -> "list[Experiment]":
@@ -186,6 +208,8 @@ def _sweep(
     except KeyboardInterrupt as interrupt:
         told = [*map(str, interrupt.args)]
         if runs:
+            with suppress(ValueError, OSError):  # what is told of the interruption comes first
+                _show_runs(runs)
             whole = ", ".join(str(run.folder) for run in runs)
             told.append(f"Kept, and not trained again with --resume: {whole}.")
         earlier = place(begun[-1])
@@ -196,11 +220,15 @@ def _sweep(
             told.append(f"{earlier} is there as it was before.")
         raise type(interrupt)(" ".join(told)) from None
     if len(runs) > 1:
-        from fuxi_mtl.comparison import compare
-
-        _show(compare([run.folder for run in runs]), "terminal")
+        _show_runs(runs)
     if failed is not None:
         raise failed
+
+
+def _show_runs(runs: "Sequence[Run]") -> None:
+    from fuxi_mtl.comparison import compare
+
+    _show(compare([run.folder for run in runs]), "terminal")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -328,8 +356,16 @@ def _update(options: argparse.Namespace) -> None:
 
     day, update = planned_update(options)
     [expid] = _expids(options)
-    seeded = _with_seeds(load_experiment(options.config, expid, _overrides(options)), options)
+    experiment = _named(load_experiment(options.config, expid, _overrides(options)), options)
+    seeded = _with_seeds(experiment, options)
     _sweep(seeded, lambda each: update(folder_of(each)), lambda each: day_folder(folder_of(each), day))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from fuxi_mtl.cli.examining import examined
+
+    for line in examined(options, _folder_of_run):
+        print(printable(line))
 
 
 def _history(options: argparse.Namespace) -> None:
@@ -344,7 +380,7 @@ def _folder_of_run(options: argparse.Namespace) -> Path:
     from fuxi_mtl.workflow.experiment import folder_of
 
     [expid] = _expids(options)
-    experiment = load_experiment(options.config, expid, options.set)
+    experiment = _named(load_experiment(options.config, expid, options.set), options)
     first = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
     return chosen_day(first, split_day(options.expid)[1]).folder
 
@@ -361,8 +397,18 @@ COMMANDS = {
     "fuse": _fuse,
     "update": _update,
     "history": _history,
+    "doctor": _doctor,
     "clean": _clean,
     "simulate": _simulate,
     "convert": _convert,
 }
-ON_A_DAY = (_predict, _evaluate, _export, _calibrate, _fuse, _update, _history)  # of which one run is meant
+ON_A_DAY = (
+    _predict,
+    _evaluate,
+    _export,
+    _calibrate,
+    _fuse,
+    _update,
+    _history,
+    _doctor,
+)  # of which one run is meant

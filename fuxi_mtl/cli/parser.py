@@ -72,6 +72,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
     pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
+    pareto.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
     _add_set(pareto)
 
     show = command(
@@ -104,6 +105,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     compare.add_argument("--output", help="file to write; the terminal unless said")
 
     _add_uses(command)
+    _add_doctor(command)
     _add_simulate(commands, functions["simulate"])
     _add_convert(command)
     add_clean(command)
@@ -206,6 +208,20 @@ def _add_command(commands, name: str, function, doc: str, example: str) -> argpa
     return sub
 
 
+def _add_doctor(command: Callable[..., argparse.ArgumentParser]) -> None:
+    doctor = command(
+        "doctor",
+        "Look for what usually goes wrong with data and runs, each with its number and what to do.",
+        "doctor --expid MMoE_test",
+    )
+    what = doctor.add_mutually_exclusive_group(required=True)
+    what.add_argument("--expid", help="experiment: its data and, if it was trained, its run; EXPID@DAY too")
+    what.add_argument("--data", metavar="DATASET_ID", help="a stanza of dataset_config, each label a task")
+    doctor.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    _add_name(doctor)
+    _add_set(doctor)
+
+
 def _add_convert(command) -> None:
     sub = command(
         "convert",
@@ -243,13 +259,22 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --resume: begin anew where an interrupted training is another one",
     )
+    parser.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
+    _add_name(parser)
     _add_set(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expid", required=True, help="experiment, at its newest day; EXPID@DAY for another")
     parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    _add_name(parser)
     _add_set(parser)
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as", dest="name", metavar="NAME", help="name of the run; the experiment's unless said"
+    )
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

@@ -188,6 +188,25 @@ def load_experiment(
     return _experiment(settings, str(config_dir), mistakes)
 
 
+def experiment_on(config_dir: str | Path, dataset_id: str, overrides: Sequence[str] = ()) -> Experiment:
+    """A network of its own for each label of a dataset: what there is to say of data without an experiment.
+
+    Args:
+        config_dir: As for :func:`load_experiment`.
+        dataset_id: A stanza of ``dataset_config``, and the name of the experiment.
+        overrides: As there.
+
+    Raises:
+        ConfigError: As there.
+    """
+    stanza = {"dataset_id": dataset_id, "model": "SingleTask"}
+    own = as_located(stanza, SourceLocation(str(config_dir)))
+    folder = replace(read_folder(config_dir), experiments={dataset_id: own}, bases={})
+    mistakes = Mistakes()
+    settings = folder.settings(dataset_id, overrides, mistakes=mistakes)
+    return _experiment(settings, str(config_dir), mistakes)
+
+
 def load_experiments(
     config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()
 ) -> list[Experiment]:

@@ -80,7 +80,8 @@ def build(
     warnings += _check(folder, encoder, recipe, labels, list(rows))
     writing.remove()
     savepoints.remove()
-    content = {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings}
+    shares = {name: found.shares() for name, found in unknown.items()}
+    content = {"dataset_id": recipe.dataset_id, "rows": rows, "warnings": warnings, "unknown": shares}
     return content | ({"grown": writing.grown} if writing.grown else {}), encoder
 
 

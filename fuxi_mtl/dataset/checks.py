@@ -94,15 +94,34 @@ def leak_warnings(
 ) -> Iterator[str]:
     """Names features that alone tell a label: mostly outcomes that were logged with it.
 
+    Args:
+        split: Training rows.
+        features: The inputs.
+        binary: Labels with two classes.
+        required: Events without which a label's event cannot happen: it is judged where they happened.
+    """
+    for label, feature, score in single_aucs(split, features, binary, required):
+        if score > LEAK_AUC:
+            yield (
+                f"feature {feature!r} alone has an AUC of {score:.3f} against label {label!r}: "
+                "is it known before the outcome?"
+            )
+
+
+def single_aucs(
+    split: Split, features: Sequence[Feature], binary: Iterable[str], required: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, str, float]]:
+    """What each feature alone tells of each label: label, feature and AUC, either way round.
+
     A number is judged by its rank. Ids are judged by the mean label of each id, learned on one half of the
     rows and scored on the other, so that an id that occurs once tells nothing. Rows are a sample of each
     class, which leaves the AUC as it is.
 
     Args:
         split: Training rows.
-        features: The inputs.
-        binary: Labels with two classes.
-        required: Events without which a label's event cannot happen: it is judged where they happened.
+        features: See :func:`leak_warnings`.
+        binary: See there.
+        required: See there.
     """
     for name in sorted(binary):
         column = split.events[:, split.event_names.index(name)]
@@ -115,12 +134,7 @@ def leak_warnings(
             continue
         ids, numeric = split.ids[rows], split.numeric[rows]
         for feature in features:
-            score = _single_auc(feature, ids if feature.has_ids else numeric, labels)
-            if score > LEAK_AUC:
-                yield (
-                    f"feature {feature.name!r} alone has an AUC of {score:.3f} against label {name!r}: "
-                    "is it known before the outcome?"
-                )
+            yield name, feature.name, _single_auc(feature, ids if feature.has_ids else numeric, labels)
 
 
 def _sample(column: np.ndarray, defined: np.ndarray) -> np.ndarray:

@@ -322,4 +322,5 @@ def _open(cache: Cache, encoder: Encoder, manifest: Mapping[str, Any]) -> Datase
         test=splits.get("test"),
         warnings=tuple(manifest["warnings"]),
         grown={owner: Grown(**counts) for owner, counts in manifest.get("grown", {}).items()},
+        unknown=manifest.get("unknown", {}),
     )

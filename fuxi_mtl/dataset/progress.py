@@ -1,8 +1,32 @@
-"""A progress bar for passes over the data, on a terminal only."""
+"""Progress bars, on a terminal only, below the lines of the log."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+def make_progress(*columns: "ProgressColumn") -> "Progress":
+    """A bar on standard error that vanishes when it is done.
+
+    What is printed meanwhile on the same terminal stands above it: rich then is ``sys.stdout``. Standard
+    output that goes elsewhere, into a file, is left alone.
+
+    Args:
+        columns: What it shows.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
 
 
 @contextmanager
@@ -15,13 +39,10 @@ def progress_bar(shown: bool) -> Iterator[Callable[[str, int], None]]:
     if not shown or not sys.stderr.isatty():
         yield lambda _name, _rows: None
         return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     text = TextColumn("{task.description} {task.completed:>12,.0f} rows")
-    with Progress(
-        SpinnerColumn(), text, TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
+    with make_progress(SpinnerColumn(), text, TimeElapsedColumn()) as bar:
         passes: dict[str, object] = {}
 
         def advance(name: str, rows: int) -> None:

@@ -118,6 +118,8 @@ class Dataset:
         test: Rows to report on, or None.
         warnings: What the user should know about the data.
         grown: What became of the vocabularies, of an encoding that was extended.
+        unknown: The share of entries that no vocabulary knows, by feature, of each split that did not make
+            the vocabularies; nothing of an encoding of an earlier version.
     """
 
     folder: Path
@@ -128,6 +130,7 @@ class Dataset:
     test: Split | None
     warnings: tuple[str, ...] = ()
     grown: Mapping[str, Grown] = field(default_factory=dict)
+    unknown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def feature_map(self) -> FeatureMap:

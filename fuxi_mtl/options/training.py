@@ -103,7 +103,7 @@ class TrainingOptions:
     steps_per_execution: int = option(
         16, "Training steps in one call of the graph.", least=1, most=MOST_STEPS
     )
-    verbose: int = option(1, "0 hides the progress bar.", least=0)
+    verbose: int = option(1, "0 hides the progress bar, or the line a minute without a terminal.", least=0)
     tensorboard: bool = option(False, "Also write TensorBoard summaries into the folder of the run.")
     num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.", least=0, most=1024)
     debug_mode: bool = option(

@@ -1,4 +1,4 @@
-"""Callbacks of training: evaluation, patience, step log and progress bar."""
+"""Callbacks of training: evaluation, patience and step log."""
 
 import logging
 import math
@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuxi_mtl.evaluation.evaluate import Scores, is_better, log_lines, monitor_value
 from fuxi_mtl.evaluation.monitor import undefined_parts
@@ -247,57 +245,6 @@ class StepLog(keras.callbacks.Callback):
             losses = {k.removeprefix("loss_"): float(v) for k, v in logs.items() if k.startswith("loss_")}
             logger.info("Step %d: loss %.6f (%s)", step, float(logs["loss"]), _line(losses))
         self._last = step
-
-
-class ProgressBar(keras.callbacks.Callback):
-    """Loss and rows a second on the terminal, on standard error.
-
-    Args:
-        batch_size: Rows in a step.
-    """
-
-    def __init__(self, batch_size: int):
-        super().__init__()
-        self._batch_size = batch_size
-        self._first: int | None = None
-        self._bar = _bar()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """A new bar."""
-        self._started, self._first = time.perf_counter(), None
-        self._bar = _bar()
-        self._bar.start()
-        self._task = self._bar.add_task(
-            f"epoch {epoch + 1}", total=self.params["steps"], loss=math.nan, speed=0.0
-        )
-
-    def on_train_batch_begin(self, batch, logs=None):
-        """Notes where the interval is entered, perhaps in its middle."""
-        self._first = batch if self._first is None else self._first
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar; one call may stand for several steps."""
-        speed = (batch + 1 - (self._first or 0)) * self._batch_size / (time.perf_counter() - self._started)
-        self._bar.update(self._task, completed=batch + 1, loss=float(logs["loss"]), speed=speed)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Leaves the terminal to the log."""
-        self.stop()
-
-    def stop(self):
-        """Gives the cursor back; also when training is interrupted."""
-        self._bar.stop()
-
-
-def _bar() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[speed]:,.0f} rows/s"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _line(numbers: Mapping[str, float]) -> str:

@@ -35,7 +35,6 @@ from fuxi_mtl.training.callbacks import (
     EarlyStopping,
     Evaluation,
     LearningRateLog,
-    ProgressBar,
     ReduceLROnPlateau,
     StepLog,
 )
@@ -45,6 +44,7 @@ from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.leading import LedSteps
 from fuxi_mtl.training.loop import OwnSteps, Position, Steps, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
+from fuxi_mtl.training.progress import ProgressBar, ProgressLines
 from fuxi_mtl.training.shared import BEGIN, share_numbers
 from fuxi_mtl.training.state import (
     FinishedTraining,
@@ -374,8 +374,8 @@ def _callbacks(
         callbacks.append(keras.callbacks.TensorBoard(str(summaries), write_graph=False))
     if options.log_every:
         callbacks.append(StepLog(options.log_every, plan.steps))
-    if options.verbose and sys.stderr.isatty():
-        callbacks.insert(0, ProgressBar(plan.batch_size))
+    if options.verbose:
+        callbacks.insert(0, ProgressBar(plan) if sys.stderr.isatty() else ProgressLines(plan))
     return [*callbacks, LearningRateLog(evaluation)]
 
 

@@ -41,6 +41,8 @@ from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.chief import check_same_data
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.interrupted import continued, identity_of, states_of
+from fuxi_mtl.workflow.log_file import DETAIL
+from fuxi_mtl.workflow.opening import tell_data
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def begin_session(experiment: Experiment, gpus: Sequence[int] = (-1,)) -> tf.dis
     strategy = use_devices(tuple(gpus))
     keras.utils.clear_session()  # First: it forgets the precision too.
     use_precision(experiment.training.precision)
-    logger.info("Params: %s", _shown(experiment))
+    logger.info("Params: %s", _shown(experiment), extra=DETAIL)
     _log_notes(experiment)
     return strategy
 
@@ -132,6 +134,7 @@ def train_run(
     sources = sources or continued(experiment, dataset.key)
     keras.utils.set_random_seed(experiment.training.seed)
     marking = nullcontext() if states is None else states.marking_divergence()
+    tell_data(dataset, experiment.tasks)
     with new_run(folder, keeps_trained=True) as run, marking:
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():

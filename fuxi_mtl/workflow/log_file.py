@@ -1,9 +1,11 @@
-"""The log of a run, in a file beside it."""
+"""The log: on the terminal, and of each run in a file beside it."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, Final
 
 from fuxi_mtl.hints import printable
 
@@ -17,6 +19,34 @@ class PlainFormatter(logging.Formatter):
 
 
 LOG_FORMAT = "%(asctime)s P%(process)d %(levelname)s %(message)s"
+
+# What a record says with ``extra=DETAIL`` would scroll all else away: it is for the file of a run.
+DETAIL: Final = {"detail": True}
+
+
+class TerminalHandler(logging.StreamHandler):
+    """The log on standard output, without details unless they are asked for.
+
+    It writes to what ``sys.stdout`` is at that moment: a progress bar takes that over while it is shown, and
+    puts lines above itself.
+
+    Args:
+        verbose: Whether details are shown.
+    """
+
+    def __init__(self, verbose: bool = False):
+        logging.Handler.__init__(self)
+        self.setFormatter(PlainFormatter(LOG_FORMAT))
+        if not verbose:
+            self.addFilter(lambda record: not hasattr(record, "detail"))
+
+    @property
+    def stream(self) -> IO[str]:  # type: ignore[override]
+        """Where it writes."""
+        return sys.stdout
+
+    def setStream(self, stream: Any) -> None:  # noqa: N802 (logging's name)
+        """Has no effect: the stream is standard output."""
 
 
 @contextmanager

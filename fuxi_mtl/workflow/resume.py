@@ -25,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 def run_or_resume(
-    experiment: Experiment, gpus: Sequence[int] = (-1,), resume: bool = False, restart: bool = False
+    experiment: Experiment,
+    gpus: Sequence[int] = (-1,),
+    resume: bool = False,
+    restart: bool = False,
+    keeps: str = "",
 ) -> Run:
     """Trains one experiment with one seed, with its log beside the run.
 
@@ -35,6 +39,7 @@ def run_or_resume(
         resume: Whether a run that is finished and would be the same is kept, and a training that was
             interrupted is gone on with.
         restart: Whether a training that was interrupted and cannot be gone on with begins anew.
+        keeps: How one says that both are to stay, where a run is replaced by another.
 
     Raises:
         ValueError: The interrupted training is another one, and nobody said to begin anew.
@@ -53,10 +58,12 @@ def run_or_resume(
         with log_file(folder.with_suffix(".log"), keeps=folder.is_dir(), appends=on):
             if folder.is_dir():
                 changed = differences(folder, experiment)
+                told = f"they differ in {', '.join(changed)}" if changed else "both have the same stanza"
                 logger.info(
-                    "%s stays until this run is whole and then takes its place; %s.",
+                    "%s stays until this run is whole and then takes its place; %s%s.",
                     folder,
-                    f"they differ in {', '.join(changed)}" if changed else "both have the same stanza",
+                    told,
+                    f". {keeps}" if changed and keeps else "",
                 )
                 days = [day.name for day in days_of(folder)[1:]]
                 if days:

@@ -301,11 +301,16 @@ def test_a_model_of_ones_own_trains_exports_and_is_listed(own_model, tmp_path, p
         (["run", "--expid", "Toy", "--set", "batch_size"], ["write --set key=value"]),
         (["run", "--expid", "Toy", "--seed", "-1"], ["seed is -1"]),
         (["run", "--expid", "Toy", "--config", "nowhere"], ["no such folder"]),
+        (["run", "--expid", "Toy", "--as", "ToyFunnel"], ["--as ToyFunnel: an experiment of"]),
+        (["run", "--expid", "Toy", "ToyFunnel", "--as", "Mine"], ["--as Mine names one run"]),
+        (["run", "--expid", "Toy", "--as", "a/b"], ["expid 'a/b' names a folder"]),
         (["run", "--expid", "Toy", "--models", "nowhere.py"], ["--models nowhere.py: no Python file there."]),
         (["run", "--expid", "Toy", "--set", "train_data=nowhere.csv"], ["nowhere.csv"]),
         (["compare", "--model_root", "nowhere"], ["no finished run under nowhere"]),
         (["export", "--expid", "Toy", "--set", "model_root=nowhere", "--output", "x"],
          ["there is no such run. Train it: run_expid.py --expid Toy."]),
+        (["history", "--expid", "Toy", "--as", "Mine"], ["Mine/seed_1: there is no such run"]),
+        (["doctor", "--data", "tiny"], ["no dataset is called 'tiny'. Did you mean 'tiny_mtl'?"]),
         (["predict", "--expid", "Toy", "--seed", "5", "--input", "x.csv", "--output", "y.csv"], ["seed_5"]),
     ],
 )  # fmt: skip
@@ -369,20 +374,46 @@ def test_an_interrupted_run_leaves_nothing_half_written(place, tmp_path, sent):
     assert sorted(path.name for path in place.iterdir()) == ["seed_1.log", "seed_1.training"]
 
 
-def test_an_interrupted_sweep_says_which_runs_are_kept(monkeypatch, tmp_path):
+def test_a_changed_run_has_the_name_that_it_is_given(toy_run, monkeypatch):
     begun = []
 
-    def trained(experiment, *_):
+    def trained(experiment, *_, **__):
+        begun.append((experiment.expid, experiment.training.seed, experiment.training.epochs))
+        return Run(toy_run.folder)
+
+    monkeypatch.setattr("fuxi_mtl.workflow.resume.run_or_resume", trained)
+    done = call("run", "--expid", "Toy", "--as", "Longer", "--seed", 1, 2, "--set", "epochs=9")
+    assert (done.status, begun) == (0, [("Longer", 1, 9), ("Longer", 2, 9)])
+
+
+def test_an_interrupted_sweep_shows_and_names_the_runs_that_are_kept(toy_run, monkeypatch):
+    begun = []
+
+    def trained(experiment, *_, **__):
         begun.append(experiment.expid)
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return Run(tmp_path / experiment.expid)
+        return Run(toy_run.folder)
 
     monkeypatch.setattr("fuxi_mtl.workflow.resume.run_or_resume", trained)
     done = call("run", "--expid", "Toy", "--seed", 1, 2, 3)
     assert done.status == 130
-    kept = f"Kept, and not trained again with --resume: {tmp_path / 'Toy'}."
+    kept = f"Kept, and not trained again with --resume: {toy_run.folder}."
     assert done.err == f"Interrupted; nothing half-written was left. {kept}\n"
+    assert f"{toy_run.read('metrics.json')['test']['AUC']:.4f}" in done.out
+
+
+def test_the_doctor_looks_at_data_and_at_a_run(toy_run):
+    root = toy_run.folder.parent.parent.parent
+    done = call("doctor", "--expid", "Toy", "--set", f"model_root={root}")
+    assert (done.status, done.err) == (0, "")
+    assert f"Run {toy_run.folder}." in done.out
+    assert "LOOK   valid: no scores are stored." not in done.out
+    alone = call("doctor", "--expid", "Toy", "--set", "model_root=nowhere")
+    assert "Only the data were looked at: nowhere/toy/Toy/seed_1: there is no such run." in alone.out
+    of_data = call("doctor", "--data", "toy")
+    assert of_data.status == 0
+    assert "Data toy: 320 train, 160 valid, 160 test rows." in of_data.out
 
 
 def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypatch):
@@ -399,4 +430,5 @@ def test_a_finished_run_stays_when_its_repetition_is_interrupted(runs, monkeypat
     assert Trained(root / "toy" / "Toy" / "seed_1", "").read("metrics.json") == before
     assert "Test evaluation" in (root / "toy" / "Toy" / "seed_1.log").read_text()
     assert "stays until this run is whole and then takes its place; they differ in " in done.out
+    assert "here). --as NAME keeps both." in done.out
     assert "CRITICAL" not in (root / "toy" / "Toy" / "seed_1.failed.log").read_text()

@@ -13,6 +13,9 @@ from fuxi_mtl.workflow.experiment import load_run
 
 LOG_LINES = (
     r"Params: {",
+    r"Data tiny_mtl: [\d,]+ train, [\d,]+ valid, [\d,]+ test rows\.",
+    r"Task \w+ \(.+\): train [\d,]+ of [\d,]+ \(\d+\.\d\d%\), valid ",
+    r"Column \w+: [\d,]+ ids",
     r"Total number of parameters: \d+\.",
     r"\*{12} Epoch=1 start \*{12}",
     r"Train loss: \d+\.\d{6}",
@@ -151,9 +154,11 @@ def test_several_experiments_are_compared_in_a_table(tiny_runs):
     assert all(each in table for each in TINY)
 
 
-def test_parameters_are_shown_without_the_columns(tiny_runs):
-    _, done = tiny_runs
-    text = done.out[done.out.index("Params: ") + len("Params: ") :]
+def test_parameters_are_in_the_log_file_without_the_columns_and_not_on_the_terminal(tiny_runs):
+    root, done = tiny_runs
+    assert "Params: " not in done.out
+    log = (root / "tiny_mtl" / TINY[0] / "seed_2026.log").read_text()
+    text = log[log.index("Params: ") + len("Params: ") :]
     shown, _ = json.JSONDecoder().raw_decode(text)
     assert shown["expid"] == TINY[0]
     assert shown["batch_size"] == 64
