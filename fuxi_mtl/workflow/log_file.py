@@ -41,7 +41,7 @@ class TerminalHandler(logging.StreamHandler):
             self.addFilter(lambda record: not hasattr(record, "detail"))
 
     @property
-    def stream(self) -> IO[str]:  # type: ignore[override]
+    def stream(self) -> IO[str]:
         """Where it writes."""
         return sys.stdout
 
