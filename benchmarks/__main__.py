@@ -182,6 +182,14 @@ def _encode(options: argparse.Namespace) -> None:
     measure_encoding(options.before, options.rows, options.rounds, options.cache, options.results)
 
 
+def _encode_workers(options: argparse.Namespace) -> None:
+    from benchmarks.encode_workers import measure_workers
+
+    measure_workers(
+        options.workers, options.files, options.rows, options.rounds, options.cache, options.results
+    )
+
+
 def _kills(options: argparse.Namespace) -> None:
     from benchmarks.kills import measure_kills
 
@@ -261,15 +269,26 @@ def _parser() -> argparse.ArgumentParser:
         command("interactions", _interactions, "A step of the reference work with each interaction."),
     ):
         each.add_argument("--turns", type=int, default=9, help="how often each takes some steps")
+    _add_encoding(command)
+    _add_checks(command)
+    command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
+    return parser
+
+
+def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
     encode = command("encode", _encode, "Csv and parquet files to encoded arrays, before and now.")
     encode.add_argument(
         "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
     )
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
-    _add_checks(command)
-    command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
-    return parser
+    side = command(
+        "encode_workers", _encode_workers, "Several files to encoded arrays, by one process and by more."
+    )
+    side.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes")
+    side.add_argument("--files", type=int, default=8, help="files of the rows")
+    side.add_argument("--rows", type=int, default=600_000, help="rows of all files")
+    side.add_argument("--rounds", type=int, default=3, help="how often each encodes each format")
 
 
 def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:

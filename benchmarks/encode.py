@@ -22,11 +22,12 @@ FORMATS = ("csv", "parquet")
 NOW, BEFORE = "now", "before"
 # Runs in the checkout that PYTHONPATH names; says seconds of the clock and of the processor.
 _ENCODE = """
-import json, sys, tempfile, time
+import hashlib, json, resource, sys, tempfile, time
 from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.tasks import parse_task
 asked = json.loads(sys.argv[1])
+workers = {"encode_workers": asked["workers"]} if asked["workers"] > 1 else {}  # earlier checkouts have none
 with tempfile.TemporaryDirectory() as folder:
     options = DatasetOptions(
         data_root=folder, data_format=asked["format"], train_data=asked["file"], valid_size=0.1,
@@ -36,8 +37,16 @@ with tempfile.TemporaryDirectory() as folder:
     )
     tasks = [parse_task(f"task_{name}", name) for name in asked["labels"]]
     clock, processor = time.perf_counter(), time.process_time()
-    load_dataset(options, tasks, "rows", progress=False)
-    print(json.dumps([time.perf_counter() - clock, time.process_time() - processor]))
+    made = load_dataset(options, tasks, "rows", progress=False, **workers)
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    others, content = resource.getrusage(resource.RUSAGE_CHILDREN), hashlib.sha256()
+    for file in sorted(made.folder.iterdir()):
+        content.update(file.read_bytes())
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps([
+        clock, processor + others.ru_utime + others.ru_stime,
+        own / 1024, others.ru_maxrss / 1024, content.hexdigest(),
+    ]))
 """
 
 
@@ -63,7 +72,7 @@ def measure_encoding(
             raise ValueError(f"--before {folder} is no checkout of fuxi_mtl: git worktree add makes one.")
     folder = prepare(Workload(rows=rows), cache)
     files = {"csv": csv_of(folder), "parquet": _parquet_of(folder)}
-    found: dict[tuple[str, str], list[list[float]]] = {}
+    found: dict[tuple[str, str], list[list[Any]]] = {}
     for _ in range(rounds):
         for format_name, file in files.items():
             for name, checkout in checkouts.items():
@@ -74,8 +83,8 @@ def measure_encoding(
         {
             "contestant": name,
             "format": format_name,
-            "seconds": Summary.of([round(clock, 2) for clock, _ in times]).plain(),
-            "processor": Summary.of([round(processor, 2) for _, processor in times]).plain(),
+            "seconds": Summary.of([round(clock, 2) for clock, *_ in times]).plain(),
+            "processor": Summary.of([round(processor, 2) for _, processor, *_ in times]).plain(),
         }
         for (format_name, name), times in found.items()
     ]
@@ -97,8 +106,10 @@ def _parquet_of(folder: Path) -> Path:
     return file
 
 
-def _encoded(checkout: Path, format_name: str, file: Path, workload: Workload) -> list[float]:
+def _encoded(checkout: Path, format_name: str, file: Path, workload: Workload, workers: int = 1) -> list[Any]:
+    """Seconds of the clock and of the processor, MiB of the process and of others, hash of the result."""
     asked = {
+        "workers": workers,
         "format": format_name,
         "file": str(file),
         "fields": workload.field_names,

@@ -73,6 +73,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
     pareto.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
+    _add_encoding(pareto)
     _add_set(pareto)
 
     show = command(
@@ -249,6 +250,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     """What commands take that train, once with each seed."""
     parser.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
     parser.add_argument("--seed", nargs="+", type=int, help="do it with each of these seeds")
+    _add_encoding(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -262,6 +264,19 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
     _add_name(parser)
     _add_set(parser)
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    """How data are encoded: a key like those of ``--set``, before which it stands."""
+    parser.add_argument(
+        "--encode_workers",
+        action="append",
+        default=[],
+        dest="set",
+        type=lambda text: f"encode_workers={_count(text)}",
+        metavar="N",
+        help="encode the files of the data in N processes of this machine",
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

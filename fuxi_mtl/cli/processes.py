@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO
 
 from fuxi_mtl.cluster import LOST, Cluster
-from fuxi_mtl.files import removed
+from fuxi_mtl.files import ending_of, removed
 
 TAIL = 30  # lines that are shown of a worker that failed
 _LOOK = 0.1  # seconds between two looks at the processes
@@ -57,12 +57,7 @@ class Worker:
 
     def told(self) -> str:
         """How it ended, in words."""
-        status = self.status or 0
-        if status >= 0:
-            return f"ended with status {status}"
-        name = signal.Signals(-status).name
-        hint = "; the system does that when the memory is not enough" if -status == signal.SIGKILL else ""
-        return f"was killed by {name}{hint}"
+        return ending_of(self.status or 0)
 
 
 def launch(arguments: Sequence[str], count: int, gpus: Sequence[int]) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,21 @@ import polars as pl
 
 from fuxi_mtl import __version__
 from fuxi_mtl.dataset.checks import label_warnings, leak_warnings, weight_warnings
-from fuxi_mtl.dataset.coding import CodedRows
 from fuxi_mtl.dataset.duplicates import duplicate_warnings
 from fuxi_mtl.dataset.encoding import Encoder
 from fuxi_mtl.dataset.errors import DataError
-from fuxi_mtl.dataset.fitting import Observer, fit, observed
+from fuxi_mtl.dataset.first_pass import FirstPass
+from fuxi_mtl.dataset.fitting import fit, observed
 from fuxi_mtl.dataset.growing import Grown, counts_of, grow
-from fuxi_mtl.dataset.labels import LabelReader, LabelUnits
+from fuxi_mtl.dataset.labels import LabelReader
+from fuxi_mtl.dataset.parallel import FileProcesses, SharedEncoding, SharedFiles, fit_files
 from fuxi_mtl.dataset.recipe import Recipe
+from fuxi_mtl.dataset.row_writer import CODED
 from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.savepoints import Savepoints
-from fuxi_mtl.dataset.second_pass import CODED, SecondPass
-from fuxi_mtl.dataset.sources import START, Begin, Block, Source
+from fuxi_mtl.dataset.second_pass import SecondPass
+from fuxi_mtl.dataset.sources import Begin, Block, Source
 from fuxi_mtl.dataset.splits import open_split
 from fuxi_mtl.dataset.splitting import TRAIN, assign_rows, split_warnings
 from fuxi_mtl.files import removed
@@ -32,7 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 def build(
-    recipe: Recipe, each: Callable, advance: Callable[[str, int], None], folder: Path
+    recipe: Recipe,
+    each: Callable,
+    advance: Callable[[str, int], None],
+    folder: Path,
+    processes: FileProcesses | None = None,
 ) -> tuple[dict[str, Any], Encoder]:
     """Writes an encoded dataset into a folder, which is empty or holds a savepoint to go on from.
 
@@ -41,6 +47,7 @@ def build(
         each: ``map``, or that of an executor.
         advance: Is told the name of the pass and the rows done.
         folder: Where the files go.
+        processes: Work on several files side by side, which changes nothing of the result.
 
     Returns:
         The manifest, which has the number of rows by split and warnings, and what the rows were encoded by.
@@ -53,8 +60,8 @@ def build(
     writing = _going_on(recipe, savepoints, state, folder, each)
     if writing is None:
         fitting = _fitting(recipe, state, folder, each)
-        writing = _fit(fitting, savepoints, folder, each, advance)
-    _encode(writing, each, advance)
+        writing = _fit(fitting, savepoints, folder, each, advance, processes)
+    _encode(writing, each, advance, processes)
     encoder, labels, rows, unknown = writing.encoder, writing.labels, writing.rows, writing.unknown
     warnings = list(writing.warnings)
     expected = next((unknown[name].shares() for name in ("valid", "test") if name in unknown), {})
@@ -105,62 +112,6 @@ def count_tokens(recipe: Recipe) -> dict[str, pl.DataFrame]:
     return counts_of(observed(given, blocks()), owners)
 
 
-@dataclass
-class _Fitting:
-    """The pass over the training rows, and where it is.
-
-    Attributes:
-        recipe: What to encode.
-        labels: Reads the labels, and knows what it changed.
-        units: Units of the labels.
-        coded: The rows so far.
-        observers: What the inputs have shown of themselves.
-        begin: Where the pass begins.
-    """
-
-    recipe: Recipe
-    labels: LabelReader
-    units: LabelUnits
-    coded: CodedRows
-    observers: list[Observer]
-    begin: Begin = START
-
-    @classmethod
-    def new(cls, recipe: Recipe, folder: Path, each: Callable) -> "_Fitting":
-        """The pass before its first row."""
-        labels = recipe.new_labels()
-        coded = CodedRows(recipe.inputs, recipe.carried, folder / CODED, each)
-        return cls(recipe, labels, LabelUnits(labels), coded, [Observer(given) for given in recipe.inputs])
-
-    def state(self, begin: Begin) -> dict[str, Any]:
-        """What a savepoint keeps when the files before ``begin`` are done."""
-        source = self.recipe.sources["train"]
-        return {
-            "begin": asdict(begin),
-            "labels": self.labels.state(),
-            "units": self.units.state(),
-            "coded": self.coded.state(),
-            "observers": [observer.state() for observer in self.observers],
-            "notes": source.state() if isinstance(source, Source) else {},
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a savepoint.
-
-        Raises:
-            ValueError: What it holds cannot be as it was.
-        """
-        self.coded.restore(state["coded"])
-        self.labels.restore(state["labels"])
-        self.units.restore(state["units"])
-        seen = zip(self.recipe.inputs, state["observers"], strict=True)
-        self.observers = [Observer.restored(given, each) for given, each in seen]
-        self.begin = Begin(**state["begin"])
-        source = self.recipe.sources["train"]
-        if isinstance(source, Source):
-            source.restore(state["notes"])
-
-
 def _going_on(
     recipe: Recipe, savepoints: Savepoints, state: Mapping[str, Any] | None, folder: Path, each: Callable
 ) -> SecondPass | None:
@@ -180,10 +131,10 @@ def _going_on(
     return writing
 
 
-def _fitting(recipe: Recipe, state: Mapping[str, Any] | None, folder: Path, each: Callable) -> _Fitting:
+def _fitting(recipe: Recipe, state: Mapping[str, Any] | None, folder: Path, each: Callable) -> FirstPass:
     """The first pass behind the last savepoint; from the first row on, in an empty folder, without one."""
     if state is not None and "observers" in state:
-        fitting = _Fitting.new(recipe, folder, each)
+        fitting = FirstPass.new(recipe, folder, each)
         try:
             fitting.restore(state)
         except (ValueError, LookupError, TypeError) as error:
@@ -197,19 +148,21 @@ def _fitting(recipe: Recipe, state: Mapping[str, Any] | None, folder: Path, each
             return fitting
     for left in list(folder.iterdir()):
         removed(left)
-    return _Fitting.new(recipe, folder, each)
+    return FirstPass.new(recipe, folder, each)
 
 
 def _fit(
-    fitting: _Fitting,
+    fitting: FirstPass,
     savepoints: Savepoints,
     folder: Path,
     each: Callable,
     advance: Callable[[str, int], None],
+    processes: FileProcesses | None,
 ) -> SecondPass:
     """Reads the training source, whose rows are kept as they are coded, and fits; the second pass follows."""
     recipe, source = fitting.recipe, fitting.recipe.sources["train"]
-    assigned = assign_rows(source, recipe.options)
+    shared = SharedFiles(source, processes) if processes and isinstance(source, Source) else None
+    assigned = assign_rows(shared or source, recipe.options)
     warnings = split_warnings(assigned, recipe.options)
     rows = fitting.begin.row
 
@@ -223,13 +176,10 @@ def _fit(
         advance("Fitting", number)
 
     def blocks() -> Iterator[Block]:
-        for part in recipe.labelled(["train"], fitting.labels, assigned, told, fitting.begin, save):
-            with part.block.errors():
-                rest = fitting.coded.add(part)
-            training = part.events[part.splits == TRAIN]
-            if len(training):
-                fitting.units.observe(training)
-                yield rest
+        if shared is not None:
+            fit_files(fitting, shared, assigned, told, save)
+        else:
+            yield from fitting.blocks(assigned, told, save)
         if isinstance(source, Source):
             save(Begin(len(source.files), rows))
 
@@ -242,7 +192,7 @@ def _fit(
 
 
 def _fitted(
-    fitting: _Fitting, blocks: Iterator[Block], folder: Path, warnings: list[str], each: Callable
+    fitting: FirstPass, blocks: Iterator[Block], folder: Path, warnings: list[str], each: Callable
 ) -> tuple[Encoder, dict[str, Grown]]:
     """The encoder of the rows, and how vocabularies grew."""
     recipe = fitting.recipe
@@ -259,9 +209,15 @@ def _fitted(
     return replace(encoder, feature_map=learnt), {}
 
 
-def _encode(writing: SecondPass, each: Callable, advance: Callable[[str, int], None]) -> None:
+def _encode(
+    writing: SecondPass,
+    each: Callable,
+    advance: Callable[[str, int], None],
+    processes: FileProcesses | None,
+) -> None:
     """Encodes and writes all rows."""
-    writing.run(each, partial(advance, "Encoding"))
+    shared = None if processes is None else SharedEncoding(writing, processes)
+    writing.run(each, partial(advance, "Encoding"), shared)
 
 
 def _check(

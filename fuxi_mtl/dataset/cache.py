@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxi_mtl.dataset.parallel.processes import LostProcessError
 from fuxi_mtl.dataset.savepoints import FOLDER as SAVEPOINT
 from fuxi_mtl.dataset.usage import MANIFEST, begin_use, end_use
 from fuxi_mtl.files import (
@@ -186,7 +187,8 @@ class Cache:
             lock.check()
             replace_folder(building, self.folder)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and (building / SAVEPOINT).is_dir():
+            kept = isinstance(error, KeyboardInterrupt | LostProcessError)
+            if kept and (building / SAVEPOINT).is_dir():
                 logger.info("%s: what was read so far is kept: encoding goes on from there.", building)
             else:
                 shutil.rmtree(building, ignore_errors=True)

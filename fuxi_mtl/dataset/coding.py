@@ -8,7 +8,7 @@ its texts, is most of the work of encoding it.
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,22 @@ class SeenTexts:
         texts, numbers = self._texts()
         return {"texts": pl.DataFrame({"text": texts.gather(np.argsort(numbers))}), "counts": self._counts}
 
+    def add(self, state: Mapping[str, Any]) -> np.ndarray:
+        """Takes in the texts of other rows, from their :meth:`state`.
+
+        Returns:
+            The number here of each number there, uint32.
+        """
+        texts, known = state["texts"]["text"].cast(self._dtype), len(self._counts)
+        codes = texts.to_physical()
+        numbers = codes.to_numpy()
+        more = int(numbers.max()) + 1 - known if len(numbers) else 0
+        if more > 0:
+            self._parts.append(texts.filter(codes >= known))
+            self._counts = np.append(self._counts, np.zeros(more, np.int64))
+        self._counts[numbers] += state["counts"]
+        return numbers.astype(np.uint32)
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a savepoint.
 
@@ -112,6 +128,81 @@ class SeenTexts:
         return seen.cast(pl.String), seen.to_physical().to_numpy()
 
 
+@dataclass(frozen=True)
+class StoredBlock:
+    """A block of coded rows in the folder.
+
+    Attributes:
+        file: Where the rows come from.
+        start: Number of the first row in the whole source, before any filter.
+        coded: Which of their columns hold numbers of texts.
+        name: Of its files, without suffix.
+        numbers: File with the numbers of all rows by those of these; none if they are the same.
+    """
+
+    file: str
+    start: int
+    coded: tuple[str, ...]
+    name: str
+    numbers: str = ""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "StoredBlock":
+        """The block of a savepoint, which keeps all fields."""
+        return cls(**{**state, "coded": tuple(state["coded"])})
+
+    def read(self, folder: Path) -> LabelledBlock:
+        """The rows, with their own numbers of texts and of classes."""
+        with (folder / f"{self.name}.arrow").open("rb") as stream:
+            frame = pl.read_ipc_stream(stream)
+        with np.load(folder / f"{self.name}.npz") as arrays:
+            block = Block(frame, self.file, arrays["rows"], self.start)
+            events, weights, splits = arrays["events"], arrays["weights"], arrays["splits"]
+        return LabelledBlock(block, events, weights if len(weights) else None, splits)
+
+
+@dataclass(frozen=True)
+class FileNumbers:
+    """The numbers that texts and classes of some rows have among those of all rows.
+
+    Attributes:
+        texts: By column, the number of each of their numbers, uint32.
+        classes: By the place of the label, the id of each of their ids, float32.
+    """
+
+    texts: Mapping[str, np.ndarray]
+    classes: Mapping[int, np.ndarray]
+
+    def events(self, events: np.ndarray) -> np.ndarray:
+        """Labels ``(rows, labels)`` with the ids that classes have in all rows."""
+        found = events.copy() if self.classes else events
+        for i, ids in self.classes.items():
+            known = ~np.isnan(events[:, i])
+            found[known, i] = ids[events[known, i].astype(np.int64)]
+        return found
+
+    def of(self, block: LabelledBlock, coded: Sequence[str]) -> LabelledBlock:
+        """The same rows with the numbers of all rows."""
+        frame = block.block.frame.with_columns(
+            pl.Series(name, self.texts[name][block.block.frame[name].to_numpy()]) for name in coded
+        )
+        return replace(block, block=replace(block.block, frame=frame), events=self.events(block.events))
+
+    def write(self, path: Path) -> None:
+        """Writes them into an npz file."""
+        arrays: dict[str, Any] = {f"t{i}": numbers for i, numbers in enumerate(self.texts.values())}
+        arrays |= {f"c{i}": ids for i, ids in self.classes.items()}
+        np.savez(path, names=np.array(list(self.texts), str), **arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> "FileNumbers":
+        """Reads what :meth:`write` wrote."""
+        with np.load(path) as arrays:
+            texts = {str(name): arrays[f"t{i}"] for i, name in enumerate(arrays["names"])}
+            classes = {int(name[1:]): arrays[name] for name in arrays.files if name[0] == "c"}
+        return cls(texts, classes)
+
+
 class CodedRows:
     """Rows whose texts are numbers, kept in a folder until they are encoded.
 
@@ -120,9 +211,17 @@ class CodedRows:
         kept: Columns that must stay as they are.
         folder: A folder for the rows.
         each: ``map``, or that of an executor.
+        prefix: Begins the names of the files.
     """
 
-    def __init__(self, inputs: Sequence[Input], kept: Iterable[str], folder: Path, each: Callable = map):
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        kept: Iterable[str],
+        folder: Path,
+        each: Callable = map,
+        prefix: str = "",
+    ):
         kept = set(kept)
         self.texts = {
             given.name: SeenTexts(given.name, given.rule)
@@ -143,8 +242,8 @@ class CodedRows:
             and (given.rule.log or not given.options.normalizer)
         ]
         self._needed = kept | {given.name for given in inputs}
-        self._folder, self._each = folder, each
-        self._stored: list[tuple[str, int, tuple[str, ...]]] = []
+        self.folder, self._each, self._prefix = folder, each, prefix
+        self.stored: list[StoredBlock] = []
         self._gone = 0  # blocks that are not there any more
         folder.mkdir(exist_ok=True)
 
@@ -162,19 +261,43 @@ class CodedRows:
         coded = [name for name in self.texts if _can_be_coded(frame[name])]
         counted = rows.splits == TRAIN
         series = list(self._each(lambda name: self.texts[name].codes(frame[name], counted), coded))
-        place = self._folder / f"{len(self._stored)}"
-        with place.with_suffix(".arrow").open("wb") as file:
+        name = f"{self._prefix}{len(self.stored)}"
+        with (self.folder / f"{name}.arrow").open("wb") as file:
             numbers = pl.col(self._single).cast(pl.Float32)
             frame.with_columns(*series, *([numbers] if self._single else [])).write_ipc_stream(file)
         weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
-        np.savez(place, rows=rows.block.rows, events=rows.events, weights=weights, splits=rows.splits)
-        self._stored.append((rows.block.file, rows.block.start, tuple(coded)))
+        np.savez(
+            self.folder / name, rows=rows.block.rows, events=rows.events, weights=weights, splits=rows.splits
+        )
+        self.stored.append(StoredBlock(rows.block.file, rows.block.start, tuple(coded), name))
         return Block(frame.drop(coded), rows.block.file, rows.block.rows, rows.block.start).where(counted)
+
+    def add_file(
+        self,
+        stored: Sequence[StoredBlock],
+        texts: Mapping[str, Any],
+        classes: Mapping[int, np.ndarray],
+        row: int,
+    ) -> None:
+        """Takes in the rows of a file that lie in the folder already, behind those that are there.
+
+        Args:
+            stored: The blocks, whose rows count from the file's first.
+            texts: The states of their texts by column.
+            classes: By the place of a label, the id here of each of their ids of a class.
+            row: Number of the file's first row in the whole source.
+        """
+        if not stored:
+            return
+        numbers = FileNumbers({name: self.texts[name].add(state) for name, state in texts.items()}, classes)
+        name = f"{stored[0].name}.numbers.npz"
+        numbers.write(self.folder / name)
+        self.stored += [replace(block, start=block.start + row, numbers=name) for block in stored]
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps, beside :attr:`files`."""
         texts = {name: texts.state() for name, texts in self.texts.items()}
-        return {"stored": self._stored, "texts": texts}
+        return {"stored": self.places, "texts": texts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a savepoint.
@@ -184,32 +307,31 @@ class CodedRows:
         """
         for name, texts in self.texts.items():
             texts.restore(state["texts"][name])
-        self._stored = [(file, start, tuple(coded)) for file, start, coded in state["stored"]]
+        self.stored = [StoredBlock.restored(each) for each in state["stored"]]
 
     @property
-    def places(self) -> list[tuple[str, int, tuple[str, ...]]]:
-        """Where the rows of each block come from, and which of their columns are coded."""
-        return self._stored
+    def places(self) -> list[dict[str, Any]]:
+        """Where the rows of each block come from, which of their columns are coded, and where they lie."""
+        return [asdict(block) for block in self.stored]
 
-    def restore_places(self, places: Sequence[Sequence], begin: int) -> None:
+    def restore_places(self, places: Sequence[Mapping[str, Any]], begin: int) -> None:
         """Goes on from a savepoint at which no more rows come, and those before a block are done."""
-        self._stored = [(file, start, tuple(coded)) for file, start, coded in places]
+        self.stored = [StoredBlock.restored(each) for each in places]
         self._gone = begin
 
     def files(self, begin: int = 0) -> list[Path]:
         """The files of the rows of a block and those behind it."""
-        return [file for number in range(begin, len(self._stored)) for file in self._files(number)]
+        names = [name for block in self.stored[begin:] for name in _files(block)]
+        return [self.folder / name for name in dict.fromkeys(names)]
 
     def forget(self, end: int) -> None:
         """Removes the rows of the blocks before one."""
-        for number in range(self._gone, end):
-            for file in self._files(number):
-                file.unlink(missing_ok=True)
+        needed = {file.name for file in self.files(end)[:3]}  # numbers may be those of the next block, too
+        for block in self.stored[self._gone : end]:
+            for name in _files(block):
+                if name not in needed:
+                    (self.folder / name).unlink(missing_ok=True)
         self._gone = max(self._gone, end)
-
-    def _files(self, number: int) -> tuple[Path, Path]:
-        place = self._folder / f"{number}"
-        return place.with_suffix(".arrow"), place.with_suffix(".npz")
 
     def blocks(self, begin: int = 0) -> Iterator[tuple[int, LabelledBlock, tuple[str, ...]]]:
         """The number of each block, its rows, and which of their columns are coded.
@@ -217,18 +339,22 @@ class CodedRows:
         Args:
             begin: The first block.
         """
-        for number, (file, start, coded) in list(enumerate(self._stored))[begin:]:
-            place = self._folder / f"{number}"
-            with place.with_suffix(".arrow").open("rb") as stream:
-                frame = pl.read_ipc_stream(stream)
-            with np.load(place.with_suffix(".npz")) as arrays:
-                block = Block(frame, file, arrays["rows"], start)
-                events, weights, splits = arrays["events"], arrays["weights"], arrays["splits"]
-            yield number, LabelledBlock(block, events, weights if len(weights) else None, splits), coded
+        numbers, name = FileNumbers({}, {}), ""
+        for number, block in list(enumerate(self.stored))[begin:]:
+            if block.numbers != name:
+                name = block.numbers
+                numbers = FileNumbers.read(self.folder / name) if name else FileNumbers({}, {})
+            rows = block.read(self.folder)
+            yield number, numbers.of(rows, block.coded) if name else rows, block.coded
 
     def remove(self) -> None:
         """Removes the rows."""
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
+
+
+def _files(block: StoredBlock) -> list[str]:
+    names = [f"{block.name}.arrow", f"{block.name}.npz"]
+    return [*names, block.numbers] if block.numbers else names
 
 
 def _can_be_coded(entries: pl.Series) -> bool:

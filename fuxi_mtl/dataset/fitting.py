@@ -27,13 +27,14 @@ from fuxi_mtl.dataset.rules import (
     filled,
 )
 from fuxi_mtl.dataset.sources import Block
-from fuxi_mtl.dataset.statistics import Numbers, Sample, TokenCounts, frequent_tokens
+from fuxi_mtl.dataset.statistics import Numbers, Sample, SpooledSample, TokenCounts, frequent_tokens
 from fuxi_mtl.features import FeatureMap, assign_columns
 
 _LIST = r"^\s*(?:\[.*\]|\(.*\)|\{.*\})\s*$"
 _UNSEEN = "[\u200b-\u200d\u2060\ufeff]"  # joiners, and marks of the order of bytes
 _MARK = "\ufeff"
 _ZEROS = r"^\+?0*([0-9]+)$"
+_COUNTED = ("longest", "printed", "zeros", "outside", "first_outside", "rows")  # plain values of an observer
 
 
 @dataclass
@@ -74,12 +75,33 @@ class Observer:
             with errors_by_row(self.input.name, np.repeat(np.arange(len(lengths)), lengths)):
                 self._observe(members)
 
+    @classmethod
+    def of_file(cls, given: Input, sample: Path) -> "Observer":
+        """One that sees a file of several, for :meth:`add`.
+
+        Args:
+            given: The input.
+            sample: A file for its numbers.
+        """
+        return cls(given, numbers=Numbers.of_blocks(), sample=SpooledSample(path=sample))
+
+    def add(self, other: "Observer") -> None:
+        """Takes in what :meth:`of_file` has seen of the rows behind these: the same as by :meth:`observe`."""
+        self.longest = max(self.longest, other.longest)
+        self.printed = self.printed or other.printed
+        self.zeros += other.zeros
+        self.outside += other.outside
+        self.first_outside = other.first_outside if self.first_outside is None else self.first_outside
+        self.rows += other.rows
+        self.counts.add(other.counts)
+        self.numbers.add(other.numbers)
+        if isinstance(other.sample, SpooledSample):
+            self.sample.add(other.sample)
+
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
         return {
-            "longest": self.longest,
-            "zeros": self.zeros,
-            "rows": self.rows,
+            **{name: getattr(self, name) for name in _COUNTED},
             "counts": self.counts.state(),
             "numbers": asdict(self.numbers),
             "sample": asdict(self.sample),
@@ -89,7 +111,7 @@ class Observer:
     def restored(cls, given: Input, state: Mapping[str, Any]) -> "Observer":
         """The observer of a savepoint."""
         counts, numbers = TokenCounts.restored(state["counts"]), Numbers.restored(state["numbers"])
-        seen = {key: state[key] for key in ("longest", "zeros", "rows")}
+        seen = {name: state[name] for name in _COUNTED}
         return cls(given, **seen, counts=counts, numbers=numbers, sample=Sample(**state["sample"]))
 
     def _observe(self, entries: pl.Series) -> None:

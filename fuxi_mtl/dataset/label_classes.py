@@ -91,12 +91,39 @@ class LabelClasses:
                 raise BadEntryError(self.label, index, entries[index], known)
             else:
                 self.unknown[token] += int(np.count_nonzero(rows == i))
+        self._check_count()
+        return ids[rows]
+
+    def _check_count(self) -> None:
         if len(self.tokens) > MOST_CLASSES:
             raise DataError(
                 f"label {self.label!r} has more than {MOST_CLASSES:,} classes, such as "
-                f"{self.tokens[-1]!r}. Is it a number (kind: value)?"
+                f"{self.tokens[MOST_CLASSES]!r}. Is it a number (kind: value)?"
             )
-        return ids[rows]
+
+    def add(self, other: "LabelClasses") -> np.ndarray | None:
+        """Takes in what another reader has seen of the rows behind these.
+
+        Args:
+            other: It began with the classes that were known before the first row.
+
+        Returns:
+            The id here of each of its ids, float32; None where ids are the same.
+
+        Raises:
+            DataError: There are more classes than a head has numbers.
+        """
+        self.unknown.update(other.unknown)
+        if not self.learning:
+            return None
+        place = {token: i for i, token in enumerate(self.tokens)}
+        for token in other.tokens:
+            if token not in place:
+                place[token] = len(place)
+                self.tokens.append(token)
+        self._check_count()
+        self.training |= {place[other.tokens[i]] for i in other.training}
+        return np.array([place[token] for token in other.tokens], np.float32)
 
     def observe(self, ids: np.ndarray) -> None:
         """Takes in the ids of training rows."""

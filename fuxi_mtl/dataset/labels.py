@@ -12,7 +12,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
 from fuxi_mtl.dataset.label_classes import LabelClasses
 from fuxi_mtl.dataset.sources import Block
-from fuxi_mtl.dataset.statistics import Moments, Numbers
+from fuxi_mtl.dataset.statistics import Moments, MomentsOfBlocks, Numbers
 from fuxi_mtl.features import LabelUnit
 from fuxi_mtl.options import LabelOptions
 from fuxi_mtl.tasks import Task, required_events
@@ -162,6 +162,34 @@ class LabelReader:
             events[:, i] = self._column(label, block.frame[label.name])
         return events, self._consistent(events, block)
 
+    def of_file(self, known: Mapping[str, Sequence[str]] | None = None) -> "LabelReader":
+        """A reader of a file of several, for :meth:`add`; `known` as in :meth:`fresh`."""
+        found = self.fresh(known)
+        plain = [each.name for each in self.labels if each.name not in (*self.binary, *self.classes)]
+        found.numbers.update({name: Numbers.of_blocks() for name in plain})
+        return found
+
+    def add(self, other: "LabelReader") -> dict[int, np.ndarray]:
+        """Takes in what :meth:`of_file` has read of the rows behind these.
+
+        Returns:
+            By the place of a label whose classes are learnt, the id here of each id there.
+
+        Raises:
+            DataError: There are more classes than a head has numbers.
+        """
+        for mine, theirs in ((self.changed, other.changed), (self.masked, other.masked)):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        for name, numbers in other.numbers.items():
+            self.numbers.setdefault(name, Numbers()).add(numbers)
+        found = {
+            i: self.classes[label.name].add(other.classes[label.name])
+            for i, label in enumerate(self.labels)
+            if label.name in self.classes
+        }
+        return {i: ids for i, ids in found.items() if ids is not None}
+
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
         numbers = {name: asdict(each) for name, each in self.numbers.items()}
@@ -281,6 +309,18 @@ class LabelUnits:
             if defined:
                 values = np.where(np.logical_or.reduce(defined), values, np.nan)
             self._moments.setdefault(label.name, Moments()).observe(values)
+
+    @classmethod
+    def of_file(cls, reader: LabelReader) -> "LabelUnits":
+        """Units that see a file of several, for :meth:`add`."""
+        scaled = [label.name for label in reader.labels if label.normalizer not in (None, "log1p")]
+        return cls(reader, {name: MomentsOfBlocks() for name in scaled})
+
+    def add(self, other: "LabelUnits") -> None:
+        """Takes in what :meth:`of_file` has seen of the rows behind these."""
+        for name, moments in other._moments.items():
+            for block in moments.blocks if isinstance(moments, MomentsOfBlocks) else ():
+                self._moments.setdefault(name, Moments()).add(block)
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""

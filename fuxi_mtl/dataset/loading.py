@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from fuxi_mtl.dataset.frames import FrameSource, rows_of
 from fuxi_mtl.dataset.growing import Grown, Growth, with_counts
 from fuxi_mtl.dataset.inputs import Input, as_in_format_1, plan_inputs
 from fuxi_mtl.dataset.labels import LabelReader
+from fuxi_mtl.dataset.parallel import FileProcesses
 from fuxi_mtl.dataset.progress import progress_bar
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.recipe import Recipe
@@ -48,6 +50,7 @@ def load_dataset(
     root: str | Path | None = None,
     known: Encoder | None = None,
     growth: Growth | None = None,
+    encode_workers: int = 1,
 ) -> Dataset:
     """The encoded dataset of a stanza: from the cache, or read, checked, encoded and kept there.
 
@@ -62,15 +65,17 @@ def load_dataset(
         root: Folder of encoded data in the place of ``data_root``.
         known: An encoder that was fitted on other rows of the same stanza, to encode these.
         growth: How that encoder is extended with the training rows; not at all unless said.
+        encode_workers: Processes that encode files side by side; the encoded data do not depend on it.
 
     Raises:
         DataError: The files or the stanza cannot be used.
         OSError: The encoded data cannot be written.
+        LostProcessError: One of several processes is gone.
     """
     recipe = _by(_recipe(options, tasks, dataset_id, frames), known, growth)
     place = _place(options if root is None else replace(options, data_root=str(root)), dataset_id)
     hashes = SourceHashes(place)
-    dataset = _load(recipe, Cache(place, _key(recipe, hashes)), threads, progress)
+    dataset = _load(recipe, Cache(place, _key(recipe, hashes)), threads, progress, encode_workers)
     if growth is not None:  # known by what it was encoded with, wherever that came from
         dataset = replace(dataset, key=_key(replace(recipe, known=dataset.encoder, growth=None), hashes))
     hashes.save()
@@ -109,15 +114,19 @@ def _place(options: DatasetOptions, dataset_id: str) -> Path:
     return Path(options.data_root).expanduser() / dataset_id
 
 
-def _load(recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True) -> Dataset:
+def _load(
+    recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True, encode_workers: int = 1
+) -> Dataset:
     built: Encoder | None = None
+    threads = threads or os.cpu_count() or 1
 
     def fill(folder: Path) -> Mapping[str, Any]:
         nonlocal built
-        content, built = build(recipe, pool.map, advance, folder)
+        with _processes(recipe, encode_workers, threads) as processes:
+            content, built = build(recipe, pool.map, advance, folder, processes)
         return content
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress_bar(progress) as advance:
+    with ThreadPoolExecutor(threads) as pool, progress_bar(progress) as advance:
         manifest = cache.get(fill)
     # What was written in this moment need not be read: a vocabulary may have millions of tokens.
     encoder = Encoder.load(cache.folder) if built is None else built.moved(cache.folder)
@@ -125,6 +134,17 @@ def _load(recipe: Recipe, cache: Cache, threads: int = 0, progress: bool = True)
     for warning in dataset.warnings:
         logger.warning("%s: %s", recipe.dataset_id, warning)
     return dataset
+
+
+def _processes(
+    recipe: Recipe, encode_workers: int, threads: int
+) -> AbstractContextManager[FileProcesses | None]:
+    """Processes for the files of a recipe; none where there is nothing to do side by side."""
+    files = sum(len(source.files) for source in recipe.sources.values())
+    count = min(encode_workers, files)
+    if count == 1 < encode_workers:
+        logger.info("%s: one file is encoded by one process (encode_workers).", recipe.dataset_id)
+    return nullcontext() if count <= 1 else FileProcesses(count, threads)
 
 
 def load_as_encoded(options: DatasetOptions, tasks: Sequence[Task], dataset_id: str, number: int) -> Dataset:

@@ -49,10 +49,10 @@ class Recipe:
         columns += [given.bag.weights for given in self.inputs if given.bag and given.bag.weights]
         return columns + ([self.options.sample_weight] if self.options.sample_weight else [])
 
-    def new_labels(self) -> LabelReader:
-        """What reads the labels, before its first row."""
+    def new_labels(self, of_file: bool = False) -> LabelReader:
+        """What reads the labels, before its first row; ``of_file`` for one file of several."""
         known = None if self.known is None else self.known.feature_map.label_classes
-        return self.labels.fresh(known)
+        return self.labels.of_file(known) if of_file else self.labels.fresh(known)
 
     def labelled(
         self,

@@ -1,12 +1,14 @@
 """Division of the training file into splits, row by row."""
 
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
 import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError
-from fuxi_mtl.dataset.frames import FrameSource
-from fuxi_mtl.dataset.sources import Source
+from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.times import ranks
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
@@ -24,7 +26,19 @@ _SPELLINGS = {
 }
 
 
-def assign_rows(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray | None:
+class Rows(Protocol):
+    """Rows of files or in memory."""
+
+    def blocks(self, columns: Sequence[str], /) -> Iterator[Block]:
+        """The rows in order, with only these columns."""
+        ...
+
+    def count_rows(self) -> int:
+        """How many there are."""
+        ...
+
+
+def assign_rows(source: Rows, options: DatasetOptions) -> np.ndarray | None:
     """The split of each row of ``train_data``, or None if all of it is for training.
 
     ``random`` draws rows, ``sequential`` takes the last rows for testing and those before them for
@@ -93,7 +107,7 @@ def _sizes(options: DatasetOptions, rows: int) -> dict[int, int]:
     return sizes
 
 
-def _column(source: Source | FrameSource, name: str) -> pl.Series:
+def _column(source: Rows, name: str) -> pl.Series:
     parts: list[pl.Series] = []
     types: dict[pl.DataType, str] = {}
     for block in source.blocks([name]):
@@ -107,7 +121,7 @@ def _column(source: Source | FrameSource, name: str) -> pl.Series:
     return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed")[name]
 
 
-def _order(source: Source | FrameSource, options: DatasetOptions) -> np.ndarray:
+def _order(source: Rows, options: DatasetOptions) -> np.ndarray:
     if options.split_type == "time":
         name = str(options.split_col)
         try:
@@ -174,7 +188,7 @@ def split_warnings(assigned: np.ndarray | None, options: DatasetOptions) -> list
     ]
 
 
-def _by_column(source: Source | FrameSource, name: str) -> np.ndarray:
+def _by_column(source: Rows, name: str) -> np.ndarray:
     assigned = [np.zeros(0, np.uint8)]
     for block in source.blocks([name]):
         values = block.frame[name]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class TokenCounts:
         self.pending += part.height
         if self.pending > COMPACT_ROWS:
             self.parts, self.pending = [self.total()], 0
+
+    def compact(self) -> "TokenCounts":
+        """The same counts, each token once."""
+        return self.restored(self.state())
 
     def of(self, tokens: Sequence[str]) -> int:
         """How often some tokens were seen in all."""
@@ -79,18 +84,29 @@ class Moments:
     least: float = np.inf
     most: float = -np.inf
 
-    def observe(self, numbers: np.ndarray) -> None:
-        """Takes in a block; NaN does not count."""
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> "Moments":
+        """Those of one block; NaN does not count."""
         x = numbers[~np.isnan(numbers)].astype(np.float64)
         if not len(x):
-            return
-        total = self.count + len(x)
+            return cls()
         mean = x.mean()
-        gap = mean - self.mean
-        self.squares += ((x - mean) ** 2).sum() + gap**2 * self.count * len(x) / total
-        self.mean += gap * len(x) / total
+        return cls(len(x), mean, ((x - mean) ** 2).sum(), x.min(), x.max())
+
+    def observe(self, numbers: np.ndarray) -> None:
+        """Takes in a block; NaN does not count."""
+        self.add(Moments.of(numbers))
+
+    def add(self, block: "Moments") -> None:
+        """Takes in the moments of a block. Sums are rounded, so the order of blocks is part of the result."""
+        if not block.count:
+            return
+        total = self.count + block.count
+        gap = block.mean - self.mean
+        self.squares += block.squares + gap**2 * self.count * block.count / total
+        self.mean += gap * block.count / total
         self.count = total
-        self.least, self.most = min(self.least, x.min()), max(self.most, x.max())
+        self.least, self.most = min(self.least, block.least), max(self.most, block.most)
 
     @property
     def deviation(self) -> float:
@@ -108,6 +124,22 @@ class Moments:
         if normalizer == "MinMaxScaler":
             return float(self.least), float(self.most - self.least) or 1.0
         return self.mean, self.deviation or 1.0
+
+
+@dataclass
+class MomentsOfBlocks(Moments):
+    """The moments of each block, for who adds them up in the order of all blocks.
+
+    Attributes:
+        blocks: Those of blocks that have numbers.
+    """
+
+    blocks: list[Moments] = field(default_factory=list)
+
+    def add(self, block: Moments) -> None:
+        """Keeps those of a block."""
+        if block.count:
+            self.blocks.append(block)
 
 
 @dataclass
@@ -144,6 +176,20 @@ class Numbers:
         self.double.observe(x)
         if rounded:
             self.single.observe(single)
+
+    @classmethod
+    def of_blocks(cls) -> "Numbers":
+        """Numbers that keep the moments of each block, for :meth:`add`."""
+        return cls(MomentsOfBlocks(), MomentsOfBlocks())
+
+    def add(self, other: "Numbers") -> None:
+        """Takes in what :meth:`of_blocks` has seen of the rows behind these, as :meth:`observe` would."""
+        for mine, theirs in ((self.single, other.single), (self.double, other.double)):
+            for block in theirs.blocks if isinstance(theirs, MomentsOfBlocks) else ():
+                mine.add(block)
+        self.rounding = max(self.rounding, other.rounding)
+        self.infinite += other.infinite
+        self.first = other.first if self.first is None else self.first
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> "Numbers":
@@ -209,6 +255,15 @@ class Sample:
             self.parts = [numbers_kept[::2]]
             self.kept = len(self.parts[0])
 
+    def add(self, other: "SpooledSample") -> None:
+        """Takes in the numbers of the rows behind these, and removes their file."""
+        if not other.kept:
+            return
+        numbers = np.memmap(other.path, np.float64, "r")
+        for start in range(0, len(numbers), SAMPLE_ROWS):
+            self.observe(np.array(numbers[start : start + SAMPLE_ROWS]))
+        other.path.unlink()
+
     def boundaries(self, buckets: int, dtype: type = np.float32) -> tuple[float, ...]:
         """The numbers that cut the sample into buckets of equal size, repeated ones left out."""
         x = np.concatenate(self.parts) if self.parts else np.zeros(0, dtype)
@@ -217,3 +272,22 @@ class Sample:
         # "higher" takes a number of the sample: no rounding between float32 and float64.
         cuts: np.ndarray = np.quantile(x.astype(dtype), np.arange(1, buckets) / buckets, method="higher")
         return tuple(float(cut) for cut in np.unique(cuts))
+
+
+@dataclass
+class SpooledSample(Sample):
+    """All numbers, in a file: which of them a sample keeps is known when those before them are counted.
+
+    Attributes:
+        path: The file; there is none before the first number.
+    """
+
+    path: Path = Path()
+
+    def observe(self, numbers: np.ndarray) -> None:
+        """Appends a block; NaN does not count."""
+        x = numbers[~np.isnan(numbers)].astype(np.float64)
+        if len(x):
+            with self.path.open("ab" if self.kept else "wb") as file:
+                file.write(x.data)
+            self.kept += len(x)

@@ -53,6 +53,13 @@ class UnknownIds:
                 rows = np.flatnonzero(unknown.any(axis=1))[:_SHOWN]
                 self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
 
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Takes in the :meth:`state` of counts of the rows behind these."""
+        for mine, theirs in ((self._entries, state["entries"]), (self._unknown, state["unknown"])):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        self._examples = {**state["examples"], **self._examples}
+
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
         return {"entries": self._entries, "unknown": self._unknown, "examples": self._examples}

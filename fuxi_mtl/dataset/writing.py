@@ -5,6 +5,7 @@ a memory map would end the process.
 """
 
 import os
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -86,6 +87,14 @@ class ArrayFile:
         self._file.write(np.ascontiguousarray(rows, self.dtype).data)
         self.rows += len(rows)
 
+    def append_file(self, path: Path) -> None:
+        """Adds the rows of another such file at the end."""
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            shutil.copyfileobj(file, self._file, _PART)
+        self.rows += shape[0]
+
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
         return {"rows": self.rows, **self._grown.state()}
@@ -142,6 +151,17 @@ class CarriedFile:
             self._file.write(table.schema.serialize())
         for batch in table.to_batches():
             self._file.write(batch.serialize())
+
+    def append_stream(self, path: Path, whole: Mapping[str, int]) -> None:
+        """Adds the blocks of another stream, and its whole numbers with a point."""
+        import pyarrow as pa  # As below.
+
+        self.whole.update(whole)
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
+            if not self._file.tell():
+                self._file.write(stream.schema.serialize())
+            for batch in stream:
+                self._file.write(batch.serialize())
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""
@@ -224,6 +244,20 @@ class SplitFiles:
                 self._arrays[part].append(rows)
         if self._carried is not None:
             self._carried.append(meta)
+
+    def append_files(self, folder: Path, streams: Path, name: str, whole: Mapping[str, int]) -> None:
+        """Adds the rows of other files, of which :meth:`close_parts` was called; the arguments are theirs."""
+        for part, array in self._arrays.items():
+            array.append_file(folder / f"{name}.{part}.npy")
+        if self._carried is not None:
+            self._carried.append_stream(streams / f"{name}.meta.arrow", whole)
+
+    def close_parts(self) -> None:
+        """Completes the files for :meth:`append_files` of others; carried columns stay a stream."""
+        for array in self._arrays.values():
+            array.close()
+        if self._carried is not None:
+            self._carried.abandon()
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps."""

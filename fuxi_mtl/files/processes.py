@@ -1,6 +1,7 @@
 """Processes, told apart by more than their number, which a system gives again and again."""
 
 import os
+import signal
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,15 @@ class Process:
         except PermissionError:  # somebody else's, which some systems hide
             return None
         return start != self.start
+
+
+def ending_of(status: int) -> str:
+    """How a process ended, by the status that :mod:`subprocess` gives, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    name = signal.Signals(-status).name
+    hint = "; the system does that when the memory is not enough" if -status == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"
 
 
 def this_process() -> Process:

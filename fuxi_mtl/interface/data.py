@@ -53,6 +53,7 @@ class Dataset:
         sample_weight: Column with each row's weight in the loss.
         meta: Columns to carry along, by name or as :class:`Meta`.
         dataset_id: What runs call the data; only runs on the same data are compared.
+        encode_workers: Processes that encode files side by side; the encoded rows do not depend on it.
         **options: All other keys of a dataset's stanza: ``valid_size``, ``test_size``, ``split_type``,
             ``split_col``, ``min_categr_count``, ``n_rows``, ``inconsistent``, ...
 
@@ -84,6 +85,7 @@ class Dataset:
         sample_weight: str | None = None,
         meta: Iterable[str | FeatureOptions] = (),
         dataset_id: str = "data",
+        encode_workers: int = 1,
         **options: Unpack[DataOptions],
     ):
         given = {"train": train_data, "valid": valid_data, "test": test_data}
@@ -125,6 +127,11 @@ class Dataset:
             entries["tasks"] = dict(tasks)
         self.entries: dict[str, Any] = {**entries, **options}
         self.options, planned = make_dataset(self.entries, "Dataset")
+        if isinstance(encode_workers, bool) or not isinstance(encode_workers, int) or encode_workers < 1:
+            raise ValueError(
+                f"Dataset: encode_workers is {encode_workers!r}. It is a number of processes, from 1."
+            )
+        self._encode_workers = encode_workers
         self._tasks = Tasks(planned, explicit=tasks is not None)
         self._folder = None if "data_root" in options else TemporaryFolder()
         self._encoded: dict[tuple[Task, ...], EncodedDataset] = {}
@@ -148,12 +155,15 @@ class Dataset:
         """
         return self.encoded(self._tasks).feature_map
 
-    def encoded(self, tasks: Sequence[Task], n_rows: int | None = None) -> EncodedDataset:
+    def encoded(
+        self, tasks: Sequence[Task], n_rows: int | None = None, encode_workers: int = 1
+    ) -> EncodedDataset:
         """The encoded rows, for tasks that a model has planned.
 
         Args:
             tasks: They decide which labels must be 0 or 1, and which rows contradict themselves.
             n_rows: Rows of each source at most; those of the dataset unless said.
+            encode_workers: Processes that encode files; those of the dataset if these are more.
 
         Raises:
             ValueError: The data cannot be read.
@@ -167,6 +177,7 @@ class Dataset:
             key,
             self.dataset_id,
             progress=False,
+            encode_workers=max(encode_workers, self._encode_workers),
             frames=self._frames,
             root=None if self._folder is None else self._folder.path,
         )

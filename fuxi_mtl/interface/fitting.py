@@ -15,7 +15,6 @@ from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.config import load_experiment, make_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.dataset import Dataset as EncodedDataset
-from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.interface.data import Dataset, TemporaryFolder, with_reader
 from fuxi_mtl.interface.keywords import FitOptions
@@ -30,7 +29,7 @@ from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.initial import InitialRun
-from fuxi_mtl.workflow.experiment import as_planned, finish_run, make_model, train_run
+from fuxi_mtl.workflow.experiment import as_planned, finish_run, load_data, make_model, train_run
 from fuxi_mtl.workflow.interrupted import identity_of, states_of
 from fuxi_mtl.workflow.sweep import sweep
 
@@ -94,7 +93,7 @@ class Experiment:
         checked = as_planned(self.config)
         if folder is None:  # nobody could find the SavedModel; Run.export writes one
             checked = replace(checked, evaluation=replace(checked.evaluation, export=False))
-        data = load_dataset(checked.dataset, checked.tasks, checked.options.dataset_id, progress=False)
+        data = load_data(checked, progress=False)
 
         def trained(seeded: config.Experiment) -> Run:
             make = partial(make_model, seeded)
@@ -206,7 +205,7 @@ def fit(
     checked = _checked(model, data, expid, given)
     checked = as_planned(checked)
     n_rows = checked.dataset.n_rows if checked.training.debug_mode else None
-    encoded = data.encoded(checked.tasks, n_rows)
+    encoded = data.encoded(checked.tasks, n_rows, checked.training.encode_workers)
     if seeds is None:
         _check_goes_on(model, encoded, checked, given)
 

@@ -65,6 +65,7 @@ class FitOptions(TypedDict, total=False):
     verbose: int
     tensorboard: bool
     num_workers: int
+    encode_workers: int
     debug_mode: bool
     pickle_feature_encoder: bool
     # evaluation

@@ -106,6 +106,12 @@ class TrainingOptions:
     verbose: int = option(1, "0 hides the progress bar, or the line a minute without a terminal.", least=0)
     tensorboard: bool = option(False, "Also write TensorBoard summaries into the folder of the run.")
     num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.", least=0, most=1024)
+    encode_workers: int = option(
+        1,
+        "Processes that encode the files of a dataset side by side; the same data by any number.",
+        least=1,
+        most=1024,
+    )
     debug_mode: bool = option(
         False, "A first try, as in FuxiCTR: one epoch on the first 10,000 rows of each file."
     )

@@ -128,7 +128,10 @@ def _data_of(run: Run, experiment: Experiment) -> Dataset:
     dataset_id, content = experiment.options.dataset_id, run.read_json(run.metrics)
     if "update" in content:  # its encoding grew over days
         known = Encoder.load(run.features)
-        dataset = load_dataset(experiment.dataset, experiment.tasks, dataset_id, known=known)
+        workers = experiment.training.encode_workers
+        dataset = load_dataset(
+            experiment.dataset, experiment.tasks, dataset_id, known=known, encode_workers=workers
+        )
     else:
         number = format_of(run.features)
         dataset = load_as_encoded(experiment.dataset, experiment.tasks, dataset_id, number)

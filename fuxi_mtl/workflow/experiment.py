@@ -94,8 +94,8 @@ def load_data(experiment: Experiment, **options: Any) -> Dataset:
         experiment.tasks,
         experiment.options.dataset_id,
         threads=experiment.training.num_workers,
-        progress=bool(experiment.training.verbose),
-        **options,
+        encode_workers=experiment.training.encode_workers,
+        **{"progress": bool(experiment.training.verbose), **options},
     )
 
 

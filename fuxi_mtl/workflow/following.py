@@ -50,6 +50,7 @@ def _follow_run(experiment: Experiment, workers: Workers) -> None:
         experiment.tasks,
         experiment.options.dataset_id,
         threads=experiment.training.num_workers,
+        encode_workers=experiment.training.encode_workers,
         progress=False,
     )
     workers.hear(DATA)

@@ -21,6 +21,7 @@ _WITHOUT_EFFECT = (
         "verbose",
         "tensorboard",
         "num_workers",
+        "encode_workers",
         "log_every",
         "eval_batch_size",
         "pickle_feature_encoder",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import encode
+from benchmarks import encode, encode_workers
 from benchmarks.__main__ import main
 
 
@@ -41,3 +41,21 @@ def test_a_folder_that_is_no_checkout_is_told(tmp_path, capsys):
     folders = ["--cache", str(tmp_path), "--results", str(tmp_path)]
     assert main(["encode", "--before", str(tmp_path / "nowhere"), *folders]) == 1
     assert "nowhere is no checkout of fuxi_mtl: git worktree add makes one." in capsys.readouterr().err
+
+
+def test_numbers_of_processes_take_turns_and_must_write_the_same(tmp_path, monkeypatch):
+    asked, content = [], ["same"]
+
+    def encoded(checkout, format_name, file, workload, workers):
+        asked.append((format_name, workers, len(list(file.parent.glob(file.name)))))
+        return [4.0 / workers, 4.0 + workers, 100.0, 50.0 * (workers > 1), content[0] or str(workers)]
+
+    monkeypatch.setattr(encode, "_encoded", encoded)
+    arguments = ([1, 2], 3, 50, 1, tmp_path, tmp_path)
+    text = "\n".join(encode_workers.section(encode_workers.measure_workers(*arguments)))
+    assert asked == [(name, workers, 3) for name in ("csv", "parquet") for workers in (1, 2)]
+    assert "## Encoding 50 rows of 30 columns in 3 files, side by side" in text
+    assert "| csv | 2 | 2 (2 to 2) | 6 (6 to 6) | 0.5 | 100 | 50 |" in text
+    content[0] = ""
+    with pytest.raises(RuntimeError, match=r"csv: the encoded files of \[1, 2\] processes differ"):
+        encode_workers.measure_workers(*arguments)
