@@ -120,7 +120,7 @@ class Inline(FileProcesses):
 
     def map(self, function, tasks: Iterable):
         for _, arguments in tasks:
-            kept, given = pickle.loads(self._kept or b"N."), pickle.loads(pickle.dumps(arguments))
+            kept, given = pickle.loads(pickle.dumps(self._kept)), pickle.loads(pickle.dumps(arguments))
             try:
                 found = function(kept, map, *given)
             except (DataError, OSError) as error:

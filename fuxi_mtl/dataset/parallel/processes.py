@@ -5,7 +5,6 @@ or a notebook without a guard does not survive. What is kept in them, tasks and 
 """
 
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -78,10 +77,10 @@ class _FileProcess:
                 start_new_session=True,  # Ctrl-C is for this process, which ends them
             )
 
-    def send(self, *messages: bytes) -> None:
+    def send(self, *messages: Any) -> None:
         try:
             for message in messages:
-                self.connection.send_bytes(message)
+                self.connection.send(message)
         except _GONE:
             raise self.lost() from None
 
@@ -125,7 +124,8 @@ class FileProcesses:
     def __init__(self, processes: int, threads: int):
         self._most, self._threads = processes, max(threads // processes, 1)
         self._processes: list[_FileProcess] = []
-        self._kept, self._version = b"", 0
+        self._kept: Any = None
+        self._version = 0
 
     def __enter__(self) -> "FileProcesses":
         return self
@@ -139,7 +139,7 @@ class FileProcesses:
 
     def keep(self, what: Any) -> None:
         """Gives all of them something that tasks need, in the place of what was given before."""
-        self._kept, self._version = pickle.dumps(what), self._version + 1
+        self._kept, self._version = what, self._version + 1
 
     def map(self, function: Callable, tasks: Iterable[tuple[str, tuple]]) -> Iterator[Any]:
         """What a function makes of each task, in their order.
@@ -188,9 +188,9 @@ class FileProcesses:
         number, (about, arguments) = task
         process.task, process.about = number, about
         if process.kept != self._version:
-            process.send(pickle.dumps(KEEP), self._kept)
+            process.send(KEEP, self._kept)
             process.kept = self._version
-        process.send(pickle.dumps(function), pickle.dumps(arguments))
+        process.send(function, arguments)
 
     def _received(self) -> dict[int, Any]:
         """The results that have come, by number of the task; waits for one."""
