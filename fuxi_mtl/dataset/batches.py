@@ -61,11 +61,10 @@ def training_batches(
         Batches ``({"ids", "numeric"}, {task: (batch,)}, weights (batch,))``.
     """
     passes = _Passes(split, batch_size, shuffle, seed, window_bytes, sample, drop_last, part)
-    ones = np.ones(min(batch_size, split.rows), np.float32)
 
     def batch(number: int) -> tuple:
         ids, numeric, events, *given = passes.batch(number)
-        weights = given[0] if given else ones[: len(ids)]
+        weights = given[0] if given else np.ones(len(ids), np.float32)
         labels = labels_of(events, split.event_names, tasks)
         if sample is not None:
             weights = weights * sample.weights(labels)
@@ -131,7 +130,7 @@ def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.
     dtypes = [spec.dtype for spec in specs]
 
     def arrays(number: np.int64) -> list[np.ndarray]:
-        return tf.nest.flatten(batch(int(number)))
+        return [_own(array) for array in tf.nest.flatten(batch(int(number)))]
 
     def tensors(number: tf.Tensor) -> Any:
         # Half the price of from_generator, which checks every array in Python.
@@ -143,6 +142,16 @@ def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.
     # Each element is a whole global batch: there are no files to share among workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return tf.data.Dataset.range(numbers.start, numbers.stop).map(tensors).prefetch(4).with_options(options)
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """An array that nothing else looks at.
+
+    TensorFlow takes an array that lies at a multiple of 64 bytes as it is, and leaves it alone. But a slice
+    of such a tensor, as a worker or a device gets its rows, counts as its own memory: an operation may write
+    its result there, and so into the memory map of a split, or into rows of batches to come.
+    """
+    return array if array.flags.owndata else array.copy()
 
 
 class _Passes:

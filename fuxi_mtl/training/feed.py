@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.cluster import part_of
-from fuxi_mtl.cluster.workers import Workers, together
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
 from fuxi_mtl.model import MultiTaskModel
@@ -43,13 +43,8 @@ class Feed:
         """The feed of a model that is built.
 
         Raises:
-            ValueError: The model needs rows that are not there, or cannot be trained by several processes.
+            ValueError: The model needs rows that are not there.
         """
-        if together(model) is not None and model.bilevel_variables():
-            raise ValueError(
-                f"{type(model).__name__} learns variables on validation batches, and several processes did "
-                "not always make of them what one does. Train it in one process."
-            )
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)

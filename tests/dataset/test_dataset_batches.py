@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fuxi_mtl.cluster import part_of
+from fuxi_mtl.cluster import Cluster, part_of
+from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.dataset import batches_per_epoch, evaluation_batches, training_batches
 from fuxi_mtl.dataset.splits import Split
 from fuxi_mtl.tasks import parse_task
@@ -178,3 +179,38 @@ def test_the_parts_of_a_batch_are_the_batch_and_may_be_empty(options):
 def test_only_some_batches_of_an_evaluation_are_read():
     found = list(evaluation_batches(split_of(10), 4, range(1, 3)).as_numpy_iterator())
     np.testing.assert_array_equal(np.concatenate([each["ids"] for each in found]), split_of(10).ids[4:])
+
+
+def at_64_bytes(array: np.ndarray) -> np.ndarray:
+    """The same numbers at a place where TensorFlow takes them as they are; one in four of NumPy's is."""
+    room = np.zeros(array.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    place = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    place[...] = array
+    return place
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_what_a_step_makes_of_rows_of_a_batch_stays_in_that_batch(weighted, monkeypatch):
+    """TensorFlow takes a slice of NumPy's memory for its own, and writes a result over it."""
+    ones = np.ones
+    monkeypatch.setattr(np, "ones", lambda *shape: at_64_bytes(ones(*shape)))
+    arrays = {name: at_64_bytes(getattr(split_of(96, True), name)) for name in ("ids", "numeric", "events")}
+    weight = at_64_bytes(np.arange(96, dtype=np.float32)) if weighted else None
+    split = dataclasses.replace(split_of(96), **arrays, sample_weight=weight)
+    workers = Workers(Cluster(("a:1", "b:1"), 0), None)
+    evaluated = workers.own_rows(evaluation_batches(split, 32))
+    trained = workers.own_rows(training_batches(split, TASKS, 32, epochs=2, shuffle=False))
+
+    @tf.function
+    def changed(iterator):
+        return tf.nest.map_structure(lambda x: -x - 1, next(iterator))
+
+    for batches in (trained, evaluated):
+        iterator = iter(batches)
+        for _ in range(3):
+            changed(iterator)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, getattr(split_of(96, True), name))
+    expected = np.arange(16) if weighted else np.ones(16)
+    np.testing.assert_array_equal(next(trained.as_numpy_iterator())[2], expected)
