@@ -156,7 +156,11 @@ class Encoder:
 
     def ids_of(self, vocabulary: Vocabulary, tokens: pl.Series) -> np.ndarray:
         """The ids of tokens by one of the fitted vocabularies, ``(rows,)`` int32."""
-        return self._known(vocabulary.owner, vocabulary.ids(tokens, self._enums[vocabulary.owner]))
+        return self._known(vocabulary.owner, self.look_up(vocabulary, tokens))
+
+    def look_up(self, vocabulary: Vocabulary, tokens: pl.Series) -> np.ndarray:
+        """Their ids before those that are free are left out, for many tokens at once."""
+        return vocabulary.ids(tokens, self._enums[vocabulary.owner])
 
     def _known(self, owner: str, ids: np.ndarray) -> np.ndarray:
         """The ids, OOV in the place of one that no token has: its name may stand in a row."""
@@ -165,7 +169,8 @@ class Encoder:
 
     def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
         if isinstance(rule, Vocabulary):
-            return self._known(rule.owner, rule.apply(entries, self._enums[rule.owner]))
+            found, rows = rule.distinct(entries)
+            return self.ids_of(rule, found)[rows]
         return rule.apply(entries)
 
     def _fill_bag(

@@ -10,6 +10,7 @@ import polars as pl
 
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError
+from fuxi_mtl.dataset.farmhash import buckets_of
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,6 @@ class Vocabulary:
     owner: str
     dtype: str = "str"
     fill_na: str | None = None
-
-    def apply(self, entries: pl.Series, tokens: pl.Enum) -> np.ndarray:
-        """Ids ``(rows,)`` int32."""
-        found, rows = self.distinct(entries)
-        return self.ids(found, tokens)[rows]
 
     def ids(self, found: pl.Series, tokens: pl.Enum) -> np.ndarray:
         """Ids ``(rows,)`` int32 of entries that are tokens already."""
@@ -62,13 +58,8 @@ class HashBuckets:
 
     def apply(self, entries: pl.Series) -> np.ndarray:
         """Ids ``(rows,)`` int32."""
-        import tensorflow as tf  # Only hashing needs it, and it takes seconds to import.
-
         found, rows = _distinct_tokens(entries, self.dtype, self.fill_na)
-        if not len(found):
-            return np.zeros(0, np.int32)
-        buckets = tf.strings.to_hash_bucket_fast(found.to_list(), self.buckets).numpy()
-        return (buckets + 1).astype(np.int32)[rows]
+        return (buckets_of(found, self.buckets) + 1).astype(np.int32)[rows]
 
 
 @dataclass(frozen=True)
