@@ -29,7 +29,14 @@ TENSORBOARD = ["tensorboard>=2.19,<2.22"]
 OPTUNA = ["optuna>=4,<5"]
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
-SERVING_TEST = [*ONNX, "onnxruntime>=1.20,<2"]
+SERVING_TEST = [
+    *ONNX,
+    "onnxruntime>=1.20,<2",
+    "openvino>=2025.0,<2027",
+    "ai-edge-litert>=1.2,<3",
+    "tensorflow-serving-api>=2.19,<2.22",
+    "grpcio>=1.68,<2",
+]
 TEST = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6.1,<4",

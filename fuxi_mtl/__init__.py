@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.comparing import Comparison as Comparison
     from fuxi_mtl.interface.comparing import compare as compare
     from fuxi_mtl.interface.data import Dataset as Dataset
+    from fuxi_mtl.interface.encoding import Encoder as Encoder
     from fuxi_mtl.interface.fitting import Experiment as Experiment
     from fuxi_mtl.interface.fitting import experiment as experiment
     from fuxi_mtl.interface.fitting import fit as fit
@@ -144,6 +145,7 @@ _MODULES = {
     "fuxi_mtl.interface.columns": ("Categorical", "Embedding", "Label", "Meta", "Numeric", "Sequence"),
     "fuxi_mtl.interface.comparing": ("Comparison", "compare"),
     "fuxi_mtl.interface.data": ("Dataset",),
+    "fuxi_mtl.interface.encoding": ("Encoder",),
     "fuxi_mtl.interface.fitting": ("Experiment", "experiment", "fit"),
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
     "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),

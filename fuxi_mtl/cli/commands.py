@@ -301,7 +301,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
-    export_run(_folder_of_run(options), Path(options.output), options.format)
+    chosen = (options.format, options.signature, options.export_dtype, options.bags)
+    export_run(_folder_of_run(options), Path(options.output), *chosen)
 
 
 def _simulate(options: argparse.Namespace) -> None:

@@ -151,17 +151,11 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     export = command(
         "export",
-        "Write a trained model as a SavedModel or an ONNX file that takes raw features.",
+        "Write a trained model as a SavedModel, an ONNX or a LiteRT file that takes raw features or ids.",
         "export --expid MMoE_test --output served/mmoe",
     )
     _add_run(export)
-    export.add_argument("--output", required=True, help="folder of a SavedModel, or .onnx file, to write")
-    export.add_argument(
-        "--format",
-        choices=("savedmodel", "onnx"),
-        default="savedmodel",
-        help="savedmodel for TensorFlow, onnx for runtimes without it; savedmodel unless said",
-    )
+    _add_form(export)
 
     calibrate = command(
         "calibrate",
@@ -195,6 +189,37 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
         "history --expid MMoE_test",
     )
     _add_run(history)
+
+
+def _add_form(export: argparse.ArgumentParser) -> None:
+    """How a model is written for a server; the choices are those of `fuxi_mtl.options.exported`."""
+    export.add_argument(
+        "--output", required=True, help="folder of a SavedModel, or .onnx or .tflite file, to write"
+    )
+    export.add_argument(
+        "--format",
+        choices=("savedmodel", "onnx", "litert"),
+        default="savedmodel",
+        help="savedmodel for TensorFlow, onnx and litert for runtimes without it; savedmodel unless said",
+    )
+    export.add_argument(
+        "--signature",
+        choices=("raw", "from_ids"),
+        default="",
+        help="what it takes: raw columns (unless said), or ids, with encoding.json beside it (litert)",
+    )
+    export.add_argument(
+        "--export_dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="type in which tables are stored; a row is float32 again when it was looked up",
+    )
+    export.add_argument(
+        "--bags",
+        choices=("padded", "text"),
+        default="padded",
+        help="with --format onnx: bags as padded lists (unless said), or as texts that are split",
+    )
 
 
 def _add_command(commands, name: str, function, doc: str, example: str) -> argparse.ArgumentParser:

@@ -141,21 +141,32 @@ class Run:
         return _evaluate(self, self._read(rows))
 
     @leaves_no_trace
-    def export(self, output: str | Path, format: str = "savedmodel") -> Path:  # noqa: A002
-        """Writes the model so that it takes raw columns; see ``export`` of the command line.
+    def export(
+        self,
+        output: str | Path,
+        format: str = "savedmodel",  # noqa: A002
+        signature: str = "",
+        export_dtype: str = "float32",
+        bags: str = "padded",
+    ) -> Path:
+        """Writes the model so that it takes raw columns, or ids; see ``export`` of the command line.
 
         Args:
-            output: Folder of a SavedModel, or an ONNX file.
-            format: ``savedmodel`` or ``onnx``.
+            output: Folder of a SavedModel, or a file ``.onnx`` or ``.tflite``.
+            format: ``savedmodel``, ``onnx`` or ``litert``.
+            signature: ``raw``, or ``from_ids`` for encoded rows: then ``encoding.json`` lies beside the
+                model, which :class:`Encoder` reads. ``raw`` unless said; ``litert`` has but the other.
+            export_dtype: ``float16`` or ``bfloat16`` stores tables in half the bytes.
+            bags: ``text`` has bags of an ONNX file as texts (``a^b^c``), not as padded lists.
 
         Returns:
             The output.
 
         Raises:
-            ValueError: The format is unknown or needs a package, or the output cannot be written.
+            ValueError: A choice is unknown or needs a package, or the output cannot be written.
         """
         import_zoo()
-        export_run(self.folder, output, format)
+        export_run(self.folder, output, format, signature, export_dtype, bags)
         return Path(output)
 
     def stanza(self, folder: str | Path | None = None) -> str:
@@ -264,14 +275,21 @@ def evaluate(run: Run, rows: Rows) -> dict[str, float]:
     return run.evaluate(rows)
 
 
-def export(run: Run, output: str | Path, format: str = "savedmodel") -> Path:  # noqa: A002
-    """Writes the model of a run as a SavedModel or an ONNX file; see :meth:`Run.export`.
+def export(
+    run: Run,
+    output: str | Path,
+    format: str = "savedmodel",  # noqa: A002
+    signature: str = "",
+    export_dtype: str = "float32",
+    bags: str = "padded",
+) -> Path:
+    """Writes the model of a run for a server; see :meth:`Run.export`.
 
     Example:
         >>> fm.export(run, "served").name
         'served'
     """
-    return run.export(output, format)
+    return run.export(output, format, signature, export_dtype, bags)
 
 
 def _reader(model: MultiTaskModel) -> Reader:

@@ -35,6 +35,7 @@ from fuxi_mtl.layers.sequences import (
     TargetTransformer,
     make_encoder,
 )
+from fuxi_mtl.layers.storage import stored_in
 from fuxi_mtl.layers.tables import Lookup, lookup_of
 from fuxi_mtl.layers.transfer import AttendedTransfer, GatedTransfer, InformationTransfer
 
@@ -79,4 +80,5 @@ __all__ = [
     "make_interaction",
     "mix",
     "regularizer",
+    "stored_in",
 ]

@@ -130,6 +130,8 @@ class Table(keras.layers.Layer):
                 dtype="float32",
             )
         self.rows.lookup = lookup
+        # Reads rows of a copy of the table in their place, in a model that is exported.
+        self.read_rows: Callable[[tf.Tensor], tf.Tensor] | None = None
         for name, start in self.starts.items():
             for first, values in _initial_rows(features[name], width, features.folder):
                 self._begin_with(start + first, values)
@@ -217,7 +219,9 @@ class Table(keras.layers.Layer):
         before = None
         if training and lookup.before is not None:
             before = functools.partial(lookup.before, self.rows)
-        if lookup.shard is not None:
+        if self.read_rows is not None:
+            found = self.read_rows(joined)
+        elif lookup.shard is not None:
             found = lookup.shard.look_up(self.rows.value, joined, lookup.distinct, before)
         else:
             if before is not None:

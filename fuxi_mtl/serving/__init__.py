@@ -6,6 +6,7 @@ integer is the smallest int64, which is also what numpy makes of NaN.
 """
 
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
-from fuxi_mtl.serving.encoding import PADDED, RAGGED, TEXT, GraphEncoder
+from fuxi_mtl.options.exported import PADDED, TEXT
+from fuxi_mtl.serving.encoding import RAGGED, GraphEncoder
 
 __all__ = ["MISSING_INTEGER", "PADDED", "RAGGED", "TEXT", "GraphEncoder"]

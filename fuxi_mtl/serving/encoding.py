@@ -10,11 +10,12 @@ from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.raw import MISSING_INTEGER
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.options.exported import PADDED, TEXT
 from fuxi_mtl.serving.bags import filled_lists, layout, lists, weights
 from fuxi_mtl.serving.raw import integers, is_missing, numbers, tokens
 from fuxi_mtl.serving.vocabularies import GraphVocabulary
 
-TEXT, PADDED, RAGGED = "text", "padded", "ragged"
+RAGGED = "ragged"
 _ONE_A_REQUEST = ("user", "context")  # `source` of features that all items of a request share
 
 

@@ -7,19 +7,24 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from fuxi_mtl.dataset import Encoder
+from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset.encoding_file import identity_of, write_encoding
 from fuxi_mtl.files import check_listed, list_files, partial_name, remove_leavings, replace_folder
 from fuxi_mtl.fusion.graph import GraphFusion
-from fuxi_mtl.layers import folded
+from fuxi_mtl.layers import FeatureEmbedding, folded, stored_in
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.exported import FROM_IDS, RAW, STORED
 from fuxi_mtl.serving import MISSING_INTEGER, PADDED, RAGGED, TEXT, GraphEncoder
 from fuxi_mtl.serving.encoding import encoded_specs
+from fuxi_mtl.serving.warm_up import WARM_UP, write_warm_up
 
+DEFAULT = "serving_default"  # the signature that servers take unless they are told another
 EXTRA = "assets.extra"  # where TensorFlow Serving looks for what belongs to a model beside its graph
 MODEL_INFO = "model_info.json"
 CHECKSUMS = "SHA256SUMS"
@@ -32,12 +37,29 @@ class ExportError(ValueError):
     """A model cannot be exported."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """What an exported model takes, and how it holds its tables.
+
+    Attributes:
+        signature: ``raw`` for raw columns, ``from_ids`` for encoded ones alone: then ``encoding.json`` lies
+            beside the model, which :class:`fuxi_mtl.Encoder` reads.
+        tables: Type in which the rows of tables are stored; they are computed with in float32.
+        bags: In an ONNX file of raw columns, ``padded`` for lists or ``text`` for bags as in a csv file.
+    """
+
+    signature: str = RAW
+    tables: str = STORED[0]
+    bags: str = PADDED
+
+
 def export_model(
     model: MultiTaskModel,
     encoder: Encoder,
     folder: str | Path,
     fusion: GraphFusion | None = None,
     info: Mapping[str, Any] | None = None,
+    form: Form = Form(),
 ) -> None:
     """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
 
@@ -62,8 +84,12 @@ def export_model(
     takes a dict of the inputs of ``serving_default``, whose integers may all be int32 and whose numbers all
     float64, and ``serve_ragged``, which takes a dict with ragged bags.
 
+    In the form ``from_ids`` that signature is ``serving_default``, too, and there are no others but
+    ``model_info``; the encoding is the file ``encoding.json`` in the folder.
+
     Vocabularies of many tokens are files among the assets of the SavedModel, all others lie in its graph.
     ``assets.extra/SHA256SUMS`` lists all files with their checksums; see :func:`check_saved_model`.
+    ``assets.extra/tf_serving_warmup_requests`` has requests that TensorFlow Serving begins with.
 
     Example::
 
@@ -76,9 +102,11 @@ def export_model(
         folder: Where it goes. An older SavedModel there is replaced once the new one is whole.
         fusion: Makes one score of an encoded batch and its predictions by task; a batch is one request to it.
         info: What is said of the model beside the names of its tasks and outputs.
+        form: Its signature and the type of its tables.
 
     Raises:
-        ExportError: The encoder is not the model's, or the folder holds something else or cannot be written.
+        ExportError: The encoder is not the model's, a table does not fit its type, or the folder holds
+            something else or cannot be written.
     """
     if encoder.feature_map != model.features:
         raise ExportError("the encoder belongs to other features than the model: load both from one run.")
@@ -89,13 +117,19 @@ def export_model(
     try:
         partial.mkdir(parents=True)
         remove_leavings(folder)
-        served, signatures = served_module(model, encoder, fusion, info, partial / _VOCABULARIES)
+        if form.signature == FROM_IDS:
+            info = with_encoding(info, encoder)
+            write_encoding(encoder, partial, folder.name, said_of(model, info))
+        served, signatures = served_module(model, encoder, fusion, info, partial / _VOCABULARIES, form)
         tf.saved_model.save(served, str(partial), signatures=signatures)
         shutil.rmtree(partial / _VOCABULARIES, ignore_errors=True)
         (partial / EXTRA).mkdir()
         (partial / EXTRA / MODEL_INFO).write_text(info_of(model, info) + "\n", encoding="utf-8")
+        write_warm_up(partial / EXTRA / WARM_UP, _inputs_of(signatures))
         list_files(partial, partial / EXTRA / CHECKSUMS)
         replace_folder(partial, folder)
+    except DataError as error:  # of the encoding
+        raise ExportError(str(error)) from error
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise ExportError(f"cannot write {folder} ({reason}).") from error
@@ -123,6 +157,7 @@ def served_module(
     fusion: GraphFusion | None = None,
     info: Mapping[str, Any] | None = None,
     vocabularies: Path | None = None,
+    form: Form = Form(),
 ) -> tuple[tf.Module, dict[str, Any]]:
     """What is saved, and its signatures: see :func:`export_model`.
 
@@ -134,13 +169,23 @@ def served_module(
         fusion: Makes one score of an encoded batch and its predictions by task.
         info: What is said of the model.
         vocabularies: Where large vocabularies are written as files; without it they are constants.
+        form: Which signatures there are, and the type of the tables.
     """
     served = tf.Module(name="served")
-    served.encoding = encoding = GraphEncoder(encoder, vocabularies)
+    from_ids = traced_network(model, encoder, fusion, form.tables)
+    # Only these, because the model itself would bring its optimizer along.
+    served.network = list(from_ids.graph.variables)
+    signatures = {FROM_IDS: from_ids, "model_info": _constant(model, info)}
+    if form.signature == FROM_IDS:
+        return served, {DEFAULT: from_ids, **signatures}
+    return served, _add_raw(served, GraphEncoder(encoder, vocabularies), encoder, from_ids) | signatures
+
+
+def _add_raw(served: tf.Module, encoding: GraphEncoder, encoder: Encoder, from_ids: Any) -> dict[str, Any]:
+    """Gives a module the encoding and functions of raw columns, and returns its signatures of these."""
+    served.encoding = encoding
     names = input_names(encoder.raw_columns)
     once = encoding.once
-
-    from_ids = traced_network(model, encoder, fusion)
 
     def from_raw(inputs):
         return from_ids(encoding({column: inputs[name] for column, name in names.items()}))
@@ -153,7 +198,7 @@ def served_module(
 
     texts = raw_specs(TEXT)
     default = _traced(from_raw, texts)
-    signatures = {"serving_default": default, "from_ids": from_ids, "model_info": _constant(model, info)}
+    signatures = {DEFAULT: default}
     served.serve = tf.function(lambda inputs: default(**_of_types(inputs, texts)), autograph=False)
     for specs in _of_either_width(texts):
         _traced(served.serve, specs)
@@ -173,13 +218,17 @@ def served_module(
             if once
             else "no feature has source: user or context",
         )
-    # Only these, because the model itself would bring its optimizer along.
-    served.network = list(from_ids.graph.variables)
-    return served, signatures
+    return signatures
 
 
-def traced_network(model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion | None = None) -> Any:
-    """The graph from an encoded batch to what signatures return."""
+def traced_network(
+    model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion | None = None, tables: str = STORED[0]
+) -> Any:
+    """The graph from an encoded batch to what signatures return.
+
+    Raises:
+        ExportError: A number of a table is too large for the type of the tables.
+    """
 
     def predictions(inputs):
         probabilities = model.probabilities(model(inputs, training=False), inputs)
@@ -189,8 +238,29 @@ def traced_network(model: MultiTaskModel, encoder: Encoder, fusion: GraphFusion 
             outputs["fused_score"] = fusion(inputs, model.scalars(probabilities))
         return outputs
 
-    with folded(model):
-        return _traced(predictions, encoded_specs(encoder.feature_map))
+    try:
+        with folded(model), stored_in(model, tables) as copies:
+            network = _traced(predictions, encoded_specs(encoder.feature_map))
+    except OverflowError as error:
+        raise ExportError(str(error)) from error
+    network.copies_of_tables = copies  # which live as long as it does
+    return network
+
+
+def said_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What ``encoding.json`` says of the model: what it is, and the columns of each history that it reads."""
+    embeddings = [layer for layer in model._flatten_layers() if isinstance(layer, FeatureEmbedding)]
+    groups = {name: each.group for embedding in embeddings for name, each in embedding.histories.items()}
+    histories = {
+        name: {"columns": group.columns, "extra": group.extra, "time": group.time}
+        for name, group in groups.items()
+    }
+    return {"model_info": json.loads(info_of(model, info)), "histories": histories}
+
+
+def with_encoding(info: Mapping[str, Any] | None, encoder: Encoder) -> dict[str, Any]:
+    """What is said of a model, and which encoding its ids are of."""
+    return {**(info or {}), "encoding": identity_of(encoder)}
 
 
 def info_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> str:
@@ -198,6 +268,12 @@ def info_of(model: MultiTaskModel, info: Mapping[str, Any] | None) -> str:
     tasks = {task.name: task.expression for task in model.tasks}
     said = {**(info or {}), "model": type(model).__name__, "tasks": tasks, "outputs": [*model.served_columns]}
     return json.dumps(said, indent=2)
+
+
+def _inputs_of(signatures: Mapping[str, Any]) -> dict[str, dict[str, tf.TensorSpec]]:
+    """What each signature that predicts takes."""
+    found = {name: tf.nest.flatten(each.structured_input_signature) for name, each in signatures.items()}
+    return {name: {spec.name: spec for spec in specs} for name, specs in found.items() if specs}
 
 
 def _constant(model: MultiTaskModel, info: Mapping[str, Any] | None) -> Any:

@@ -14,10 +14,12 @@ from fuxi_mtl.dataset import Column, Encoder
 from fuxi_mtl.dataset.bags import Bag
 from fuxi_mtl.dataset.encoding import known_ids
 from fuxi_mtl.dataset.raw import MISSING, MISSING_INTEGER
-from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Number, Vocabulary
+from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Number, Rule, Vocabulary
 from fuxi_mtl.features import PAD, Feature
+from fuxi_mtl.serving import PADDED, TEXT
 
 OPSET, OPSET_ML = 18, 2  # what tf2onnx writes
+OPSET_OF_TEXTS = 20  # the first that splits texts
 IDS, NUMERIC = "encode/ids", "encode/numeric"
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _TYPES = {
@@ -50,6 +52,14 @@ class Nodes:
         )
         return output
 
+    def split(self, texts: str, splitter: str) -> tuple[str, str]:
+        """Members of texts ``(batch, most members)``, ``""`` at the end, and their number ``(batch,)``."""
+        members, lengths = (f"encode/StringSplit_{len(self.nodes)}{part}" for part in ("", "_lengths"))
+        self.nodes.append(
+            helper.make_node("StringSplit", [texts], [members, lengths], name=members, delimiter=splitter)
+        )
+        return members, lengths
+
     def cast(self, value: str, to: int) -> str:
         """A value in another type."""
         return self.add("Cast", value, to=to)
@@ -69,12 +79,19 @@ class OnnxEncoder:
     Args:
         encoder: The fitted encoding.
         names: The name of each raw column as an input.
+        bags: ``padded``, or ``text`` for bags and weights that are split at their splitter; those of hashed
+            columns are lists of ids even so.
     """
 
-    def __init__(self, encoder: Encoder, names: Mapping[str, str]):
-        self._encoder, self._names = encoder, names
+    def __init__(self, encoder: Encoder, names: Mapping[str, str], bags: str = PADDED):
+        self._encoder, self._names, self._texts = encoder, names, bags == TEXT
         self._nodes = Nodes()
         self._inputs: list[onnx.ValueInfoProto] = []
+
+    @property
+    def opset(self) -> int:
+        """The version of the operators."""
+        return OPSET_OF_TEXTS if self._texts else OPSET
 
     @property
     def hashed(self) -> list[str]:
@@ -209,12 +226,12 @@ class OnnxEncoder:
     def _bag(self, column: Column, bag: Bag, feature: Feature) -> tuple[str, list[str]]:
         """Ids ``(batch, max_len)`` int64, and weights ``(batch, max_len)`` if the bag has them."""
         nodes = self._nodes
-        entries = self._input(column.name, _type(column), f"{self._names[column.name]}_length")
+        entries, lengths = self._members(column.name, _type(column), bag, column.rule)
         given = self._given(column, entries)
         present = given
         if not bag.zeros:
             present = nodes.all_of(given, nodes.add("Not", nodes.add("Equal", entries, nodes.constant(0))))
-        taking = self._up_to_the_last(given) if bag.gaps else present
+        taking = self._up_to_the_last(given, lengths) if bag.gaps else present
         place, number = self._places(taking, bag)
         ids = nodes.add("Where", given, self._apply(column, entries), nodes.constant(PAD))
         placed = self._scattered(ids, place, nodes.constant(0), bag.max_len)
@@ -224,12 +241,49 @@ class OnnxEncoder:
             placed = nodes.add("Where", empty, filling, placed)
         if not bag.weights:
             return placed, []
-        weights = self._input(bag.weights, "float32", f"{self._names[column.name]}_length")
+        weights = self._weights(column.name, bag.weights, bag, entries, lengths)
         one = nodes.constant(1, np.float32)
         known = nodes.add("Where", self._finite(weights), weights, one)
         laid_out = self._scattered(known, place, one, bag.max_len)
         padding = nodes.add("Equal", placed, nodes.constant(PAD))
         return placed, [nodes.add("Where", padding, nodes.constant(0, np.float32), laid_out)]
+
+    def _members(self, column: str, dtype: str, bag: Bag, rule: Rule) -> tuple[str, str | None]:
+        """The members ``(batch, length)``, and of texts the number in each, ``(batch,)``."""
+        if not self._texts or isinstance(rule, HashBuckets):
+            return self._input(column, dtype, f"{self._names[column]}_length"), None
+        return self._split(column, bag, dtype)
+
+    def _split(self, column: str, bag: Bag, dtype: str) -> tuple[str, str]:
+        """Texts as members of a type, missing ones at the end, and how many there are."""
+        nodes = self._nodes
+        members, lengths = nodes.split(self._input(column, "string"), bag.splitter)
+        if dtype == "string":
+            return members, lengths
+        missing = str(MISSING_INTEGER) if dtype == "int64" else "NaN"
+        absent = nodes.add("Equal", members, nodes.constant(MISSING, object))
+        filled = nodes.add("Where", absent, nodes.constant(missing, object), members)
+        return nodes.cast(filled, _TYPES[dtype]), lengths
+
+    def _weights(self, column: str, weights: str, bag: Bag, entries: str, lengths: str | None) -> str:
+        """The weights of a bag in the shape of its members, NaN where one is missing."""
+        nodes = self._nodes
+        if lengths is None:
+            return self._input(weights, "float32", f"{self._names[column]}_length")
+        given, numbers = self._split(weights, bag, "float32")
+        absent = nodes.add("LessOrEqual", numbers, nodes.constant(1))
+        alike = nodes.add("Or", absent, nodes.add("Equal", numbers, lengths))
+        bad = nodes.add("Not", alike)
+        checked = self._refuse(bad, f"{weights}: a row has not as many weights as members")
+        checked = nodes.add("Unsqueeze", nodes.cast(checked, TensorProto.FLOAT), nodes.constant([1]))
+        blank = nodes.add(
+            "Cast",
+            nodes.add("Expand", nodes.constant(np.nan, np.float32), nodes.add("Shape", entries)),
+            to=TensorProto.FLOAT,
+        )
+        width = nodes.add("Shape", entries, start=1, end=2)
+        joined = nodes.add("Concat", nodes.add("Add", given, checked), blank, axis=1)
+        return nodes.add("Slice", joined, nodes.constant([0]), width, nodes.constant([1]))
 
     def _given(self, column: Column, entries: str) -> str:
         """Which members are there."""
@@ -242,9 +296,13 @@ class OnnxEncoder:
         missing = PAD if isinstance(column.rule, HashBuckets) else MISSING_INTEGER
         return nodes.add("Not", nodes.add("Equal", entries, nodes.constant(missing)))
 
-    def _up_to_the_last(self, given: str) -> str:
-        """Places up to the last member that is given."""
+    def _up_to_the_last(self, given: str, lengths: str | None) -> str:
+        """Places up to the last member that is given; of a text, up to its end."""
         nodes = self._nodes
+        if lengths is not None:
+            one = nodes.cast(nodes.add("Or", given, nodes.add("Not", given)), TensorProto.INT64)
+            number = nodes.add("CumSum", one, nodes.constant(1))
+            return nodes.add("LessOrEqual", number, nodes.add("Unsqueeze", lengths, nodes.constant([1])))
         behind = nodes.add("CumSum", nodes.cast(given, TensorProto.INT64), nodes.constant(1), reverse=1)
         return nodes.add("Greater", behind, nodes.constant(0))
 

@@ -28,7 +28,7 @@ from fuxi_mtl.layers.embedding import check_tables
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
-from fuxi_mtl.serving.export import export_model
+from fuxi_mtl.serving.formats import exporter
 from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
@@ -411,35 +411,31 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
     return model, encoder
 
 
-def export_run(folder: str | Path, output: str | Path, format: str = "savedmodel") -> None:  # noqa: A002
+def export_run(
+    folder: str | Path,
+    output: str | Path,
+    format: str = "savedmodel",  # noqa: A002
+    signature: str = "",
+    export_dtype: str = "float32",
+    bags: str = "padded",
+) -> None:
     """Writes a run's model, with the fused score if the run has one.
 
     Args:
         folder: The run.
-        output: The folder of a SavedModel, or an ONNX file.
-        format: ``savedmodel`` or ``onnx``.
+        output: The folder of a SavedModel, or the file of another format.
+        format: One of :data:`fuxi_mtl.options.exported.FORMATS`.
+        signature: ``raw`` or ``from_ids``; the first that the format has unless said.
+        export_dtype: Type in which tables are stored.
+        bags: ``padded`` or ``text``, in an ONNX file of raw columns.
 
     Raises:
-        ValueError: The run cannot be loaded or written in the format, or a package is missing.
+        ValueError: The run cannot be loaded or written so, or a package is missing.
     """
-    export = _exporter(format)
+    export = exporter(format, signature, export_dtype, bags)
     run = Run(Path(folder))
     model, encoder = load_run(folder)
     export(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run))
-
-
-def _exporter(form: str) -> Callable[..., None]:
-    if form == "savedmodel":
-        return export_model
-    if form != "onnx":
-        raise ValueError(f"format: {form!r} is none. Formats: savedmodel, onnx.")
-    try:
-        from fuxi_mtl.serving.onnx_export import export_onnx  # an extra
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"format: onnx needs the package {error.name}: pip install 'fuxi-mtl[onnx]'."
-        ) from error
-    return export_onnx
 
 
 def _said_of(run: Run) -> dict[str, Any]:

@@ -14,7 +14,10 @@ import pytest
 from command_line import REPOSITORY, Trained, call, in_process
 
 from fuxi_mtl import registry
+from fuxi_mtl.cli.commands import COMMANDS
+from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.options import Family
+from fuxi_mtl.options.exported import BAGS, FORMATS, SIGNATURES, STORED
 from fuxi_mtl.runs import Run
 
 SEEDS = (1, 2)
@@ -156,13 +159,20 @@ def test_the_extra_of_a_format_is_named_where_it_is_missing(runs, tmp_path, monk
     assert "pip install 'fuxi-mtl[onnx]'" in done.err
 
 
+def test_the_choices_of_export_are_those_that_there_are():
+    commands = next(a for a in make_parser(COMMANDS)._actions if isinstance(a.choices, dict))
+    choices = {action.dest: action.choices for action in commands.choices["export"]._actions}
+    known = {"format": FORMATS, "signature": SIGNATURES, "export_dtype": STORED, "bags": BAGS}
+    assert {name: tuple(choices[name]) for name in known} == {name: tuple(x) for name, x in known.items()}
+
+
 def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
     from fuxi_mtl.serving.export import ExportError
 
-    def fails(*_):
+    def fails(*_, form):
         raise ExportError("no room")
 
-    monkeypatch.setattr("fuxi_mtl.workflow.experiment.export_model", fails)
+    monkeypatch.setattr("fuxi_mtl.serving.formats.export_model", fails)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
     assert (done.status, done.err) == (1, "ExportError: no room\n")
     folder = tmp_path / "toy" / "Toy" / "seed_1"

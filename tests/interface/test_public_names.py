@@ -18,7 +18,7 @@ PACKAGE = Path(fm.__file__).parent
 NAMES = """
     Dataset Categorical Numeric Sequence Embedding Meta Label Task
     fit update evaluate predict export compare load_run experiment list_models model_options register
-    Run Experiment Comparison SweepError
+    Run Experiment Comparison SweepError Encoder
     MultiTaskModel Objective Weighting
     register_metric mean_of sums_of
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights

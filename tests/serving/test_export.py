@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
+import fuxi_mtl as fm
 from fuxi_mtl import registry
 from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.files import DamagedError
@@ -20,11 +21,13 @@ from fuxi_mtl.options import FeatureOptions
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.serving.export import (
     ExportError,
+    Form,
     check_saved_model,
     export_model,
     input_names,
     served_module,
 )
+from fuxi_mtl.serving.formats import exporter
 from tests import raw_rows, tiny
 
 import_zoo()
@@ -235,6 +238,77 @@ def test_the_model_says_what_it_is(plain, tmp_path):
         "outputs": [f"{name}_pred" for name in tasks],
     }
     assert json.loads((tmp_path / "model/assets.extra/model_info.json").read_text()) == json.loads(told)
+
+
+def test_a_model_of_ids_has_its_encoding_beside_it(plain, rows, tmp_path):
+    model, encoder = plain
+    export_model(model, encoder, tmp_path / "ids", form=Form("from_ids"))
+    served = tf.saved_model.load(str(tmp_path / "ids"))
+    assert set(served.signatures) == {"serving_default", "from_ids", "model_info"}
+    assert not hasattr(served, "serve")
+    batch = fm.Encoder(tmp_path / "ids" / "encoding.json")(rows)
+    found = served.signatures["serving_default"](**tensors(batch))
+    assert_close(found, predictions(model, encoder, rows))
+    told = json.loads((tmp_path / "ids" / "encoding.json").read_text())
+    info = json.loads(served.signatures["model_info"]()["model_info"].numpy())
+    assert told["identity"] == info["encoding"]
+    assert told["model_info"] == info
+    check_saved_model(tmp_path / "ids")
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [("float16", 11), ("bfloat16", 8)])
+def test_tables_in_half_the_bytes_round_their_rows_and_nothing_else(dtype, digits, plain, rows):
+    model, encoder = plain
+    served, signatures = served_module(model, encoder, form=Form(tables=dtype))
+    ids, numeric = map(tf.constant, encoder.encode(rows))
+    found = {name: x.numpy() for name, x in signatures["from_ids"](ids=ids, numeric=numeric).items()}
+    (table,) = [each for each in served.network if each.dtype == dtype]
+    (trained,) = [layer for layer in model._flatten_layers() if hasattr(layer, "read_rows")]
+    before = trained.rows.numpy()
+    assert not any(variable is trained.rows.value for variable in served.network)
+    # Half a unit in the last place of so many digits.
+    np.testing.assert_allclose(tf.cast(table, tf.float32), before, rtol=2.0**-digits, atol=1e-7)
+    assert (tf.cast(table, tf.float32).numpy() != before).any()
+    trained.rows.assign(tf.cast(table, tf.float32))
+    try:
+        assert_close(found, predictions(model, encoder, rows))
+    finally:
+        trained.rows.assign(before)
+
+
+def test_numbers_beyond_a_type_are_refused(plain):
+    model, encoder = plain
+    (trained,) = [layer for layer in model._flatten_layers() if hasattr(layer, "read_rows")]
+    before = trained.rows.numpy()
+    trained.rows.assign(np.where(np.arange(len(before))[:, None] == 3, 1e5, before))
+    try:
+        with pytest.raises(ExportError, match="float16 holds numbers up to 65504, and a table has 100000"):
+            served_module(model, encoder, form=Form(tables="float16"))
+        served_module(model, encoder, form=Form("from_ids", "bfloat16"))
+    finally:
+        trained.rows.assign(before)
+    assert trained.read_rows is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"format": "pmml"}, "format: 'pmml' is none. It can be: savedmodel, onnx, litert"),
+        ({"signature": "from_id"}, "signature: 'from_id' is none. Did you mean 'from_ids'"),
+        ({"export_dtype": "int8"}, "export_dtype: 'int8' is none. It can be: float32, float16, bfloat16"),
+        ({"bags": "ragged"}, "bags: 'ragged' is none. It can be: padded, text"),
+        (
+            {"format": "litert", "signature": "raw"},
+            "signature: raw is none of format: litert, which takes ids",
+        ),
+        ({"format": "litert", "export_dtype": "float16"}, "float16 is none of format: litert"),
+        ({"bags": "text"}, "bags: text is a choice of format: onnx with raw columns"),
+        ({"format": "onnx", "signature": "from_ids", "bags": "text"}, "bags: text is a choice of"),
+    ],
+)
+def test_a_form_that_there_is_not_is_refused_before_anything_is_read(choices, told):
+    with pytest.raises(ValueError, match=told):
+        exporter(**{"format": "savedmodel", **choices})
 
 
 def test_a_served_network_drops_no_units(small, rows):

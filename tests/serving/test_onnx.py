@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,22 @@ WITHOUT = "of the extra serving-test: pip install 'fuxi-mtl[serving-test]'"
 onnxruntime = pytest.importorskip("onnxruntime", reason=WITHOUT)
 pytest.importorskip("tf2onnx", reason=WITHOUT)
 
-from fuxi_mtl.serving import onnx_export  # noqa: E402 - behind what it needs
-from fuxi_mtl.serving.export import ExportError  # noqa: E402
+from fuxi_mtl.serving import MISSING_INTEGER, onnx_export  # noqa: E402 - behind what it needs
+from fuxi_mtl.serving.export import ExportError, Form  # noqa: E402
 
 import_zoo()
+
+
+def hashed_as_ids(encoder: Encoder, rows: pl.DataFrame) -> dict[str, np.ndarray]:
+    """The hashed columns, which come as ids."""
+    ids, _ = encoder.encode(rows)
+    pairs = zip(encoder.columns, encoder.feature_map.features, strict=True)
+    hashed = {
+        column: ids[:, feature.columns].astype(np.int64)
+        for column, feature in pairs
+        if isinstance(column.rule, HashBuckets)
+    }
+    return {column.name: x if column.bag else x[:, 0] for column, x in hashed.items()}
 
 
 def session_of(model, encoder: Encoder, folder: Path, **options):
@@ -37,11 +50,7 @@ def inputs_of(session, encoder: Encoder, rows: pl.DataFrame) -> dict[str, np.nda
     raw = {name: np.asarray(x) for name, x in raw_rows.padded(rows).items()}
     text = np.vectorize(lambda entry: entry.decode() if isinstance(entry, bytes) else entry, otypes=[object])
     raw = {name: text(x) if x.dtype.kind in "OSU" else x for name, x in raw.items()}
-    ids, _ = encoder.encode(rows)
-    for column, feature in zip(encoder.columns, encoder.feature_map.features, strict=True):
-        if isinstance(column.rule, HashBuckets):
-            hashed = ids[:, feature.columns].astype(np.int64)
-            raw[column.name] = hashed if column.bag else hashed[:, 0]
+    raw |= hashed_as_ids(encoder, rows)
     return {put.name: raw[put.name] for put in session.get_inputs()}
 
 
@@ -115,6 +124,63 @@ def test_bags_are_laid_out_and_cut_as_in_training(padding, order, fill_na, rows,
     encoder = raw_rows.fitted(tmp_path, [feature])
     model = raw_rows.model_for(encoder, "ShareBottom")
     assert_same(session_of(model, encoder, tmp_path), model, encoder, rows)
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("fill_na", [None, "t1^t2"])
+def test_bags_as_texts_are_split_in_the_graph(padding, fill_na, rows, tmp_path):
+    own = {"padding": padding, "fill_na": fill_na, "weights": "tag_weights", "max_len": 2}
+    changed = [replace(each, **own) if each.name == "tags" else each for each in raw_rows.FEATURES]
+    encoder = raw_rows.fitted(tmp_path, [each for each in changed if each.type != "numeric"])
+    model = raw_rows.model_for(encoder, "ShareBottom")
+    session = session_of(model, encoder, tmp_path, form=Form(bags="text"))
+    raw = raw_rows.texts(rows) | hashed_as_ids(encoder, rows)
+    inputs = {put.name: raw[put.name] for put in session.get_inputs()}
+    assert inputs["tags"].ndim == inputs["recent"].ndim == 1
+    ids, numeric = encoder.encode(rows)
+    expected = model.predict({"ids": ids, "numeric": numeric}, verbose=0)
+    for name, values in scored(session, inputs).items():
+        np.testing.assert_allclose(values, expected[model.served_columns[name]], rtol=0, atol=1e-6)
+    inputs["tags"] = inputs["tags"].copy()
+    inputs["tag_weights"] = np.array(["1^2^3"] * len(rows), object)
+    inputs["tags"][:] = "t1^t2"
+    with pytest.raises(Exception, match="tag_weights: a row has not as many weights as members"):
+        scored(session, inputs)
+
+
+@pytest.mark.parametrize("bags", ["padded", "text"])
+def test_integers_of_bags_may_be_spelled_as_floats(bags, tmp_path):
+    feature = FeatureOptions("recent", type="sequence", dtype="int", max_len=3)
+    train = pl.DataFrame({"recent": ["1^2", "3^4^5", "2", "1"], "click": ["0", "1", "0", "1"], "buy": "0"})
+    encoder = raw_rows.fitted(tmp_path, [feature], rows=train)
+    model = raw_rows.model_for(encoder, "ShareBottom")
+    session = session_of(model, encoder, tmp_path, form=Form(bags=bags))
+    texts = ["1^2", "", "3^^5", "9", "2^1^4^3"]
+    if bags == "text":
+        given = np.array(["1.0^2", "", "3^^5", " 9", "2^+1^004^3"], object)
+    else:
+        members = [[int(x) if x else MISSING_INTEGER for x in each.split("^")] for each in texts]
+        given = np.array([each + [MISSING_INTEGER] * (4 - len(each)) for each in members])
+    ids, numeric = encoder.encode(pl.DataFrame({"recent": texts}))
+    expected = model.predict({"ids": ids, "numeric": numeric}, verbose=0)
+    for name, values in scored(session, {"recent": given}).items():
+        np.testing.assert_allclose(values, expected[model.served_columns[name]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("bfloat16", 1e-2)])
+def test_tables_may_be_stored_in_half_the_bytes(dtype, tolerance, small, rows, tmp_path):
+    model = raw_rows.model_for(small, "ShareBottom", times=1.0)
+    session_of(model, small, tmp_path)
+    whole = (tmp_path / "model.onnx").stat().st_size
+    session = session_of(model, small, tmp_path, form=Form(tables=dtype))
+    table = sum(
+        4 * layer.rows.value.numpy().size for layer in model._flatten_layers() if hasattr(layer, "read_rows")
+    )
+    assert abs(whole - (tmp_path / "model.onnx").stat().st_size - table / 2) < 2000
+    ids, numeric = small.encode(rows)
+    expected = model.predict({"ids": ids, "numeric": numeric}, verbose=0)
+    for name, values in scored(session, inputs_of(session, small, rows)).items():
+        np.testing.assert_allclose(values, expected[model.served_columns[name]], rtol=0, atol=tolerance)
 
 
 def test_whole_numbers_have_two_spellings(tmp_path):
@@ -200,6 +266,6 @@ def test_calibration_and_the_fused_score_are_inside(tmp_path):
     expected = run.predict(pl.DataFrame({name: rows[name] for name in ("item", "price")}))
     np.testing.assert_allclose(found["ctr_pred"], expected["ctr"], atol=1e-6)
     np.testing.assert_allclose(found["fused_score"], expected["fused_score"], atol=1e-6)
-    with pytest.raises(ValueError, match="format: 'pmml' is none. Formats: savedmodel, onnx"):
+    with pytest.raises(ValueError, match="format: 'pmml' is none. It can be: savedmodel, onnx, litert"):
         fm.export(run, tmp_path / "model.pmml", format="pmml")
     assert tf.io.gfile.exists(str(tmp_path / "model.onnx"))
