@@ -126,6 +126,19 @@ def _saving(options: argparse.Namespace) -> None:
     measure_saving(options.rounds, options.results)
 
 
+def _serving(options: argparse.Namespace) -> None:
+    from benchmarks.serving import measure_serving
+    from benchmarks.workload import Workload
+
+    measure_serving(Workload(vocabulary=options.vocabulary), options.rounds, options.results)
+
+
+def _served_tables(options: argparse.Namespace) -> None:
+    from benchmarks.served_tables import measure_tables
+
+    measure_tables(options.expid, options.seeds, options.ids, options.cache, options.results)
+
+
 def _sequences(options: argparse.Namespace) -> None:
     from benchmarks.sequences import measure_sequences
 
@@ -264,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--rounds", type=int, default=5, help="how often each is started")
     saving = command("saving", _saving, "What saving the state of a training costs, by its size.")
     saving.add_argument("--rounds", type=int, default=5, help="how often each is saved")
+    _add_serving(command)
     for each in (
         command("sequences", _sequences, "A step with a history under each encoder, by its length."),
         command("interactions", _interactions, "A step of the reference work with each interaction."),
@@ -289,6 +303,21 @@ def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
     side.add_argument("--files", type=int, default=8, help="files of the rows")
     side.add_argument("--rows", type=int, default=600_000, help="rows of all files")
     side.add_argument("--rounds", type=int, default=3, help="how often each encodes each format")
+
+
+def _add_serving(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What exported models cost."""
+    serving = command("serving", _serving, "What an answer takes, by the form of the exported model.")
+    serving.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
+    serving.add_argument("--vocabulary", type=int, default=1_490_266, help="ids over all fields")
+    tables = command(
+        "served_tables", _served_tables, "Tables in half the bytes: AUC, size; and loading many ids."
+    )
+    tables.add_argument("--expid", nargs="*", default=["MMoE_kuairand", "MMoE_journey"], help="experiments")
+    tables.add_argument("--seeds", type=int, nargs="+", default=[2026])
+    tables.add_argument(
+        "--ids", type=int, default=10_000_000, help="ids of the model that is loaded; 0: none"
+    )
 
 
 def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:
