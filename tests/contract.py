@@ -10,6 +10,7 @@ A check builds small networks on the data of `tiny`, for the sets of tasks that 
 import inspect
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from fuxi_mtl.training.state import StateFolder, TrainingState
 from fuxi_mtl.weighting import make_weighting
 
 CHECKS: list[Callable[[type], None]] = []
+DROPPING = {"net_dropout": 0.3, "batch_norm": True}  # of models that have them
 EPOCH = 3  # steps, of the training that is put down and taken up
 
 
@@ -50,14 +52,25 @@ def make(cls: type, tasks, seed: int = 1, **changes) -> MultiTaskModel:
 
 
 @cache
-def built(cls: type, tasks) -> MultiTaskModel:
-    """One such model for all checks that only look at it."""
-    return make(cls, tasks)
+def built(cls: type, tasks, **changes) -> MultiTaskModel:
+    """One such model for all checks that only look at it, wide enough to learn a few rows by heart."""
+    return make(cls, tasks, **{"embedding_dim": 8} | changes)
 
 
-def compiled(cls: type, tasks, optimizer, loss_weight="EQ", **changes) -> MultiTaskModel:
-    """The same, ready to train eagerly: no time goes into tracing."""
-    model = make(cls, tasks, **changes)
+@contextmanager
+def lent(cls: type, tasks, **changes) -> Iterator[MultiTaskModel]:
+    """The same model for a check that trains it: as it was before, afterwards."""
+    model = built(cls, tasks, **changes)
+    before = [(variable, variable.numpy()) for variable in model.variables]
+    try:
+        yield model
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+
+
+def compiled(model: MultiTaskModel, optimizer, loss_weight="EQ") -> MultiTaskModel:
+    """A model that is ready to train eagerly: no time goes into tracing."""
     objectives = {objective.name: objective.kind for objective in model.objectives()}
     weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
     model.compile(optimizer, weighting, run_eagerly=True)
@@ -76,6 +89,14 @@ def objective_gradients(model: MultiTaskModel, batch, variables) -> Iterator[tup
         with tf.GradientTape() as tape:
             loss, _ = objective.loss(model(inputs, training=True), labels, sample_weight)
         yield objective.name, tape.gradient(loss, [v.value for v in variables])
+
+
+@cache
+def learning(cls: type, tasks) -> np.ndarray:
+    """Of which objectives (rows) alone which trainable variables have a gradient."""
+    model = built(cls, tasks)
+    found = objective_gradients(model, tiny.batch(tasks), model.trainable_variables)
+    return np.array([[nonzero(gradient) for gradient in gradients] for _, gradients in found])
 
 
 def nonzero(gradient) -> bool:
@@ -140,7 +161,7 @@ def trains_in_half_precision(cls):
     tasks = first_plan(cls)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = compiled(cls, tasks, keras.optimizers.SGD(0.1))
+        model = compiled(make(cls, tasks), keras.optimizers.SGD(0.1))
         before = [v.numpy() for v in model.trainable_variables]
         logs = model.train_step(tiny.batch(tasks))
         heads = model(tiny.tensors(tiny.inputs()))
@@ -167,7 +188,7 @@ def treats_each_row_by_itself(cls):
 
 @check
 def gives_the_same_answer_twice(cls):
-    model = make(cls, first_plan(cls), net_dropout=0.5)
+    model = built(cls, first_plan(cls), **DROPPING)
     inputs = tiny.tensors(tiny.inputs())
     first, second = model(inputs), model(inputs)
     for name in first:
@@ -188,10 +209,8 @@ def starts_with_different_kernels(cls):
 def every_variable_learns(cls):
     for tasks in tiny.plans(cls).values():
         model = built(cls, tasks)
-        learning = np.zeros(len(model.trainable_variables), bool)
-        for _, gradients in objective_gradients(model, tiny.batch(tasks), model.trainable_variables):
-            learning |= [nonzero(gradient) for gradient in gradients]
-        idle = [v.path for v, learns in zip(model.trainable_variables, learning, strict=True) if not learns]
+        learns = learning(cls, tasks).any(axis=0)
+        idle = [v.path for v, moves in zip(model.trainable_variables, learns, strict=True) if not moves]
         assert not idle, f"no gradient reaches {idle}"
 
 
@@ -199,14 +218,11 @@ def every_variable_learns(cls):
 def shared_variables_learn_from_several_objectives(cls):
     for tasks in tiny.plans(cls).values():
         model = built(cls, tasks)
-        shared = model.shared_variables()
-        own = {id(variable) for variable in model.trainable_variables}
-        assert all(id(variable) in own for variable in shared)
-        counts = dict.fromkeys(map(id, shared), 0)
-        for _, gradients in objective_gradients(model, tiny.batch(tasks), shared):
-            for variable, gradient in zip(shared, gradients, strict=True):
-                counts[id(variable)] += nonzero(gradient)
-        assert all(count >= 2 for count in counts.values())
+        shared = {id(variable) for variable in model.shared_variables()}
+        own = [id(variable) for variable in model.trainable_variables]
+        assert shared <= set(own)
+        counts = learning(cls, tasks).sum(axis=0)
+        assert all(count >= 2 for key, count in zip(own, counts, strict=True) if key in shared)
 
 
 # ---- training -----------------------------------------------------------------------------------
@@ -214,46 +230,52 @@ def shared_variables_learn_from_several_objectives(cls):
 
 @check
 def trains_under_every_weighting(cls):
-    choices = ["EQ", "manual", "UW", "GLS", "GN"]  # one of each family; a model cannot tell them apart
+    choices = [
+        "manual",
+        "UW",
+        "GLS",
+        "GN",
+    ]  # one of each family, and EQ below; a model cannot tell them apart
     for number, tasks in enumerate(tiny.plans(cls).values()):
-        model = make(cls, tasks)
-        for choice in choices if number == 0 else choices[-1:]:
-            step_under(model, choice)
+        with lent(cls, tasks) as model:
+            for choice in choices if number == 0 else choices[-1:]:
+                names = [objective.name for objective in model.objectives()]
+                loss_weight = dict.fromkeys(names, 0.5) if choice == "manual" else choice
+                compiled(model, keras.optimizers.SGD(0.1), loss_weight)
+                moves_everything(model, choice, model.train_step)
 
 
-def step_under(model: MultiTaskModel, choice: str) -> None:
+def moves_everything(model: MultiTaskModel, choice: str, step: Callable) -> None:
     """Takes one step, in which everything moves and the weights are what they should be."""
-    objectives = {objective.name: objective.kind for objective in model.objectives()}
-    loss_weight = dict.fromkeys(objectives, 0.5) if choice == "manual" else choice
-    weighting = make_weighting(WeightingOptions(loss_weight=loss_weight), objectives)
-    model.compile(keras.optimizers.SGD(0.1), weighting, run_eagerly=True)
+    kinds = {objective.name: objective.kind for objective in model.objectives()}
     before = [v.numpy() for v in model.trainable_variables]
     for _ in model.alternating_steps() or [None]:  # where the variables take turns, each has had its own
-        logs = model.train_step(tiny.batch(model.tasks))
+        logs = step(tiny.batch(model.tasks))
     assert all(np.isfinite(float(value)) for value in logs.values())
-    assert {f"loss_{name}" for name in objectives} < set(logs)
+    assert {f"loss_{name}" for name in kinds} < set(logs)
     for variable, old in zip(model.trainable_variables, before, strict=True):
         assert (variable.numpy() != old).any(), variable.path
-    weights = [float(weight) for weight in weighting.weights().values()]
+    weights = [float(weight) for weight in model.weighting.weights().values()]
     assert min(weights) > 0
     # Fixed objectives stay at one, and most weightings balance two others at least.
-    adaptive = len([kind for kind in objectives.values() if kind != "fixed"])
+    adaptive = len([kind for kind in kinds.values() if kind != "fixed"])
     moves = {"EQ": False, "manual": True, "UW": adaptive >= 1, "GLS": adaptive >= 2, "GN": adaptive >= 2}
-    assert (weights == [1.0] * len(objectives)) == (not moves[choice])
+    assert (weights == [1.0] * len(kinds)) == (not moves[choice])
 
 
 @check
 def overfits_a_few_rows(cls):
+    """Under equal weights, each step of which moves everything."""
     tasks = first_plan(cls)
-    optimizer = keras.optimizers.Adam(0.03, global_clipnorm=10.0)
-    model = compiled(cls, tasks, optimizer, embedding_dim=8)
     batch = tiny.batch(tasks)
     losses = [f"loss_{name}" for name in cls.objective_names(tasks)]
-    first = model.test_step(batch)
-    bounds = {name: 0.1 * float(first[name]) + 0.02 for name in losses}
-    step = tf.function(model.train_step, autograph=False)  # as Keras compiles it
-    turns = max(1, len(model.alternating_steps()))  # every variable moves 200 times at most
-    with graphs.as_traced():
+    with lent(cls, tasks) as model, graphs.as_traced():
+        compiled(model, graphs.Adam(0.03, global_clipnorm=10.0))
+        first = model.test_step(batch)
+        bounds = {name: 0.1 * float(first[name]) + 0.02 for name in losses}
+        step = tf.function(model.train_step, autograph=False)  # as Keras compiles it
+        moves_everything(model, "EQ", step)
+        turns = max(1, len(model.alternating_steps()))  # every variable moves 200 times at most
         for _ in range(10 * turns):
             for _ in range(20):
                 step(batch)
@@ -270,32 +292,33 @@ def repeats_itself_and_goes_on_from_its_state_to_the_last_digit(cls):
     taken = random.Random(cls.__name__).randrange(1, EPOCH)
     where = f"{cls.__name__}, taken up behind step {taken} of {EPOCH}"
     tasks = first_plan(cls)
-    options = {"loss_weight": "GN", "net_dropout": 0.3, "batch_norm": True}
 
-    def fresh():  # Adam has eight times the operations a variable, and no more to remember
+    def begun(model):  # Adam has eight times the operations a variable, and no more to remember
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9, global_clipnorm=10.0)
-        return TrainingState(compiled(cls, tasks, optimizer, **options), Position(), {})
+        return TrainingState(compiled(model, optimizer, "GN"), Position(), {})
 
     def steps(state, first, last):
         batches = [tiny.batch(tasks, rows=16, seed=number) for number in range(first, last)]
         return [state.model.train_step(batch) for batch in batches][-1]
 
-    whole, resumed = fresh(), fresh()
-    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):  # seeds of dropout, too
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-    steps(whole, 0, taken)
-    for part in resumed.parts().values():  # somewhere else
-        for chunk in part.chunks():
-            part.write(chunk, part.read(chunk) + 1)
-    with TemporaryDirectory() as folder:
-        states = StateFolder(Path(folder), {})
-        note = states.note(whole.plain(), EPOCH, whole.has_global_seed)
-        file = states.write(note, whole.parts(), whole.orders(), None) / checkpoint.FILE
-        resumed.restore_numbers(file)
-    assert steps(whole, taken, EPOCH) == steps(resumed, taken, EPOCH), where
-    ours, theirs = whole.parts(), resumed.parts()
-    assert list(ours) == list(theirs), where
-    for name, part in ours.items():
-        for chunk in part.chunks():
-            values = part.read(chunk), theirs[name].read(chunk)
-            np.testing.assert_array_equal(*values, err_msg=f"{where}: {name}")
+    with lent(cls, tasks, **DROPPING) as model:
+        whole, resumed = begun(model), begun(make(cls, tasks, embedding_dim=8, **DROPPING))
+        pairs = zip(whole.model.weights, resumed.model.weights, strict=True)  # seeds of dropout, too
+        for one, other in pairs:
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+        steps(whole, 0, taken)
+        for part in resumed.parts().values():  # somewhere else
+            for chunk in part.chunks():
+                part.write(chunk, part.read(chunk) + 1)
+        with TemporaryDirectory() as folder:
+            states = StateFolder(Path(folder), {})
+            note = states.note(whole.plain(), EPOCH, whole.has_global_seed)
+            file = states.write(note, whole.parts(), whole.orders(), None) / checkpoint.FILE
+            resumed.restore_numbers(file)
+        assert steps(whole, taken, EPOCH) == steps(resumed, taken, EPOCH), where
+        ours, theirs = whole.parts(), resumed.parts()
+        assert list(ours) == list(theirs), where
+        for name, part in ours.items():
+            for chunk in part.chunks():
+                values = part.read(chunk), theirs[name].read(chunk)
+                np.testing.assert_array_equal(*values, err_msg=f"{where}: {name}")
