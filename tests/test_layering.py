@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,16 @@ def _module(path: Path) -> str:
     return parts[1] if parts[0] == "fuxi_mtl" else parts[0]
 
 
-def _imported_modules(path: Path) -> set[str]:
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file, the module first."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
+def _imported_modules(path: Path) -> frozenset[str]:
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -35,7 +43,7 @@ def _imported_modules(path: Path) -> set[str]:
                 modules.add("model_zoo")
             elif first == "fuxi_mtl" and rest:
                 modules.add(rest.split(".")[0])
-    return {module for module in modules if module in LEVEL}
+    return frozenset(module for module in modules if module in LEVEL)
 
 
 FILES = sorted([*ROOT.glob("fuxi_mtl/**/*.py"), *ROOT.glob("model_zoo/*.py"), ROOT / "run_expid.py"])
@@ -67,14 +75,9 @@ def test_model_and_dataset_do_not_know_each_other():
 
 def _code_lines(path: Path) -> int:
     """Lines of a file without those of its docstrings."""
-    text = path.read_text()
-    nodes = [
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.Module))
-    ]
+    nodes = [node for node in _nodes(path) if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.Module))]
     docs = [node.body[0] for node in nodes if ast.get_docstring(node, clean=False) is not None]
-    return len(text.splitlines()) - sum(doc.end_lineno - doc.lineno + 1 for doc in docs)
+    return len(path.read_text().splitlines()) - sum(doc.end_lineno - doc.lineno + 1 for doc in docs)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -92,7 +95,7 @@ def test_a_paper_uses_bricks_and_base_classes_and_nothing_else(path):
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
 def test_a_paper_imports_no_other_paper(path):
-    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in _nodes(path) if isinstance(node, ast.ImportFrom)]
     beside = [node.module or "" for node in imports if node.level]
     assert all(name.startswith("_") for name in beside)  # bodies and bricks
 
@@ -121,11 +124,12 @@ MODULES = {
 }
 
 
+@cache
 def _imported_at_once(path: Path) -> set[str]:
     """Modules that a file imports when it is imported, with the packages that hold them."""
     # What a function imports, it imports when it is called.
     names = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in _nodes(path)[0].body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -150,7 +154,7 @@ def test_a_light_module_does_not_load_tensorflow(name):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_evaluated_pickled_or_printed(path):
     banned = {"eval", "exec"} if _module(path) in ("cli", "run_expid") else {"eval", "exec", "print"}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in banned, f"line {node.lineno} calls {node.func.id}"
         if isinstance(node, ast.ExceptHandler):
