@@ -298,6 +298,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluate_run(_folder_of_run(options), options.input, options.by, options.output, options.sep)
 
 
+def _report(options: argparse.Namespace) -> None:
+    from fuxi_mtl.comparison import read_run
+    from fuxi_mtl.files import write_text
+    from fuxi_mtl.report import run_page
+
+    write_text(Path(options.output), run_page.html(read_run(_folder_of_run(options))))
+
+
 def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
@@ -393,6 +401,7 @@ COMMANDS = {
     "compare": _compare,
     "predict": _predict,
     "evaluate": _evaluate,
+    "report": _report,
     "export": _export,
     "calibrate": _calibrate,
     "fuse": _fuse,
@@ -403,13 +412,5 @@ COMMANDS = {
     "simulate": _simulate,
     "convert": _convert,
 }
-ON_A_DAY = (
-    _predict,
-    _evaluate,
-    _export,
-    _calibrate,
-    _fuse,
-    _update,
-    _history,
-    _doctor,
-)  # of which one run is meant
+# Of which one run is meant.
+ON_A_DAY = (_predict, _evaluate, _report, _export, _calibrate, _fuse, _update, _history, _doctor)

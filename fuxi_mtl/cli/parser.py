@@ -149,6 +149,14 @@ def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     evaluate.add_argument("--output", help="json file for the same numbers")
 
+    report = command(
+        "report",
+        "Write a page of one run: data, curves, weights, gates, calibration, groups and errors.",
+        "report --expid MMoE_test --output mmoe.html",
+    )
+    _add_run(report)
+    report.add_argument("--output", required=True, help="html file to write")
+
     export = command(
         "export",
         "Write a trained model as a SavedModel, an ONNX or a LiteRT file that takes raw features or ids.",

@@ -39,7 +39,7 @@ def render(
     if style == "terminal":
         return text.terminal(tables, width, colour)
     if style == "html":
-        from fuxi_mtl.report import page  # matplotlib takes longer to load than all the rest
+        from fuxi_mtl.report import page
 
         return page.html(tables, fronts)
     if style not in FORMATS:

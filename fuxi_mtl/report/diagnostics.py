@@ -1,4 +1,4 @@
-"""Gradient conflict and gate health of runs, as lines and as plots."""
+"""Gradient conflict and gate health of runs, as lines and as pictures."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fuxi_mtl.comparison import StoredRun
-from fuxi_mtl.report import diagnostic_plots
+from fuxi_mtl.report.pictures.panel import Picture
+from fuxi_mtl.report.pictures.training import Measured, heat_map, panels_over_steps
 
 TITLE = "Gradient conflict between objectives on shared parameters (means over seeds)"
 TEXTS = ("expid", "objectives", "parameters")
@@ -38,7 +39,6 @@ _PARTS = ("dense", "sparse", "all")
 _MANY_PAIRS = 3  # beyond these, plots show all shared parameters together only
 
 Line = tuple[tuple[str, ...], list[float]]
-Drawn = tuple[str, str, bool]
 
 
 def conflict_lines(runs: Sequence[StoredRun]) -> list[Line]:
@@ -59,53 +59,50 @@ def conflict_lines(runs: Sequence[StoredRun]) -> list[Line]:
     return lines
 
 
-def drawn(runs: Sequence[StoredRun], expids: Sequence[str]) -> list[Drawn]:
-    """The plots: heading, SVG (empty if there is nothing to draw), and whether colours are experiments."""
+def pictures(runs: Sequence[StoredRun], expids: Sequence[str]) -> list[Picture]:
+    """Gradients and gates over steps, and gates at the end; without panels where nothing was measured.
+
+    Args:
+        runs: Runs of one dataset.
+        expids: Experiments in the order of the colours.
+    """
     many = len({names for run in runs for names, _, _ in _pairs(run)}) > _MANY_PAIRS
-    cosines: diagnostic_plots.Curves = {}
-    ratios: diagnostic_plots.Curves = {}
+    cosines: Measured = {}
+    ratios: Measured = {}
     for run in runs:
         steps = run.diagnostics.get("gradients", {}).get("steps", [])
         for names, part, found in _pairs(run):
             if found["summary"]["measured"] and (part == "all" or not many):
-                panel = f"{names}, {part}"
-                cosines.setdefault(panel, []).append((run.expid, steps, found["cosine"]))
-                ratios.setdefault(panel, []).append((run.expid, steps, found["norm_ratio"]))
+                panel, what = f"{names}, {part}", f"seed {run.seed}"
+                cosines.setdefault(panel, []).append((run.expid, what, steps, found["cosine"]))
+                ratios.setdefault(panel, []).append((run.expid, what, steps, found["norm_ratio"]))
     entropies, divergences = _gate_curves(runs)
-    dataset = runs[0].dataset_id
-    over = diagnostic_plots.over_steps
-    return [
+    curves = [
+        ("cosine", "Cosine of gradients over steps", "Mean, and the band of the middle 80%.", cosines),
+        ("conflict", "Conflict rate over steps", "Share of batches with a negative cosine.", cosines),
         (
-            "Cosine of gradients over steps: mean, and the band of the middle 80%",
-            over("cosine", dataset, cosines, expids),
-            True,
+            "ratio",
+            "Ratio of gradient norms over steps",
+            "The second objective's to the first's, median.",
+            ratios,
         ),
         (
-            "Conflict rate over steps: share of batches with a negative cosine",
-            over("conflict", dataset, cosines, expids),
-            True,
+            "entropy",
+            "Entropy of gates over steps",
+            "1 is an equal share of all experts in each row.",
+            entropies,
         ),
         (
-            "Ratio of gradient norms over steps: the second objective's to the first's, median",
-            over("ratio", dataset, ratios, expids),
-            True,
-        ),
-        (
-            "Gates at the end of training, first seed: mean weight of each expert, share of rows it leads",
-            diagnostic_plots.heat_maps(dataset, _first_seeds(runs)),
-            False,
-        ),
-        (
-            "Entropy of gates over steps: 1 is an equal share of all experts in each row",
-            over("entropy", dataset, entropies, expids),
-            True,
-        ),
-        (
-            "Jensen-Shannon divergence of tasks' gates over steps: 0 is alike, 0.693 nothing in common",
-            over("divergence", dataset, divergences, expids),
-            True,
+            "divergence",
+            "Jensen-Shannon divergence of tasks' gates over steps",
+            "0 is alike, 0.693 nothing in common.",
+            divergences,
         ),
     ]
+    drawn = [Picture(head, text, panels_over_steps(kind, of, expids)) for kind, head, text, of in curves]
+    maps = [heat_map(title, group) for title, group in _first_seeds(runs)]
+    about = "First seed: mean weight of each expert, and below it the share of rows that it leads."
+    return [*drawn[:3], Picture("Gates at the end of training", about, maps, keyed=False), *drawn[3:]]
 
 
 def _pairs(run: StoredRun) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -121,17 +118,19 @@ def _groups(run: StoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{group['name']}: " if len(groups) > 1 else "", group
 
 
-def _gate_curves(runs: Sequence[StoredRun]) -> tuple[diagnostic_plots.Curves, diagnostic_plots.Curves]:
-    entropies: diagnostic_plots.Curves = {}
-    divergences: diagnostic_plots.Curves = {}
+def _gate_curves(runs: Sequence[StoredRun]) -> tuple[Measured, Measured]:
+    entropies: Measured = {}
+    divergences: Measured = {}
     for run in runs:
         for before, group in _groups(run):
-            steps = run.diagnostics["gates"]["steps"]
+            steps, what = run.diagnostics["gates"]["steps"], f"seed {run.seed}"
             for gate in group["gates"]:
-                entropies.setdefault(before + gate["name"], []).append((run.expid, steps, gate["entropy"]))
+                entropies.setdefault(before + gate["name"], []).append(
+                    (run.expid, what, steps, gate["entropy"])
+                )
             for pair in group["divergence"]:
                 name = before + " · ".join(pair["gates"])
-                divergences.setdefault(name, []).append((run.expid, steps, pair["js"]))
+                divergences.setdefault(name, []).append((run.expid, what, steps, pair["js"]))
     return entropies, divergences
 
 

@@ -14,6 +14,8 @@ from rich.text import Text
 from fuxi_mtl.comparison.pareto import Front, Point
 from fuxi_mtl.metrics import find_metric_of_key
 from fuxi_mtl.report import cells
+from fuxi_mtl.report.html import figures
+from fuxi_mtl.report.pictures.panel import Curve, Panel, Picture, Spot
 
 MOST_PANELS = 12
 
@@ -49,36 +51,29 @@ def legend(front: Front) -> list[str]:
     return [*lines, f"Chosen by {front.rule}: {front.chosen}.{tested}"]
 
 
-def picture(front: Front) -> str:
-    """SVG: a panel for each pair of metrics, a number for each preference.
-
-    Filled: on the front; a ring: beaten by another; a star: chosen. Small dots are single seeds.
-    """
-    import matplotlib as mpl
-
-    from fuxi_mtl.report import plots
-
-    pairs = list(combinations(front.metrics, 2))[:MOST_PANELS]
-    with mpl.rc_context(plots.SETTINGS):
-        figure, panels = plots.panels_of(len(pairs), 3.4 if len(pairs) > 1 else 4.2)
-        for (across, up), axes in zip(pairs, panels, strict=True):
-            if len(front.metrics) == 2:
-                _draw_line(axes, front)
-            for number, point in enumerate(front.points, start=1):
-                _draw(axes, front, point, across, up, number)
-            axes.set_xlabel(_directed(across))
-            axes.set_ylabel(_directed(up))
-            axes.margins(0.12)
-        return plots.as_svg(figure, f"front {front.expid}")
+def picture(front: Front) -> Picture:
+    """A panel for each pair of metrics, a number for each preference; without panels of a single metric."""
+    panels = []
+    for across, up in list(combinations(front.metrics, 2))[:MOST_PANELS]:
+        spots = []
+        for number, point in enumerate(front.points, start=1):
+            kind = "star" if point.expid == front.chosen else "full" if point.on_front else "ring"
+            if len(point.seeds) > 1:
+                seeds = zip(point.by_seed[across], point.by_seed[up], strict=True)
+                spots += [Spot(x, y, "small") for x, y in seeds]
+            spots.append(Spot(point.valid[across], point.valid[up], kind, str(number)))
+        line = [_staircase(front)] if len(front.metrics) == 2 else []
+        title = f"{_directed(up)} over {_directed(across)}"
+        panels.append(Panel(title, line, spots=spots))
+    how = "Filled: on the front; ring: beaten by another; star: chosen; small dots: single seeds."
+    return Picture("Front", how, panels, keyed=False)
 
 
 def section(front: Front, grid: str) -> str:
     """The part of a page: `grid` is its table."""
     lines = "".join(f"<li>{escape(line)}</li>" for line in legend(front))
-    drawn = picture(front) if len(front.metrics) > 1 else ""
-    hint = "filled: on the front; ring: beaten by another; star: chosen; small dots: single seeds"
-    plot = f'<h3>Front ({hint})</h3><div class="card"><div class="plot">{drawn}</div></div>' if drawn else ""
-    return f'<h2>{escape(title(front))}</h2>{plot}{grid}<ul class="legend">{lines}</ul>'
+    drawn = figures([picture(front)], [""])
+    return f'<h2>{escape(title(front))}</h2>{drawn}{grid}<ul class="legend">{lines}</ul>'
 
 
 def _texts(front: Front, point: Point) -> list[str]:
@@ -97,23 +92,13 @@ def _directed(metric: str) -> str:
     return f"{metric} ({'smaller' if falls else 'larger'} is better)"
 
 
-def _draw(axes, front: Front, point: Point, across: str, up: str, number: int) -> None:
-    colour = "#0072b2" if point.on_front else "#8a8d94"
-    x, y = point.valid[across], point.valid[up]
-    if len(point.seeds) > 1:
-        axes.plot(point.by_seed[across], point.by_seed[up], ".", color=colour, alpha=0.45, markersize=4)
-    if point.expid == front.chosen:
-        axes.plot([x], [y], "*", color="#d55e00", markersize=16)
-    else:
-        axes.plot([x], [y], "o", color=colour, markersize=7, fillstyle="full" if point.on_front else "none")
-    axes.annotate(str(number), (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9)
-
-
-def _draw_line(axes, front: Front) -> None:
-    """What the points of the front reach: a staircase, as nothing between two of them was tried."""
+def _staircase(front: Front) -> Curve:
+    """What the points of the front reach: steps, as nothing between two of them was tried."""
     across, up = front.metrics
     points = np.array([[p.valid[across], p.valid[up]] for p in front.points if p.on_front])
     points = points[np.argsort(points[:, 0])]
     metric = find_metric_of_key(across)
-    style = "post" if metric is not None and metric.larger_is_better is False else "pre"
-    axes.step(points[:, 0], points[:, 1], where=style, color="#0072b2", linewidth=1, alpha=0.6)
+    falls = metric is not None and metric.larger_is_better is False
+    x, y = np.repeat(points[:, 0], 2), np.repeat(points[:, 1], 2)
+    x, y = (x[1:], y[:-1]) if falls else (x[:-1], y[1:])
+    return Curve(0, "front", x.tolist(), y.tolist())

@@ -1,87 +1,36 @@
-"""A comparison as one web page that needs nothing else: styles, script and plots are inside."""
+"""A comparison as one web page that needs nothing else: styles, script and pictures are inside."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 
-from fuxi_mtl.comparison import Row, Table
+from fuxi_mtl.comparison import Row, StoredRun, Table
 from fuxi_mtl.comparison.pareto import Front
 from fuxi_mtl.metrics import find_metric_of_key, split_key
-from fuxi_mtl.report import cells, diagnostics, plots
+from fuxi_mtl.report import cells, diagnostics, facts, text
 from fuxi_mtl.report import fronts as front_parts
-from fuxi_mtl.report.text import DAYS_TITLE, days_of
+from fuxi_mtl.report import html as html_parts
+from fuxi_mtl.report.html import cell, folded, grid, head, name_cell
+from fuxi_mtl.report.pictures import histories, scores
+from fuxi_mtl.report.pictures.panel import Picture
 
-_STYLE = """
-:root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2126; --soft: #5c6570;
-  --line: #d5d9de; --best: #e3f3ea; --best-ink: #0b5a33; --bad: #a3341f; --hover: #f1f4f7; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171b; --card: #1b1f24; --ink: #e4e7eb;
-  --soft: #98a2ae; --line: #3a414a; --best: #17392a; --best-ink: #7fd6a6;
-  --bad: #f0907c; --hover: #242a31; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1440px; margin: 0 auto; padding: 28px 24px 64px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 40px 0 10px; }
-h3 { font-size: 15px; margin: 26px 0 8px; } p, ul { margin: 6px 0; }
-.soft, .legend { color: var(--soft); font-size: 13.5px; } .legend { padding-left: 18px; max-width: 105ch; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th, td { padding: 7px 13px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-tbody tr:last-child > * { border-bottom: 0; } tbody tr:hover > * { background: var(--hover); }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
-tbody th { font-weight: 600; } thead th { vertical-align: bottom; }
-thead tr.tasks th { font-size: 12.5px; color: var(--soft); text-align: center; padding: 6px 13px 0;
-  border-bottom: 0; font-weight: 600; } thead tr.tasks th:not(:empty) { border-left: 1px solid var(--line); }
-thead button { all: unset; cursor: pointer; font-weight: 600; }
-thead button:focus-visible { outline: 2px solid #3b82c4; outline-offset: 3px; border-radius: 2px; }
-thead button::after { content: " \\2195"; color: var(--line); }
-th[aria-sort=ascending] button::after { content: " \\2191"; color: var(--ink); }
-th[aria-sort=descending] button::after { content: " \\2193"; color: var(--ink); }
-td.best { background: var(--best); color: var(--best-ink); font-weight: 650; }
-tbody tr:hover > td.best { background: var(--best); }
-.interval { display: block; } .sd, .interval { color: var(--soft); font-weight: 400; font-size: 12.5px; }
-.best .sd { color: inherit; }
-.worse { color: var(--bad); } .sure { font-weight: 650; }
-.plot { padding: 12px 14px; } .plot svg { max-width: 100%; height: auto; display: block; }
-@media (max-width: 900px) { .plot { overflow-x: auto; } .plot svg { max-width: none; } }
-.maps { display: flex; flex-wrap: wrap; gap: 10px 30px; }
-.key { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 10px 16px 0; font-size: 13.5px; }
-.key svg { vertical-align: middle; margin-right: 6px; }
-footer { margin-top: 44px; color: var(--soft); font-size: 13px; }
-"""
-# Empty values sort last in both directions; one click sorts by the better end first.
-_SCRIPT = """
-for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => {
-  const head = button.closest("th"), body = head.closest("table").tBodies[0], at = head.cellIndex;
-  const first = head.dataset.first || "descending", other = first == "ascending" ? "descending" : "ascending";
-  const order = head.getAttribute("aria-sort") == first ? other : first, sign = order == "ascending" ? 1 : -1;
-  for (const each of head.parentNode.cells) each.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", order);
-  const value = row => row.cells[at].dataset.value ?? "";
-  const compare = (a, b) => {
-    const x = value(a), y = value(b);
-    if (x === "" || y === "") return (x === "") - (y === "");
-    return sign * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
-  };
-  body.append(...[...body.rows].sort(compare));
-});
-"""
+_SPLITS = ("train", "valid", "test")
+_MEAN = "mean over tasks"
+MOST_COLUMNS = 12  # of metrics side by side
+MOST_OPEN = 24  # rows of a table that is not folded
 
 
 def html(tables: Sequence[Table], fronts: Sequence[Front] = ()) -> str:
     """The page. It makes no request to anywhere and can be mailed as one file."""
-    sections = "".join([*(_front(front) for front in fronts), *(_section(table) for table in tables)])
     runs = sum(len(table.runs) for table in tables)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="icon" href="data:,">'
-        f"<title>{escape(_title(tables))}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{escape(_title(tables))}</h1>"
+    about = (
         f'<p class="soft">{_count(sum(len(t.rows) for t in tables), "experiment")}, {_count(runs, "run")}. '
-        "Click a column to sort.</p>"
-        f"{sections}<footer>Made by fuxi_mtl.</footer></main><script>{_SCRIPT}</script></body></html>\n"
+        "Click a column to sort, a name above the pictures to hide it there.</p>"
     )
+    parts = [html_parts.section(i, (), _front(front)) for i, front in enumerate(fronts)]
+    parts += [_section(table, i) for i, table in enumerate(tables, start=len(fronts))]
+    return html_parts.page(_title(tables), about, "".join(parts))
 
 
 def _title(tables: Sequence[Table]) -> str:
@@ -92,84 +41,178 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _section(table: Table) -> str:
-    parts = [f"<h2>{escape(cells.title(table))}</h2>", _metrics_table(table)]
+def _section(table: Table, number: int) -> str:
+    expids = [row.expid for row in table.rows]
+    parts = [f"<h2>{escape(cells.title(table))}</h2>"]
+    parts.append(html_parts.tools(text.csv([table]), f"{table.dataset_id}.csv"))
+    parts += [_metrics_table(table, columns) for columns in parted(table.columns)]
     if any(row.differences for row in table.rows):
         parts.append(f"<h3>Difference to {escape(table.baseline or '')}</h3>{_differences_table(table)}")
     parts.append(f"<h3>{'Transfer and cost' if table.has_transfer else 'Cost'}</h3>{_cost_table(table)}")
     if table.days:
-        header, rows = days_of(table)
-        heads = [_head(name, "ascending") for name in header]
-        days = _grid(heads, [[_cell(escape(value), value) for value in row] for row in rows], "")
-        parts.append(f"<h3>{escape(DAYS_TITLE)}</h3>{days}")
-        parts.append(f'<div class="card plot">{plots.over_days(table)}</div>')
+        header, rows = text.days_of(table)
+        heads = [head(name, "ascending") for name in header]
+        body = [[cell(escape(v), v, name=name) for name, v in zip(header, r, strict=True)] for r in rows]
+        parts.append(f"<h3>{escape(text.DAYS_TITLE)}</h3>{grid(heads, body, of=[r[0] for r in rows])}")
     legend = "".join(f"<li>{escape(line)}</li>" for line in cells.legend(table))
-    plots_ = [_plots(table), _diagnostics(table)]
-    return "".join([*parts, f'<ul class="legend">{legend}</ul>', *plots_])
+    parts.append(f'<ul class="legend">{legend}</ul>')
+    parts += [_facts_table(table), _stanzas_table(table)]
+    pictures = [*_pictures(table), *diagnostics.pictures(table.runs, expids)]
+    parts += [f"<h3>Pictures</h3>{html_parts.key(expids)}", html_parts.figures(pictures, expids)]
+    return html_parts.section(number, expids, "".join([*parts, conflicts_table(table.runs)]))
+
+
+def _pictures(table: Table) -> list[Picture]:
+    expids = [row.expid for row in table.rows]
+    logged = histories.names_over_steps(table.runs, "metrics")
+    monitored = [column for column in table.columns if column in logged]
+    return [
+        histories.metrics_by_experiment(table),
+        *([histories.over_days(table)] if table.days else []),
+        histories.over_steps(table.runs, "metrics", expids, monitored),
+        histories.over_steps(table.runs, "losses", expids),
+        histories.over_steps(table.runs, "weights", expids),
+        *scores.pictures(table.runs, expids, table.split),
+    ]
+
+
+def _facts_table(table: Table) -> str:
+    """Date, commit, data, rows and positives: a line a run."""
+    heads = [head("expid", "ascending"), head("seed", "ascending")]
+    heads += [head("finished", kind="text"), head("commit", "ascending", kind="text")]
+    heads += [head("data", "ascending", "hash of the data", "text"), *(head(f"{s} rows") for s in _SPLITS)]
+    heads.append(head("positives", label=f"in {table.split} rows", kind="text"))
+    rows = []
+    for run, fact in zip(table.runs, facts.facts_of(table.runs, [table.split]), strict=True):
+        values = [name_cell(run.expid), cell(str(run.seed), run.seed, name="seed")]
+        texts = (("finished", fact.finished, 16), ("commit", fact.commit, 10), ("data", fact.data_key, 10))
+        for name, value, most in texts:
+            values.append(cell(escape(value[:most]) or cells.NOTHING, value or None, "text", value, name))
+        for split in _SPLITS:
+            count = fact.rows.get(split)
+            values.append(cell(cells.NOTHING if count is None else f"{count:,}", count, name=f"{split} rows"))
+        rows.append([*values, _positives(fact.positives[table.split])])
+    return folded("Runs and their data", grid(heads, rows, of=[r.expid for r in table.runs]), _is_short(rows))
+
+
+def _is_short(rows: Sequence[object]) -> bool:
+    return len(rows) <= MOST_OPEN
+
+
+def _positives(found: Mapping[str, tuple[int, int]]) -> str:
+    shown = "".join(
+        f'<span class="chip"><b>{escape(task)}</b> {count:,} of {rows:,} ({count / rows:.2%})</span> '
+        for task, (count, rows) in found.items()
+    )
+    return cell(shown or cells.NOTHING, sum(count for count, _ in found.values()), "long", name="positives")
+
+
+def _stanzas_table(table: Table) -> str:
+    """A line for each key that is not the same in all stanzas: each value, and whose it is."""
+    first = list({run.expid: run for run in reversed(table.runs)}.values())[::-1]
+    if len(first) < 2 or not any(run.stanza for run in first):
+        return ""
+    rows = []
+    for key, values in facts.differences(first).items():
+        shown = "".join(
+            f'<span class="chip"><b>{escape(value)}</b> {escape(", ".join(expids))}</span> '
+            for value, expids in values.items()
+        )
+        rows.append([name_cell(key), cell(shown, len(values), "long", name="values")])
+    label = "sorted by how many values there are"
+    heads = [head("key", "ascending"), head("value, and whose it is", label=label, kind="text")]
+    content = grid(heads, rows) if rows else '<p class="soft">Nothing but the seed.</p>'
+    return folded("What differs between the stanzas", content, _is_short(rows))
 
 
 def _front(front: Front) -> str:
     what = front.by.removesuffix("s")
-    heads = [_head("number", "ascending"), *(_head(f"{what} {name}") for name in front.points[0].preference)]
-    heads += [*(_head(metric) for metric in front.metrics), _head("front", "ascending")]
+    preferences = [f"{what} {name}" for name in front.points[0].preference]
+    heads = [head("number", "ascending"), *map(head, preferences)]
+    heads += [*(head(metric) for metric in front.metrics), head("front", "ascending")]
     rows = []
     for number, point in enumerate(front.points, start=1):
         best = "best" if point.expid == front.chosen else ""
         mark = "chosen" if best else "on it" if point.on_front else "beaten"
-        values = [_cell(f"{value:g}", value) for value in point.preference.values()]
-        values += [_cell(cells.number(point.valid[m]), point.valid[m], best) for m in front.metrics]
-        rows.append([_cell(str(number), number, hint=point.expid), *values, _cell(mark, mark)])
-    return front_parts.section(front, _grid(heads, rows, ""))
+        weighed = zip(preferences, point.preference.values(), strict=True)
+        values = [cell(f"{value:g}", value, name=name) for name, value in weighed]
+        values += [cell(cells.number(point.valid[m]), point.valid[m], best, name=m) for m in front.metrics]
+        rows.append([cell(str(number), number, hint=point.expid), *values, cell(mark, mark, name="front")])
+    return front_parts.section(front, grid(heads, rows))
 
 
-def _metrics_table(table: Table) -> str:
+def parted(columns: Sequence[str]) -> list[list[str]]:
+    """Columns of metrics in parts that fit on a page, cut between tasks."""
+    parts: list[list[str]] = [[]]
+    for _, of_task in groupby(columns, lambda column: _parts(column)[0]):
+        together = list(of_task)
+        if parts[-1] and len(parts[-1]) + len(together) > MOST_COLUMNS:
+            parts.append([])
+        parts[-1] += together
+    return parts
+
+
+def _metrics_table(table: Table, columns: Sequence[str]) -> str:
     rows = []
     for row in table.rows:
-        values = [_name(row.expid), _cell(str(len(row.seeds)), len(row.seeds))]
-        rows.append([*values, *(_metric(table, row, column) for column in table.columns)])
-    heads = [_head("expid", "ascending"), _head("seeds"), *(_metric_head(c) for c in table.columns)]
-    return _grid(heads, rows, _tasks_row(table, 2))
+        values = [name_cell(row.expid), cell(str(len(row.seeds)), len(row.seeds), name="seeds")]
+        rows.append([*values, *(_metric(table, row, column) for column in columns)])
+    heads = [head("expid", "ascending"), head("seeds"), *(_metric_head(c) for c in columns)]
+    return grid(heads, rows, _tasks_row(columns, 2), [row.expid for row in table.rows])
 
 
 def _differences_table(table: Table) -> str:
-    rows = [
-        [_name(row.expid), *(_difference(row, column) for column in table.columns)]
+    """A line for each experiment and task, so that intervals have room however many metrics there are."""
+    tasks: dict[str, dict[str, str]] = {}
+    for column in table.columns:
+        task, metric = _parts(column)
+        tasks.setdefault(task or _MEAN, {})[metric] = column
+    metrics = list(dict.fromkeys(metric for of_task in tasks.values() for metric in of_task))
+    compared = [
+        (row, task)
         for row in table.rows
-        if row.differences
+        for task, of_task in tasks.items()
+        if any(not math.isnan(row.differences[c].value) for c in of_task.values() if row.differences)
     ]
-    heads = [_head("expid", "ascending"), *(_metric_head(column) for column in table.columns)]
-    return _grid(heads, rows, _tasks_row(table, 1))
+    rows = []
+    for row, task in compared:
+        of_task = tasks[task]
+        values = [name_cell(row.expid), cell(escape(task), task, "text", name="task")]
+        for metric in metrics:
+            shown = metric in of_task
+            values.append(_difference(row, of_task[metric], metric) if shown else cell("", None, "none"))
+        rows.append(values)
+    heads = [
+        head("expid", "ascending"),
+        head("task", "ascending", kind="text"),
+        *(head(metric) for metric in metrics),
+    ]
+    return grid(heads, rows, of=[row.expid for row, _ in compared])
 
 
 def _cost_table(table: Table) -> str:
     tasks = list(dict.fromkeys(task for row in table.rows for task in row.transfer.by_task))
-    heads = [_head("expid", "ascending"), _head("model", "ascending")]
-    if table.has_transfer:
-        heads += [_head("Δm"), *(_head(f"Δ {task}") for task in tasks)]
-    heads += [_head("parameters", "ascending"), _head("train seconds", "ascending"), _head("rows/s")]
+    changes = ["Δm", *(f"Δ {task}" for task in tasks)] if table.has_transfer else []
+    heads = [head("expid", "ascending"), head("model", "ascending", kind="text"), *map(head, changes)]
+    heads += [head("parameters", "ascending"), head("train seconds", "ascending"), head("rows/s")]
     rows = []
     for row in table.rows:
-        values = [_name(row.expid), _cell(escape(row.model), row.model)]
-        if table.has_transfer:
-            changes = [row.transfer.delta_m, *(row.transfer.by_task.get(task, math.nan) for task in tasks)]
-            values += [_change(change, row.transfer.reason) for change in changes]
-        values.append(_cell(cells.parameters(row), row.num_parameters))
-        values.append(_cell(cells.seconds(row), row.train_seconds))
-        rows.append([*values, _cell(cells.speed(row), row.rows_per_second)])
-    return _grid(heads, rows, "")
+        values = [name_cell(row.expid), cell(escape(row.model), row.model, "text", name="model")]
+        if changes:
+            found = [row.transfer.delta_m, *(row.transfer.by_task.get(task, math.nan) for task in tasks)]
+            named = zip(changes, found, strict=True)
+            values += [_change(change, row.transfer.reason, name) for name, change in named]
+        values.append(cell(cells.parameters(row), row.num_parameters, name="parameters"))
+        values.append(cell(cells.seconds(row), row.train_seconds, name="train seconds"))
+        rows.append([*values, cell(cells.speed(row), row.rows_per_second, name="rows/s")])
+    return grid(heads, rows, of=[row.expid for row in table.rows])
 
 
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], above: str) -> str:
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    head = f"{above}<tr>{''.join(heads)}</tr>"
-    return f'<div class="card"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-
-
-def _tasks_row(table: Table, before: int) -> str:
+def _tasks_row(columns: Sequence[str], before: int) -> str:
     """A line above the headings that says which task the metrics below it belong to."""
     spans: list[list] = []
-    for column in table.columns:
-        task = _parts(column)[0] or "mean over tasks"
+    for column in columns:
+        task = _parts(column)[0] or _MEAN
         if spans and spans[-1][0] == task:
             spans[-1][1] += 1
         else:
@@ -189,106 +232,42 @@ def _parts(column: str) -> tuple[str, str]:
 def _metric_head(column: str) -> str:
     metric = find_metric_of_key(column)
     falls = metric is not None and metric.larger_is_better is False
-    return _head(_parts(column)[1], "ascending" if falls else "descending", column)
-
-
-def _head(text: str, first: str = "descending", label: str = "") -> str:
-    hint = f' title="{escape(label)}"' if label else ""
-    return f'<th scope="col" data-first="{first}"{hint}><button type="button">{escape(text)}</button></th>'
-
-
-def _name(expid: str) -> str:
-    return f'<th scope="row" data-value="{escape(expid)}">{escape(expid)}</th>'
-
-
-def _cell(shown: str, value: float | str | None, kind: str = "", hint: str = "") -> str:
-    undefined = value is None or (isinstance(value, float) and math.isnan(value))
-    attributes = "" if undefined else f' data-value="{escape(str(value))}"'
-    attributes += f' class="{kind}"' if kind else ""
-    attributes += f' title="{escape(hint)}"' if hint else ""
-    return f"<td{attributes}>{shown}</td>"
+    return head(_parts(column)[1], "ascending" if falls else "descending", column)
 
 
 def _metric(table: Table, row: Row, column: str) -> str:
-    cell = row.cells[column]
-    mean, plus, spread = cells.mean_and_spread(cell, len(row.seeds)).partition(" ± ")
+    found = row.cells[column]
+    mean, plus, spread = cells.mean_and_spread(found, len(row.seeds)).partition(" ± ")
     shown = f'{mean}<span class="sd"> ± {spread}</span>' if plus else mean
-    seeds = ", ".join(f"seed {seed}: {value:.6f}" for seed, value in cell.by_seed.items())
-    hint = "; ".join(text for text in (seeds, cell.reason) if text)
-    return _cell(shown, cell.mean, "best" if row.expid in table.best[column] else "", hint)
+    seeds = ", ".join(f"seed {seed}: {value:.6f}" for seed, value in found.by_seed.items())
+    hint = "; ".join(each for each in (seeds, found.reason) if each)
+    return cell(shown, found.mean, "best" if row.expid in table.best[column] else "", hint, column)
 
 
-def _difference(row: Row, column: str) -> str:
+def _difference(row: Row, column: str, name: str) -> str:
     found = row.differences[column]
     value, bracket, interval = cells.difference(found).partition(" [")
     if bracket:
         ends, star, _ = interval.partition(" *")
-        value += f'{star}<span class="interval">[{escape(ends)}</span>'
-    return _cell(value, found.value, "sure" if found.excludes_zero else "", found.reason)
+        value += f'{star}<span class="interval"> [{escape(ends)}</span>'
+    return cell(value, found.value, "sure" if found.excludes_zero else "", found.reason, name)
 
 
-def _change(value: float, reason: str) -> str:
+def _change(value: float, reason: str, name: str) -> str:
     shown = cells.NOTHING if math.isnan(value) else f"{value:+.2%}"
-    return _cell(shown, value, "worse" if value < 0 else "", reason)
+    return cell(shown, value, "worse" if value < 0 else "", reason, name)
 
 
-def _plots(table: Table) -> str:
-    expids = [row.expid for row in table.rows]
-    logged = plots.names_over_steps(table.runs, "metrics")
-    monitored = [column for column in table.columns if column in logged]
-    parts = [
-        (
-            "Metrics by experiment: a dot for each seed, a bar at the mean",
-            plots.metrics_by_experiment(table),
-            "",
-        )
-    ]
-    for heading, kind, names in [
-        ("Validation metrics over steps (diamond: the checkpoint that was kept)", "metrics", monitored),
-        ("Training losses over steps, unweighted", "losses", None),
-        ("Loss weights over steps", "weights", None),
-    ]:
-        keys = plots.names_over_steps(table.runs, kind) if names is None else names
-        parts.append((heading, plots.over_steps(table.runs, kind, keys, expids), _key(expids)))
-    return _cards(parts)
-
-
-def _diagnostics(table: Table) -> str:
-    """What was measured beside training; empty if no run measured anything."""
-    expids = [row.expid for row in table.rows]
-    heads = [_head(name, "ascending") for name in diagnostics.TEXTS]
-    heads += [_head(name, label=number.hint) for name, number in diagnostics.NUMBERS.items()]
-    rows = []
-    for (expid, *texts), numbers in diagnostics.conflict_lines(table.runs):
-        values = [_name(expid), *(_cell(escape(text), text) for text in texts)]
-        styles = [number.style for number in diagnostics.NUMBERS.values()]
-        rows.append([*values, *(_cell(_styled(v, s), v) for v, s in zip(numbers, styles, strict=True))])
-    grid = f"<h3>{diagnostics.TITLE}</h3>{_grid(heads, rows, '')}" if rows else ""
-    drawn = diagnostics.drawn(table.runs, expids)
-    return grid + _cards([(heading, svg, _key(expids) if keyed else "") for heading, svg, keyed in drawn])
-
-
-def _styled(value: float, style: str) -> str:
-    return cells.NOTHING if math.isnan(value) else format(value, style)
-
-
-def _cards(parts: Sequence[tuple[str, str, str]]) -> str:
-    """Plots under their headings, each with its key; those that are empty are left out."""
-    return "".join(
-        f'<h3>{heading}</h3><div class="card">{key}<div class="plot">{svg}</div></div>'
-        for heading, svg, key in parts
-        if svg
-    )
-
-
-def _key(expids: Sequence[str]) -> str:
-    """The legend of lines, as text of the page, so that it wraps and can be searched."""
-    entries = []
-    for place, expid in enumerate(expids):
-        colour, line = plots.style_of(place)
-        dashes = {"-": "", "--": "6 3", ":": "2 3", "-.": "7 3 2 3"}[line]
-        entries.append(
-            f'<span><svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" '
-            f'stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dashes}"/></svg>{escape(expid)}</span>'
-        )
-    return f'<div class="key">{"".join(entries)}</div>'
+def conflicts_table(runs: Sequence[StoredRun]) -> str:
+    """Gradient conflict as numbers; empty if no run measured it."""
+    heads = [head(name, "ascending", kind="text") for name in diagnostics.TEXTS]
+    heads += [head(name, label=number.hint) for name, number in diagnostics.NUMBERS.items()]
+    rows, of = [], []
+    for (expid, *texts), numbers in diagnostics.conflict_lines(runs):
+        named = zip(diagnostics.TEXTS[1:], texts, strict=True)
+        values = [name_cell(expid), *(cell(escape(value), value, "text", name=name) for name, value in named)]
+        for (name, number), value in zip(diagnostics.NUMBERS.items(), numbers, strict=True):
+            values.append(cell(html_parts.styled(value, number.style), value, name=name))
+        rows.append(values)
+        of.append(expid)
+    return folded(diagnostics.TITLE, grid(heads, rows, of=of), _is_short(rows)) if rows else ""

@@ -77,9 +77,9 @@ def test_the_log_says_what_was_found_and_what_it_took(watched):
 def test_the_report_shows_it(watched):
     run = read_run(watched.folder)
     assert len(diagnostics.conflict_lines([run])) == 3
-    drawn = diagnostics.drawn([run], [run.expid])
+    drawn = diagnostics.pictures([run], [run.expid])
     assert len(drawn) == 6
-    assert all("<svg" in svg for _, svg, _ in drawn)
+    assert all(picture.panels for picture in drawn)
 
 
 def test_more_tasks_to_share_than_there_are_is_refused_before_any_data_are_read():

@@ -10,7 +10,7 @@ from test_report import Outline
 
 from fuxi_mtl.comparison import compare, read_run, stored_runs
 from fuxi_mtl.report import diagnostics, render
-from fuxi_mtl.report.diagnostic_plots import windows
+from fuxi_mtl.report.pictures.training import windows
 from fuxi_mtl.training.diagnostics import GradientConflict, Products
 
 
@@ -85,7 +85,7 @@ def test_the_page_shows_gradients_and_gates_and_still_asks_for_nothing(root):
 def test_a_page_of_runs_without_measurements_says_nothing_of_them(root):
     runs = stored_runs(root, ["Single_toy"])
     assert diagnostics.conflict_lines(runs) == []
-    assert not any(svg for _, svg, _ in diagnostics.drawn(runs, ["Single_toy"]))
+    assert not any(picture.panels for picture in diagnostics.pictures(runs, ["Single_toy"]))
 
 
 def test_a_damaged_file_is_named(root, tmp_path):

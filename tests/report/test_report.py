@@ -9,10 +9,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import yaml
 from synthetic_runs import labels_of_test, write_run
 
 from fuxi_mtl.comparison import compare, stored_runs
-from fuxi_mtl.report import FORMATS, cells, plots, render
+from fuxi_mtl.report import FORMATS, cells, facts, render
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +115,6 @@ def test_names_in_csv_that_a_spreadsheet_would_run_are_texts_and_numbers_stay(ta
     assert float(found["ctr_AUC_low"]) == row.differences["ctr_AUC"].low
 
 
-def test_a_dollar_in_a_name_is_no_formula_of_a_plot(tables):
-    rows = tuple(replace(row, expid=rf"$\frac{{${row.expid}") for row in tables[0].rows)
-    assert "<svg" in plots.metrics_by_experiment(replace(tables[0], rows=rows))
-
-
 def test_json_is_valid_and_holds_every_seed_and_reason(tables):
     content = json.loads(render(tables, "json"), parse_constant=pytest.fail)
     assert [table["dataset_id"] for table in content] == ["toy", "other"]
@@ -148,25 +144,68 @@ def test_the_page_escapes_names_and_sorts_by_plain_numbers(tables, page):
     assert "labels are 0" in page
 
 
-def test_the_page_plots_metrics_losses_and_weights(page):
+def test_the_page_draws_metrics_losses_weights_and_scores(page):
     for heading in (
         "Metrics by experiment",
         "Validation metrics over steps",
         "Training losses over steps",
-        "Loss weights over steps",
+        "ROC",
+        "Precision and recall",
+        "Calibration",
     ):
-        assert page.count(heading) == 2
-    assert page.count("<svg xmlns") == 8
-    assert "#010203" not in page
-    assert "currentColor" in page
+        assert page.count(f"<h3>{heading}</h3>") == 2
+    # The weights of the second table never move.
+    assert page.count("<h3>Loss weights over steps</h3>") == 1
 
 
-def test_the_page_leaves_out_plots_that_have_no_data(tmp_path):
+def test_every_picture_has_a_caption_and_every_panel_a_text_in_its_place(page):
+    assert page.count('<figure class="card"><figcaption>') == page.count("<figure")
+    panels = re.findall(r'<svg xmlns="[^"]+" role="img" aria-label="([^"]+)"', page)
+    assert len(panels) == page.count('<div class="panel">')
+    assert "ctr_AUC: Single_toy seed 1 from 0." in " ".join(panels)
+
+
+def test_the_page_leaves_out_pictures_that_have_no_data(tmp_path):
     for expid in ("a", "b"):
-        (write_run(tmp_path, expid) / "history.json").unlink()
+        folder = write_run(tmp_path, expid, scores=False)
+        (folder / "history.json").unlink()
     page = render(compare(stored_runs(tmp_path)), "html")
     assert "over steps" not in page
-    assert page.count("<svg xmlns") == 1
+    assert page.count("<figure") == 1
+
+
+def test_the_page_holds_the_csv_as_the_command_writes_it(tables, page):
+    held = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert [json.loads(text) for text in held] == [render([table], "csv") for table in tables]
+
+
+def test_the_page_says_when_from_what_and_how_the_stanzas_differ(tmp_path):
+    for expid, rate in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
+        folder = write_run(
+            tmp_path, expid, data_key="feed" * 4, rows={"train": 80_000}, finished="2026-11-29T10:11:12"
+        )
+        (folder / "environment.json").write_text(json.dumps({"git_commit": "c0ffee" * 6}))
+        own = {"gate": [8]} if expid == "a" else {}
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump({"seed": 1, "learning_rate": rate, "epochs": 3, **own})
+        )
+    runs = stored_runs(tmp_path)
+    assert facts.differences(runs) == {
+        "learning_rate": {"0.1": ["a", "b"], "0.2": ["c"]},
+        "gate": {"[8]": ["a"], "no such key": ["in 2 others"]},
+    }
+    label = labels_of_test()["cvr"]
+    expected = (int(np.nansum(label)), int(np.isfinite(label).sum()))
+    assert facts.positives(runs[0], "test")["cvr"] == expected
+    page = render(compare(runs), "html")
+    for text in (
+        "2026-11-29T10:11",
+        "c0ffeec0ff",
+        "feedfeedfe",
+        "80,000",
+        f"{expected[0]:,} of {expected[1]:,}",
+    ):
+        assert text in page, text
 
 
 def test_the_page_is_the_same_for_the_same_runs(tables, page):
