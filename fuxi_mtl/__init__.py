@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.fitting import fit as fit
     from fuxi_mtl.interface.models import list_models as list_models
     from fuxi_mtl.interface.models import model_options as model_options
+    from fuxi_mtl.interface.plotting import plot as plot
     from fuxi_mtl.interface.registering import register_error as register_error
     from fuxi_mtl.interface.registering import register_surgery as register_surgery
     from fuxi_mtl.interface.registering import register_weighting as register_weighting
@@ -148,6 +149,7 @@ _MODULES = {
     "fuxi_mtl.interface.encoding": ("Encoder",),
     "fuxi_mtl.interface.fitting": ("Experiment", "experiment", "fit"),
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
+    "fuxi_mtl.interface.plotting": ("plot",),
     "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
     "fuxi_mtl.interface.updating": ("update",),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fuxi_mtl.comparison import Table, read_run
+from fuxi_mtl.comparison import StoredRun, Table, read_run
 from fuxi_mtl.comparison import compare as tables_of
 from fuxi_mtl.report import records, render, table_html
 
@@ -37,7 +37,7 @@ class Comparison:
         return render(self.tables, "markdown")
 
     def to_html(self) -> str:
-        """A web page with plots that needs nothing else."""
+        """A web page with pictures that needs nothing else."""
         return render(self.tables, "html")
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -85,15 +85,28 @@ def compare(
         >>> "| expid |" in fm.compare([run]).to_markdown()
         True
     """
+    return Comparison(tables_of(read_runs(runs, "compare"), baseline, checks=checks, resamples=resamples))
+
+
+def read_runs(runs: "Run | str | Path | Iterable[Run | str | Path]", what: str) -> list[StoredRun]:
+    """Runs, or what lies in their folders; two of one name and seed are told apart by a number.
+
+    Args:
+        runs: One or several.
+        what: Who asks, for messages.
+
+    Raises:
+        ValueError: Something is no run.
+    """
     seen: dict[tuple[Any, ...], int] = {}
     stored = []
     for run in runs if isinstance(runs, Iterable) and not isinstance(runs, str) else [runs]:
         if not isinstance(run, (str, Path)) and not hasattr(run, "folder"):
             raise ValueError(
-                f"compare: {type(run).__name__} is no run. Give what fm.fit returned, or a folder."
+                f"{what}: {type(run).__name__} is no run. Give what fm.fit returned, or a folder."
             )
         read = read_run(run if isinstance(run, (str, Path)) else run.folder)
         key = (read.dataset_id, read.expid, read.seed)
         seen[key] = seen.get(key, 0) + 1
         stored.append(read if seen[key] == 1 else replace(read, expid=f"{read.expid} ({seen[key]})"))
-    return Comparison(tables_of(stored, baseline, checks=checks, resamples=resamples))
+    return stored

@@ -6,6 +6,7 @@ from typing import Any, cast
 import yaml
 
 from fuxi_mtl import runs
+from fuxi_mtl.comparison import read_run
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.frames import is_frame
@@ -15,6 +16,7 @@ from fuxi_mtl.interface.data import Reader, TemporaryFolder, with_reader
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.report import run_page
 from fuxi_mtl.workflow.evaluating import evaluate_rows
 from fuxi_mtl.workflow.experiment import export_run
 from fuxi_mtl.workflow.experiment import load_run as load_model
@@ -168,6 +170,10 @@ class Run:
         import_zoo()
         export_run(self.folder, output, format, signature, export_dtype, bags)
         return Path(output)
+
+    def to_html(self) -> str:
+        """A page of the run that needs nothing else: data, curves, weights, gates, groups, errors."""
+        return run_page.html(read_run(self.folder))
 
     def stanza(self, folder: str | Path | None = None) -> str:
         """The run as YAML: a stanza of an experiment and one of its dataset, of what is no default.

@@ -10,6 +10,7 @@ from fuxi_mtl.report.pictures.panel import Picture
 from fuxi_mtl.report.pictures.training import Measured, heat_map, panels_over_steps
 
 TITLE = "Gradient conflict between objectives on shared parameters (means over seeds)"
+COSINE, GATES = "Cosine of gradients over steps", "Gates at the end of training"
 TEXTS = ("expid", "objectives", "parameters")
 
 
@@ -78,7 +79,7 @@ def pictures(runs: Sequence[StoredRun], expids: Sequence[str]) -> list[Picture]:
                 ratios.setdefault(panel, []).append((run.expid, what, steps, found["norm_ratio"]))
     entropies, divergences = _gate_curves(runs)
     curves = [
-        ("cosine", "Cosine of gradients over steps", "Mean, and the band of the middle 80%.", cosines),
+        ("cosine", COSINE, "Mean, and the band of the middle 80%.", cosines),
         ("conflict", "Conflict rate over steps", "Share of batches with a negative cosine.", cosines),
         (
             "ratio",
@@ -102,7 +103,7 @@ def pictures(runs: Sequence[StoredRun], expids: Sequence[str]) -> list[Picture]:
     drawn = [Picture(head, text, panels_over_steps(kind, of, expids)) for kind, head, text, of in curves]
     maps = [heat_map(title, group) for title, group in _first_seeds(runs)]
     about = "First seed: mean weight of each expert, and below it the share of rows that it leads."
-    return [*drawn[:3], Picture("Gates at the end of training", about, maps, keyed=False), *drawn[3:]]
+    return [*drawn[:3], Picture(GATES, about, maps, keyed=False), *drawn[3:]]
 
 
 def _pairs(run: StoredRun) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -53,8 +53,10 @@ def facts_of(runs: Sequence[StoredRun], splits: Sequence[str]) -> Iterator[Facts
 def positives(run: StoredRun, split: str) -> dict[str, tuple[int, int]]:
     """Positives and rows of each binary task in a split; empty where its scores were not saved."""
     scores = run.read_scores(split)
+    if scores is None:
+        return {}
     found = {}
-    for task in run.tasks if scores is not None else ():
+    for task in run.tasks:
         label = scores.arrays.get(f"{task}_label")
         label = label[np.isfinite(label)] if label is not None else np.zeros(0)
         if len(label) and f"{task}_chances" not in scores.arrays and np.isin(label, (0, 1)).all():

@@ -117,6 +117,15 @@ def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(pla
     assert (tmp_path / "scores.csv").read_text().startswith("user,click_pred,buy_pred\n")
 
 
+def test_a_run_is_reported_on_a_page_of_its_own(runs, tmp_path):
+    stored = ("--expid", "Toy", "--seed", 1, "--set", f"model_root={runs[0]}")
+    done = call("report", *stored, "--output", tmp_path / "toy.html")
+    assert (done.status, done.err) == (0, "")
+    page = (tmp_path / "toy.html").read_text(encoding="utf-8")
+    for text in ("<h1>Toy, seed 1</h1>", "Errors by slice", "<h3>ROC</h3>", "Inputs (", "learning_rate: "):
+        assert text in page, text
+
+
 def test_new_rows_are_measured_as_those_of_the_training(runs, tmp_path):
     stored = ("--expid", "Toy", "--seed", 1, "--set", f"model_root={runs[0]}")
     output = tmp_path / "new.json"

@@ -17,7 +17,7 @@ PACKAGE = Path(fm.__file__).parent
 # What a user may rely on. A name that goes or comes belongs into UPGRADING.md.
 NAMES = """
     Dataset Categorical Numeric Sequence Embedding Meta Label Task
-    fit update evaluate predict export compare load_run experiment list_models model_options register
+    fit update evaluate predict export compare plot load_run experiment list_models model_options register
     Run Experiment Comparison SweepError Encoder
     MultiTaskModel Objective Weighting
     register_metric mean_of sums_of

@@ -8,7 +8,7 @@ from fuxi_mtl.comparison import StoredRun, Table
 from fuxi_mtl.metrics import find_metric_of_key
 from fuxi_mtl.report.pictures.panel import Curve, Dots, Panel, Picture
 
-_KINDS = {
+KINDS = {
     "metrics": (
         "Validation metrics over steps",
         "A line for each run; the diamond is the checkpoint that was kept.",
@@ -59,7 +59,7 @@ def over_steps(
         if curves:
             better = {"metrics": better_of(name), "losses": "low", "weights": ""}[kind]
             panels.append(Panel(name, curves, better=better))
-    return Picture(*_KINDS[kind], panels)
+    return Picture(*KINDS[kind], panels)
 
 
 def names_over_steps(runs: Sequence[StoredRun], kind: str) -> list[str]:

@@ -98,8 +98,8 @@ def pictures(
     for name, (heading, _, caption, (x_label, diagonal)) in _KINDS.items():
         panels = []
         for task, curves in found[name].items():
-            x, y = _limits(name, curves)
-            panels.append(Panel(task, curves, x_label=x_label, x=x, y=y, diagonal=diagonal))
+            across, up = _limits(name, curves)
+            panels.append(Panel(task, curves, x_label=x_label, x=across, y=up, diagonal=diagonal))
         made.append(Picture(heading, f"{caption} {split.capitalize()} rows, {of_seeds}{least}.", panels))
     return made
 
@@ -116,7 +116,9 @@ def _limits(kind: str, curves: Sequence[Curve]) -> tuple[Limits, Limits]:
 
 def _scored(run: StoredRun, split: str) -> Iterator[tuple[str, Scored]]:
     scores = run.read_scores(split)
-    for task in run.tasks if scores is not None else ():
+    if scores is None:
+        return
+    for task in run.tasks:
         scored = Scored.of(scores, task)
         if scored is not None and np.all(np.isfinite(scored.predictions)):
             yield task, scored

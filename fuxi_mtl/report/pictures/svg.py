@@ -23,7 +23,7 @@ class _Axes:
         self.x, self.y = panel.x_limits, panel.y_limits
         named = max((len(_short(name)) for name in panel.rows), default=0)
         self.left = max(46, named * _CHAR + 10)
-        self.bottom = 22 + (14 if panel.x_label else 0)
+        self.bottom = 22.0 + (14 if panel.x_label else 0)
         self.width, self.height = WIDTH - self.left - _RIGHT, float(HEIGHT - _TOP - self.bottom)
         if panel.cells:
             self.bottom = 16 + max(len(name) for name in panel.columns) * 4.2
