@@ -26,6 +26,10 @@ REQUIRES = [
     "typing-extensions>=4.12,<5",
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]
+MLFLOW = ["mlflow>=3.17,<4"]
+WANDB = ["wandb>=0.31,<1"]
+SWANLAB = ["swanlab>=0.10,<0.11"]
+BROWSER_TEST = ["playwright>=1.65,<2"]
 OPTUNA = ["optuna>=4,<5"]
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
@@ -66,10 +70,14 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
         "tensorboard": TENSORBOARD,
+        "mlflow": MLFLOW,
+        "wandb": WANDB,
+        "swanlab": SWANLAB,
         "optuna": OPTUNA,
         "ray": RAY,
         "onnx": ONNX,
         "serving-test": SERVING_TEST,
+        "browser-test": BROWSER_TEST,
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.cli.commands:main"]},

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.plotting import plot as plot
     from fuxi_mtl.interface.registering import register_error as register_error
     from fuxi_mtl.interface.registering import register_surgery as register_surgery
+    from fuxi_mtl.interface.registering import register_tracker as register_tracker
     from fuxi_mtl.interface.registering import register_weighting as register_weighting
     from fuxi_mtl.interface.run import Run as Run
     from fuxi_mtl.interface.run import evaluate as evaluate
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.surgery import Backward as Backward
     from fuxi_mtl.surgery import SurgeryMethod as SurgeryMethod
     from fuxi_mtl.tasks import Task as Task
+    from fuxi_mtl.training.tracking import Tracker as Tracker
     from fuxi_mtl.weighting import CoefficientOfVariation as CoefficientOfVariation
     from fuxi_mtl.weighting import DynamicAverage as DynamicAverage
     from fuxi_mtl.weighting import Equal as Equal
@@ -150,7 +152,12 @@ _MODULES = {
     "fuxi_mtl.interface.fitting": ("Experiment", "experiment", "fit"),
     "fuxi_mtl.interface.models": ("list_models", "model_options"),
     "fuxi_mtl.interface.plotting": ("plot",),
-    "fuxi_mtl.interface.registering": ("register_error", "register_surgery", "register_weighting"),
+    "fuxi_mtl.interface.registering": (
+        "register_error",
+        "register_surgery",
+        "register_tracker",
+        "register_weighting",
+    ),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
     "fuxi_mtl.interface.updating": ("update",),
     "fuxi_mtl.layers": (
@@ -197,6 +204,7 @@ _MODULES = {
     "fuxi_mtl.registry": ("register",),
     "fuxi_mtl.surgery": ("Backward", "SurgeryMethod"),
     "fuxi_mtl.tasks": ("Task",),
+    "fuxi_mtl.training.tracking": ("Tracker",),
     "fuxi_mtl.weighting": (
         "CoefficientOfVariation",
         "DynamicAverage",

@@ -1,8 +1,8 @@
 """The keywords of `fit` and `Dataset` with their types, for editors and type checkers.
 
 They are the keys of stanzas: :mod:`fuxi_mtl.options` declares them, with defaults, bounds and sentences, and
-a test compares. ``python -m fuxi_mtl list options`` says what each is for. Options of weightings, surgeries
-and errors of a user's own are keywords, too, but no part of the types.
+a test compares. ``python -m fuxi_mtl list options`` says what each is for. Options of weightings, surgeries,
+errors and trackers of a user's own are keywords, too, but no part of the types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,6 +64,7 @@ class FitOptions(TypedDict, total=False):
     steps_per_execution: int
     verbose: int
     tensorboard: bool
+    trackers: Sequence[str]
     num_workers: int
     encode_workers: int
     debug_mode: bool
@@ -113,7 +114,7 @@ class FitOptions(TypedDict, total=False):
     surgery_private: str
     # fusion
     fusion: Mapping[str, Any] | None
-    # of weightings, surgeries and errors
+    # of weightings, surgeries, errors and trackers
     focal_gamma: float
     focal_alpha: float | None
     huber_delta: float
@@ -159,6 +160,15 @@ class FitOptions(TypedDict, total=False):
     uwso_temperature: float
     uwso_normalise: str
     cov_decay: float | None
+    mlflow_uri: str | None
+    mlflow_experiment: str | None
+    wandb_mode: str | None
+    wandb_project: str | None
+    wandb_entity: str | None
+    wandb_dir: str
+    swanlab_mode: str | None
+    swanlab_project: str | None
+    swanlab_dir: str
 
 
 class DataOptions(TypedDict, total=False):

@@ -1,9 +1,9 @@
-"""A user's own weightings, surgeries and errors, known to stanzas and to `fit` by their names."""
+"""A user's own weightings, surgeries, errors and trackers, known to stanzas and to `fit` by their names."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fuxi_mtl.options import ERRORS
+from fuxi_mtl.options import ERRORS, TRACKERS
 from fuxi_mtl.options.surgery import SURGERIES
 from fuxi_mtl.options.weighting import WEIGHTINGS
 
@@ -71,3 +71,23 @@ def register_error(error: _Class | None = None, *, kind: str = "binary") -> Any:
     if kind not in ERRORS:
         raise ValueError(f"register_error: kind is {kind!r}. Kinds: {', '.join(ERRORS)}.")
     return ERRORS[kind].register if error is None else ERRORS[kind].register(error)
+
+
+def register_tracker(tracker: _Class) -> _Class:
+    """Class decorator: ``trackers`` may name the tracker, and its keywords are keys of a stanza.
+
+    Args:
+        tracker: A subclass of :class:`Tracker`.
+
+    Raises:
+        ValueError: Another one has its name, or its constructor asks for something.
+
+    Example:
+        >>> @fm.register_tracker
+        ... class Ended(fm.Tracker):
+        ...     def end(self, outcome):
+        ...         print(outcome.status, "test/ctr_AUC" in outcome.metrics)
+        >>> _ = fm.fit(model, data, trackers=["Ended"], epochs=1)
+        finished True
+    """
+    return TRACKERS.register(tracker)

@@ -27,6 +27,7 @@ from fuxi_mtl.options.interactions import INTERACTIONS
 from fuxi_mtl.options.optimizer import OPTIMIZERS, ROW_OPTIMIZERS, LearningRateOptions, OptimizerOptions
 from fuxi_mtl.options.pareto import RULES, ParetoOptions, ParetoSection
 from fuxi_mtl.options.surgery import SURGERIES, SURGERY_MODES, SurgeryOptions
+from fuxi_mtl.options.tracking import TRACKERS
 from fuxi_mtl.options.training import TrainingOptions
 from fuxi_mtl.options.values import checked
 from fuxi_mtl.options.weighting import WEIGHTINGS, WeightingOptions
@@ -63,6 +64,7 @@ __all__ = [
     "SECTIONS",
     "SURGERIES",
     "SURGERY_MODES",
+    "TRACKERS",
     "WEIGHTINGS",
     "AuxFocalOptions",
     "ClipScheduleOptions",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from fuxi_mtl.options.declaring import MOST_OF_SEEDS, MOST_STEPS, option
+from fuxi_mtl.options.family import Names
+from fuxi_mtl.options.tracking import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,15 @@ class TrainingOptions:
         16, "Training steps in one call of the graph.", least=1, most=MOST_STEPS
     )
     verbose: int = option(1, "0 hides the progress bar, or the line a minute without a terminal.", least=0)
-    tensorboard: bool = option(False, "Also write TensorBoard summaries into the folder of the run.")
+    tensorboard: bool = option(
+        False, "Also write TensorBoard summaries into the folder of the run; as trackers: [tensorboard]."
+    )
+    trackers: list[str] = option(
+        (),
+        "Where the training is followed from outside.",
+        Names(TRACKERS),
+        example="[mlflow, wandb]",
+    )
     num_workers: int = option(0, "Threads for preprocessing; 0 takes all cores.", least=0, most=1024)
     encode_workers: int = option(
         1,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +54,7 @@ from fuxi_mtl.training.state import (
     take_up,
 )
 from fuxi_mtl.training.step_plan import StepPlan
+from fuxi_mtl.training.tracking import Tracking
 from fuxi_mtl.weighting import make_weighting
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ def train(
     initial: InitialRun | None = None,
     states: StateFolder | None = None,
     sources: Sequence[Source] = (),
+    tracking: Tracking | None = None,
 ) -> Training:
     """Trains until the monitor stops improving, and leaves the best weights in the model.
 
@@ -137,9 +138,11 @@ def train(
         initial: What it starts from; nothing unless said.
         states: Where states of the training go; without it none is saved.
         sources: What it goes on from, the newest first; it begins unless there is any.
+        tracking: Who follows it from outside; nobody unless said.
 
     Raises:
-        ValueError: The model does not fit what it should start from, or no state can be gone on from.
+        ValueError: The model does not fit what it should start from, no state can be gone on from, or a
+            tracker cannot begin.
         TrainingError: A loss is not finite, or the memory is not enough.
         KeyboardInterrupt: The training was interrupted; its message says what is saved.
     """
@@ -152,15 +155,17 @@ def train(
     evaluation = _evaluation(model, dataset, experiment, run, plan, interruption)
     diagnostics = feed.diagnostics()
     summaries = run.folder / "tensorboard" if states is None else states.summaries
-    callbacks = _callbacks(evaluation, experiment, summaries, plan, stops=dataset.valid is not None)
+    callbacks = _callbacks(evaluation, experiment, plan, stops=dataset.valid is not None)
     callbacks.append(diagnostics)
-    remembering = {type(each).__name__: each for each in callbacks if hasattr(each, "get_state")}
+    told = [] if tracking is None else [tracking.beside(evaluation, diagnostics, summaries)]
+    remembering = {type(each).__name__: each for each in (*callbacks, *told) if hasattr(each, "get_state")}
     members = {**remembering, "LossScales": evaluation.loss_scales}
     state = TrainingState(model, Position(), members, prepares_again)
     if sources:
         callbacks.append(take_up(state, sources, run.checkpoint))
         _check_steps(state.position, plan, whole=isinstance(sources[0], FinishedTraining))
         model.steps_per_execution = plan.steps_per_execution(state.position)
+    callbacks += told  # behind what tells them how they know the training
     if workers is not None:
         share_numbers(workers, state)
     position = state.position
@@ -359,7 +364,7 @@ def _check_steps(position: Position, plan: StepPlan, whole: bool) -> None:
 
 
 def _callbacks(
-    evaluation: Evaluation, experiment: Experiment, summaries: Path, plan: StepPlan, stops: bool
+    evaluation: Evaluation, experiment: Experiment, plan: StepPlan, stops: bool
 ) -> list[keras.callbacks.Callback]:
     options = experiment.training
     mode = monitor_direction(options.monitor, options.monitor_mode)
@@ -370,8 +375,6 @@ def _callbacks(
     if stops and options.reduce_lr_on_plateau:
         plateau = {"factor": 0.1, "patience": 1, "min_delta": 0.0, "min_lr": 1e-6}
         callbacks.append(ReduceLROnPlateau("monitor", mode=mode, **plateau))
-    if options.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(str(summaries), write_graph=False))
     if options.log_every:
         callbacks.append(StepLog(options.log_every, plan.steps))
     if options.verbose:

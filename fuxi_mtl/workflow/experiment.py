@@ -35,6 +35,7 @@ from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.shared import END
 from fuxi_mtl.training.state import Source, StateFolder
+from fuxi_mtl.training.tracking import Tracking, check_trackers
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
@@ -135,12 +136,13 @@ def train_run(
     keras.utils.set_random_seed(experiment.training.seed)
     marking = nullcontext() if states is None else states.marking_divergence()
     tell_data(dataset, experiment.tasks)
-    with new_run(folder, keeps_trained=True) as run, marking:
+    tracking = Tracking.of(experiment, folder, dataset.key, initial.description() if initial else {})
+    with new_run(folder, keeps_trained=True) as run, marking, tracking.until_whole():
         save_inputs(run, experiment, dataset)
         with (strategy or tf.distribute.get_strategy()).scope():
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
-            training = train(model, dataset, experiment, run, initial, states, sources)
+            training = train(model, dataset, experiment, run, initial, states, sources, tracking)
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)
@@ -151,6 +153,7 @@ def train_run(
         save_results(run, experiment, dataset, model, training, scores, checks, initial)
         if complete:
             complete(run, model)
+        tracking.finish(run, {name: split.values for name, split in scores.items()})
     workers = together(model)
     if workers is not None:
         workers.tell(END)
@@ -175,13 +178,15 @@ def try_model(experiment: Experiment) -> None:
 
     What its constructor refuses is then refused before any data are read, and before another
     experiment of the same command is trained; and so are tables beyond the memory, as far as the
-    stanza says their sizes.
+    stanza says their sizes, and trackers whose packages are missing.
 
     Raises:
-        ValueError: The model or an input refuses an option, or tables are larger than the memory.
+        ValueError: The model or an input refuses an option, tables are larger than the memory, or the
+            package of a tracker is missing.
     """
     data, name = experiment.dataset, experiment.options.dataset_id
     try:
+        check_trackers(experiment)
         model = make_model(experiment, dummy_features(data, name))
         check_tables(model, declared_features(data, name))
     except ValueError as error:

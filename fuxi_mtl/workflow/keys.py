@@ -8,6 +8,7 @@ from fuxi_mtl.dataset.cache import absolute
 from fuxi_mtl.evaluation.evaluate import metrics_of
 from fuxi_mtl.evaluation.monitor import watched_keys
 from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.options import TRACKERS
 
 # What is made of a trained model: another value is measured on the model that is there.
 _MEASURED = (
@@ -20,6 +21,7 @@ _WITHOUT_EFFECT = (
         "fusion",
         "verbose",
         "tensorboard",
+        "trackers",
         "num_workers",
         "encode_workers",
         "log_every",
@@ -46,7 +48,7 @@ def training_keys(experiment: Experiment) -> dict[str, Any]:
     flat = {
         key: value
         for key, value in experiment.resolved().items()
-        if key not in (*_MEASURED, *_WITHOUT_EFFECT)
+        if key not in (*_MEASURED, *_WITHOUT_EFFECT, *TRACKERS.keys())
     }
     flat["label_col"] = [_without(entry, "metrics", "threshold") for entry in flat["label_col"]]
     # Where the file with vectors lies is no matter; what it holds is in the key of the data.

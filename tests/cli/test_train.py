@@ -249,9 +249,19 @@ def test_history_has_losses_weights_norms_and_the_rate_of_each_evaluation(tmp_pa
     assert "Gradient norms: " in run.out
 
 
-def test_tensorboard_summaries_are_written_on_request(tmp_path):
+def test_tensorboard_summaries_hold_what_was_evaluated(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorflow import make_ndarray
+
     run = train(tmp_path, "tensorboard=true", "epochs=1")
-    assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
+    events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    (last,) = run.evaluations
+    (point,) = events.Tensors("losses/click")
+    assert (point.step, float(make_ndarray(point.tensor_proto))) == (
+        last["step"],
+        pytest.approx(last["losses"]["click"]),
+    )
+    assert b"learning_rate" in events.Tensors("stanza/text_summary")[0].tensor_proto.string_val[0]
 
 
 def test_debug_mode_is_one_epoch_of_few_rows(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 from fuxi_mtl.interface.keywords import DataOptions, FitOptions
 from fuxi_mtl.options import SECTIONS, Family
 
+OF_TRAINING = ("loss", "loss_weight", "surgery", "trackers")
 NOT_OF_FIT = ("options", "dataset", "pareto")
 NOT_OF_DATA = {"train_data", "valid_data", "test_data", "feature_cols", "label_col", "sample_weight"}
 
@@ -35,7 +36,7 @@ def test_fit_takes_every_option_of_training_with_its_type():
     expected = {"loss": str | Sequence[str]}
     for name, section in SECTIONS.items():
         expected |= {} if name in NOT_OF_FIT else declared(section)
-    of_training = [family for family in Family.known if family.key in ("loss", "loss_weight", "surgery")]
+    of_training = [family for family in Family.known if family.key in OF_TRAINING]
     for member in (member for family in of_training for member in family.members):
         if isinstance(member.target, str):  # one of the library
             expected |= {key: widened(option.type) for key, option in member.options.items()}

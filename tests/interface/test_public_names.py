@@ -31,7 +31,7 @@ NAMES = """
     InformationTransfer GatedTransfer AttendedTransfer
     RowOptimizer with_rows DeferredUpdates RowLoss Backward
     WeightedCrossEntropy FocalLoss SquaredError AbsoluteError HuberError
-    register_weighting register_surgery register_error SurgeryMethod
+    register_weighting register_surgery register_error SurgeryMethod register_tracker Tracker
     __version__
 """.split()
 

@@ -1,0 +1,67 @@
+"""SwanLab, on the disk unless the user asks for more."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from fuxi_mtl.options import option
+from fuxi_mtl.training.tracking.tracker import Outcome, Tracked, Tracker
+
+_STATE = {"finished": "success", "failed": "crashed", "interrupted": "aborted"}
+
+
+class SwanLab(Tracker):
+    """A run of SwanLab; on the disk, in the folder swanlog, unless it is told to go online."""
+
+    package: ClassVar[str] = "swanlab"
+
+    def __init__(
+        self,
+        *,
+        swanlab_mode: Annotated[
+            str | None,
+            option(
+                "Whether SwanLab sends anything; what SWANLAB_MODE says, else offline, unless said.",
+                ("offline", "online", "local"),
+            ),
+        ] = None,
+        swanlab_project: Annotated[
+            str | None, option("SwanLab's project; the dataset's name unless said.", example="shop")
+        ] = None,
+        swanlab_dir: Annotated[str, option("Folder for SwanLab's files.")] = "./swanlog",
+    ):
+        self._mode = swanlab_mode or os.environ.get("SWANLAB_MODE") or "offline"
+        self._project, self._dir = swanlab_project, swanlab_dir
+        self._run: Any = None
+
+    def begin(self, training: Tracked) -> str:
+        """Makes a run with its parameters; one that is online is gone on with."""
+        import swanlab
+
+        going_on: dict[str, Any] = {}
+        if training.known_as and self._mode == "online":
+            going_on = {"id": training.known_as, "resume": "allow"}
+        self._run = swanlab.init(
+            project=self._project or training.dataset_id,
+            name=training.name,
+            group=training.expid,
+            description=", ".join(f"{key} {value}" for key, value in training.lineage.items()),
+            config={**training.parameters, "lineage": dict(training.lineage)},
+            log_dir=self._dir,
+            mode=self._mode,
+            reinit=True,
+            **going_on,
+        )
+        return str(self._run.id)
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """A point of each curve."""
+        self._run.log(dict(numbers), step=step)
+
+    def end(self, outcome: Outcome) -> None:
+        """Metrics, the stanza and what else is small, and how it ended."""
+        if outcome.metrics:
+            self._run.log({f"final/{name}": value for name, value in outcome.metrics.items()})
+        for file in outcome.files:
+            self._run.save(str(file), base_path=str(file.parent), policy="now")
+        self._run.finish(state=_STATE[outcome.status])
