@@ -110,7 +110,7 @@ class TrainingOptions:
         False, "Also write TensorBoard summaries into the folder of the run; as trackers: [tensorboard]."
     )
     trackers: list[str] = option(
-        (),
+        [],
         "Where the training is followed from outside.",
         Names(TRACKERS),
         example="[mlflow, wandb]",

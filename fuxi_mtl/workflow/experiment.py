@@ -146,14 +146,13 @@ def train_run(
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)
-        step = training.best_step or training.history[-1]["step"]
-        behind = initial.steps if initial else 0
-        (calibrate or calibrate_model)(model, dataset, experiment, run, behind + step)
+        step = (training.best_step or training.history[-1]["step"]) + (initial.steps if initial else 0)
+        (calibrate or calibrate_model)(model, dataset, experiment, run, step)
         scores, checks = measure_splits(model, dataset, experiment, run)
         save_results(run, experiment, dataset, model, training, scores, checks, initial)
         if complete:
             complete(run, model)
-        tracking.finish(run, {name: split.values for name, split in scores.items()})
+        tracking.finish(run, scores)
     workers = together(model)
     if workers is not None:
         workers.tell(END)

@@ -15,6 +15,7 @@ import keras
 
 from fuxi_mtl.comparison import read_run
 from fuxi_mtl.config import Experiment
+from fuxi_mtl.evaluation.evaluate import Scores
 from fuxi_mtl.files import write_text
 from fuxi_mtl.options.tracking import TRACKERS
 from fuxi_mtl.report import run_page
@@ -157,18 +158,16 @@ class Tracking(keras.callbacks.Callback):
             self._end(Outcome("failed"))
             raise
 
-    def finish(self, run: Run, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    def finish(self, run: Run, scores: Mapping[str, Scores]) -> None:
         """Tells that a run is whole, with its small files.
 
         Args:
             run: The run, all of whose files are written.
-            metrics: Values by split and key.
+            scores: What its splits are worth.
         """
         if not self._trackers:
             return
-        numbers = {
-            f"{split}/{key}": value for split, values in metrics.items() for key, value in values.items()
-        }
+        numbers = {f"{name}/{key}": v for name, split in scores.items() for key, v in split.values.items()}
         with TemporaryDirectory() as folder:
             page = Path(folder) / "report.html"
             files = [run.config, run.metrics, run.history, run.environment, run.diagnostics, page]

@@ -10,8 +10,13 @@ from fuxi_mtl.training.tracking.tracker import Outcome, Tracked, Tracker
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _LONGEST = 500  # letters of a parameter, and of a tag
-# Unless the user has said otherwise, a server that is gone holds a training up for seconds, not for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# Unless the user has said otherwise: a server that is gone holds a training up for seconds, not for minutes,
+# and MLflow does not report to its makers how it is used.
+_UNLESS_SAID = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 class MLflow(Tracker):
@@ -41,7 +46,7 @@ class MLflow(Tracker):
 
     def begin(self, training: Tracked) -> str:
         """Makes a run with its parameters and tags, or goes on with the one it knows."""
-        for name, value in _PATIENCE.items():
+        for name, value in _UNLESS_SAID.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
         from mlflow.entities import Param

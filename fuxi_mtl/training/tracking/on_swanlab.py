@@ -1,7 +1,10 @@
 """SwanLab, on the disk unless the user asks for more."""
 
 import os
+import shutil
 from collections.abc import Mapping
+from glob import escape
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from fuxi_mtl.options import option
@@ -22,7 +25,7 @@ class SwanLab(Tracker):
             str | None,
             option(
                 "Whether SwanLab sends anything; what SWANLAB_MODE says, else offline, unless said.",
-                ("offline", "online", "local"),
+                choices=("offline", "online", "local"),
             ),
         ] = None,
         swanlab_project: Annotated[
@@ -62,6 +65,9 @@ class SwanLab(Tracker):
         """Metrics, the stanza and what else is small, and how it ended."""
         if outcome.metrics:
             self._run.log({f"final/{name}": value for name, value in outcome.metrics.items()})
-        for file in outcome.files:
-            self._run.save(str(file), base_path=str(file.parent), policy="now")
+        folder = Path(self._run.dir) / "fuxi_mtl"  # SwanLab keeps links, and has a config.yaml of its own
+        folder.mkdir(exist_ok=True)
+        for file in outcome.files:  # as copies: what the command names may be gone when they are sent
+            shutil.copy(file, folder)
+            self._run.save(escape(str(folder / file.name)), base_path=self._run.dir, policy="now")
         self._run.finish(state=_STATE[outcome.status])

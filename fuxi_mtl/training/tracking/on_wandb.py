@@ -22,7 +22,7 @@ class WandB(Tracker):
             str | None,
             option(
                 "Whether W&B sends anything; what WANDB_MODE says, else offline, unless said.",
-                ("offline", "online"),
+                choices=("offline", "online"),
             ),
         ] = None,
         wandb_project: Annotated[
@@ -39,6 +39,8 @@ class WandB(Tracker):
 
     def begin(self, training: Tracked) -> str:
         """Makes a run with its parameters, or goes on with the one it knows."""
+        if self._mode != "online":  # offline, too, it tells its makers of errors and use
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         going_on: dict[str, Any] = {"id": training.known_as, "resume": "allow"} if training.known_as else {}
