@@ -20,7 +20,6 @@ from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, declared_features, dummy_features, load_dataset
 from fuxi_mtl.dataset.csv_reading import CsvFormat
-from fuxi_mtl.evaluation.conversion_checks import CHECKS, check_conversions, conversion_pairs, covariates
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import check_finite, groups, measure, sample_weights
 from fuxi_mtl.features import FeatureMap
@@ -39,6 +38,7 @@ from fuxi_mtl.training.tracking import Tracking, check_trackers
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
+from fuxi_mtl.workflow.checking import check_split
 from fuxi_mtl.workflow.chief import check_same_data
 from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.interrupted import continued, identity_of, states_of
@@ -267,40 +267,8 @@ def measure_splits(
             for line in breakdown_lines(checks["metrics_by"], experiment):
                 logger.info("%s", line)
         if experiment.evaluation.conversion_checks and split is (dataset.test or dataset.valid):
-            checks["conversion_checks"] = _check_conversions(split, dataset, experiment, predictions)
+            checks["conversion_checks"] = check_split(split, dataset, experiment, predictions)
     return scores, checks
-
-
-def _check_conversions(
-    split: Split, dataset: Dataset, experiment: Experiment, predictions: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    options, imbalance = experiment.evaluation, experiment.imbalance
-    asked, settings = options.conversion_checks, options.conversion_settings
-    encoder = dataset.encoder
-    block = check_conversions(
-        conversion_pairs(experiment.tasks),
-        split.labels(experiment.tasks),
-        predictions,
-        settings,
-        asked if isinstance(asked, list) else CHECKS,
-        covariates=lambda: covariates(
-            dataset.feature_map, split.ids, split.numeric, encoder.tokens, settings.indicators
-        ),
-        groups=groups(split, experiment.evaluation.group_id),
-    )
-    weighted = imbalance.static_pos_weight or imbalance.pos_weight_dynamic
-    if weighted and imbalance.calibration == "none":
-        block["caveats"].append(
-            "Positives were weighted in training: pCTR and pCVR are too high until that is undone."
-        )
-    if imbalance.negative_sampling == "plain" and imbalance.calibration == "none":
-        block["caveats"].append("Negatives were left out in training: pCTR is too high until that is undone.")
-    if options.eval_sample_weight:
-        block["caveats"].append("Sample weights do not count in these checks.")
-    for key, value in block["values"].items():
-        reason = block["undefined"].get(key)
-        logger.info("[Conversion check] %s: %.6f%s", key, value, f" ({reason})" if reason else "")
-    return {"split": split.name, **block}
 
 
 def save_scores(
