@@ -162,11 +162,11 @@ class FitOptions(TypedDict, total=False):
     cov_decay: float | None
     mlflow_uri: str | None
     mlflow_experiment: str | None
-    wandb_mode: str | None
+    wandb_mode: str
     wandb_project: str | None
     wandb_entity: str | None
     wandb_dir: str
-    swanlab_mode: str | None
+    swanlab_mode: str
     swanlab_project: str | None
     swanlab_dir: str
 

@@ -137,7 +137,7 @@ def test_a_tracker_whose_package_is_missing_is_told_before_training(data, told):
 
 
 def test_an_unknown_tracker_and_an_option_of_one_that_is_not_chosen_are_refused(data):
-    with pytest.raises(ValueError, match="no tracker is called 'mlfow'. Did you mean 'mlflow'"):
+    with pytest.raises(ValueError, match=r"trackers\[0\] is 'mlfow'. Did you mean 'mlflow'"):
         fm.fit(small_model(data), data, trackers=["mlfow"])
     with pytest.raises(ValueError, match="mlflow_uri has an effect only with trackers: mlflow"):
         fm.fit(small_model(data), data, mlflow_uri="sqlite:///x.db")

@@ -22,18 +22,18 @@ class SwanLab(Tracker):
         self,
         *,
         swanlab_mode: Annotated[
-            str | None,
+            str,
             option(
-                "Whether SwanLab sends anything; what SWANLAB_MODE says, else offline, unless said.",
-                choices=("offline", "online", "local"),
+                "Whether SwanLab sends anything; auto is what SWANLAB_MODE says, else offline.",
+                choices=("auto", "offline", "online", "local"),
             ),
-        ] = None,
+        ] = "auto",
         swanlab_project: Annotated[
             str | None, option("SwanLab's project; the dataset's name unless said.", example="shop")
         ] = None,
         swanlab_dir: Annotated[str, option("Folder for SwanLab's files.")] = "./swanlog",
     ):
-        self._mode = swanlab_mode or os.environ.get("SWANLAB_MODE") or "offline"
+        self._mode = swanlab_mode if swanlab_mode != "auto" else os.environ.get("SWANLAB_MODE") or "offline"
         self._project, self._dir = swanlab_project, swanlab_dir
         self._run: Any = None
 

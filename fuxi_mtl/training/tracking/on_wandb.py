@@ -19,12 +19,12 @@ class WandB(Tracker):
         self,
         *,
         wandb_mode: Annotated[
-            str | None,
+            str,
             option(
-                "Whether W&B sends anything; what WANDB_MODE says, else offline, unless said.",
-                choices=("offline", "online"),
+                "Whether W&B sends anything; auto is what WANDB_MODE says, else offline.",
+                choices=("auto", "offline", "online"),
             ),
-        ] = None,
+        ] = "auto",
         wandb_project: Annotated[
             str | None, option("W&B's project; the dataset's name unless said.", example="shop")
         ] = None,
@@ -33,7 +33,7 @@ class WandB(Tracker):
         ] = None,
         wandb_dir: Annotated[str, option("Folder in which W&B makes its folder wandb.")] = ".",
     ):
-        self._mode = wandb_mode or os.environ.get("WANDB_MODE") or "offline"
+        self._mode = wandb_mode if wandb_mode != "auto" else os.environ.get("WANDB_MODE") or "offline"
         self._project, self._entity, self._dir = wandb_project, wandb_entity, wandb_dir
         self._run: Any = None
 
