@@ -1,6 +1,8 @@
 """MLflow, W&B and SwanLab hold what was trained, and nothing leaves the machine unasked."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -49,7 +51,8 @@ def server(folder):
         f"{folder}/files",
     ]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet, start_new_session=True)
     uri, ends = f"http://127.0.0.1:{port}", time.monotonic() + 180
     try:
         while time.monotonic() < ends and process.poll() is None:
@@ -59,7 +62,7 @@ def server(folder):
             time.sleep(0.5)
         yield uri
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # it and its workers, of which none has anything to save
         process.wait(30)
 
 
