@@ -67,7 +67,8 @@ def choices(settings: Settings) -> dict[str, Any]:
             if any(field.name == family.key for family in Family.known):
                 chosen[field.name] = UNJUDGED
                 with suppress(ConfigError):
-                    chosen[field.name] = _field(settings, section, field, field.default)
+                    default = getattr(section(), field.name)
+                    chosen[field.name] = _field(settings, section, field, default)
     return chosen
 
 
