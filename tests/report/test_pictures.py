@@ -15,16 +15,17 @@ from fuxi_mtl.runs import StoredScores
 @pytest.mark.parametrize(
     ("groups", "better", "expected"),
     [
-        ([[0.70], [0.71], [0.50]], "high", (0.69, 0.71)),  # the bad one is cut, twice the rest is left
+        ([[0.70], [0.71], [0.50]], "high", (0.67, 0.71)),  # the bad one is cut, four times the rest is left
         ([[0.70], [0.7001], [0.72]], "high", (0.70, 0.72)),  # a good one never is
         ([[0.5], [0.7]], "high", (0.5, 0.7)),  # nobody knows which of two is bad
-        ([[0.3, 0.2], [0.4, 0.25], [9.0, 5.0]], "low", (0.2, 0.6)),
-        ([[1.0, 1.1], [1.0, 1.2], [-5.0, 7.0]], "", (0.8, 1.4)),
+        ([[0.3, 0.2], [0.4, 0.25], [9.0, 5.0]], "low", (0.2, 1.0)),
+        ([[0.9547], [0.95471], [0.9546]], "high", (0.9546, 0.95471)),  # near enough to be seen
+        ([[1.0, 1.1], [1.0, 1.2], [-5.0, 7.0]], "", (0.4, 1.8)),
         ([[1.0], [1.0], [3.0]], "", (1.0, 3.0)),
         ([], "", (0.0, 1.0)),
     ],
 )
-def test_half_of_the_curves_fill_half_of_an_axis(groups, better, expected):
+def test_half_of_the_curves_fill_a_quarter_of_an_axis(groups, better, expected):
     assert within(groups, better) == pytest.approx(expected)
 
 
@@ -38,6 +39,7 @@ def test_what_leaves_the_axes_is_said_below_the_panel():
 def test_ticks_are_round_and_told_apart():
     assert ticks(0.612, 0.731) == [0.625, 0.65, 0.675, 0.7, 0.725]
     assert [tick_text(value, [0.625, 0.65]) for value in (0.625, 0.65)] == ["0.625", "0.650"]
+    assert [tick_text(value, [0.95465, 0.9547]) for value in (0.95465, 0.9547)] == ["0.95465", "0.95470"]
     assert [tick_text(value, [0, 5000]) for value in (0, 5000)] == ["0", "5k"]
     assert [tick_text(value, [0.25, 0.5], percent=True) for value in (0.25,)] == ["25%"]
     assert ticks(0.03, 40, logarithmic=True) == [0.1, 1, 10]

@@ -10,6 +10,7 @@ import numpy as np
 # Okabe and Ito's palette without black and yellow: told apart by colour-blind readers on light and dark.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8a8d94")
 DASHES = ("", "6 3", "2 3", "7 3 2 3")
+_NEAR = 0.01  # of a value: what lies nearer to it is no outlier
 MOST_SAID = 6  # curves that a text alternative tells the ends of
 
 Limits = tuple[float, float]
@@ -176,11 +177,11 @@ def style_of(owner: int) -> tuple[str, str]:
 
 
 def within(groups: Sequence[Sequence[float]], better: str = "") -> Limits:
-    """Ends of an axis on which half of the curves fill at least half of it, however bad the others are.
+    """Ends of an axis on which half of the curves fill at least a quarter, however bad the others are.
 
-    With `w` from the median of the curves' bad ends to the best value, the axis ends `w` beyond that median,
+    With `w` from the median of bad ends to the best value, the axis ends `3 w` beyond that median,
     or where the data do. Where no side is known to be bad, both are treated so, and `w` goes from median to
-    median. Good values are never cut.
+    median. Good values are never cut, nor what differs from the others by a few percent.
 
     Args:
         groups: The values of each curve, finite.
@@ -195,7 +196,8 @@ def within(groups: Sequence[Sequence[float]], better: str = "") -> Limits:
     width = inner_high - inner_low
     if width <= 0:  # single values, of which more than half are the same
         return low, high
-    return max(low, inner_low - width), min(high, inner_high + width)
+    width = max(width, _NEAR * abs(inner_high))
+    return max(low, inner_low - 3 * width), min(high, inner_high + 3 * width)
 
 
 def _padded(low: float, high: float) -> Limits:
@@ -229,8 +231,8 @@ def tick_text(value: float, shown: Sequence[float], percent: bool = False) -> st
     for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{sign}"
-    if value and (step < 1e-4 or abs(value) < 1e-4):
-        return f"{value:.1e}"
+    if 0 < abs(value) < 1e-4:
+        return f"{value:.2g}"
     digits = max(0, math.ceil(-math.log10(step) - 1e-9))
     if digits and abs(step * 10**digits - round(step * 10**digits)) > 1e-6:  # 0.025
         digits += 1
