@@ -122,6 +122,8 @@ def _x_ticks(axes: _Axes, bottom: float) -> list[str]:
         x = axes.left + axes.across(value)
         text = tick_text(value, shown, axes.panel.percent and bool(axes.panel.rows))
         parts.append(f'<path class="g" d="M{x:.1f} {_TOP}V{bottom:.1f}"/>')
+        over = x + len(text) * _CHAR / 2 - (axes.left + axes.width + _RIGHT)  # at the right end
+        x -= max(over, 0)
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="m">{text}</text>')
     return parts
 
