@@ -33,6 +33,7 @@ BROWSER_TEST = ["playwright>=1.65,<2"]
 OPTUNA = ["optuna>=4,<5"]
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
+DOCS = ["mkdocs-material>=9.6,<10", "mkdocs-static-i18n>=1.3,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
 SERVING_TEST = [
     *ONNX,
     "onnxruntime>=1.20,<2",
@@ -78,14 +79,35 @@ setup(
         "onnx": ONNX,
         "serving-test": SERVING_TEST,
         "browser-test": BROWSER_TEST,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["fuxi-mtl = fuxi_mtl.cli.commands:main"]},
+    keywords=[
+        "multi-task learning",
+        "recommender systems",
+        "ranking",
+        "click-through rate",
+        "conversion rate",
+        "MMoE",
+        "PLE",
+        "ESMM",
+        "FuxiCTR",
+        "Keras",
+        "TensorFlow",
+    ],
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        "Natural Language :: Chinese (Simplified)",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

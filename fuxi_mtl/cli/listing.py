@@ -17,14 +17,14 @@ def listed(what: Sequence[str], config_dir: str, style: str = "terminal") -> str
     Args:
         what: Nothing for an overview; ``options``, ``options KEY``, ``metrics``, or a model.
         config_dir: Folder with stanzas.
-        style: ``terminal``, or ``markdown`` for the page of all options.
+        style: ``terminal``, or ``markdown`` for the page of all options or metrics.
 
     Raises:
         ValueError: There is no such thing, or no such page of it.
     """
     name, *rest = what or ["everything"]
-    if style == "markdown" and (name, rest) != ("options", []):
-        raise ValueError("--format markdown is for `list options`, the page of all options.")
+    if style == "markdown" and (name not in ("options", "metrics") or rest):
+        raise ValueError("--format markdown is for `list options` and `list metrics`, the pages of all.")
     if not what:
         return listing(config_dir)
     if name == "options" and len(rest) <= 1:
@@ -34,7 +34,7 @@ def listed(what: Sequence[str], config_dir: str, style: str = "terminal") -> str
     if rest:
         raise ValueError(f"list {' '.join(what)}: only options takes a second word, the key.")
     if name == "metrics":
-        return reference.all_metrics()
+        return reference.metrics_page() if style == "markdown" else reference.all_metrics()
     known = ["options", "metrics", *registry.names()]
     if name not in registry.names():
         raise ValueError(f"there is no list of {name!r}.{among(name, known)}")

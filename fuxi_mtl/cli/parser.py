@@ -85,7 +85,10 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "what", nargs="*", help="nothing for an overview; options, options KEY, metrics, or a model's name"
     )
     show.add_argument(
-        "--format", default="terminal", choices=["terminal", "markdown"], help="markdown: of options only"
+        "--format",
+        default="terminal",
+        choices=["terminal", "markdown"],
+        help="markdown: of options and of metrics",
     )
 
     compare = command(

@@ -144,6 +144,29 @@ def all_metrics() -> str:
     return "\n".join(lines)
 
 
+_METRICS_HEAD = """# Metrics
+
+`metrics: [AUC, gAUC, logloss]` in a stanza, `{task}_{metric}` as a key, any of them as `monitor`. Written by
+`python -m fuxi_mtl list metrics --format markdown`. Where the truth is known, as in simulated data, each task also has metrics
+against it ([simulation.md](simulation.md)); one of your own is a function with a decorator ([own_model.md](own_model.md)).
+
+| metric | what it is | of tasks | best | in intervals |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def metrics_page() -> str:
+    """The page of all metrics."""
+    rows = []
+    for name, each in METRICS.items():
+        best = {"max": "large", "min": "small"}.get(str(each.direction), str(each.direction))
+        fast = "yes" if each.sums else "computed anew on each resample"
+        resampled = _cell(each.not_resampled) or fast
+        doc = _cell(each.doc.replace("``", "`"))
+        rows.append(f"| `{name}` | {doc} | {', '.join(each.kinds)} | {best} | {resampled} |\n")
+    return _METRICS_HEAD + "".join(rows)
+
+
 def _section(title: str, entries: Iterable[Entry]) -> str:
     return "\n".join([title, *(line for each in entries for line in each.lines())])
 

@@ -19,7 +19,15 @@ from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
-from fuxi_mtl.model.values import decoded, learnt, measured_parts, scalars_of, unit_of, with_products
+from fuxi_mtl.model.values import (
+    check_shapes,
+    decoded,
+    learnt,
+    measured_parts,
+    scalars_of,
+    unit_of,
+    with_products,
+)
 from fuxi_mtl.objectives import Heads, Losses, Objective, losses_over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
 from fuxi_mtl.optimizers import split_of, summed_before, with_rows
@@ -206,12 +214,13 @@ class MultiTaskModel(keras.Model):
             return
         self.built = True
         with self.recipe.drawing():
-            self(
+            heads = self(
                 {
                     "ids": np.zeros((2, self.features.id_columns), np.int32),
                     "numeric": np.zeros((2, self.features.numeric_columns), np.float32),
                 }
             )
+        check_shapes(type(self).__name__, heads, self.head_widths)
 
     def tables(self) -> list[keras.Variable]:
         """The embedding tables that are trained."""

@@ -22,6 +22,27 @@ def unit_of(task: Task, units: Mapping[str, LabelUnit]) -> LabelUnit | None:
     return units.get(task.event[0]) if task.kind == "regression" else None
 
 
+def check_shapes(model: str, heads: Mapping[str, Any], widths: Mapping[str, int]) -> None:
+    """Refuses heads of a shape that would be held against each label of a batch, and not against its own.
+
+    Args:
+        model: Its name.
+        heads: Of a batch, by task.
+        widths: How many raw numbers a head ends in, of those with more than one.
+
+    Raises:
+        ValueError: A head has another shape.
+    """
+    for name, head in heads.items():
+        width = widths.get(name)
+        wanted = () if width is None else (width,)
+        found = tuple(head.shape)[1:]
+        if found != wanted:
+            cure = " Squeeze its last axis." if found == (*wanted, 1) else ""
+            shown = [f"({', '.join(('batch', *map(str, shape)))})" for shape in (found, wanted)]
+            raise ValueError(f"{model}: heads() gives {name!r} as {shown[0]}; it needs {shown[1]}.{cure}")
+
+
 def served(task: Task, head: tf.Tensor, unit: LabelUnit | None) -> tf.Tensor:
     """The probability, or the value in the label's own unit, of a raw head.
 

@@ -28,6 +28,12 @@ def test_the_page_of_options_says_what_the_declarations_say():
     assert page == reference.markdown().rstrip("\n") + "\n", f"docs/options.md is old: {command}"
 
 
+def test_the_page_of_metrics_says_what_the_registry_says():
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    command = "python -m fuxi_mtl list metrics --format markdown > docs/metrics.md"
+    assert page == reference.metrics_page(), f"docs/metrics.md is old: {command}"
+
+
 def test_every_option_has_a_sentence():
     entries = [each for section in reference.sections().values() for each in section]
     entries += [each for name in registry.names() for each in reference.options_of(name)]
@@ -79,7 +85,7 @@ def test_metrics_are_listed_with_what_they_measure_and_which_way_is_better():
         (["options", "patiense"], "terminal", "no option is called 'patiense'. "),
         (["options", "a", "b"], "terminal", "only options takes a second word, the key"),
         (["metrics", "AUC"], "terminal", "only options takes a second word, the key"),
-        (["MMoE"], "markdown", "--format markdown is for `list options`"),
+        (["MMoE"], "markdown", "--format markdown is for `list options` and"),
     ],
 )
 def test_what_is_not_there_is_said(what, style, message):

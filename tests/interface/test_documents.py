@@ -60,7 +60,7 @@ DATA = {
 
 
 def test_the_notebook_runs_and_has_the_metrics_of_the_stanza_to_the_last_digit(checkout):
-    notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())
+    notebook = json.loads((ROOT / "docs" / "notebooks" / "quickstart.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names = run_cells(cells, "quickstart.ipynb")
     config = checkout / "mine"

@@ -263,6 +263,16 @@ def test_a_model_must_say_what_its_heads_are():
 # ---- evaluation ---------------------------------------------------------------------------------
 
 
+def test_heads_of_another_shape_are_refused_before_they_are_held_against_every_label():
+    class Column(ShareBottom):
+        def heads(self, x, training=False):
+            return {name: head[:, None] for name, head in super().heads(x, training=training).items()}
+
+    said = r"heads\(\) gives 'click' as \(batch, 1\); it needs \(batch\)\. Squeeze its last axis\."
+    with pytest.raises(ValueError, match=said):
+        make(Column)
+
+
 def test_t2_evaluation_and_prediction_do_not_train():
     model = make(net_dropout=0.5, batch_norm=True)
     model.compile("sgd")
