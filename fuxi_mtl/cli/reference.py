@@ -147,8 +147,9 @@ def all_metrics() -> str:
 _METRICS_HEAD = """# Metrics
 
 `metrics: [AUC, gAUC, logloss]` in a stanza, `{task}_{metric}` as a key, any of them as `monitor`. Written by
-`python -m fuxi_mtl list metrics --format markdown`. Where the truth is known, as in simulated data, each task also has metrics
-against it ([simulation.md](simulation.md)); one of your own is a function with a decorator ([own_model.md](own_model.md)).
+`python -m fuxi_mtl list metrics --format markdown`. Where the truth is known, as in simulated data, each task
+also has metrics against it ([simulation.md](simulation.md)); one of your own is a function with a decorator
+([own_model.md](own_model.md)).
 
 | metric | what it is | of tasks | best | in intervals |
 | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""The site of the guides is built without a warning, and its notebooks and its tutorial run, with the extra docs."""
+"""The site of the guides is built without a warning; its notebooks and its tutorial run (extra docs)."""
 
 import re
 import shutil
