@@ -87,7 +87,8 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                     options.command(options)
                     return 0
                 try:
-                    check_stanzas(options.config, _expids(options), _overrides(options))
+                    if _expids(options):  # else a dataset alone is asked about
+                        check_stanzas(options.config, _expids(options), _overrides(options))
                 except ConfigError as error:
                     if not error.unfinished:
                         raise

@@ -25,7 +25,7 @@ from fuxi_mtl.config.routing import (
     options_of_members,
     sections_of,
 )
-from fuxi_mtl.config.stanzas import Settings, read_folder, stored_settings
+from fuxi_mtl.config.stanzas import Settings, read_datasets, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.files import check_yaml
@@ -201,7 +201,7 @@ def experiment_on(config_dir: str | Path, dataset_id: str, overrides: Sequence[s
     """
     stanza = {"dataset_id": dataset_id, "model": "SingleTask"}
     own = as_located(stanza, SourceLocation(str(config_dir)))
-    folder = replace(read_folder(config_dir), experiments={dataset_id: own}, bases={})
+    folder = replace(read_datasets(config_dir), experiments={dataset_id: own})
     mistakes = Mistakes()
     settings = folder.settings(dataset_id, overrides, mistakes=mistakes)
     return _experiment(settings, str(config_dir), mistakes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -212,8 +212,7 @@ def read_folder(config_dir: str | Path) -> Folder:
         ConfigError: Nothing there, not YAML, or one name in two files.
     """
     folder = Path(config_dir)
-    if not folder.is_dir():
-        raise ConfigError(str(folder), "no such folder. --config names the folder of the YAML files.")
+    _check_folder(folder)
     experiments: dict[str, Located] = {}
     bases: dict[str, Located] = {}
     for file in _files(folder, "model_config"):
@@ -221,10 +220,21 @@ def read_folder(config_dir: str | Path) -> Folder:
         if BASE in stanzas:
             bases[str(file)] = stanzas.pop(BASE)
         _add_once(experiments, stanzas, "expid")
+    return replace(read_datasets(folder), experiments=experiments, bases=bases)
+
+
+def read_datasets(config_dir: str | Path) -> Folder:
+    """Reads ``dataset_config.yaml``, or a folder of this name, alone.
+
+    Raises:
+        ConfigError: As :func:`read_folder`.
+    """
+    folder = Path(config_dir)
     datasets: dict[str, Located] = {}
+    _check_folder(folder)
     for file in _files(folder, "dataset_config"):
         _add_once(datasets, read_stanzas(file), "dataset id")
-    return Folder(folder, experiments, bases, datasets)
+    return Folder(folder, {}, {}, datasets)
 
 
 def named_roots(config_dir: str | Path) -> tuple[list[str], list[str]]:
@@ -255,6 +265,11 @@ def parse_override(text: str) -> Change:
     if not equals or not all(path):
         raise ConfigError(source, "write --set key=value, such as --set batch_size=512.")
     return path, read_value(value, source)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigError(str(folder), "no such folder. --config names the folder of the YAML files.")
 
 
 def _files(folder: Path, name: str) -> list[Path]:

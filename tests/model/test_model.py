@@ -270,7 +270,7 @@ def test_heads_of_another_shape_are_refused_before_they_are_held_against_every_l
 
     said = r"heads\(\) gives 'click' as \(batch, 1\); it needs \(batch\)\. Squeeze its last axis\."
     with pytest.raises(ValueError, match=said):
-        make(Column)
+        Column(tiny.FEATURES, TASKS, **tiny.options_of(ShareBottom)).build()
 
 
 def test_t2_evaluation_and_prediction_do_not_train():
