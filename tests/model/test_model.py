@@ -264,13 +264,13 @@ def test_a_model_must_say_what_its_heads_are():
 
 
 def test_heads_of_another_shape_are_refused_before_they_are_held_against_every_label():
-    class Column(ShareBottom):
+    class Column(Noisy):
         def heads(self, x, training=False):
             return {name: head[:, None] for name, head in super().heads(x, training=training).items()}
 
-    said = r"heads\(\) gives 'click' as \(batch, 1\); it needs \(batch\)\. Squeeze its last axis\."
+    said = r"Column: heads\(\) gives 'click' as \(batch, 1\); it needs \(batch\)\. Squeeze its last axis\."
     with pytest.raises(ValueError, match=said):
-        Column(tiny.FEATURES, TASKS, **tiny.options_of(ShareBottom)).build()
+        Column(tiny.FEATURES, TASKS).build()
 
 
 def test_t2_evaluation_and_prediction_do_not_train():
