@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measure import write
-from benchmarks.replicas import LEAST, Case, _Training, cases
+from benchmarks.replicas import LEAST, Case, _small, _Training, cases
 
 ROOT = Path(__file__).parent.parent
+COMPOSED = "composed, and frozen"  # user is composed of two rows, and the rows of item are not trained
 
 
 def measure_shards(only: Sequence[str], steps: int, processes: int, results: Path) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def measure_shards(only: Sequence[str], steps: int, processes: int, results: Pat
 
 
 def _wanted(only: Sequence[str]) -> list[tuple[str, Case]]:
-    everything = cases()
+    everything = cases() | {"tables": [Case(COMPOSED)]}
     pairs = [(title, case) for title, several in everything.items() for case in several]
     return [(title, case) for title, case in pairs if not only or any(part in case.name for part in only)]
 
@@ -98,6 +100,11 @@ def _compared(folder: Path, case: Case, workers: Sequence[subprocess.Popen]) -> 
     }
 
 
+def _composed(features: Any) -> Any:
+    changes = {"user": {"num_remainder_buckets": 3}, "item": {"trainable": False}}
+    return replace(features, features=tuple(replace(f, **changes.get(f.name, {})) for f in features))
+
+
 class _Spread(_Training):
     """A training of this process and the others, each on its rows of a batch."""
 
@@ -124,7 +131,9 @@ def work(folder: Path, steps: int, only: Sequence[str]) -> None:
 
     cluster: Any = cluster_of(os.environ)
     workers = connect(cluster)
+    plain = _small().FEATURES
     for _, case in _wanted(only):
+        _small().FEATURES = _composed(plain) if case.name == COMPOSED else plain
         name = case.name.replace("/", " ").replace(" ", "_")
         shards: list[Shard] = []
         init = Shard.__init__

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from fuxi_mtl.cluster import batches_of
+from fuxi_mtl.cluster.replicas import is_own
 from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.dataset import Split, evaluation_batches
 from fuxi_mtl.evaluation.calibration import Calibration
@@ -70,10 +72,20 @@ def give_share(workers: Workers, own: np.ndarray, told: Mapping[str, Any]) -> No
 
 def _predicted(workers: Workers, model: MultiTaskModel, split: Split, batch_size: int) -> np.ndarray:
     numbers = batches_of(split.rows, batch_size, workers.rank, workers.size)
-    if not numbers:
-        return np.zeros((len(_names(model)), 0), np.float32)
-    found = model.predict(evaluation_batches(split, batch_size, numbers))
-    return np.stack([np.asarray(found[name], np.float32) for name in _names(model)])
+    own = np.zeros((len(_names(model)), 0), np.float32)
+    if numbers:
+        found = model.predict(evaluation_batches(split, batch_size, numbers))
+        own = np.stack([np.asarray(found[name], np.float32) for name in _names(model)])
+    if any(is_own(variable) for variable in model.variables):  # what others look up comes from here, too
+        most = max(len(batches_of(split.rows, batch_size, r, workers.size)) for r in range(workers.size))
+        for _ in range(most - len(numbers)):
+            model.predict(tf.data.Dataset.from_tensors(_no_rows(split)))
+    return own
+
+
+def _no_rows(split: Split) -> dict[str, np.ndarray]:
+    """A batch without rows."""
+    return {"ids": split.ids[:0], "numeric": split.numeric[:0]}
 
 
 def _names(model: MultiTaskModel) -> list[str]:

@@ -61,6 +61,7 @@ class FitOptions(TypedDict, total=False):
     new_rows: str
     precision: str
     batch_norm_statistics: str
+    embedding_sharding: str
     steps_per_execution: int
     verbose: int
     tensorboard: bool

@@ -13,6 +13,7 @@ from fuxi_mtl.layers.checks import check_range
 from fuxi_mtl.layers.interactions import Interaction, make_interaction
 from fuxi_mtl.layers.regularizers import penalty_gradient
 from fuxi_mtl.layers.sequences.history import History
+from fuxi_mtl.layers.shards import most_shares
 from fuxi_mtl.layers.tables import Lookup, Table, check_memory
 from fuxi_mtl.options.blocks.sequences import SequenceGroup, as_groups, check_group
 from fuxi_mtl.options.layers import penalty as penalty_strengths
@@ -92,7 +93,7 @@ class FeatureEmbedding(Brick):
         owned = {
             features.owner(each).name: width for (width, _), members in widths.items() for each in members
         }
-        check_memory((features[name], width) for name, width in owned.items())
+        check_memory(((features[name], width) for name, width in owned.items()), shares=most_shares())
         self.vector_widths = {each.name: width for (width, _), members in widths.items() for each in members}
         self.histories = self._histories(groups)
         reads = {
@@ -292,15 +293,16 @@ class FeatureEmbedding(Brick):
         return x[:, x.shape[1] - len(self.dense_columns) :]
 
 
-def check_tables(model: keras.Model, features: FeatureMap) -> None:
+def check_tables(model: keras.Model, features: FeatureMap, shares: int = 1) -> None:
     """Refuses a model that would be too large with inputs of at least these sizes.
 
     Args:
         model: The same model on inputs of the smallest size.
         features: Its inputs.
+        shares: How many workers share its tables.
 
     Raises:
         ValueError: Its tables would be larger than the memory.
     """
     tables = [layer for layer in model._flatten_layers() if isinstance(layer, Table)]
-    check_memory([(features[name], table.width) for table in tables for name in table.starts], least=True)
+    check_memory([(features[name], table.width) for table in tables for name in table.starts], True, shares)

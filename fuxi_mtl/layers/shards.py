@@ -1,5 +1,6 @@
 """Tables whose rows are spread over all workers of a training: each has some of them and their slots."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,17 +9,19 @@ import tensorflow as tf
 
 from fuxi_mtl.cluster.exchange import Exchange
 from fuxi_mtl.cluster.workers import connected
+from fuxi_mtl.layers.absent_rows import are_elsewhere
 
 _Chosen = Callable[[int, int, bool], bool]
 _CHOSEN: ContextVar[_Chosen | None] = ContextVar("spread", default=None)
 
 
 @contextmanager
-def spreading(chosen: _Chosen) -> Iterator[None]:
+def spreading(chosen: _Chosen | None) -> Iterator[None]:
     """Inside, tables that are made under the strategy of all workers may be spread over them.
 
     Args:
-        chosen: Of the rows of a table, their width and whether they are trained, whether it is.
+        chosen: Of the rows of a table, their width and whether they are trained, whether it is; None spreads
+            none.
     """
     token = _CHOSEN.set(chosen)
     try:
@@ -39,6 +42,16 @@ def shard_of(rows: int, width: int, trainable: bool) -> "Shard | None":
     if workers is None or chosen is None or tf.distribute.get_strategy() is not workers.strategy:
         return None
     return Shard(workers.rank, workers.size, rows) if chosen(rows, width, trainable) else None
+
+
+def most_shares() -> float:
+    """How many workers may share tables that are made here; infinity where their rows are elsewhere."""
+    if are_elsewhere():
+        return math.inf
+    workers = connected()
+    if workers is None or _CHOSEN.get() is None or tf.distribute.get_strategy() is not workers.strategy:
+        return 1
+    return workers.size
 
 
 class Shard:

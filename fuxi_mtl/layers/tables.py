@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from fuxi_mtl.cluster.replicas import own_variables
 from fuxi_mtl.features import PAD, Feature, FeatureMap
+from fuxi_mtl.layers.absent_rows import absent, are_elsewhere, has_rows
 from fuxi_mtl.layers.pooling import pool
 from fuxi_mtl.layers.shards import Shard, shard_of
 
@@ -120,7 +121,8 @@ class Table(keras.layers.Layer):
         # Beyond that an int32, which ids are, cannot name a row of the table.
         self.row_type = tf.int32 if rows < 2**31 else tf.int64
         lookup.shard = shard = shard_of(rows, width, self.trainable)
-        with nullcontext() if shard is None else own_variables():
+        here = nullcontext() if shard is None else own_variables()
+        with absent(rows, width) if are_elsewhere() else here:
             self.rows = self.add_weight(
                 shape=(rows if shard is None else shard.held, width),
                 initializer="zeros",
@@ -132,7 +134,7 @@ class Table(keras.layers.Layer):
         self.rows.lookup = lookup
         # Reads rows of a copy of the table in their place, in a model that is exported.
         self.read_rows: Callable[[tf.Tensor], tf.Tensor] | None = None
-        for name, start in self.starts.items():
+        for name, start in self.starts.items() if has_rows(self.rows.value) else ():
             for first, values in _initial_rows(features[name], width, features.folder):
                 self._begin_with(start + first, values)
         kinds: dict[Kind, list[Feature]] = {}
@@ -221,6 +223,8 @@ class Table(keras.layers.Layer):
             before = functools.partial(lookup.before, self.rows)
         if self.read_rows is not None:
             found = self.read_rows(joined)
+        elif not has_rows(self.rows.value) and tf.executing_eagerly():
+            found = tf.zeros((tf.size(joined), self.width))
         elif lookup.shard is not None:
             found = lookup.shard.look_up(self.rows.value, joined, lookup.distinct, before)
         else:
@@ -231,27 +235,29 @@ class Table(keras.layers.Layer):
         return tf.split(found, tf.stack([tf.size(each) for each in flat]), num=len(flat))
 
 
-def check_memory(owners: Iterable[tuple[Feature, int]], least: bool = False) -> None:
+def check_memory(owners: Iterable[tuple[Feature, int]], least: bool = False, shares: float = 1) -> None:
     """Says what large tables take, and refuses those that the machine cannot hold.
 
     Args:
         owners: The features that have rows, each with the width of a row.
         least: Whether some features may turn out larger.
+        shares: How many workers share the tables.
 
     Raises:
         ValueError: They are larger than the memory; the message names the largest feature.
     """
-    sizes = [(4 * width * sum(feature.parts), width, feature) for feature, width in owners]
+    sizes = [(4 * width * sum(feature.parts) / shares, width, feature) for feature, width in owners]
     size, memory = sum(each for each, _, _ in sizes), memory_of_machine()
     rows = sum(sum(feature.parts) for _, _, feature in sizes)
-    told = f"tables of {'at least ' if least else ''}{rows:,} rows take {size / GIB:,.1f} GiB"
+    each = f" in each of {shares} workers" if shares > 1 else ""
+    told = f"tables of {'at least ' if least else ''}{rows:,} rows take {size / GIB:,.1f} GiB{each}"
     if size > memory:
         taken, width, largest = max(sizes, key=lambda each: each[0])
         raise ValueError(
             f"{told}, and this machine has {memory / GIB:,.1f}. Feature {largest.name!r} has "
             f"{largest.vocab_size:,} ids, {taken / GIB:,.1f} GiB at embedding_dim {width}: raise its "
-            "min_categr_count, lower num_buckets or vocab_size, set compositional: quotient_remainder, or "
-            "take a smaller embedding_dim."
+            "min_categr_count, lower num_buckets or vocab_size, set compositional: quotient_remainder, "
+            "take a smaller embedding_dim, or spread the tables over processes: embedding_sharding: row."
         )
     if 3 * size > memory:
         logger.warning(

@@ -222,6 +222,11 @@ class MultiTaskModel(keras.Model):
             )
         check_shapes(type(self).__name__, heads, self.head_widths)
 
+    def count_params(self) -> int:
+        """The numbers of all variables; of tables that are spread over workers, those of all of them."""
+        spread = ((v, lookup.shard) for v in self.variables if (lookup := lookup_of(v)) and lookup.shard)
+        return super().count_params() + sum((shard.rows - shard.held) * v.shape[1] for v, shard in spread)
+
     def tables(self) -> list[keras.Variable]:
         """The embedding tables that are trained."""
         return [variable for variable in self.trainable_variables if lookup_of(variable) is not None]

@@ -102,6 +102,12 @@ class TrainingOptions:
         "device by its own.",
         ("global", "local"),
     )
+    embedding_sharding: str = option(
+        "none",
+        "In several processes, who has the rows of a table: each all of them, each its share (row), or each "
+        "its share of tables that are large for this machine (auto).",
+        ("none", "row", "auto"),
+    )
     steps_per_execution: int = option(
         16, "Training steps in one call of the graph.", least=1, most=MOST_STEPS
     )

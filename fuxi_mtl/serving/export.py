@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,7 @@ from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.options.exported import FROM_IDS, RAW, STORED
 from fuxi_mtl.serving import MISSING_INTEGER, PADDED, RAGGED, TEXT, GraphEncoder
 from fuxi_mtl.serving.encoding import encoded_specs
+from fuxi_mtl.serving.filling import Rows, fill_tables
 from fuxi_mtl.serving.warm_up import WARM_UP, write_warm_up
 
 DEFAULT = "serving_default"  # the signature that servers take unless they are told another
@@ -60,6 +62,7 @@ def export_model(
     fusion: GraphFusion | None = None,
     info: Mapping[str, Any] | None = None,
     form: Form = Form(),
+    rows: Mapping[int, Rows] = MappingProxyType({}),
 ) -> None:
     """Writes a SavedModel with the encoding of its inputs inside, and nothing of the training.
 
@@ -103,6 +106,8 @@ def export_model(
         fusion: Makes one score of an encoded batch and its predictions by task; a batch is one request to it.
         info: What is said of the model beside the names of its tasks and outputs.
         form: Its signature and the type of its tables.
+        rows: Those of tables that the model was made without, see
+            :func:`~fuxi_mtl.serving.filling.fill_tables`.
 
     Raises:
         ExportError: The encoder is not the model's, a table does not fit its type, or the folder holds
@@ -122,6 +127,8 @@ def export_model(
             write_encoding(encoder, partial, folder.name, said_of(model, info))
         served, signatures = served_module(model, encoder, fusion, info, partial / _VOCABULARIES, form)
         tf.saved_model.save(served, str(partial), signatures=signatures)
+        if rows:
+            fill_tables(partial, served.network, "network", rows)
         shutil.rmtree(partial / _VOCABULARIES, ignore_errors=True)
         (partial / EXTRA).mkdir()
         (partial / EXTRA / MODEL_INFO).write_text(info_of(model, info) + "\n", encoding="utf-8")

@@ -15,9 +15,20 @@ from fuxi_mtl.evaluation.shared import GIVE, PREDICT, give_share, predict_share
 from fuxi_mtl.interruption import Interruption
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives.imbalance import Imbalance
+from fuxi_mtl.training.checkpoint.naming import Part, parts_of
+from fuxi_mtl.training.checkpoint.spread import (
+    GO,
+    READ,
+    WRITE,
+    all_finite,
+    read_share,
+    spread_parts,
+    write_share,
+)
 from fuxi_mtl.training.feed import Feed
+from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.loop import Position
-from fuxi_mtl.training.shared import BEGIN, END, SHARE, STEPS, SharedSteps
+from fuxi_mtl.training.shared import BEGIN, CHECK, END, SHARE, STEPS, SharedSteps, common_parts, tell_traffic
 from fuxi_mtl.training.state.training_state import TrainingState
 from fuxi_mtl.training.train import compile_model, diverged, prepare
 
@@ -44,6 +55,9 @@ def follow(model: MultiTaskModel, dataset: Dataset, experiment: Experiment, work
     if begun["prepares"]:
         prepare(model, feed)
     compile_model(model, experiment, feed.plan, feed.labels, begun["first_step"])
+    initial = InitialRun.of(experiment) if begun["transfers"] and spread_parts(parts_of(model)) else None
+    if initial is not None:  # all but the rows that are this worker's are shared afterwards
+        initial.put_into(model, dataset.encoder)
     with Interruption() as interruption:
         follower = _Follower(model, dataset, feed, workers, interruption)
         try:
@@ -74,6 +88,7 @@ class _Follower:
         self._diagnostics = feed.diagnostics()
         self._diagnostics.set_model(model)
         self._own = np.zeros((0, 0), np.float32)
+        self._is_spread = bool(spread_parts(parts_of(model)))
         self._asked: dict[str, Any] = {}
         self.goes_on = True
         self.actions = {
@@ -81,13 +96,29 @@ class _Follower:
             STEPS: self._take_steps,
             PREDICT: self._predict,
             GIVE: self._give,
+            WRITE: self._write_rows,
+            READ: self._read_rows,
+            CHECK: self._check_rows,
+            GO: lambda _: None,
             END: self._end,
         }
 
     def _share(self, told: dict[str, Any]) -> None:
         if told["global_seed"]:
             global_seed_generator()
-        self._workers.share(TrainingState(self._model, Position(), {}).parts().values())
+        self._workers.share(common_parts(TrainingState(self._model, Position(), {})))
+
+    def _parts(self) -> dict[str, Part]:
+        return TrainingState(self._model, Position(), {}).parts()
+
+    def _write_rows(self, told: dict[str, Any]) -> None:
+        write_share(self._parts(), told)
+
+    def _read_rows(self, told: dict[str, Any]) -> None:
+        read_share(self._parts(), told)
+
+    def _check_rows(self, told: dict[str, Any]) -> None:
+        self._workers.say(all_finite(self._parts()))
 
     def _take_steps(self, told: dict[str, Any]) -> None:
         if self._steps is None:
@@ -99,13 +130,22 @@ class _Follower:
         if told["learning_rate"] is not None:
             self._model.optimizer.learning_rate = told["learning_rate"]
         for step in range(told["first"], told["end"]):
-            logs, stops, _ = self._steps.take(stops=self._interruption.number is not None, saves=False)
+            logs, stops, saves = self._steps.take(stops=self._interruption.number is not None, saves=False)
             self._diagnostics.measure(step + 1)  # all workers do, of the same rows
             if stops:
                 return
+            if saves and self._is_spread:
+                self._save()
         if told["end"] > told["first"]:
             self._steps.agree(logs)
         self._model.apply_deferred_updates()
+
+    def _save(self) -> None:
+        """Writes its rows, if the chief finds a place for them, before the next step."""
+        what, told = self._workers.hear(WRITE, GO)
+        while what == WRITE:
+            self._write_rows(told)
+            what, told = self._workers.hear(WRITE, GO)
 
     def _predict(self, told: dict[str, Any]) -> None:
         self._own, self._asked = predict_share(self._workers, self._model, self._splits, told), told
@@ -115,4 +155,5 @@ class _Follower:
         self._own = self._own[:, :0]
 
     def _end(self, told: dict[str, Any]) -> None:
+        tell_traffic(self._model)
         self.goes_on = False

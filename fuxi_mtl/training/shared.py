@@ -1,5 +1,6 @@
 """Steps that all workers of a training take at once, each on its rows of the global batch."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,11 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.cluster.workers import Workers
+from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.training.checkpoint.naming import Part, parts_of
+from fuxi_mtl.training.checkpoint.spread import spread_parts
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.state.training_state import TrainingState
 
-BEGIN, SHARE, STEPS, END = "begin", "share", "steps", "end"
+logger = logging.getLogger(__name__)
+
+BEGIN, SHARE, STEPS, CHECK, END = "begin", "share", "steps", "check", "end"
 
 
 class SharedSteps:
@@ -83,6 +89,35 @@ def here(variable: Any) -> Any:
 
 
 def share_numbers(workers: Workers, state: TrainingState) -> None:
-    """Gives all workers the numbers that the chief's training has; of the chief."""
+    """Gives all workers the numbers that the chief's training has, but rows that each has for itself."""
     workers.tell(SHARE, global_seed=state.has_global_seed)
-    workers.share(state.parts().values())
+    workers.share(common_parts(state))
+
+
+def tell_traffic(model: MultiTaskModel) -> None:
+    """Says what this worker asked others for, of tables that are spread, and what was sent for it."""
+    for shard in (lookup.shard for v in model.variables if (lookup := lookup_of(v)) and lookup.shard):
+        exchanges, asked, sent = shard.exchange.traffic()
+        logger.info(
+            "The table of %s rows, spread over %d workers: a look-up asked for %.0f rows on average, blocks "
+            "had room for %.0f (%.2f times as many); %d look-ups.",
+            f"{shard.rows:,}",
+            shard.size,
+            asked / max(exchanges, 1),
+            sent / max(exchanges, 1),
+            sent / max(asked, 1),
+            exchanges,
+        )
+
+
+def rows_are_finite(workers: Workers, model: MultiTaskModel) -> bool:
+    """Whether the rows that other workers have are finite, of tables that are spread; of the chief."""
+    if not spread_parts(parts_of(model)):
+        return True
+    workers.tell(CHECK)
+    return all(workers.collect(True))
+
+
+def common_parts(state: TrainingState) -> list[Part]:
+    """The numbers that all workers of a training have."""
+    return [part for part in state.parts().values() if part.shard is None]

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,8 @@ from fuxi_mtl.training.callbacks import (
     ReduceLROnPlateau,
     StepLog,
 )
+from fuxi_mtl.training.checkpoint.naming import parts_of
+from fuxi_mtl.training.checkpoint.spread import spread_parts
 from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
 from fuxi_mtl.training.feed import Feed
 from fuxi_mtl.training.initial import InitialRun
@@ -44,7 +46,7 @@ from fuxi_mtl.training.leading import LedSteps
 from fuxi_mtl.training.loop import OwnSteps, Position, Steps, run_steps
 from fuxi_mtl.training.loss_scales import LossScales
 from fuxi_mtl.training.progress import ProgressBar, ProgressLines
-from fuxi_mtl.training.shared import BEGIN, share_numbers
+from fuxi_mtl.training.shared import BEGIN, rows_are_finite, share_numbers, tell_traffic
 from fuxi_mtl.training.state import (
     FinishedTraining,
     Saving,
@@ -202,7 +204,8 @@ def train(
         checkpoint.save(model, run.checkpoint)
     if workers is not None:
         share_numbers(workers, state)
-    _check_parameters(model)
+        tell_traffic(model)
+    _check_parameters(model, workers)
     rows = min(evaluation.history[-1]["step"] * plan.batch_size, feed.rows * plan.epochs)
     return Training(
         evaluation.history,
@@ -264,7 +267,7 @@ def prepare(model: MultiTaskModel, feed: Feed) -> None:
         fit_decoders(model, split.labels(experiment.tasks), split.numeric)
 
 
-def _check_parameters(model: MultiTaskModel) -> None:
+def _check_parameters(model: MultiTaskModel, workers: Workers | None) -> None:
     """Raises if the network that would be kept computes nothing.
 
     Raises:
@@ -277,6 +280,10 @@ def _check_parameters(model: MultiTaskModel) -> None:
                 f"the parameter {variable.path} is not finite after training: there is no model. {CURE}",
                 diverges=True,
             )
+    if workers is not None and not rows_are_finite(workers, model):
+        raise TrainingError(
+            f"rows of tables are not finite after training: there is no model. {CURE}", diverges=True
+        )
 
 
 def _evaluation(
@@ -303,7 +310,9 @@ def _evaluation(
             if options.final_weights != "last":  # else nobody watches it
                 undefined = dict.fromkeys(keys, "there is no validation data")
             return Scores(values=dict.fromkeys(keys, math.nan), undefined=undefined)
-        with interruption.leaving_at_once():
+        # Workers whose tables are spread predict together: none may leave in between.
+        spread = spread_parts(parts_of(model))
+        with nullcontext() if spread else interruption.leaving_at_once():
             found, predictions = measure(model, valid, experiment.outputs, experiment.evaluation)
         check_finite(predictions, f"validation rows at step {int(model.step)}")
         return found
@@ -336,7 +345,8 @@ def _begin(
     again = sources[0].plain["prepares_again"] if sources else True
     first_step = initial.steps if initial else 0
     if workers is not None:
-        workers.tell(BEGIN, prepares=again, first_step=first_step)
+        transfers = initial is not None and not sources
+        workers.tell(BEGIN, prepares=again, first_step=first_step, transfers=transfers)
     if again:
         before = vars(model).copy()
         prepare(model, feed)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl import registry
-from fuxi_mtl.cluster.workers import together
+from fuxi_mtl.cluster.workers import connected, together
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, declared_features, dummy_features, load_dataset
@@ -23,8 +23,12 @@ from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import check_finite, groups, measure, sample_weights
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.layers.absent_rows import rows_elsewhere
 from fuxi_mtl.layers.embedding import check_tables
+from fuxi_mtl.layers.shards import spreading
+from fuxi_mtl.layers.tables import memory_of_machine
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.options.exported import STORED
 from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
 from fuxi_mtl.serving.formats import exporter
@@ -44,6 +48,7 @@ from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.interrupted import continued, identity_of, states_of
 from fuxi_mtl.workflow.log_file import DETAIL
 from fuxi_mtl.workflow.opening import tell_data
+from fuxi_mtl.workflow.spread import chosen_tables
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
 logger = logging.getLogger(__name__)
@@ -139,7 +144,8 @@ def train_run(
     tracking = Tracking.of(experiment, folder, dataset.key, initial.description() if initial else {})
     with new_run(folder, keeps_trained=True) as run, marking, tracking.until_whole():
         save_inputs(run, experiment, dataset)
-        with (strategy or tf.distribute.get_strategy()).scope():
+        devices = (strategy or tf.distribute.get_strategy()).scope()
+        with devices, spreading(chosen_tables(experiment, memory_of_machine())):
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
             training = train(model, dataset, experiment, run, initial, states, sources, tracking)
@@ -187,7 +193,9 @@ def try_model(experiment: Experiment) -> None:
     try:
         check_trackers(experiment)
         model = make_model(experiment, dummy_features(data, name))
-        check_tables(model, declared_features(data, name))
+        workers = connected()
+        spread = workers is not None and experiment.training.embedding_sharding != "none"
+        check_tables(model, declared_features(data, name), workers.size if workers and spread else 1)
     except ValueError as error:
         raise ValueError(f"{experiment.expid}: {error}") from error
 
@@ -358,11 +366,15 @@ def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> Non
         logger.warning("The results line cannot be added in the working directory: %s.", error)
 
 
-def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
+def load_run(folder: str | Path, with_rows: bool = True) -> tuple[MultiTaskModel, Encoder]:
     """The trained model of a run, and the encoder of its inputs.
 
     The model computes in float32, whatever precision it was trained in: its predictions do not depend
     on the device that it happens to be loaded on.
+
+    Args:
+        folder: The run.
+        with_rows: False makes tables without their rows: the model can be exported, and nothing else.
 
     Raises:
         ValueError: The run is incomplete or damaged, or its model is not registered.
@@ -377,7 +389,8 @@ def load_run(folder: str | Path) -> tuple[MultiTaskModel, Encoder]:
             f"{run.features}: the encoding of the inputs is damaged ({error}). Train the experiment again."
         ) from error
     use_precision("float32")
-    model = make_model(experiment, encoder.feature_map)
+    with nullcontext() if with_rows else rows_elsewhere():
+        model = make_model(experiment, encoder.feature_map)
     checkpoint.restore(model, run.checkpoint)
     model.calibrate(load_calibration(run))
     return model, encoder
@@ -406,8 +419,12 @@ def export_run(
     """
     export = exporter(format, signature, export_dtype, bags)
     run = Run(Path(folder))
-    model, encoder = load_run(folder)
-    export(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run))
+    # Rows that were spread over workers may be more than this process can hold: they go from file to file.
+    as_they_are = format == "savedmodel" and export_dtype == STORED[0]
+    piece_by_piece = as_they_are and checkpoint.is_spread(run.checkpoint)
+    model, encoder = load_run(folder, with_rows=not piece_by_piece)
+    rows = {"rows": checkpoint.rows_of_tables(model, run.checkpoint)} if piece_by_piece else {}
+    export(model, encoder, output, load_fusion(run, encoder.feature_map), _said_of(run), **rows)
 
 
 def _said_of(run: Run) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _WITHOUT_EFFECT = (
         "trackers",
         "num_workers",
         "encode_workers",
+        "embedding_sharding",
         "log_every",
         "eval_batch_size",
         "pickle_feature_encoder",

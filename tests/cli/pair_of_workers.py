@@ -2,7 +2,7 @@
 
 One pair for all tests, because a process takes seconds to import TensorFlow. It trains until worker 1 is
 terminated in the middle of an interval, waits while one process goes on with that training, ends it, finds
-it finished, and loses worker 1.
+it finished, and loses worker 1. Likewise with tables that are spread over both.
 """
 
 import json
@@ -18,14 +18,20 @@ from fuxi_mtl.cluster import workers
 from fuxi_mtl.training.shared import SharedSteps
 
 LEFT_AT, SETTINGS = 5, ("optimizer=sgd", "learning_rate=0.5", "batch_size=29", "eval_batch_size=50")
-LIMIT = 100  # seconds to wait for the test
+SPREAD = (
+    "embedding_sharding=row",
+    "save_every_steps=4",
+    "export=true",
+)  # each has half of the rows of a table
+LIMIT = 300  # seconds to wait for the test
 
 
 def main(folder: Path) -> None:
     """Leaves ``told_{rank}.json``."""
-    workers.HEARTBEATS = 3
+    workers.HEARTBEATS = 8
     rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     command = ("run", "--expid", "Toy", "--set", f"model_root={folder / 'runs'}", *SETTINGS)
+    spread = ("run", "--expid", "Toy", "--set", f"model_root={folder / 'spread'}", *SETTINGS, *SPREAD)
     take, taken = SharedSteps.take, []
 
     def interrupted(self, stops, saves):
@@ -37,12 +43,15 @@ def main(folder: Path) -> None:
 
     SharedSteps.take = interrupted
     told = {"interrupted": command_line.call(*command)}
+    taken.clear()
+    told["spread interrupted"] = command_line.call(*spread)
     SharedSteps.take = take
     (folder / f"left_{rank}").touch()
     until = time.monotonic() + LIMIT
     while not (folder / "alone").exists() and time.monotonic() < until:
         time.sleep(0.05)
     told["resumed"] = command_line.call(*command, "--resume")
+    told["spread resumed"] = command_line.call(*spread, "--resume")
     told["finished"] = command_line.call(*command, "--resume")
     (folder / f"told_{rank}.json").write_text(json.dumps(told))
     if rank == 1:

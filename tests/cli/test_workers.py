@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from command_line import REPOSITORY, call
 from interrupting import content, interrupted
 from pair_of_workers import LEFT_AT, SETTINGS
@@ -16,8 +17,10 @@ from pair_of_workers import LEFT_AT, SETTINGS
 from fuxi_mtl.cli import processes
 from fuxi_mtl.cluster import Cluster
 from fuxi_mtl.training.state import stored_states
+from fuxi_mtl.workflow.experiment import load_run
 
 ALONE_UNTIL = 16  # of 24 steps, twelve of each pass; the last of a pass has one row, and worker 0 none
+SPREAD_ALONE_UNTIL = 8  # so that both write the checkpoint of the first evaluation, the best
 WITHOUT_TIMES = ("config.yaml", "environment.json")
 
 
@@ -45,17 +48,29 @@ def trained(in_place, tmp_path_factory):
             assert all(each.poll() is None for each in pair), [each.communicate()[0] for each in pair]
             time.sleep(0.05)
         states = stored_states(folder / "runs" / "toy" / "Toy" / "seed_1.training")
+        spread_states = stored_states(folder / "spread" / "toy" / "Toy" / "seed_1.training")
+        files = [sorted(file.name for file in each.folder.iterdir()) for each in spread_states]
         interrupted(folder / "runs", ALONE_UNTIL, *SETTINGS, resume=True)
+        interrupted(folder / "spread", SPREAD_ALONE_UNTIL, *SETTINGS, resume=True)
         (folder / "alone").touch()
-        printed = [each.communicate(timeout=120)[0] for each in pair]
+        printed = [each.communicate(timeout=300)[0] for each in pair]
     finally:
         for each in pair:
             each.kill()
             each.wait()
     assert (folder / "lost").exists(), printed
     told = [json.loads((folder / f"told_{rank}.json").read_text()) for rank in range(2)]
-    runs = [folder / name / "toy" / "Toy" / "seed_1" for name in ("one", "runs")]
-    return SimpleNamespace(folder=folder, told=told, states=states, one=runs[0], two=runs[1], printed=printed)
+    runs = [folder / name / "toy" / "Toy" / "seed_1" for name in ("one", "runs", "spread")]
+    return SimpleNamespace(
+        folder=folder,
+        told=told,
+        states=states,
+        one=runs[0],
+        two=runs[1],
+        spread=runs[2],
+        files=files,
+        printed=printed,
+    )
 
 
 def test_a_run_looks_the_same_whoever_trained_it(trained):
@@ -64,20 +79,49 @@ def test_a_run_looks_the_same_whoever_trained_it(trained):
     assert sorted(p.name for p in trained.two.parent.iterdir()) == ["seed_1", "seed_1.log"]
 
 
-def test_every_number_is_that_of_one_process(trained):
+@pytest.mark.parametrize("run", ["two", "spread"])
+def test_every_number_is_that_of_one_process(trained, run):
     names = [
         p.relative_to(trained.one) for p in trained.one.rglob("*") if p.suffix in (".h5", ".npz", ".json")
     ]
     for name in names:
         if name.name in WITHOUT_TIMES:
             continue
-        one, two = content(trained.one / name), content(trained.two / name)
+        one, two = content(trained.one / name), content(getattr(trained, run) / name)
         assert one.keys() == two.keys(), name
         for key, value in one.items():
             if value.dtype.kind == "f":
                 np.testing.assert_allclose(two[key], value, 1e-5, 1e-6, err_msg=f"{name} {key}")
             elif value.dtype.kind != "U" or key.rpartition("/")[2] not in ("data_key", "expid"):
                 assert np.array_equal(two[key], value), (name, key)
+
+
+def test_states_of_spread_tables_are_written_by_both_and_gone_on_from_by_one(trained):
+    assert trained.files == [
+        ["rows_0_of_2.h5", "rows_1_of_2.h5", "state.h5"],  # of the step at which worker 1 was terminated
+        ["rows_0_of_2.h5", "rows_1_of_2.h5", "state.h5"],
+    ]
+    for rank in range(2):
+        status, _, err = trained.told[rank]["spread interrupted"]
+        assert status == 143, err
+    chief = trained.told[0]["spread resumed"]
+    assert chief[0] == 0, chief
+    assert f"Going on from {trained.spread}.training/state_{SPREAD_ALONE_UNTIL}" in chief[1]
+    assert "spread over 2 workers" in chief[1]
+
+
+def test_the_checkpoint_of_spread_tables_is_written_by_both_and_read_by_one(trained):
+    files = sorted(each.name for each in (trained.spread / "checkpoint").iterdir())
+    assert files == ["rows_0_of_2.h5", "rows_1_of_2.h5", "state.h5"]
+    model, _ = load_run(trained.spread)
+    batch = {"ids": np.arange(1, 9, dtype=np.int32)[:, None], "numeric": np.ones((8, 1), np.float32)}
+    expected = load_run(trained.one)[0].predict(batch, verbose=0)
+    found = model.predict(batch, verbose=0)
+    served = tf.saved_model.load(str(trained.spread / "saved_model")).signatures["from_ids"]
+    exported = served(**{name: tf.constant(each) for name, each in batch.items()})
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, 1e-5)
+        np.testing.assert_allclose(exported[f"{name}_pred"], found[name], 1e-6)
 
 
 def test_all_stop_at_the_step_at_which_one_is_terminated_and_the_chief_saves(trained):

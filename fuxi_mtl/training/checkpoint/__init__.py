@@ -12,9 +12,28 @@ A checkpoint is one HDF5 file, which h5py and every HDF5 viewer read::
     seeds/bottom/stack/dropout                   random states
     weighting/weight                             the state of the weighting
     surgery/found                                of PE-LTR: the weights of the next step
+
+Rows of tables that are spread over workers lie beside it, see :mod:`fuxi_mtl.training.checkpoint.spread`.
 """
 
-from fuxi_mtl.training.checkpoint.files import FILE, CheckpointError, restore, save
+from fuxi_mtl.training.checkpoint.files import (
+    FILE,
+    CheckpointError,
+    is_spread,
+    restore,
+    rows_of_tables,
+    save,
+)
 from fuxi_mtl.training.checkpoint.transfer import StoredModel, TableRows, Transfer
 
-__all__ = ["FILE", "CheckpointError", "StoredModel", "TableRows", "Transfer", "restore", "save"]
+__all__ = [
+    "FILE",
+    "CheckpointError",
+    "StoredModel",
+    "TableRows",
+    "Transfer",
+    "is_spread",
+    "restore",
+    "rows_of_tables",
+    "save",
+]

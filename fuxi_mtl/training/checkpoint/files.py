@@ -8,21 +8,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
 import numpy as np
 
 from fuxi_mtl.files import whole_folder
+from fuxi_mtl.layers.absent_rows import has_rows
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.training.checkpoint.naming import CHUNK, Part, orders_of, parts_of
+from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
+from fuxi_mtl.training.checkpoint.numbers import READ_ERRORS, check_numbers, reason, write_numbers
+from fuxi_mtl.training.checkpoint.spread import (
+    create_virtual,
+    has_own_file,
+    read_together,
+    write_together,
+)
 
 logger = logging.getLogger(__name__)
 
 FILE = "state.h5"
+PIECE = 2**20  # rows of a table that are read at a time for an export: 64 MB at 16 numbers
 NOTE = "note"  # the name of what lies beside the parts of a model
-# HDF5's reader turns damage into errors of many kinds.
-READ_ERRORS = (OSError, ValueError, LookupError, RuntimeError, TypeError)
 # Groups of checkpoints made before, and their names of today.
 NEWER = ("known_rate", "u_product")  # last parts of names that older checkpoints lack
 OF_TURN = re.compile(r"/turns/[^/]+/")  # what turns have each of their own, and once had together
@@ -42,9 +50,10 @@ def save(model: MultiTaskModel, folder: Path) -> None:
         CheckpointError: It cannot be written; the older one is still there.
     """
     model.apply_deferred_updates()
+    parts = parts_of(model)
     try:
         with whole_folder(folder) as partial:
-            write(partial / FILE, parts_of(model), orders_of(model))
+            write(partial / FILE, parts, orders_of(model), spread=write_together(parts, partial).checksums)
     except (OSError, RuntimeError) as error:  # HDF5's own errors are of either kind
         raise CheckpointError(
             f"{folder}: the checkpoint cannot be written ({reason(error)}). "
@@ -63,6 +72,36 @@ def restore(model: MultiTaskModel, folder: Path) -> None:
     """
     with opened(folder, whole=model.compiled) as there:
         set_parts(there, parts_of(model), orders_of(model))
+
+
+def is_spread(folder: Path) -> bool:
+    """Whether the rows of a checkpoint's tables lie in files of several workers."""
+    return any(folder.glob("rows_0_of_*.h5"))
+
+
+def rows_of_tables(model: MultiTaskModel, folder: Path) -> dict[int, Iterator[tuple[int, np.ndarray]]]:
+    """The rows of tables that a model was made without, piece by piece, by the id of their variable.
+
+    Args:
+        model: Made :func:`~fuxi_mtl.layers.absent_rows.rows_elsewhere`.
+        folder: Its checkpoint, which :func:`restore` has checked.
+
+    Returns:
+        The number of the first row of each piece, and the rows.
+    """
+    tables: dict[int, dict[str, Part]] = {}
+    for name, part in parts_of(model).items():
+        if not has_rows(part.variable):
+            tables.setdefault(id(part.variable), {})[name] = part
+    return {key: _pieces(parts, folder) for key, parts in tables.items()}
+
+
+def _pieces(parts: Mapping[str, Part], folder: Path) -> Iterator[tuple[int, np.ndarray]]:
+    with opened(folder, whole=False) as there:
+        for name, part in parts.items():
+            start, end = part.rows or (0, 0)
+            for first in range(0, end - start, PIECE):
+                yield start + first, there.parts[name][first : min(first + PIECE, end - start)]
 
 
 @dataclass(frozen=True)
@@ -108,7 +147,13 @@ def opened(folder: Path, whole: bool = True) -> Iterator[Stored]:
         ) from error
 
 
-def write(path: Path, parts: Mapping[str, Part], orders: Mapping[str, list[str]], note: Any = None) -> None:
+def write(
+    path: Path,
+    parts: Mapping[str, Part],
+    orders: Mapping[str, list[str]],
+    note: Any = None,
+    spread: Mapping[str, list[int]] = MappingProxyType({}),
+) -> None:
     """Writes parts under their names, each with a checksum.
 
     Args:
@@ -116,6 +161,8 @@ def write(path: Path, parts: Mapping[str, Part], orders: Mapping[str, list[str]]
         parts: What to write.
         orders: Of names, by group.
         note: Anything that JSON knows, to lie beside them.
+        spread: Checksums of all workers' rows, by part, of tables that are spread: what
+            :func:`~fuxi_mtl.training.checkpoint.spread.write_together` gave for the folder.
 
     Raises:
         OSError: It cannot be written, or a :class:`RuntimeError`, as HDF5 likes it.
@@ -123,7 +170,10 @@ def write(path: Path, parts: Mapping[str, Part], orders: Mapping[str, list[str]]
     # The latest layout of HDF5 has checksums of names and shapes; those of the numbers are ours.
     with h5py.File(path, "w", libver="latest") as file:
         for name, part in parts.items():
-            _write(file.create_dataset(name, part.shape, part.dtype), part)
+            if name in spread:
+                create_virtual(file, name, part, spread[name])
+            else:
+                write_numbers(file.create_dataset(name, part.shape, part.dtype), part)
         for group, order in orders.items():
             file.require_group(group).attrs["order"] = order
         if note is not None:
@@ -157,11 +207,14 @@ def set_parts(there: Stored, parts: Mapping[str, Part], orders: Mapping[str, lis
     parts = {n: part for n, part in parts.items() if n in stored or n.rpartition("/")[2] not in NEWER}
     _check_shapes(parts, stored)
     _check_orders(there.orders, orders)
-    for dataset in stored.values():
-        check_numbers(dataset)
+    for name, dataset in stored.items():
+        if name not in parts or not has_own_file(dataset, parts[name]):  # else each worker checks its own
+            check_numbers(dataset)
+    read_together(parts, stored)
     for name, part in parts.items():
-        for chunk in part.chunks():
-            part.write(chunk, stored[name][chunk])
+        if part.shard is None and has_rows(part.variable):
+            for chunk in part.chunks():
+                part.write(chunk, stored[name][chunk])
 
 
 def read_note(path: Path) -> Any:
@@ -175,15 +228,6 @@ def read_note(path: Path) -> Any:
         if zlib.crc32(text.data) != file[NOTE].attrs["crc32"]:
             raise ValueError(f"{NOTE} is not what was written")
     return json.loads(text.tobytes())
-
-
-def _write(dataset: h5py.Dataset, part: Part) -> None:
-    checksum = 0
-    for chunk in part.chunks():
-        values = part.read(chunk)
-        dataset[chunk] = values
-        checksum = zlib.crc32(values.data, checksum)
-    dataset.attrs["crc32"] = checksum
 
 
 def _stored(file: h5py.File, whole: bool) -> dict[str, h5py.Dataset]:
@@ -225,9 +269,9 @@ def _check_shapes(parts: Mapping[str, Part], stored: Mapping[str, h5py.Dataset])
     for name, part in parts.items():
         what = f"feature {part.feature!r} ({name})" if part.feature else name
         if name not in stored:
-            raise ValueError(f"{what} is {part.shape} here and missing there")
-        if stored[name].shape != part.shape:
-            raise ValueError(f"{what} is {part.shape} here and {stored[name].shape} there")
+            raise ValueError(f"{what} is {part.whole_shape} here and missing there")
+        if stored[name].shape != part.whole_shape:
+            raise ValueError(f"{what} is {part.whole_shape} here and {stored[name].shape} there")
     more = [f"{name} {dataset.shape}" for name, dataset in stored.items() if name not in parts]
     if more:
         raise ValueError(f"it has {len(more)} variables more: {', '.join(more[:3])}")
@@ -247,29 +291,3 @@ def _check_orders(stored: Mapping[str, list[str]], orders: Mapping[str, list[str
             ", ".join(here),
             ", ".join(there),
         )
-
-
-def check_numbers(dataset: h5py.Dataset) -> None:
-    """The numbers of a dataset are those that were written.
-
-    Raises:
-        ValueError: They are not.
-    """
-    checksum = 0
-    for chunk in _chunks(dataset):
-        checksum = zlib.crc32(np.ascontiguousarray(dataset[chunk]).data, checksum)
-    if checksum != dataset.attrs["crc32"]:
-        raise ValueError(f"the numbers of {dataset.name[1:]} are not those that were written")
-
-
-def _chunks(dataset: h5py.Dataset) -> Iterator[Any]:
-    """Where to look, so that no table is read whole."""
-    if not dataset.shape:
-        yield ...
-    for first in range(0, dataset.shape[0] if dataset.shape else 0, CHUNK):
-        yield slice(first, first + CHUNK)
-
-
-def reason(error: Exception) -> str:
-    """The first line of what went wrong."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

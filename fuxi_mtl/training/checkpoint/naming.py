@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.layers import FeatureEmbedding
+from fuxi_mtl.layers.shards import Shard
 from fuxi_mtl.layers.tables import Table
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.optimizers import split_of
@@ -26,17 +27,40 @@ class Part:
         variable: The variable.
         rows: First row and the one behind the last; None for the whole variable.
         feature: Whose rows they are.
+        shard: The share of this worker, of a table that is spread over several.
+        of_table: Of such a table the feature's first row and the one behind its last.
     """
 
     variable: Any
     rows: tuple[int, int] | None = None
     feature: str = ""
+    shard: Shard | None = None
+    of_table: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of_feature(cls, table: Table, feature: str, rows: tuple[int, int]) -> "Part":
+        """The rows of a feature in a table, as far as this process has them."""
+        shard = table.rows.lookup.shard
+        if shard is None:
+            return cls(table.rows.value, rows, feature)
+        return cls(table.rows.value, shard.range_of(*rows), feature, shard, rows)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its own, not that of the variable."""
+        """Its own, not that of the variable; of a table that is spread, that of this worker's rows."""
         shape = tuple(self.variable.shape)
         return shape if self.rows is None else (self.rows[1] - self.rows[0], *shape[1:])
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The same of all workers together."""
+        count = self.of_table[1] - self.of_table[0]
+        return self.shape if self.shard is None else (count, *self.shape[1:])
+
+    @property
+    def first(self) -> int:
+        """The first of the feature's rows that is this worker's."""
+        return 0 if self.shard is None else self.shard.first_of(self.of_table[0])
 
     @property
     def dtype(self) -> np.dtype:
@@ -46,16 +70,21 @@ class Part:
 
     @property
     def bytes(self) -> int:
-        """What it takes."""
+        """What it takes here."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def whole_bytes(self) -> int:
+        """What it takes of all workers together."""
+        return math.prod(self.whole_shape) * self.dtype.itemsize
 
     def of(self, variable: keras.Variable) -> "Part":
         """The same rows of another variable."""
-        return Part(variable.value, self.rows, self.feature)
+        return replace(self, variable=variable.value)
 
     def held(self, copies: Mapping[int, np.ndarray]) -> "Part":
         """The same part of a copy of the variable, which is found by its id."""
-        return Part(copies[id(self.variable)], self.rows, self.feature)
+        return replace(self, variable=copies[id(self.variable)])
 
     def chunks(self) -> Iterator[Any]:
         """Where to look, piece by piece: ``...`` for all of it, or slices of its rows."""
@@ -83,15 +112,18 @@ class Part:
             self.variable.scatter_update(tf.IndexedSlices(numbers, self._places(chunk)))
 
     def write_rows(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Sets some of its rows.
+        """Sets some of its rows; of a table that is spread, those that are this worker's.
 
         Args:
-            rows: Their numbers among its own.
+            rows: Their numbers among those of all workers.
             values: ``(rows, ...)``.
         """
         start = self.rows[0] if self.rows else 0
+        if self.shard is not None:
+            mine = (rows - self.first) % self.shard.size == 0
+            rows, values = (rows[mine] - self.first) // self.shard.size, values[mine]
         numbers = tf.cast(values, self.variable.dtype)
-        self.variable.scatter_update(tf.IndexedSlices(numbers, tf.constant(rows + start, tf.int32)))
+        self.variable.scatter_update(tf.IndexedSlices(numbers, tf.constant(rows + start)))
 
     def _places(self, chunk: slice) -> tf.Tensor:
         start = self.rows[0] if self.rows else 0
@@ -111,7 +143,7 @@ def parts_of(model: MultiTaskModel) -> dict[str, Part]:
                 seeds[_free(path, seeds)] = whole
             elif isinstance(layer, Table):
                 network[id(variable)] = {
-                    _joined(path, quoted(name), *place): Part(variable.value, rows, name)
+                    _joined(path, quoted(name), *place): Part.of_feature(layer, name, rows)
                     for (name, *place), rows in layer.row_ranges.items()
                 }
             else:

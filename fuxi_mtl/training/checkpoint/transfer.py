@@ -12,7 +12,7 @@ import numpy as np
 from fuxi_mtl.dataset.matching import NEW, Match
 from fuxi_mtl.features import PAD, FeatureMap
 from fuxi_mtl.model import MultiTaskModel, PerId
-from fuxi_mtl.training.checkpoint.files import check_numbers, opened
+from fuxi_mtl.training.checkpoint.files import opened
 from fuxi_mtl.training.checkpoint.naming import (
     CHUNK,
     Part,
@@ -20,6 +20,7 @@ from fuxi_mtl.training.checkpoint.naming import (
     parts_of,
     quoted,
 )
+from fuxi_mtl.training.checkpoint.numbers import check_numbers
 
 NETWORK = "network/"
 _OF_SLOT = re.compile(r"^(optimizer/(?:dense|rows|bilevel))/(.+)/([^/]+)$")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.cluster.replicas import Gradient
+from fuxi_mtl.cluster.replicas import Gradient, global_sum, is_own, replicas
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.objectives import Objective, without_nan
 from fuxi_mtl.surgery.backward import Backward, aligned, are_rows
@@ -71,7 +71,13 @@ class GradientProducts:
         by_variable = list(zip(*gradients.values(), strict=True))
         self._sparse = [are_rows(each) for each in by_variable]
         counted = [_learns(o, labels, rows) for o, (_, rows) in zip(objectives, found, strict=True)]
-        return tf.stack([inner_products(each, scale) for each in by_variable]), tf.stack(counted)
+        products = [inner_products(each, scale) for each in by_variable]
+        # Of rows that are spread each worker has some, with the same gradient from every worker.
+        own = [at for at, variable in enumerate(variables) if is_own(variable)]
+        together = global_sum([products[at] / replicas() ** 2 for at in own])
+        for at, product in zip(own, together, strict=True):
+            products[at] = product
+        return tf.stack(products), tf.stack(counted)
 
 
 def _learns(objective: Objective, labels: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,8 @@
 ``seed_{seed}.training/`` holds ``state_{step}/`` for each of the last states::
 
     state.h5    every number by its name, with checksums, and beside them all that is no array
-    best/       the checkpoint of the best evaluation until then: a link to the file of the run
+    rows_0_of_2.h5 ...  where tables are spread over workers, the rows of each
+    best/       the checkpoint of the best evaluation until then: links to the files of the run
     diverged.json   where the numbers of its training stopped being finite behind it: what was said of that
 
 A state needs nothing else. It belongs to one training; those of another stay until this one has its first.
@@ -34,8 +35,10 @@ from fuxi_mtl.files import (
     write_text,
 )
 from fuxi_mtl.runs import TRAINING
-from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read_note, reason, write
+from fuxi_mtl.training.checkpoint.files import FILE, read_note, write
 from fuxi_mtl.training.checkpoint.naming import Part
+from fuxi_mtl.training.checkpoint.numbers import READ_ERRORS, reason
+from fuxi_mtl.training.checkpoint.spread import write_together
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +152,7 @@ class StateFolder:
         }
 
     def hold(self, best: Path) -> Path:
-        """A second name for the best checkpoint, which may be replaced while a state is written."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Second names for the files of the best checkpoint, which may be replaced during a write."""
         held = partial_name(self.path / BEST)
         link(best, held)
         return held
@@ -177,10 +179,12 @@ class StateFolder:
         folder = self.path / f"state_{note['plain']['position']['step']}"
         with whole_folder(folder) as partial:
             if best is not None:
-                (partial / BEST).mkdir()
-                best.replace(partial / BEST / FILE)
+                best.replace(partial / BEST)
+            spread = write_together(parts, partial)
             _check_finite(parts)
-            write(partial / FILE, parts, orders, note)
+            if not spread.finite:
+                raise NotFiniteError("rows of a worker hold numbers that are not finite")
+            write(partial / FILE, parts, orders, note, spread.checksums)
             with (partial / FILE).open("rb") as file:
                 os.fsync(file.fileno())
         self._rotate()
@@ -249,11 +253,13 @@ def _readable(path: Path) -> list[Stored]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Gives a file that nobody changes a second name; a copy, on a file system without links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    """Gives the files of a folder, which nobody changes, second names; copies where there are no links."""
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
 
 
 def _check_finite(parts: Mapping[str, Part]) -> None:

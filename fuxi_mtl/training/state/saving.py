@@ -8,10 +8,12 @@ import time
 from functools import cached_property
 from pathlib import Path
 
+from fuxi_mtl.cluster.workers import connected
 from fuxi_mtl.interruption import Interruption
 from fuxi_mtl.options import TrainingOptions
-from fuxi_mtl.training.checkpoint.files import FILE, reason
 from fuxi_mtl.training.checkpoint.naming import Part
+from fuxi_mtl.training.checkpoint.numbers import reason
+from fuxi_mtl.training.checkpoint.spread import GO, spread_parts
 from fuxi_mtl.training.state.folder import NotFiniteError, StateFolder
 from fuxi_mtl.training.state.memory import Copies, free_memory
 from fuxi_mtl.training.state.training_state import TrainingState
@@ -28,7 +30,7 @@ class Saving:
 
     Training stands still while the numbers are copied. Other threads take the memory for the copy, shortly
     before, and write it afterwards. Where the memory is not enough for one, the numbers are written as they
-    lie, and training waits for it.
+    lie, and training waits for it; likewise where tables are spread over workers, who write at once.
 
     Args:
         state: The training.
@@ -63,7 +65,8 @@ class Saving:
 
     def announce(self) -> None:
         """Says where states go and what they take of the disk."""
-        size, count = self._size, self._folder.keep + 1
+        size = sum(part.whole_bytes for part in self._state.parts().values())
+        count = self._folder.keep + 1
         place = next(parent for parent in self._folder.path.parents if parent.exists())
         free = shutil.disk_usage(place).free
         told = (
@@ -84,7 +87,8 @@ class Saving:
         """
         if stops:
             self._interruption.pass_on()
-        self._interruption.check()
+        if stops or saves is None:  # else a signal that came just now is agreed on with the next step
+            self._interruption.check()
         if self._copies is None and not self.is_writing and self._seconds_left() <= self._size / SLOW_MEMORY:
             self._copies = self._taken()
         if self.is_due(self._state.position.step) if saves is None else saves:
@@ -95,17 +99,19 @@ class Saving:
         self.wait()
         started = time.perf_counter()
         copies, self._copies = self._copies or self._taken(), None
-        if copies is None:
+        if copies is None and not self._is_spread:
             logger.info("Too little memory for a copy of the state: training waits until it is written.")
         self._save(copies)
+        workers = connected()
+        if workers is not None and self._is_spread:
+            workers.tell(GO)
         self.pauses.append(time.perf_counter() - started)
 
     def _save(self, copies: Copies | None) -> None:
         """Saves a copy in another thread, or what there is in this one."""
         parts, orders = self._state.parts(), self._state.orders()
         note = self._folder.note(self._state.plain(), self._total, self._state.has_global_seed)
-        best = self._best / FILE
-        arguments = (note, orders, self._folder.hold(best) if best.is_file() else None)
+        arguments = (note, orders, self._folder.hold(self._best) if self._best.is_dir() else None)
         if copies is None:
             self._write(parts, *arguments)
         else:
@@ -116,7 +122,9 @@ class Saving:
         self._saved_at, self._saved_step = time.monotonic(), self._state.position.step
 
     def _taken(self) -> Copies | None:
-        """Memory for a copy; None where it is not enough."""
+        """Memory for a copy; None where it is not enough, or all workers write at once what they have."""
+        if self._is_spread:
+            return None
         return Copies(self._state.parts().values()) if self._size * 1.2 < free_memory() else None
 
     def leave(self) -> str:
@@ -188,8 +196,13 @@ class Saving:
 
     @cached_property
     def _size(self) -> int:
-        """Bytes of the numbers of a state."""
+        """Bytes of the numbers of a state, as far as this process has them."""
         return sum(part.bytes for part in self._state.parts().values())
+
+    @cached_property
+    def _is_spread(self) -> bool:
+        """Whether other workers have some of them."""
+        return bool(spread_parts(self._state.parts()))
 
 
 def _readable(size: int) -> str:

@@ -16,8 +16,9 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.model import MultiTaskModel
-from fuxi_mtl.training.checkpoint.files import FILE, READ_ERRORS, read, read_note, reason
+from fuxi_mtl.training.checkpoint.files import read, read_note
 from fuxi_mtl.training.checkpoint.naming import Part, orders_of, parts_of
+from fuxi_mtl.training.checkpoint.numbers import READ_ERRORS, reason
 from fuxi_mtl.training.loop import Position
 from fuxi_mtl.training.state.folder import link
 
@@ -100,7 +101,7 @@ class TrainingState:
 
         Raises:
             ValueError: The file is damaged, or of another model; or another of
-                :data:`~fuxi_mtl.training.checkpoint.files.READ_ERRORS`.
+                :data:`~fuxi_mtl.training.checkpoint.numbers.READ_ERRORS`.
         """
         note = read_note(file)
         if note["global_seed"]:
@@ -144,7 +145,7 @@ class Source(Protocol):
 
         Raises:
             ValueError: It is damaged, or of another model; or another of
-                :data:`~fuxi_mtl.training.checkpoint.files.READ_ERRORS`.
+                :data:`~fuxi_mtl.training.checkpoint.numbers.READ_ERRORS`.
         """
 
 
@@ -171,8 +172,7 @@ def take_up(state: TrainingState, sources: Sequence[Source], checkpoint: Path) -
         plain = source.plain
         best = plain["members"]["Evaluation"]["best"]
         if best is not None:
-            checkpoint.mkdir()
-            link(source.best / FILE, checkpoint / FILE)
+            link(source.best, checkpoint)
         logger.info(
             "Going on from %s, %s.",
             source,
