@@ -309,7 +309,7 @@ def _add_serving(command: Callable[..., argparse.ArgumentParser]) -> None:
     """What exported models cost."""
     serving = command("serving", _serving, "What an answer takes, by the form of the exported model.")
     serving.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
-    serving.add_argument("--vocabulary", type=int, default=1_490_266, help="ids over all fields")
+    serving.add_argument("--vocabulary", type=int, default=300_000, help="ids over all fields")
     tables = command(
         "served_tables", _served_tables, "Tables in half the bytes: AUC, size; and loading many ids."
     )

@@ -1,6 +1,8 @@
 """Tables of exported models: what half the bytes cost in AUC, and what loading 10 million ids takes."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,6 +56,8 @@ def measure_tables(
 ) -> dict[str, Any]:
     """Trains what is not trained yet, exports it, and loads a large model; writes ``served_tables.json``.
 
+    What is there already and not asked for stays.
+
     Args:
         expids: Shipped experiments.
         seeds: Of each.
@@ -61,14 +65,22 @@ def measure_tables(
         cache: Where runs and encoded data lie.
         results: Where the result goes.
     """
-    content: dict[str, Any] = {"name": "served_tables", "machine": machine(), "auc": [], "loads": []}
+    file = results / "served_tables.json"
+    content: dict[str, Any] = {
+        "auc": [],
+        "loads": [],
+        **(json.loads(file.read_text()) if file.is_file() else {}),
+    }
+    content |= {"name": "served_tables", "machine": machine()}
     if ids:
         content["loads"] = _loads(ids)
-        write(results / "served_tables.json", content)
+        write(file, content)
     for expid in expids:
         for seed in seeds:
-            content["auc"].append({"expid": expid, "seed": seed, "types": _of_run(expid, seed, cache)})
-            write(results / "served_tables.json", content)
+            found = {"expid": expid, "seed": seed, "types": _of_run(expid, seed, cache)}
+            others = [each for each in content["auc"] if (each["expid"], each["seed"]) != (expid, seed)]
+            content["auc"] = [*others, found]
+            write(file, content)
     return content
 
 
@@ -138,21 +150,25 @@ def _loads(ids: int) -> list[dict[str, Any]]:
     from fuxi_mtl.serving.formats import exporter
 
     workload = replace(Workload(), vocabulary=ids)
-    model, encoder = served_model(workload)
-    found = []
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.npz"
         np.savez(rows, **rows_of(workload, 100))
+        model, encoder = served_model(workload)
         for dtype in TYPES[:2]:
-            served, begun = Path(folder) / dtype, time.perf_counter()
-            exporter("savedmodel", export_dtype=dtype)(model, encoder, served)
-            seconds = time.perf_counter() - begun
+            begun = time.perf_counter()
+            exporter("savedmodel", export_dtype=dtype)(model, encoder, Path(folder) / dtype)
+            found.append({"ids": ids, "dtype": dtype, "export": time.perf_counter() - begun})
+            found[-1]["load"] = round(os.getloadavg()[0], 1)
+        del model, encoder  # others need the memory
+        gc.collect()
+        for each in found:
+            served = Path(folder) / each["dtype"]
             sizes = {part: _bytes(served / part) for part in ("assets", "variables")}
-            sizes["graph"] = (served / "saved_model.pb").stat().st_size
+            each["bytes"] = {**sizes, "graph": (served / "saved_model.pb").stat().st_size}
             command = [sys.executable, "-c", LOADS, str(served), str(rows)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            told = json.loads(done.stdout.splitlines()[-1])
-            found.append({"ids": ids, "dtype": dtype, "export": seconds, "bytes": sizes, **told})
+            each.update(json.loads(done.stdout.splitlines()[-1]))
     return found
 
 
@@ -197,6 +213,6 @@ def section(content: Mapping[str, Any]) -> list[str]:
         ),
         *("answered after, s", "GB before", "GB at most", "GB after"),
     )
-    load = content["machine"]["load_before"]
-    note = f"In a process with TensorFlow alone; large vocabularies are files. Load before: {load}."
+    load = ", ".join(f"{each['load']}" for each in content["loads"])
+    note = f"In a process with TensorFlow alone; large vocabularies are files. Load of others: {load}."
     return [*lines, "", note, *table(heading, rows)] if rows else lines

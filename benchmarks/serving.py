@@ -222,7 +222,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
     rows = []
     for cell in content["cells"]:
         shown = [
-            f"{number(each['median']['median'])} ({number(each['cpu']['median'])})"
+            f"{number(each['cpu']['median'])} ({number(each['median']['median'])})"
             for each in cell["rows"].values()
         ]
         difference = "" if cell["difference"] is None else f"{cell['difference']:.1e}"
@@ -231,7 +231,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {each}" for name, each in content["versions"].items())
     note = (
         f"MMoE of the reference work, {content['vocabulary']:,} ids as texts; one thread each, {versions}. "
-        "Numpy rows in, probabilities out: median of an answer and, in parentheses, the processor's time; of "
+        "Numpy rows in, probabilities out: the processor's time of an answer, in parentheses the clock's; of "
         f"{content['rounds']} rounds in turns. Load before: {content['machine']['load_before']}. The "
         f"difference to `predict` is the largest of {max(ROWS)} rows."
     )
