@@ -34,6 +34,8 @@ OPTUNA = ["optuna>=4,<5"]
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
 DOCS = ["mkdocs-material>=9.6,<10", "mkdocs-static-i18n>=1.3,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
+REMOTE = ["fsspec>=2024.6.1,<2027", "s3fs>=2024.6.1,<2027"]
+GCS = ["fsspec>=2024.6.1,<2027", "gcsfs>=2024.6.1,<2027"]
 SERVING_TEST = [
     *ONNX,
     "onnxruntime>=1.20,<2",
@@ -77,6 +79,9 @@ setup(
         "optuna": OPTUNA,
         "ray": RAY,
         "onnx": ONNX,
+        "remote": REMOTE,
+        "gcs": GCS,
+        "remote-test": [*REMOTE, "moto[server]>=5.1,<6", "boto3>=1.34,<2"],
         "serving-test": SERVING_TEST,
         "browser-test": BROWSER_TEST,
         "docs": DOCS,

@@ -14,7 +14,7 @@ from typing import Any
 
 from fuxi_mtl.files import name_problem
 from fuxi_mtl.hints import among
-from fuxi_mtl.runs import TRAINING, Run, run_folders
+from fuxi_mtl.runs import TRAINING, Run, local_root, run_folders
 
 DAYS, AT, FIRST = "days", "@", "first"
 
@@ -193,7 +193,7 @@ def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
     folder = Path(name).expanduser()
     if Run(folder).metrics.is_file():
         return folder
-    root = Path(model_root).expanduser() / dataset_id
+    root = local_root(model_root) / dataset_id
     known = sorted({path.parent.name for path in run_folders(model_root) if path.parent.parent == root})
     expid, day = (name, None) if name in known else split_day(name)
     if expid not in known:

@@ -46,10 +46,12 @@ from fuxi_mtl.files import (
     replace_folder,
     write_text,
 )
+from fuxi_mtl.files.remote import as_url, is_url, without_secrets
 from fuxi_mtl.metrics import NO_PARTS, Parts, Truth
 
 logger = logging.getLogger(__name__)
 
+RUNS = "FUXI_MTL_RUNS"  # environment variable: folder of runs whose model_root is a URL
 TRAINING = ".training"  # behind the name of a run: where the states of its training lie
 UNFINISHED = "unfinished_"  # before the name of a run: what was trained of it when the disk failed
 _PATIENCE = 60.0  # seconds that a change of a run waits for another one
@@ -276,9 +278,17 @@ class StoredScores:
         return self.arrays[name]
 
 
+def local_root(model_root: str | Path) -> Path:
+    """The folder of runs on this machine; of a URL the one from which they are uploaded."""
+    if not is_url(model_root):
+        return Path(model_root).expanduser()
+    scheme, _, rest = as_url(model_root).partition("://")
+    return Path(os.environ.get(RUNS, "~/.cache/fuxi_mtl/runs")).expanduser() / scheme / rest.strip("/")
+
+
 def run_folders(model_root: str | Path) -> list[Path]:
     """The folders of all finished runs, sorted."""
-    found = Path(model_root).expanduser().glob(f"*/*/seed_*/{Run(Path()).metrics.name}")
+    found = local_root(model_root).glob(f"*/*/seed_*/{Run(Path()).metrics.name}")
     return sorted(path.parent for path in found)
 
 
@@ -291,7 +301,7 @@ def run_folder(model_root: str, dataset_id: str, expid: str, seed: int) -> Path:
     for what, name in (("dataset_id", dataset_id), ("expid", expid)):
         if problem := name_problem(name):
             raise ValueError(f"{what} {name!r} names a folder, which it cannot: {problem}.")
-    return Path(model_root).expanduser() / dataset_id / expid / f"seed_{seed}"
+    return local_root(model_root) / dataset_id / expid / f"seed_{seed}"
 
 
 @contextmanager
@@ -326,6 +336,8 @@ def new_run(folder: Path, keeps_trained: bool = False, wait: bool | float = Fals
         LockedError: Another process writes it.
         ValueError: The folder cannot be written, or the disk is full.
     """
+    if is_url(folder):
+        raise ValueError(f"{as_url(folder)} is a URL: a run is written into a folder. model_root may be one.")
     partial = partial_name(folder)
     with held_run(folder, wait) as lock:
         try:
@@ -399,7 +411,7 @@ def _copied(folder: Path, source: str, target: str) -> None:
 def environment(data_key: str) -> dict[str, Any]:
     """What a number depends on beside the stanza: versions, machine, code and data."""
     return {
-        "command": " ".join(sys.argv),
+        "command": without_secrets(" ".join(sys.argv)),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -412,7 +424,7 @@ def environment(data_key: str) -> dict[str, Any]:
 def append_results_line(config_dir: str | Path, expid: str, dataset_id: str, valid: str, test: str) -> None:
     """Adds FuxiCTR's line to ``{config folder's name}.csv`` in the working directory."""
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    command = f"python {' '.join(sys.argv)}"
+    command = without_secrets(f"python {' '.join(sys.argv)}")
     with Path(f"{Path(config_dir).resolve().name}.csv").open("a", encoding="utf-8") as file:
         file.write(
             f" {time},[command] {command},[exp_id] {expid},[dataset_id] {dataset_id},"

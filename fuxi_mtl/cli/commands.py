@@ -19,6 +19,7 @@ from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
+from fuxi_mtl.files.remote import without_secrets
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import TerminalHandler
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: Exception) -> None:
-    print(printable(f"{type(error).__name__}: {error}"), file=sys.stderr)
+    print(printable(without_secrets(f"{type(error).__name__}: {error}")), file=sys.stderr)
 
 
 def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -134,6 +135,7 @@ def _run(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import folder_of, try_model
     from fuxi_mtl.workflow.resume import run_or_resume, verify_data
 
+    how, keeps = (options.gpu, options.resume, options.restart), "--as NAME keeps both"
     for experiment in planned:
         try_model(experiment)
         if options.verify:
@@ -143,9 +145,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     _sweep(
         seeded,
-        lambda each: run_or_resume(
-            each, options.gpu, options.resume, options.restart, keeps="--as NAME keeps both"
-        ),
+        lambda each: _published(each, run_or_resume(_fetched(each, options.resume), *how, keeps=keeps)),
         folder_of,
         workers,
     )
@@ -164,6 +164,24 @@ def _named(experiment: "Experiment", options: argparse.Namespace) -> "Experiment
     if options.name in available(options.config).expids:
         raise ValueError(f"--as {options.name}: an experiment of {options.config} has this name already.")
     return replace(experiment, expid=options.name)
+
+
+def _fetched(experiment: "Experiment", wanted: bool = True) -> "Experiment":
+    """The experiment, whose runs are on this machine if they are wanted and model_root is a URL."""
+    from fuxi_mtl.workflow.experiment import folder_of
+    from fuxi_mtl.workflow.remote_runs import fetch_runs
+
+    if wanted:
+        fetch_runs(experiment.options.model_root, folder_of(experiment))
+    return experiment
+
+
+def _published(experiment: "Experiment", run: "Run") -> "Run":
+    """The run, which is uploaded if model_root is a URL."""
+    from fuxi_mtl.workflow.remote_runs import publish_run
+
+    publish_run(experiment.options.model_root, run)
+    return run
 
 
 def _with_seeds(experiment: "Experiment", options: argparse.Namespace) -> "list[Experiment]":
@@ -288,7 +306,7 @@ def _show(tables: Sequence, style: str, output: str | None = None) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from fuxi_mtl.workflow.experiment import predict_run
+    from fuxi_mtl.workflow.predicting import predict_run
 
     predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
 
@@ -337,11 +355,13 @@ def _simulate(options: argparse.Namespace) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.amending import calibrate_run
 
-    calibrate_run(_folder_of_run(options), options.method)
+    experiment, folder = _found_run(options)
+    _published(experiment, calibrate_run(folder, options.method))
 
 
 def _fuse(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiment, located
+    from fuxi_mtl.runs import Run
     from fuxi_mtl.workflow.amending import fuse_run
 
     [expid] = _expids(options)
@@ -352,7 +372,9 @@ def _fuse(options: argparse.Namespace) -> None:
             expid,
             "there is no block fusion: add fusion: {method: product}, or --set fusion.method=product.",
         )
-    table = fuse_run(_folder_of_run(options), section, options.compare)
+    experiment, folder = _found_run(options)
+    table = fuse_run(folder, section, options.compare)
+    _published(experiment, Run(folder))
     if table is not None:
         _show([table], options.format, options.output)
 
@@ -368,7 +390,11 @@ def _update(options: argparse.Namespace) -> None:
     [expid] = _expids(options)
     experiment = _named(load_experiment(options.config, expid, _overrides(options)), options)
     seeded = _with_seeds(experiment, options)
-    _sweep(seeded, lambda each: update(folder_of(each)), lambda each: day_folder(folder_of(each), day))
+    _sweep(
+        seeded,
+        lambda each: _published(each, update(folder_of(_fetched(each)))),
+        lambda each: day_folder(folder_of(each), day),
+    )
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -385,14 +411,21 @@ def _history(options: argparse.Namespace) -> None:
 
 
 def _folder_of_run(options: argparse.Namespace) -> Path:
+    return _found_run(options)[1]
+
+
+def _found_run(options: argparse.Namespace) -> "tuple[Experiment, Path]":
+    """The experiment and the folder of the run that is meant."""
     from fuxi_mtl.config import load_experiment
     from fuxi_mtl.lineage import chosen_day, split_day
     from fuxi_mtl.workflow.experiment import folder_of
 
     [expid] = _expids(options)
     experiment = _named(load_experiment(options.config, expid, options.set), options)
-    first = folder_of(experiment if options.seed is None else experiment.with_seed(options.seed))
-    return chosen_day(first, split_day(options.expid)[1]).folder
+    if options.seed is not None:
+        experiment = experiment.with_seed(options.seed)
+    first = folder_of(_fetched(experiment))
+    return experiment, chosen_day(first, split_day(options.expid)[1]).folder
 
 
 COMMANDS = {

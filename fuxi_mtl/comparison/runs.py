@@ -12,7 +12,7 @@ import yaml
 from fuxi_mtl.files import check_yaml
 from fuxi_mtl.hints import among
 from fuxi_mtl.lineage import newest_days, split_day
-from fuxi_mtl.runs import Run, StoredScores, run_folders
+from fuxi_mtl.runs import Run, StoredScores, local_root, run_folders
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def stored_runs(
     Raises:
         ValueError: An expid has no finished run, or there is none at all.
     """
-    root = Path(model_root).expanduser()
+    root = local_root(model_root)
     folders = run_folders(root)
     if not folders:
         raise ValueError(f"no finished run under {root}. Run an experiment first: run_expid.py --expid ...")

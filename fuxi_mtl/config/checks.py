@@ -9,6 +9,7 @@ from typing import Any
 from fuxi_mtl.config.stanzas import Layer, Settings
 from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direction
 from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
+from fuxi_mtl.files.remote import RemoteError, check_url, is_url
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.metrics import find_metric
 from fuxi_mtl.options import (
@@ -67,6 +68,27 @@ def _is_own(weighting: Any) -> bool:
     """Whether it is one of the user's, which may ask for gradient norms."""
     known = isinstance(weighting, str) and weighting in WEIGHTINGS
     return known and not isinstance(WEIGHTINGS[weighting].target, str)
+
+
+def check_urls(settings: Settings) -> None:
+    """No value is a URL with a secret in it, and what must lie on this machine is none.
+
+    Raises:
+        ConfigError: One is.
+    """
+    wrong = []
+    for key, entry in settings.entries.items():
+        if not (isinstance(entry.value, str) and is_url(entry.value)):
+            continue
+        try:
+            check_url(key, entry.value)
+        except RemoteError as error:
+            wrong.append((key, str(error)))
+        else:
+            if key in ("data_root", "remote_cache"):
+                local = "encoded data and copies lie on this machine: name a folder"
+                wrong.append((key, f"{key} is {entry.value}, a URL, and {local}."))
+    settings.tell(wrong)
 
 
 def check_start(settings: Settings, training: TrainingOptions, dataset: DatasetOptions) -> None:

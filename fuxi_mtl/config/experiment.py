@@ -479,6 +479,8 @@ def _sections(settings: Settings, mistakes: Mistakes) -> tuple[dict[str, Any], d
     with mistakes.noted():
         check_moments(settings, parts["optimizer"])
     with mistakes.noted():
+        checks.check_urls(settings)
+    with mistakes.noted():
         checks.check_split(settings, parts["dataset"], parts["training"].final_weights)
     with mistakes.noted():
         selected = select_columns(settings, parts["dataset"], parts["options"])

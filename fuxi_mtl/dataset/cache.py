@@ -27,6 +27,7 @@ from fuxi_mtl.files import (
     replace_folder,
     write_text,
 )
+from fuxi_mtl.files.remote import about, as_url, is_url, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +81,18 @@ class SourceHashes:
             self._known = {}
 
     def identity(self, file: Path) -> list:
-        """What a file is known by: its path, its size and the hash of its content."""
+        """What a file is known by: its path, its size and the hash of its content.
+
+        Of a URL what the service says of it, by which its content need not be fetched.
+        """
+        if is_url(file):
+            return [as_url(file), *version_of(about(file))]
         return [absolute(file), file.stat().st_size, self._hash(file)]
 
     def changed_unseen(self, file: Path) -> bool:
         """Whether another content has the size and the time of the entry; the entry is then the file's."""
+        if is_url(file):
+            return False
         known, status = self._known.pop(str(file.resolve()), None), file.stat()
         found = self._hash(file)
         return known is not None and known[:2] == [status.st_size, status.st_mtime_ns] and known[2] != found

@@ -93,7 +93,7 @@ class CsvNotes:
     lines_of_bad: int = 0
     first_bad: list[str] = field(default_factory=list)
 
-    def sentences(self, file: Path) -> Iterator[str]:
+    def sentences(self, file: str) -> Iterator[str]:
         """What is to be said, if anything."""
         if self.bad:
             over = f" over {self.lines_of_bad} lines" if self.lines_of_bad > self.bad else ""

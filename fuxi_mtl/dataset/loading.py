@@ -34,7 +34,10 @@ from fuxi_mtl.tasks import Task
 logger = logging.getLogger(__name__)
 
 # Where encoded data lie, how files are read, and options of labels that matter in training only.
-_NOT_IN_KEY = ("data_root", "data_block_size", "label_col", "last_day", "missing_days")
+_NOT_IN_KEY = (
+    *("data_root", "data_block_size", "label_col", "last_day", "missing_days"),
+    *("remote_cache", "remote_cache_gb"),
+)
 # Options that came after format 1, of a dataset and of its features.
 _SINCE_FORMAT_1 = ("quote_char", "encoding", "bad_rows", "pretrained_keys", "order", "clip_negative_gaps")
 

@@ -16,6 +16,7 @@ from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rules import Vocabulary
 from fuxi_mtl.dataset.writing import ArrayFile
 from fuxi_mtl.features import PAD, Feature
+from fuxi_mtl.files.remote import is_url
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ def read_pretrained(given: Input) -> Vectors:
         raise DataError(
             f"feature {given.name!r}: pretrained_emb needs a vocabulary of its own, not hash buckets, ids "
             "or another feature's table."
+        )
+    if is_url(str(options.pretrained_emb)):
+        raise DataError(
+            f"feature {given.name!r}: pretrained_emb is {options.pretrained_emb}, a URL: download the file, "
+            "and name it as it lies on this machine."
         )
     file = Path(str(options.pretrained_emb)).expanduser()
     keys, values = _read(given.name, file)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from fuxi_mtl.dataset.inputs import Input, meta_columns
 from fuxi_mtl.dataset.labels import LabelReader
 from fuxi_mtl.dataset.sources import START, Begin, Block, Source
 from fuxi_mtl.dataset.splitting import NAMES
+from fuxi_mtl.files.remote import name_of
 from fuxi_mtl.options import DatasetOptions
 
 
@@ -104,7 +104,7 @@ def labelled_blocks(
         blocks = source.blocks(columns, begin) if isinstance(source, Source) else source.blocks(columns)
         for block in blocks:
             if isinstance(source, Source) and file not in (None, block.file):
-                between(Begin(source.files.index(Path(block.file)), block.start))
+                between(Begin(list(map(name_of, source.files)).index(block.file), block.start))
             file = block.file
             advance(block.frame.height)
             with block.errors():

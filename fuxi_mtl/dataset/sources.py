@@ -17,6 +17,7 @@ from fuxi_mtl.dataset import reading
 from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, DataError, shortened
 from fuxi_mtl.dataset.windows import Window
+from fuxi_mtl.files.remote import Copies, RemoteError, as_path, files_at, is_url, name_of
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
 
@@ -88,6 +89,7 @@ class Source:
         csv: How csv files are written.
         n_rows: Most rows to read, or None.
         block_rows: Rows in a block.
+        copies: Where files that are URLs have their local copies; None if none is.
     """
 
     key: str
@@ -96,12 +98,32 @@ class Source:
     csv: CsvFormat = COMMAS
     n_rows: int | None = None
     block_rows: int = reading.BLOCK_ROWS
+    copies: Copies | None = None
     _notes: dict[Path, CsvNotes] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
         """What errors call it."""
-        return f"{self.key}: {', '.join(map(str, self.files))}"
+        return f"{self.key}: {', '.join(map(name_of, self.files))}"
+
+    @contextmanager
+    def local(self, file: Path) -> Iterator[Path]:
+        """A file on this machine, as long as the block lasts; errors about a copy name the URL.
+
+        Raises:
+            DataError: It cannot be had, or not be read inside.
+        """
+        if self.copies is None or not is_url(file):
+            yield file
+            return
+        try:
+            with self.copies.local(file, self.key) as copy:
+                try:
+                    yield copy
+                except DataError as error:
+                    raise DataError(str(error).replace(str(copy), name_of(file))) from error
+        except RemoteError as error:
+            raise DataError(str(error)) from error
 
     def blocks(self, columns: Sequence[str], begin: Begin = START) -> Iterator[Block]:
         """The rows in order, with only these columns, of the file to begin with and those behind it."""
@@ -113,7 +135,7 @@ class Source:
                 frame = whole if self.n_rows is None else whole.head(self.n_rows - start)
                 rows = np.arange(in_file, in_file + frame.height)
                 if frame.height:
-                    yield Block(frame, str(file), rows, start)
+                    yield Block(frame, name_of(file), rows, start)
                 in_file += frame.height
                 start += frame.height
                 if start == self.n_rows:
@@ -126,20 +148,21 @@ class Source:
     ) -> Iterator[pl.DataFrame]:
         """The rows of one file; a column that it lacks may be part of its path: ``day=1/a.parquet``."""
         in_path = partitions(file)
-        if not in_path.keys() & set(columns):
-            yield from reading.blocks(file, self.data_format, self.csv, columns, self.block_rows, notes)
-            return
-        found = reading.column_names(file, self.data_format, self.csv)
-        own = [name for name in columns if name in found]
-        for frame in reading.blocks(
-            file, self.data_format, self.csv, own or found[:1], self.block_rows, notes
-        ):
-            added = {name: pl.lit(in_path[name], pl.String) for name in columns if name not in found}
-            yield frame.with_columns(**added).select(columns)
+        with self.local(file) as copy:
+            if not in_path.keys() & set(columns):
+                yield from reading.blocks(copy, self.data_format, self.csv, columns, self.block_rows, notes)
+                return
+            found = reading.column_names(copy, self.data_format, self.csv)
+            own = [name for name in columns if name in found]
+            for frame in reading.blocks(
+                copy, self.data_format, self.csv, own or found[:1], self.block_rows, notes
+            ):
+                added = {name: pl.lit(in_path[name], pl.String) for name in columns if name not in found}
+                yield frame.with_columns(**added).select(columns)
 
     def notes(self) -> list[str]:
         """What the user should know of the files that were read to their end."""
-        return [told for file, notes in self._notes.items() for told in notes.sentences(file)]
+        return [told for file, notes in self._notes.items() for told in notes.sentences(name_of(file))]
 
     def state(self) -> dict[str, Any]:
         """What a savepoint keeps: what is to be said of the files that were read to their end."""
@@ -151,7 +174,10 @@ class Source:
 
     def count_rows(self) -> int:
         """Rows that :meth:`blocks` gives."""
-        rows = sum(reading.count_rows(file, self.data_format, self.csv) for file in self.files)
+        rows = 0
+        for file in self.files:
+            with self.local(file) as copy:
+                rows += reading.count_rows(copy, self.data_format, self.csv)
         return rows if self.n_rows is None else min(rows, self.n_rows)
 
     def check_columns(self, columns: Iterable[str]) -> None:
@@ -161,9 +187,10 @@ class Source:
             DataError: A file is empty or lacks a column.
         """
         for file in self.files:
-            if file.stat().st_size == 0:
-                raise DataError(f"{self.key}: {file} is empty.")
-            found = reading.column_names(file, self.data_format, self.csv)
+            with self.local(file) as copy:
+                if copy.stat().st_size == 0:
+                    raise DataError(f"{self.key}: {copy} is empty.")
+                found = reading.column_names(copy, self.data_format, self.csv)
             known = {*found, *partitions(file)}
             wanted = list(columns)
             for name in wanted:
@@ -178,11 +205,11 @@ class Source:
             others = [f"{mark!r} ({_SEPARATORS[mark]})" for mark in _SEPARATORS if mark in found[0]]
             if others:
                 return (
-                    f"{self.key}: {file} has a single column when split at sep {self.csv.sep!r}; its header "
-                    f"holds {' and '.join(others)}. Set sep."
+                    f"{self.key}: {name_of(file)} has a single column when split at sep {self.csv.sep!r}; "
+                    f"its header holds {' and '.join(others)}. Set sep."
                 )
         near = did_you_mean(name, found)
-        return f"{self.key}: {file} has no column {name!r}.{near} Its columns: {shortened(found)}."
+        return f"{self.key}: {name_of(file)} has no column {name!r}.{near} Its columns: {shortened(found)}."
 
 
 def find_sources(options: DatasetOptions, but: Collection[str] = ()) -> dict[str, Source]:
@@ -213,8 +240,14 @@ def find_sources(options: DatasetOptions, but: Collection[str] = ()) -> dict[str
                 CsvFormat(options.sep, options.quote_char, options.encoding, options.bad_rows),
                 options.n_rows,
                 options.data_block_size or reading.BLOCK_ROWS,
+                copies_of(options),
             )
     return sources
+
+
+def copies_of(options: DatasetOptions) -> Copies:
+    """Where files that are URLs have their local copies."""
+    return Copies(Path(options.remote_cache), int(options.remote_cache_gb * 2**30))
 
 
 def format_of(path: Path) -> str | None:
@@ -230,6 +263,7 @@ def source_of(
     sep: str | None = None,
     csv: CsvFormat = COMMAS,
     block_rows: int = reading.BLOCK_ROWS,
+    copies: Copies | None = None,
 ) -> Source:
     """One file whose format is told by its suffix.
 
@@ -239,6 +273,7 @@ def source_of(
         sep: Separator of a csv file; a comma unless said, a tab for .tsv.
         csv: How a csv file is written otherwise.
         block_rows: Rows in a block.
+        copies: Where a file that is a URL has its local copy.
 
     Raises:
         DataError: It does not exist, or has another suffix.
@@ -246,25 +281,30 @@ def source_of(
     path = path.expanduser()
     if path.is_dir():
         raise DataError(f"{key}: {path} is a folder: name one file.")
-    if not path.is_file():
+    if not (copies and is_url(path)) and not path.is_file():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{key}: {path} is no file, seen from {Path.cwd()}.{did_you_mean(path.name, beside)}")
     data_format = format_of(path)
     if data_format is None:
         suffixes = ", ".join(reading.FORMAT_OF_SUFFIX)
-        raise DataError(f"{key}: {path} has the suffix {path.suffix!r}. Suffixes: {suffixes}.")
+        raise DataError(f"{key}: {name_of(path)} has the suffix {path.suffix!r}. Suffixes: {suffixes}.")
     separator = sep or ("\t" if ".tsv" in path.suffixes else ",")
-    return Source(key, (path,), data_format, replace(csv, sep=separator), block_rows=block_rows)
+    return Source(
+        key, (path,), data_format, replace(csv, sep=separator), block_rows=block_rows, copies=copies
+    )
 
 
-def read_file(key: str, path: Path, csv: CsvFormat = COMMAS, sep: str | None = None) -> pl.DataFrame:
+def read_file(
+    key: str, path: Path, csv: CsvFormat = COMMAS, sep: str | None = None, copies: Copies | None = None
+) -> pl.DataFrame:
     """All rows of such a file, in memory.
 
     Raises:
         DataError: It cannot be read.
     """
-    source = source_of(key, path, sep, csv)
-    columns = reading.column_names(path, source.data_format, source.csv)
+    source = source_of(key, path, sep, csv, copies=copies)
+    with source.local(path) as copy:
+        columns = reading.column_names(copy, source.data_format, source.csv)
     parts = [block.frame for block in source.blocks(columns)]
     return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
 
@@ -299,6 +339,8 @@ def _files_of(key: str, pattern: str, options: DatasetOptions) -> tuple[Path, ..
 
 def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     """One file, those of a pattern, or those of a folder whose names end in the format."""
+    if is_url(pattern):
+        return _find_remote(key, pattern, data_format)
     path = Path(pattern).expanduser()
     pattern = str(path)
     if path.is_file():
@@ -321,14 +363,34 @@ def _find(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
     raise DataError(f"{key}: {pattern} is no file, seen from {Path.cwd()}.{near}")
 
 
+def _find_remote(key: str, pattern: str, data_format: str) -> tuple[Path, ...]:
+    """The same of a URL."""
+    try:
+        for each in (
+            pattern,
+            f"{pattern.rstrip('/')}/*.{data_format}",
+            f"{pattern.rstrip('/')}/*=*/**/*.{data_format}",
+        ):
+            files = _own(key, as_path(pattern), map(as_path, files_at(each, key)))
+            if files:
+                return _told(key, files)
+    except RemoteError as error:
+        raise DataError(str(error)) from error
+    raise DataError(f"{key}: {pattern} names no file, and no folder with a file *.{data_format}.")
+
+
 def _files(key: str, pattern: Path, found: Iterable[Path]) -> list[Path]:
+    return _own(key, pattern, (file for file in found if file.is_file()))
+
+
+def _own(key: str, pattern: Path, found: Iterable[Path]) -> list[Path]:
     """The files of those found, in their order, without what other programs keep for themselves.
 
     Spark and Hive take no file whose name, or that of a folder, begins with ``_`` or ``.``: ``_temporary/``
     is what a job left that failed, ``._part`` what a Mac packed beside ``part``.
     """
     named = {part for part in pattern.parts if part[0] in "._"}
-    files = [file for file in found if file.is_file()]
+    files = list(found)
     own = [
         file
         for file in files
@@ -361,5 +423,5 @@ def _natural(path: Path) -> list:
 
 def _told(key: str, files: Sequence[Path]) -> tuple[Path, ...]:
     if len(files) > 1:
-        logger.info("%s: %d files, %s to %s.", key, len(files), files[0], files[-1])
+        logger.info("%s: %d files, %s to %s.", key, len(files), name_of(files[0]), name_of(files[-1]))
     return tuple(files)

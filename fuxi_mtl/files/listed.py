@@ -16,7 +16,7 @@ def list_files(folder: Path, listed: Path) -> None:
         folder: The folder.
         listed: The file with the list, in that folder or below.
     """
-    lines = [f"{_sha256(file)}  {name}\n" for name, file in _files_of(folder).items() if file != listed]
+    lines = [f"{sha256_of(file)}  {name}\n" for name, file in files_below(folder).items() if file != listed]
     listed.write_text("".join(lines), encoding="utf-8")
 
 
@@ -36,7 +36,7 @@ def check_listed(folder: Path, listed: Path, remedy: str) -> None:
         lines = listed.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DamagedError(listed, error, remedy) from error
-    files = _files_of(folder)
+    files = files_below(folder)
     for line in lines:
         found = _LINE.fullmatch(line)
         if found is None:
@@ -44,17 +44,18 @@ def check_listed(folder: Path, listed: Path, remedy: str) -> None:
         checksum, name = found.groups()
         if name not in files:
             raise DamagedError(folder / name, f"{listed.name} lists it, and it is not there", remedy)
-        if _sha256(files[name]) != checksum:
+        if sha256_of(files[name]) != checksum:
             raise DamagedError(files[name], f"{listed.name} lists another checksum", remedy)
 
 
-def _files_of(folder: Path) -> dict[str, Path]:
+def files_below(folder: Path) -> dict[str, Path]:
     """Its files and those below, by their names in it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {file.relative_to(folder).as_posix(): file for file in files}
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
     import hashlib  # here, because commands that check nothing are quick
 
     found = hashlib.sha256()

@@ -190,6 +190,8 @@ class DataOptions(TypedDict, total=False):
     encoding: str
     bad_rows: str
     n_rows: int | None
+    remote_cache: str
+    remote_cache_gb: float
     data_block_size: int
     rebuild_dataset: bool
     inconsistent: str

@@ -226,6 +226,13 @@ class DatasetOptions:
     n_rows: int | None = option(
         None, "Read at most this many rows of train_data, valid_data and test_data each.", least=1
     )
+    remote_cache: str = option(
+        "~/.cache/fuxi_mtl",
+        "Folder for local copies of files that are given as URLs, such as s3://logs/a.csv.",
+    )
+    remote_cache_gb: float = option(
+        50.0, "GiB of such copies at most; those that were used least lately make room.", above=0
+    )
     data_block_size: int = option(0, "Rows in a block while reading; 0 chooses.", least=0)
     rebuild_dataset: bool = option(True, "False: the columns hold ids already, and vocab_size says how many.")
     inconsistent: str = option(

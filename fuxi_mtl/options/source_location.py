@@ -5,6 +5,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from fuxi_mtl.files.remote import without_secrets
+
 
 class ConfigError(ValueError):
     """A mistake in a configuration; the message begins with the location where it was written.
@@ -18,7 +20,8 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, location: "SourceLocation | str", message: str):
-        super().__init__(f"{location}: {message}" if str(location) else message)
+        # The location may be a --set whose value is refused for the password in it.
+        super().__init__(without_secrets(f"{location}: {message}" if str(location) else message))
         self.location = location
         self.mistakes: tuple[ConfigError, ...] = (self,)
         self.unfinished = False

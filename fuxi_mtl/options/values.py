@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from fuxi_mtl.files.remote import without_secrets
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.declaring import Option
 from fuxi_mtl.options.family import OWN, Family, Names
@@ -148,7 +149,7 @@ def show(value: Any) -> str:
     elif isinstance(value, dict):
         text = f"{{{', '.join(f'{key}: {show(each)}' for key, each in value.items())}}}"
     else:
-        text = repr(value)
+        text = without_secrets(repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

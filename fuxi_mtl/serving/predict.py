@@ -16,6 +16,7 @@ from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.files import partial_name, remove_leavings
+from fuxi_mtl.files.remote import Copies
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
@@ -37,6 +38,7 @@ def predict_file(
     csv: CsvFormat = COMMAS,
     block_rows: int = BLOCK_ROWS,
     fusion: GraphFusion | None = None,
+    copies: Copies | None = None,
 ) -> int:
     """Writes ``{task}_pred`` for each row of a file, after the columns to keep, in the order of the file.
 
@@ -56,6 +58,7 @@ def predict_file(
         csv: Quotes and encoding of a csv file. A bad row is always an error here: scores belong to rows.
         block_rows: Rows in memory at a time.
         fusion: Makes one score of an encoded row and its predictions by task.
+        copies: Where an input that is a URL has its local copy.
 
     Returns:
         The number of rows.
@@ -65,7 +68,7 @@ def predict_file(
     """
     input, output = Path(input).expanduser(), Path(output).expanduser()  # noqa: A001
     keep = tuple(dict.fromkeys(keep))
-    source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows)
+    source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows, copies)
     _check_output(input, output)
     columns: dict[str, type[pl.DataType]] = dict.fromkeys(model.served_columns, pl.Float32)
     if fusion is not None:
@@ -164,7 +167,7 @@ def _check_output(path: Path, output: Path) -> None:
         raise DataError(
             f"output: {output} has the suffix {output.suffix!r}. Suffixes: {', '.join(WRITABLE)}."
         )
-    if output.exists() and output.samefile(path):
+    if output.exists() and path.exists() and output.samefile(path):
         raise DataError(f"output: {output} is the input itself: name another file.")
     if output.is_dir() or not output.parent.is_dir():
         wrong = output if output.is_dir() else output.parent

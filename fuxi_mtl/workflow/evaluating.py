@@ -11,9 +11,10 @@ from fuxi_mtl.dataset import Encoder
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.inputs import meta_columns
 from fuxi_mtl.dataset.labelled import encode_labelled
-from fuxi_mtl.dataset.sources import read_file
+from fuxi_mtl.dataset.sources import copies_of, read_file
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines
 from fuxi_mtl.evaluation.measure import check_finite, measure
+from fuxi_mtl.files.remote import check_url, is_url, uploaded
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.runs import Run
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines
@@ -42,12 +43,17 @@ def evaluate_run(
     Raises:
         ValueError: The run cannot be loaded, the rows cannot be measured, or the output cannot be written.
     """
+    check_url("input", str(input))
+    if output is not None and is_url(output):
+        with uploaded(output, "output") as local:
+            evaluate_run(folder, input, by, local, sep)
+        return
     run = Run(Path(folder))
     experiment = load_resolved(run.config, run.expid)
     model, encoder = load_run(folder)
     trained_on = experiment.dataset
     csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
-    rows = read_file("input", Path(input).expanduser(), csv, sep)
+    rows = read_file("input", Path(input).expanduser(), csv, sep, copies_of(trained_on))
     scores, found = evaluate_rows(run, experiment, model, encoder, rows, by, str(input))
     for line in log_lines(experiment.outputs, scores):
         logger.info("%s", line)

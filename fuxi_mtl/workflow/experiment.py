@@ -19,10 +19,10 @@ from fuxi_mtl.cluster.workers import connected, together
 from fuxi_mtl.comparison import Table
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset import Dataset, Encoder, Split, declared_features, dummy_features, load_dataset
-from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines, summary
 from fuxi_mtl.evaluation.measure import check_finite, groups, measure, sample_weights
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.files.remote import is_url, uploaded
 from fuxi_mtl.layers.absent_rows import rows_elsewhere
 from fuxi_mtl.layers.embedding import check_tables
 from fuxi_mtl.layers.shards import spreading
@@ -32,7 +32,6 @@ from fuxi_mtl.options.exported import STORED
 from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
 from fuxi_mtl.serving.formats import exporter
-from fuxi_mtl.serving.predict import predict_file
 from fuxi_mtl.training import checkpoint
 from fuxi_mtl.training.devices import use_devices, use_precision
 from fuxi_mtl.training.initial import InitialRun
@@ -408,7 +407,8 @@ def export_run(
 
     Args:
         folder: The run.
-        output: The folder of a SavedModel, or the file of another format.
+        output: The folder of a SavedModel, or the file of another format; a URL is
+            uploaded to when it is whole.
         format: One of :data:`fuxi_mtl.options.exported.FORMATS`.
         signature: ``raw`` or ``from_ids``; the first that the format has unless said.
         export_dtype: Type in which tables are stored.
@@ -418,6 +418,10 @@ def export_run(
         ValueError: The run cannot be loaded or written so, or a package is missing.
     """
     export = exporter(format, signature, export_dtype, bags)
+    if is_url(output):
+        with uploaded(output, "output") as local:
+            export_run(folder, local, format, signature, export_dtype, bags)
+        return
     run = Run(Path(folder))
     # Rows that were spread over workers may be more than this process can hold: they go from file to file.
     as_they_are = format == "savedmodel" and export_dtype == STORED[0]
@@ -439,26 +443,6 @@ def _said_of(run: Run) -> dict[str, Any]:
         "git_commit": origin["git_commit"],
         "metrics": {split: metrics[split] for split in ("valid", "test") if split in metrics},
     }
-
-
-def predict_run(folder: str | Path, input: str | Path, output: str | Path, **options: Any) -> int:  # noqa: A002
-    """Writes a run's predictions for a file, with the fused score if the run has one of single rows.
-
-    Args:
-        folder: The run.
-        input: See :func:`fuxi_mtl.serving.predict.predict_file`.
-        output: See there.
-        **options: See there.
-
-    Returns:
-        The number of rows.
-    """
-    run = Run(Path(folder))
-    model, encoder = load_run(folder)
-    fusion = load_fusion(run, encoder.feature_map, row_by_row=True)
-    trained_on = load_resolved(run.config, run.expid).dataset
-    csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
-    return predict_file(model, encoder, input, output, fusion=fusion, **{"csv": csv, **options})
 
 
 def show_fusion(table: Table | None) -> None:

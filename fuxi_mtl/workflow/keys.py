@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = (
     ),
     *("save_predictions", "export", "model_root"),
     *("save_every_steps", "save_every_minutes", "keep_checkpoints"),
+    *("remote_cache", "remote_cache_gb"),
     *("data_root", "data_block_size", "train_data", "valid_data", "test_data"),
     *("last_day", "missing_days"),
 )

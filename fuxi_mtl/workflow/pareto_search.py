@@ -13,6 +13,7 @@ from fuxi_mtl.comparison.pareto import FILE, Front, make_front, preferences_of, 
 from fuxi_mtl.comparison.pareto.preferences import name_of
 from fuxi_mtl.config import Experiment, load_experiment
 from fuxi_mtl.files import checked_json, write_text
+from fuxi_mtl.files.remote import is_url
 from fuxi_mtl.options import CVR_AUX
 from fuxi_mtl.report import render
 from fuxi_mtl.workflow.experiment import try_model
@@ -43,10 +44,15 @@ def search(
         gpus: GPUs to use; -1 is the CPU.
 
     Raises:
-        ValueError: A preference does not fit, or a metric that is traded off is undefined.
+        ValueError: A preference does not fit, a metric that is traded off is undefined, or model_root is a
+            URL.
         SweepError: A run failed; the others are whole.
     """
     base = load_experiment(config, expid, overrides)
+    if is_url(base.options.model_root):
+        raise ValueError(
+            f"model_root is {base.options.model_root}: runs of a search stay on this machine. Name a folder."
+        )
     options = base.pareto.pareto
     preferences = preferences_of(options, objectives_of(base))
     named = {name_of(expid, options.by, preference): preference for preference in preferences}

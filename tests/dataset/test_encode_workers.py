@@ -275,7 +275,7 @@ def test_no_process_outlives_the_one_that_started_it(number):
     for _ in range(200):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
             return
-            time.sleep(0.02)
+        time.sleep(0.02)
     pytest.fail(f"{pid} is there")
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from fuxi_mtl.dataset.parallel.processes import FileProcesses
 from fuxi_mtl.dataset.sources import START, Begin, Block, Source
+from fuxi_mtl.files.remote import name_of
 
 
 class SharedFiles:
@@ -47,7 +48,7 @@ class SharedFiles:
                 frame = whole if most is None else whole.head(most - start)
                 if frame.height:
                     rows = np.arange(in_file, in_file + frame.height)
-                    yield Block(frame, str(file), rows, start)
+                    yield Block(frame, name_of(file), rows, start)
                 in_file += frame.height
                 start += frame.height
                 if start == most:

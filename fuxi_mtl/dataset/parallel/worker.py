@@ -1,5 +1,6 @@
 """The other end of :class:`~fuxi_mtl.dataset.parallel.processes.FileProcesses`: works until nobody asks."""
 
+import logging
 import os
 import sys
 import threading
@@ -43,6 +44,7 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Works for the process that gave this one the end of a pipe."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(format="%(asctime)s P%(process)d %(levelname)s %(message)s", level=logging.INFO)
     with Connection(int(sys.argv[1])) as connection, suppress(ConnectionError):
         work(connection, int(sys.argv[2]))
 

@@ -1,0 +1,109 @@
+"""Data, runs, scores and SavedModels in a store of objects: a server of S3 on this machine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from command_line import call
+
+from fuxi_mtl.files import remote
+from fuxi_mtl.serving.export import check_saved_model
+
+SECRET = "0123-very-secret"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A client of the server, which the environment names as it would name another one."""
+    boto3 = pytest.importorskip("boto3", reason="needs moto[server]")
+    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(port=0)
+    pytest.importorskip("s3fs", reason="needs the extra remote")
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_ACCESS_KEY_ID", "me")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3")
+        for bucket in ("data", "runs"):
+            client.create_bucket(Bucket=bucket)
+        yield client
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def trained(s3, in_place, tmp_path_factory):
+    """A run whose data come from the store, which goes there; and what was printed."""
+    for split, number in (("train", 1), ("train", 2), ("valid", 1), ("test", 1)):
+        s3.upload_file(f"data/toy/{split}.csv", "data", f"toy/{split}_{number}.csv")
+    place = tmp_path_factory.mktemp("remote")
+    changes = [f"{split}_data=s3://data/toy/{split}_*.csv" for split in ("train", "valid", "test")]
+    changes += ["model_root=s3://runs/mtl", f"remote_cache={place / 'copies'}", f"data_root={place / 'data'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUXI_MTL_RUNS", str(place / "runs"))
+        command = ("run", "--expid", "Toy", "--encode_workers", "2", "--set", *changes, "epochs=1")
+        yield call(*command), changes, place
+
+
+def test_data_come_from_the_store_and_the_run_goes_there(trained, s3):
+    told, _, place = trained
+    assert told.status == 0, told.err
+    folder = place / "runs" / "s3" / "runs" / "mtl" / "toy" / "Toy" / "seed_1"
+    assert remote.same_as("s3://runs/mtl/toy/Toy/seed_1", folder)
+    assert "Uploaded" in told.out
+    written = [file for file in place.rglob("*") if file.is_file()]
+    assert not any(SECRET.encode() in file.read_bytes() for file in written)
+    assert "s3://data/toy/train_*.csv" in (folder / "config.yaml").read_text()
+
+
+def test_another_machine_uses_the_run(trained, s3, monkeypatch, tmp_path):
+    _, changes, _ = trained
+    monkeypatch.setenv("FUXI_MTL_RUNS", str(tmp_path / "other"))
+    given = ("--expid", "Toy", "--set", *changes)
+    told = call("predict", *given, "--input", "s3://data/toy/test_1.csv", "--output", "s3://data/scored.csv")
+    assert told.status == 0, told.err
+    s3.download_file("data", "scored.csv", str(tmp_path / "scored.csv"))
+    told = call("predict", *given, "--input", "data/toy/test.csv", "--output", str(tmp_path / "local.csv"))
+    assert told.status == 0, told.err
+    assert (tmp_path / "scored.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    told = call("evaluate", *given, "--input", "s3://data/toy/test_1.csv", "--output", "s3://data/found.json")
+    assert told.status == 0, told.err
+    assert b'"metrics"' in s3.get_object(Bucket="data", Key="found.json")["Body"].read()
+    told = call("export", *given, "--output", "s3://data/served/toy")
+    assert told.status == 0, told.err
+    assert remote.download_folder("s3://data/served/toy", tmp_path / "served")
+    check_saved_model(tmp_path / "served")
+    assert "serving_default" in tf.saved_model.load(str(tmp_path / "served")).signatures
+
+
+def test_a_run_whose_upload_was_torn_is_uploaded_again_and_two_of_one_name_are_told(trained, s3, monkeypatch):
+    _, changes, place = trained
+    folder = place / "runs" / "s3" / "runs" / "mtl" / "toy" / "Toy" / "seed_1"
+    s3.delete_object(Bucket="runs", Key=f"mtl/toy/Toy/seed_1/{remote.MANIFEST}")
+    command = ("run", "--expid", "Toy", "--resume", "--set", *changes, "epochs=1")
+    assert call(*command).status == 0
+    assert remote.same_as("s3://runs/mtl/toy/Toy/seed_1", folder)
+    (folder / "stray").write_text("x")
+    (folder / "history.json").write_text("{}")
+    told = call("history", "--expid", "Toy", "--set", *changes)
+    assert told.status == 1
+    assert "are two runs of one name" in told.err
+    shutil.rmtree(folder)
+
+
+def test_urls_with_a_password_are_written_nowhere(place):
+    for arguments in (
+        ("run", "--expid", "Toy", "--set", f"train_data=s3://me:{SECRET}@data/train.csv"),
+        ("run", "--expid", "Toy", "--set", f"model_root=s3://me:{SECRET}@runs"),
+        ("run", "--expid", "Toy", "--set", "data_root=s3://data/encoded"),
+        ("run", "--expid", "Toy", "--set", f"trian_data=s3://me:{SECRET}@data/train.csv"),
+    ):
+        told = call(*arguments)
+        assert told.status == 1
+        assert SECRET not in told.err + told.out
+    assert (
+        "data_root is s3://data/encoded, a URL"
+        in call(*("run", "--expid", "Toy", "--set", "data_root=s3://data/encoded")).err
+    )
+    assert not any(SECRET in file.read_text() for file in Path().glob("*.csv"))
