@@ -272,7 +272,7 @@ def test_no_process_outlives_the_one_that_started_it(number):
         pid = int(process.stdout.readline())
         process.send_signal(number)
         process.wait(20)
-    for _ in range(200):
+    for _ in range(500):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
             return
         time.sleep(0.02)
