@@ -9,10 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fuxi_mtl.cli.chosen import fetched, folder_of_run, found_run, named, published
 from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.days import unsplit
 from fuxi_mtl.cli.parser import make_parser
@@ -126,7 +126,7 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 def _run(options: argparse.Namespace) -> None:
     from fuxi_mtl.config import load_experiments
 
-    planned = [_named(each, options) for each in load_experiments(options.config, options.expid, options.set)]
+    planned = [named(each, options) for each in load_experiments(options.config, options.expid, options.set)]
     if options.name and len(planned) > 1:
         raise ValueError(f"--as {options.name} names one run, and --expid names {len(planned)} experiments.")
     seeded = [each for experiment in planned for each in _with_seeds(experiment, options)]
@@ -145,43 +145,10 @@ def _run(options: argparse.Namespace) -> None:
         return
     _sweep(
         seeded,
-        lambda each: _published(each, run_or_resume(_fetched(each, options.resume), *how, keeps=keeps)),
+        lambda each: published(each, run_or_resume(fetched(each, options.resume), *how, keeps=keeps)),
         folder_of,
         workers,
     )
-
-
-def _named(experiment: "Experiment", options: argparse.Namespace) -> "Experiment":
-    """The experiment under the name that ``--as`` gives it.
-
-    Raises:
-        ValueError: It is that of another experiment.
-    """
-    if not options.name or options.name == experiment.expid:
-        return experiment
-    from fuxi_mtl.config import available
-
-    if options.name in available(options.config).expids:
-        raise ValueError(f"--as {options.name}: an experiment of {options.config} has this name already.")
-    return replace(experiment, expid=options.name)
-
-
-def _fetched(experiment: "Experiment", wanted: bool = True) -> "Experiment":
-    """The experiment, whose runs are on this machine if they are wanted and model_root is a URL."""
-    from fuxi_mtl.workflow.experiment import folder_of
-    from fuxi_mtl.workflow.remote_runs import fetch_runs
-
-    if wanted:
-        fetch_runs(experiment.options.model_root, folder_of(experiment))
-    return experiment
-
-
-def _published(experiment: "Experiment", run: "Run") -> "Run":
-    """The run, which is uploaded if model_root is a URL."""
-    from fuxi_mtl.workflow.remote_runs import publish_run
-
-    publish_run(experiment.options.model_root, run)
-    return run
 
 
 def _with_seeds(experiment: "Experiment", options: argparse.Namespace) -> "list[Experiment]":
@@ -308,13 +275,13 @@ def _show(tables: Sequence, style: str, output: str | None = None) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.predicting import predict_run
 
-    predict_run(_folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
+    predict_run(folder_of_run(options), options.input, options.output, keep=options.keep, sep=options.sep)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.evaluating import evaluate_run
 
-    evaluate_run(_folder_of_run(options), options.input, options.by, options.output, options.sep)
+    evaluate_run(folder_of_run(options), options.input, options.by, options.output, options.sep)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -322,14 +289,14 @@ def _report(options: argparse.Namespace) -> None:
     from fuxi_mtl.files import write_text
     from fuxi_mtl.report import run_page
 
-    write_text(Path(options.output), run_page.html(read_run(_folder_of_run(options))))
+    write_text(Path(options.output), run_page.html(read_run(folder_of_run(options))))
 
 
 def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
     chosen = (options.format, options.signature, options.export_dtype, options.bags)
-    export_run(_folder_of_run(options), Path(options.output), *chosen)
+    export_run(folder_of_run(options), Path(options.output), *chosen)
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -355,8 +322,8 @@ def _simulate(options: argparse.Namespace) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.amending import calibrate_run
 
-    experiment, folder = _found_run(options)
-    _published(experiment, calibrate_run(folder, options.method))
+    experiment, folder = found_run(options)
+    published(experiment, calibrate_run(folder, options.method))
 
 
 def _fuse(options: argparse.Namespace) -> None:
@@ -372,9 +339,9 @@ def _fuse(options: argparse.Namespace) -> None:
             expid,
             "there is no block fusion: add fusion: {method: product}, or --set fusion.method=product.",
         )
-    experiment, folder = _found_run(options)
+    experiment, folder = found_run(options)
     table = fuse_run(folder, section, options.compare)
-    _published(experiment, Run(folder))
+    published(experiment, Run(folder))
     if table is not None:
         _show([table], options.format, options.output)
 
@@ -388,11 +355,11 @@ def _update(options: argparse.Namespace) -> None:
 
     day, update = planned_update(options)
     [expid] = _expids(options)
-    experiment = _named(load_experiment(options.config, expid, _overrides(options)), options)
+    experiment = named(load_experiment(options.config, expid, _overrides(options)), options)
     seeded = _with_seeds(experiment, options)
     _sweep(
         seeded,
-        lambda each: _published(each, update(folder_of(_fetched(each)))),
+        lambda each: published(each, update(folder_of(fetched(each)))),
         lambda each: day_folder(folder_of(each), day),
     )
 
@@ -400,32 +367,14 @@ def _update(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
     from fuxi_mtl.cli.examining import examined
 
-    for line in examined(options, _folder_of_run):
+    for line in examined(options, folder_of_run):
         print(printable(line))
 
 
 def _history(options: argparse.Namespace) -> None:
     from fuxi_mtl.cli.days import history
 
-    history(_folder_of_run(options))
-
-
-def _folder_of_run(options: argparse.Namespace) -> Path:
-    return _found_run(options)[1]
-
-
-def _found_run(options: argparse.Namespace) -> "tuple[Experiment, Path]":
-    """The experiment and the folder of the run that is meant."""
-    from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.lineage import chosen_day, split_day
-    from fuxi_mtl.workflow.experiment import folder_of
-
-    [expid] = _expids(options)
-    experiment = _named(load_experiment(options.config, expid, options.set), options)
-    if options.seed is not None:
-        experiment = experiment.with_seed(options.seed)
-    first = folder_of(_fetched(experiment))
-    return experiment, chosen_day(first, split_day(options.expid)[1]).folder
+    history(folder_of_run(options))
 
 
 COMMANDS = {
