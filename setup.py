@@ -46,7 +46,7 @@ SERVING_TEST = [
 ]
 TEST = [
     "pytest>=8.3,<10",
-    "pytest-xdist>=3.6.1,<4",
+    "pytest-xdist>=3.8.0,<4",
     "scipy>=1.13,<2",
     "ruff>=0.12,<0.18",
     "mypy>=2.0,<3",

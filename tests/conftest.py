@@ -2,11 +2,30 @@
 
 import gc
 import os
+from collections import Counter
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+# Few tests that take long, most of them in processes of their own: the last file must not leave a core idle.
+LONG = (
+    "model_zoo/test_contract.py",
+    "cli/test_interrupted.py",
+    "cli/test_workers.py",
+    "interface/test_documents.py",
+    "test_packaging.py",
+    "model/test_on_two_devices.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, then those of many tests; pyproject.toml has them dealt like that."""
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.path.as_posix().endswith(LONG), -sizes[item.path]))
 
 
 def pytest_collection_finish():

@@ -79,16 +79,6 @@ def test_importing_and_describing_loads_neither_tensorflow_nor_pandas():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
-def test_the_first_use_of_a_name_leaves_the_programs_generator_as_it_was():
-    code = (
-        "import random, fuxi_mtl as fm\n"
-        "random.seed(1); expected = random.random()\n"
-        "random.seed(1); fm.MMoE, fm.fit\n"
-        "assert random.random() == expected, 'drawn from'"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
-
-
 def test_completion_offers_public_names_alone():
     assert {name for name in dir(fm) if not name.startswith("__")} == set(fm.__all__) - {"__version__"}
 
