@@ -1,6 +1,7 @@
 """Where an interaction lies in models with more than one input, and which losses reach it."""
 
 import contract
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +9,10 @@ import tiny
 
 from fuxi_mtl import registry
 from fuxi_mtl.layers.interactions import CrossNetwork
+from fuxi_mtl.options import SurgeryOptions
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.surgery import make_surgery
+from fuxi_mtl.weighting import Equal
 
 import_zoo()
 CROSS = {"type": "dcnv2", "model_structure": "crossnet_only", "num_cross_layers": 1}
@@ -47,6 +51,30 @@ def test_experts_of_a_bottom_over_crosses_see_the_crosses_and_both_losses_of_a_f
         np.testing.assert_allclose(towers[name], heads[name], rtol=1e-5)
     assert reached(model, interaction) == {"ctr", "ctcvr"}
     assert model.shared_variables() == model.bottom.shared_variables()
+
+
+def test_surgery_compares_gradients_on_what_an_interaction_gives_and_moves_it_by_what_comes_of_them():
+    tasks = tiny.PLAIN["two"]
+    model, batch = made("MMoE", tasks), tiny.batch(tasks)
+    kinds = {task.name: task.kind for task in tasks}
+    surgery = make_surgery(SurgeryOptions(surgery="mgda"), kinds)
+    model.compile(keras.optimizers.SGD(0.1), Equal(kinds), surgery=surgery, run_eagerly=True)
+    x, compared = model.embed(batch[0]), []
+    for objective in model.objectives():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss, _ = objective.loss(model.heads(x, training=True), *batch[1:])
+        compared.append(tape.gradient(loss, x).numpy().astype(float).ravel())
+    first, second = compared
+    share = np.clip((second - first) @ second / np.square(first - second).sum(), 0, 1)
+    crosses = model.embedding.interaction.trainable_variables
+    gradients = dict(contract.objective_gradients(model, batch, crosses))
+    before = [variable.numpy() for variable in crosses]
+    model.train_step(batch)
+    for place, variable in enumerate(crosses):
+        one, other = (np.asarray(gradients[task.name][place]) for task in tasks)
+        step = 2 * (share * one + (1 - share) * other)  # T times the shortest combination
+        np.testing.assert_allclose(before[place] - variable.numpy(), 0.1 * step, rtol=1e-3, atol=1e-7)
 
 
 def test_single_tasks_share_no_interaction():
