@@ -12,6 +12,7 @@ from fuxi_mtl.cluster import LOST
 logger = logging.getLogger(__name__)
 
 STATUS = "exit status"
+ARRIVAL = 600  # seconds that workers may take to start; Ray's own 60 are not enough on a busy machine
 RESTARTS = 3  # times that all workers are started again when one was lost
 
 
@@ -42,6 +43,7 @@ def run_on_ray(arguments: Sequence[str], address: str, count: int, gpus: Sequenc
         LostError: A worker was lost once more after the last restart.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(ARRIVAL))  # Ray hands it on
     try:
         import ray
         from ray.train import ScalingConfig, TrainingFailedError

@@ -1,5 +1,6 @@
 """Workers that Ray starts: what it is asked for, and what becomes of its failures. Ray itself is not here."""
 
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -9,6 +10,8 @@ from command_line import call
 from fuxi_mtl.cli import commands, on_ray
 from fuxi_mtl.cli.on_ray import FailedError, LostError, run_on_ray
 from fuxi_mtl.cluster import LOST
+
+PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
 class TrainingFailedError(Exception):
@@ -48,6 +51,8 @@ def ray(monkeypatch):
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("RAY_TRAIN_V2_ENABLED", "1")
+    monkeypatch.setenv(PATIENCE, "1")
+    monkeypatch.delenv(PATIENCE)  # and again behind the test
     return asked
 
 
@@ -67,6 +72,7 @@ def test_every_worker_gets_the_command_and_the_folder(ray, place):
     assert config["command"] == [*"run --expid X --ray".split(), "", "--processes", "1", "--gpu", "-1"]
     assert ray.init[0]["address"] is None
     assert ray.shut == 1
+    assert os.environ[PATIENCE] == "600"
 
 
 def test_ray_chooses_a_gpu_for_each_worker(ray):
