@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.contestants import OURS, PEERS, YARDSTICKS
 from benchmarks.environments import ENVIRONMENTS, default_cache, python_of
 from benchmarks.measure import measure
+from benchmarks.scale import STANZAS as KINDS
 from benchmarks.tables import AXES, LARGE, RESULTS, TABLES, Settings
 
 # Every table of the report, the most important first, and what differs from the defaults. FuxiCTR on parquet
@@ -159,6 +160,14 @@ def _histories(options: argparse.Namespace) -> None:
     )
 
 
+def _crossings(options: argparse.Namespace) -> None:
+    from benchmarks.crossings import measure_crossings
+
+    measure_crossings(
+        options.models, options.seeds, options.turns, options.every, options.cache, options.results
+    )
+
+
 def _watch_time(options: argparse.Namespace) -> None:
     from benchmarks.watch_time import measure_watch_time
 
@@ -187,6 +196,28 @@ def _shards(options: argparse.Namespace) -> None:
     from benchmarks.shards import measure_shards
 
     measure_shards(options.only, options.steps, options.processes, options.results)
+
+
+def _scale(options: argparse.Namespace) -> None:
+    from benchmarks.scale import measure_scale
+
+    measure_scale(
+        options.ids, options.processes, options.tables, options.turns, options.cache, options.results
+    )
+
+
+def _network(options: argparse.Namespace) -> None:
+    from benchmarks.network import measure_network
+
+    measure_network(
+        options.ids, options.processes, options.tables, options.turns, options.cache, options.results
+    )
+
+
+def _ray(options: argparse.Namespace) -> None:
+    from benchmarks.ray_hosts import measure_ray
+
+    measure_ray(options.results)
 
 
 def _encode(options: argparse.Namespace) -> None:
@@ -261,13 +292,15 @@ def _parser() -> argparse.ArgumentParser:
         "watch_time", _watch_time, "Every decoder of KuaiRand's watch time beside six binary tasks."
     )
     joined.add_argument("--models", nargs="+", default=[], help="MMoE, ESMM, PLE; all of them unless said")
-    for each in (joined, timed):
+    crossed = command("crossings", _crossings, "Every interaction of features on KuaiRand, under two models.")
+    crossed.add_argument("--models", nargs="+", default=[], help="MMoE, SingleTask; both unless said")
+    for each in (joined, timed, crossed):
         each.add_argument(
             "--turns", type=int, default=9, help="how often each takes eight steps; 0 for no costs"
         )
         each.add_argument("--every", type=int, default=1, help="one in how many training impressions is used")
     spend = command("spend", _spend, "Bias of every decoder of amounts on simulated spend of known mean.")
-    for each in (fixed, joined, timed, spend):
+    for each in (fixed, joined, timed, crossed, spend):
         each.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -284,6 +317,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         each.add_argument("--turns", type=int, default=9, help="how often each takes some steps")
     _add_encoding(command)
+    _add_processes(command)
     _add_checks(command)
     command("report", _report, "Write RESULTS.md and the pictures from the stored results.")
     return parser
@@ -318,6 +352,21 @@ def _add_serving(command: Callable[..., argparse.ArgumentParser]) -> None:
     tables.add_argument(
         "--ids", type=int, default=10_000_000, help="ids of the model that is loaded; 0: none"
     )
+
+
+def _add_processes(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands whose training is of several processes."""
+    scale = command("scale", _scale, "The reference work in several processes of this machine.")
+    scale.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4], help="one after the other")
+    network = command(
+        "network", _network, "The same on several hosts of this machine, by delay and bandwidth; of root."
+    )
+    network.add_argument("--processes", type=int, default=2, help="hosts, a process each")
+    for each in (scale, network):
+        each.add_argument("--ids", type=int, default=1_490_266, help="over all fields")
+        each.add_argument("--tables", nargs="+", choices=KINDS, default=list(KINDS), help="where rows lie")
+        each.add_argument("--turns", type=int, default=5, help="how often each takes some steps")
+    command("ray", _ray, "A run by Ray on two hosts of this machine, one of which loses its worker; of root.")
 
 
 def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import (
     correlation,
+    crossings,
     days,
     encode,
     encode_workers,
@@ -15,9 +16,12 @@ from benchmarks import (
     interactions,
     kills,
     mutants,
+    network,
     quality,
+    ray_hosts,
     replicas,
     saving,
+    scale,
     selection,
     sequences,
     served_tables,
@@ -37,6 +41,7 @@ Results = Mapping[str, Mapping[str, Any]]
 # What is no table of contestants and rounds writes its own section.
 STUDIES = {
     "correlation": correlation.section,
+    "crossings": crossings.section,
     "days": days.section,
     "encode": encode.section,
     "encode_workers": encode_workers.section,
@@ -45,9 +50,12 @@ STUDIES = {
     "interactions": interactions.section,
     "kills": kills.section,
     "mutants": mutants.section,
+    "network": network.section,
     "quality": quality.section,
+    "ray": ray_hosts.section,
     "replicas": replicas.section,
     "saving": saving.section,
+    "scale": scale.section,
     "selection": selection.section,
     "sequences": sequences.section,
     "served_tables": served_tables.section,

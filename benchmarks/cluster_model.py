@@ -1,0 +1,58 @@
+"""What a step costs on clusters that are not here, on paper: bytes and memory of a worker by their number.
+
+Every worker has as many rows of a batch as one has here, so the global batch grows with the workers. With
+D dense weights, u distinct rows of tables that a worker looks up, d numbers in a row and W workers, each
+sends in a step::
+
+    dense weights, as a ring sums them                  2 * 4 D (W - 1) / W
+    whole tables: its rows' gradients, to all others    (W - 1) u (4 d + 4)
+    rows spread: ids there, vectors to whom asks,       (W - 1) / W u (4 + 4 d + 4 d) p
+        gradients back; p for blocks not full
+
+Assumed: nothing of the exchange is hidden behind the computation, every worker sends at the full bandwidth, a
+round of the exchange costs its delay once, and the optimizer has s slots for each number of a table.
+"""
+
+from dataclasses import dataclass
+
+PADDING = 1.25  # at most: blocks come in sizes a quarter apart
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of one worker.
+
+    Attributes:
+        dense: Dense weights.
+        distinct: Distinct rows of tables that a worker's rows of a batch look up.
+        width: Numbers in a row of a table.
+        slots: Numbers of the optimizer for each number of a table.
+        seconds: What the work on its own rows takes.
+    """
+
+    dense: int
+    distinct: int
+    width: int = 16
+    slots: int = 2
+    seconds: float = 0.0
+
+    def sent(self, workers: int, spread: bool) -> float:
+        """Bytes that a worker sends.
+
+        >>> step = Step(dense=1000, distinct=100)
+        >>> [step.sent(2, spread) for spread in (False, True)]
+        [10800.0, 12250.0]
+        """
+        others = (workers - 1) / workers
+        dense = 2 * 4 * self.dense * others
+        if spread:
+            return dense + others * self.distinct * (4 + 8 * self.width) * PADDING
+        return dense + (workers - 1) * self.distinct * (4 * self.width + 4)
+
+    def exchange(self, workers: int, spread: bool, gigabits: float) -> float:
+        """Seconds of the exchange without delays."""
+        return self.sent(workers, spread) * 8 / (gigabits * 1e9)
+
+    def memory(self, ids: float, workers: int, spread: bool) -> float:
+        """Bytes of tables and slots in a worker."""
+        return ids * self.width * 4 * (1 + self.slots) / (workers if spread else 1)

@@ -1,0 +1,111 @@
+"""Studies of several processes: the relay, what is compared and counted, and clusters on paper."""
+
+import asyncio
+import os
+
+import numpy as np
+import pytest
+
+from benchmarks import hosts, network, ray_hosts, scale
+from benchmarks.cluster_model import Step
+from benchmarks.cluster_steps import sent_by
+from benchmarks.relay import Relay
+
+
+def test_a_relay_passes_everything_on_in_its_order_and_each_way_later():
+    sent = np.random.default_rng(1).bytes(3 << 20)
+
+    async def echo(reader, writer):
+        writer.write(await reader.readexactly(len(sent)))
+        await writer.drain()
+        writer.close()
+
+    async def asked():
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, limit=len(sent))
+        relay = Relay({0: server.sockets[0].getsockname()})
+        relay.delay = 0.05
+        [relaying] = await relay.open()
+        reader, writer = await asyncio.open_connection(*relaying.sockets[0].getsockname(), limit=len(sent))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        writer.write(sent)
+        found = await reader.readexactly(len(sent))
+        seconds = loop.time() - start
+        writer.close()
+        for each in (server, relaying):
+            each.close()
+        return found, seconds
+
+    found, seconds = asyncio.run(asked())
+    assert found == sent
+    assert seconds >= 0.1
+
+
+def test_hosts_need_root_and_say_so(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(RuntimeError, match="network namespaces, which only root may make: run it as"):
+        hosts.Hosts(2)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(RuntimeError, match="there is no command 'ip': install iproute2"):
+        hosts.Hosts(2)
+
+
+def test_bytes_are_those_of_all_devices():
+    table = "Inter-|\n face |bytes\n lo: 7 1 0 0 0 0 0 0 7 1 0\n eth0: 9 1 0 0 0 0 0 0 30 1 0\n"
+    assert sent_by(table) == 37
+
+
+@pytest.mark.parametrize("which", [scale.WHOLE, scale.SPREAD])
+def test_weights_of_several_are_held_against_those_of_one(tmp_path, which):
+    rows, dense = np.arange(10.0).reshape(5, 2), np.array([1.0, 4.0])
+    np.savez(tmp_path / "one.npz", table_0=rows, dense_1=dense)
+    # Rows 0, 2, 4 are of the first, 1 and 3 of the second, whose last row is of no row of the table.
+    shares = (rows[::2], np.vstack([rows[1::2], [[99.0, 99.0]]])) if which == scale.SPREAD else (rows, rows)
+    files = [tmp_path / f"{rank}.npz" for rank in range(2)]
+    for file, share in zip(files, shares, strict=True):
+        np.savez(file, table_0=share, dense_1=dense + np.array([0, 0.04]))
+    assert scale.apart(tmp_path / "one.npz", files, which) == pytest.approx(0.01)
+
+
+def test_on_paper_whole_tables_cost_more_with_every_worker_and_spread_rows_do_not():
+    step = Step(dense=1_000, distinct=100, width=16, slots=2)
+    assert step.sent(1, spread=False) == step.sent(1, spread=True) == 0
+    # Of two: 8 bytes a weight over the ring's half; 100 rows of 16 numbers and an id to the other one.
+    assert step.sent(2, spread=False) == 4_000 + 100 * 68
+    assert step.sent(128, spread=False) == pytest.approx(8_000 * 127 / 128 + 127 * 6_800)
+    assert step.sent(128, spread=True) == pytest.approx(127 / 128 * (8_000 + 1.25 * 100 * 132))
+    assert step.exchange(2, spread=False, gigabits=10) == pytest.approx(8 * 10_800 / 1e10)
+    assert step.memory(1e9, 16, spread=True) == 12e9
+    assert step.memory(1e9, 16, spread=False) == 192e9
+
+
+def test_tables_tell_what_was_measured():
+    one = {"median": 2.0, "low": 1.0, "high": 3.0, "rounds": [1.0, 2.0, 3.0]}
+    two = {"median": 4.0, "low": 4.0, "high": 4.0, "rounds": [4.0, 4.0, 4.0]}
+    machine = {"cores": 2, "load_before": 3.5}
+    cell = {"ids": 1_490_266, "processes": 1, "tables": scale.WHOLE, "peak_mb": one, "machine": machine}
+    cell |= {"step_ms": two, "processor_ms": two, "dense": 1_000, "distinct": 100}
+    other = {**cell, "processes": 2, "apart": 1e-7, "bytes": 12_000, "alone_step_ms": one}
+    other |= {"alone_processor_ms": one}
+    text = "\n".join(scale.section({"machine": machine, "cells": [cell, other]}))
+    assert "| 1,490,266 | 2 | whole tables | 1e-07 | 3 | 0.01 | 4 (4 to 4) | 2 (1 to 3) |" in text
+    assert "| 50% | 3.5 |" in text
+    assert "| 1,490,266 | 2 | whole tables | 0.01 | 0.01 |" in text
+    far = {
+        "delay": 5.0,
+        "megabits": None,
+        "ids": 20,
+        "processes": 2,
+        "tables": scale.SPREAD,
+        "bytes": 5_000_000,
+    }
+    far |= {"step_ms": one, "processor_ms": two, "machine": machine}
+    text = "\n".join(network.section({"machine": machine, "cells": [far, {**far, "megabits": 1e4}]}))
+    assert "| 20 | 2 | rows spread | 5 |  | 5.00 | 2 (1 to 3) | 4 (4 to 4) | 3.5 |" in text
+    assert "| 10,000 |" in text
+    ray = {
+        "lines": ["3 s: saved"],
+        "metrics": {"by_ray": {"a_AUC": 0.5}, "alone": {"a_AUC": 0.25, "loss": 1.0}},
+    }
+    assert "a_AUC 0.5000 (0.2500)." in "\n".join(ray_hosts.section(ray))
