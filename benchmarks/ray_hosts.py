@@ -4,6 +4,7 @@ Hosts are network namespaces of this machine, a head and another node, each with
 on either. The other node's worker gets SIGKILL once a state is saved.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -28,7 +29,8 @@ _STANZA = {"epochs": 4, "save_every_steps": 40, "early_stop_patience": 9, "expor
 _PORT = 6379
 _MEMORY = 80_000_000  # bytes of each object store: workers keep nothing there
 _WORKER = "RayTrainWorker"
-_PATIENCE = 900
+_ATTEMPTS = 5
+_PATIENCE = 3600  # seconds for any of it: a busy machine takes minutes to import
 _TOLD = re.compile("was lost|oes on|oing on").search
 
 
@@ -110,11 +112,29 @@ def _run(hosts: Hosts, folder: Path) -> list[str]:
             raise RuntimeError("\n".join(log.read_text(errors="replace").splitlines()[-40:]))
     finally:
         for number in range(2):
-            for pid in hosts.processes(number):
-                os.kill(pid, signal.SIGKILL)
+            _end(hosts, number)
     _checked(_command(folder / "alone"), environment)
     say("the same command in one process")
     return lines
+
+
+def _insisted(hosts: Hosts, number: int, start: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Starts a node. Ray gives it 30 seconds, which is not enough on a busy machine: again, if need be."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            _checked(start, environment)
+        except RuntimeError:
+            _end(hosts, number)
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+def _end(hosts: Hosts, number: int) -> None:
+    for pid in hosts.processes(number):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _command(root: Path) -> list[str]:
