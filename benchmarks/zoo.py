@@ -1,6 +1,7 @@
 """Does sharing help, and balancing? Every model at one size, and MMoE under every weighting and surgery.
 
-Rows that were measured by an earlier commit and are not measured now stay in the tables, with that commit.
+Rows that were measured by an earlier commit, and are not measured now or not with as many seeds, stay in the
+tables with that commit.
 """
 
 import json
@@ -81,14 +82,13 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     sizes = json.loads((cache / "zoo" / f"sizes_{data}.json").read_text())
     file = results / f"zoo_{data}.json"
     earlier = json.loads(file.read_text()) if file.exists() else {"table": {"rows": []}}
-    rows = [{**row, "commit": described["commit"]} for row in table_of_now["rows"]]
-    measured = {row["expid"] for row in rows}
-    rows += [
-        {"commit": earlier["machine"]["commit"], **row}
-        for row in earlier["table"]["rows"]
-        if row["expid"] in order and row["expid"] not in measured
-    ]
-    table_of_now["rows"] = sorted(rows, key=lambda row: order.index(row["expid"]))
+    rows = {row["expid"]: {**row, "commit": described["commit"]} for row in table_of_now["rows"]}
+    for row in earlier["table"]["rows"]:
+        name = row["expid"]
+        # One that was measured with more seeds stays until there are as many.
+        if name in order and (name not in rows or len(rows[name]["seeds"]) < len(row["seeds"])):
+            rows[name] = {"commit": earlier["machine"]["commit"], **row}
+    table_of_now["rows"] = sorted(rows.values(), key=lambda row: order.index(row["expid"]))
     content = {
         "name": "zoo",
         "machine": described,

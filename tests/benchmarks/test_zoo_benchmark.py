@@ -135,8 +135,8 @@ def test_stored_runs_become_a_table_with_transfer_cost_and_intervals(tmp_path):
 
 def test_rows_that_are_not_measured_now_stay_with_their_commit(tmp_path):
     data = "census_income"
-    for name in ("MMoE", "SingleTask", "PLE"):
-        write_run(tmp_path / "zoo" / "runs" / data, name, 1, model=name, dataset_id=data)
+    for name, seed in (("MMoE", 1), ("MMoE", 2), ("SingleTask", 1), ("PLE", 1)):
+        write_run(tmp_path / "zoo" / "runs" / data, name, seed, model=name, dataset_id=data)
     sizes = {name: {"dense": 1} for name in ("MMoE", "SingleTask", "PLE")}
     (tmp_path / "zoo" / f"sizes_{data}.json").write_text(json.dumps(sizes))
     content = zoo.store(data, tmp_path, tmp_path)
@@ -144,10 +144,11 @@ def test_rows_that_are_not_measured_now_stay_with_their_commit(tmp_path):
     for row in content["table"]["rows"]:
         del row["commit"]  # as files of before have it
     (tmp_path / f"zoo_{data}.json").write_text(json.dumps(content))
-    shutil.rmtree(tmp_path / "zoo" / "runs" / data / data / "PLE")
+    for gone in ("PLE", "MMoE/seed_2"):  # with fewer seeds it is no better measured
+        shutil.rmtree(tmp_path / "zoo" / "runs" / data / data / gone)
     rows = zoo.store(data, tmp_path, tmp_path)["table"]["rows"]
     assert [row["expid"] for row in rows] == ["SingleTask", "MMoE", "PLE"]
-    assert [row["commit"] == "before" for row in rows] == [False, False, True]
+    assert [row["commit"] == "before" for row in rows] == [False, True, True]
 
 
 def test_every_registered_model_has_a_row_or_a_reason():
