@@ -146,7 +146,8 @@ def _turns(team: Team, count: int, turns: int, alone: bool) -> dict[str, Any]:
             for name, seconds in (("step_ms", clock), ("processor_ms", processors)):
                 rounds.setdefault(kind + name, []).append(rounded(1000 * seconds / STEPS))
     found: dict[str, Any] = {name: Summary.of(each).plain() for name, each in rounds.items()}
-    return found | ({"bytes": round(sent / (turns * STEPS * count))} if sent else {})
+    counted = count > 1 and sent
+    return found | ({"bytes": round(sent / (turns * STEPS * count))} if counted else {})
 
 
 def apart(one: Path, several: Sequence[Path], which: str) -> float:
