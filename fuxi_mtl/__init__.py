@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from fuxi_mtl.interface.run import export as export
     from fuxi_mtl.interface.run import load_run as load_run
     from fuxi_mtl.interface.run import predict as predict
+    from fuxi_mtl.interface.tuning import Tuning as Tuning
+    from fuxi_mtl.interface.tuning import tune as tune
     from fuxi_mtl.interface.updating import update as update
     from fuxi_mtl.layers import MLP as MLP
     from fuxi_mtl.layers import AttendedTransfer as AttendedTransfer
@@ -159,6 +161,7 @@ _MODULES = {
         "register_weighting",
     ),
     "fuxi_mtl.interface.run": ("Run", "evaluate", "export", "load_run", "predict"),
+    "fuxi_mtl.interface.tuning": ("Tuning", "tune"),
     "fuxi_mtl.interface.updating": ("update",),
     "fuxi_mtl.layers": (
         "MLP",

@@ -1,8 +1,10 @@
-"""Guesses at the name that was meant, among those that there are; texts that a terminal may show."""
+"""Guesses at the name that was meant; texts that a terminal may show; packages that an extra brings."""
 
 import difflib
+import importlib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _ALIKE = 0.6  # of names whose words begin with the same letters
 _ALL_BUT_EQUAL = 0.85  # of any names
@@ -40,6 +42,27 @@ def among(name: object, known: Iterable[object]) -> str:
 def no_objective(what: str, name: str, objectives: Iterable[str]) -> str:
     """That an option names an objective that there is not, and those that there are."""
     return f"{what} names {name!r}, which is no objective. Objectives: {', '.join(objectives)}."
+
+
+def extra_package(name: str, extra: str, what: str, otherwise: str = "") -> Any:
+    """A package that only an extra brings.
+
+    Args:
+        name: Of the module.
+        extra: The extra of this package.
+        what: What needs it.
+        otherwise: What to do without it, behind a comma.
+
+    Raises:
+        ValueError: It is not installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"{what} needs the package {name}, which is not installed: pip install 'fuxi-mtl[{extra}]'"
+            f"{otherwise and f', {otherwise}'}."
+        ) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

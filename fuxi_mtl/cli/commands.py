@@ -17,6 +17,7 @@ from fuxi_mtl.cli.cleaning import cleaned
 from fuxi_mtl.cli.days import unsplit
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
+from fuxi_mtl.cli.tuning import check_space, tune
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.files.remote import without_secrets
@@ -88,7 +89,9 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                     options.command(options)
                     return 0
                 try:
-                    if _expids(options):  # else a dataset alone is asked about
+                    if options.command is _tune:
+                        check_space(options)
+                    elif _expids(options):  # else a dataset alone is asked about
                         check_stanzas(options.config, _expids(options), _overrides(options))
                 except ConfigError as error:
                     if not error.unfinished:
@@ -100,6 +103,8 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         with quiet_start():
             import_zoo()
     if early is not None:
+        if options.command is _tune:
+            return 1
         check_further(options.config, _expids(options), _overrides(options), early.mistakes)
         return 1
     for path in options.models:
@@ -257,6 +262,10 @@ def _pareto(options: argparse.Namespace) -> None:
     print(printable(fronts.terminal(front, width=width, colour=sys.stdout.isatty()), colours=True))
 
 
+def _tune(options: argparse.Namespace) -> None:
+    print(printable(tune(options)))
+
+
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
     from fuxi_mtl.comparison.pareto import fronts_among
     from fuxi_mtl.files import write_text
@@ -380,6 +389,7 @@ def _history(options: argparse.Namespace) -> None:
 COMMANDS = {
     "run": _run,
     "pareto": _pareto,
+    "tune": _tune,
     "list": _list,
     "compare": _compare,
     "predict": _predict,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from fuxi_mtl import __version__
 from fuxi_mtl.cli.cleaning import add_clean
 from fuxi_mtl.cli.days import add_update
+from fuxi_mtl.cli.tuning import add_tune
 
 
 def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
@@ -75,6 +76,8 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     pareto.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
     _add_encoding(pareto)
     _add_set(pareto)
+
+    add_tune(command)
 
     show = command(
         "list",

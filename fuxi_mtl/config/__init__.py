@@ -21,7 +21,8 @@ Rules that need a word:
   must name the condition, as in ``conversion | click``.
 - ``group_id`` must be a meta column. A column may be listed twice, as an input and as meta.
 - Options of a weighting that is not chosen are an error, except from Base, or when a higher layer
-  (``--set loss_weight=EQ``) has exchanged the weighting. ``monitor_mode`` likewise.
+  (``--set loss_weight=EQ``) has exchanged the weighting. ``monitor_mode`` likewise, and options of a model
+  that was exchanged, with a line in the log.
 - Paths are relative to the working directory, as in FuxiCTR.
 
 TensorFlow is not imported here.

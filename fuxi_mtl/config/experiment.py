@@ -20,12 +20,13 @@ from fuxi_mtl.config.planning import plan
 from fuxi_mtl.config.routing import (
     as_yaml,
     check_keys,
+    left_behind,
     model_name,
     model_options,
     options_of_members,
     sections_of,
 )
-from fuxi_mtl.config.stanzas import Settings, read_datasets, read_folder, stored_settings
+from fuxi_mtl.config.stanzas import Folder, Settings, read_datasets, read_folder, stored_settings
 from fuxi_mtl.config.translating import translate
 from fuxi_mtl.config.yaml_reading import read_mapping, read_value
 from fuxi_mtl.files import check_yaml
@@ -166,7 +167,7 @@ def located(config_dir: str | Path, expid: str, message: str) -> ConfigError:
 
 
 def load_experiment(
-    config_dir: str | Path,
+    config_dir: str | Path | Folder,
     expid: str,
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] = MappingProxyType({}),
@@ -174,10 +175,11 @@ def load_experiment(
     """Reads one experiment from a config folder; no data is read.
 
     Args:
-        config_dir: Folder with ``model_config.yaml`` and ``dataset_config.yaml``, or folders so called.
+        config_dir: Folder with ``model_config.yaml`` and ``dataset_config.yaml``, or folders so called; or
+            what was read from one.
         expid: A stanza of ``model_config``.
         overrides: ``key=value``, each typed like YAML and stronger than the files.
-        changes: The same as plain Python values.
+        changes: The same as plain Python values, or as values that know where they are from.
 
     Raises:
         ConfigError: All mistakes, each with its file, line and stanza.
@@ -185,7 +187,7 @@ def load_experiment(
     folder = read_folder(config_dir)
     mistakes = Mistakes()
     settings = folder.settings(expid, overrides, _located(changes, expid), mistakes)
-    return _experiment(settings, str(config_dir), mistakes)
+    return _experiment(settings, str(folder.path), mistakes)
 
 
 def experiment_on(config_dir: str | Path, dataset_id: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -224,7 +226,11 @@ def load_experiments(
 
 
 def make_experiment(
-    expid: str, entries: Mapping[str, Any], source: str, mistakes: Mistakes | None = None
+    expid: str,
+    entries: Mapping[str, Any],
+    source: str,
+    mistakes: Mistakes | None = None,
+    changes: Mapping[str, Located] = MappingProxyType({}),
 ) -> Experiment:
     """An experiment of plain Python values, which are checked as if they stood in a stanza.
 
@@ -233,11 +239,13 @@ def make_experiment(
         entries: Every key, those of the dataset and of the model included.
         source: What errors name in the place of a file, such as ``fit``.
         mistakes: Those that the caller has found; they are told with the others.
+        changes: Keys that are to have other values, each by its path with dots.
 
     Raises:
         ConfigError: All mistakes.
     """
-    return _experiment(stored_settings(expid, _located(entries, source), source), "", mistakes)
+    settings = stored_settings(expid, _located(entries, source), source, values=changes)
+    return _experiment(settings, "", mistakes)
 
 
 def make_dataset(entries: Mapping[str, Any], source: str) -> tuple[DatasetOptions, tuple[Task, ...]]:
@@ -292,10 +300,18 @@ class _AsWritten:
 
 
 def _located(entries: Mapping[str, Any], source: str) -> dict[str, Located]:
-    return {key: as_located(value, SourceLocation(source)) for key, value in entries.items()}
+    return {
+        key: value if isinstance(value, Located) else as_located(value, SourceLocation(source))
+        for key, value in entries.items()
+    }
 
 
-def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequence[str] = ()) -> None:
+def check_stanzas(
+    config_dir: str | Path | Folder,
+    expids: Sequence[str],
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Finds what can be wrong with experiments as far as that needs the declarations of models only.
 
     That is all but what a weighting or a surgery refuses when it is made, and, for a model with a plan of its
@@ -309,8 +325,8 @@ def check_stanzas(config_dir: str | Path, expids: Sequence[str], overrides: Sequ
     mistakes = Mistakes()
     for expid in expids:
         with mistakes.noted():
-            settings = folder.settings(expid, overrides, mistakes=mistakes)
-            _judged(settings, str(config_dir), mistakes, imported=False)
+            settings = folder.settings(expid, overrides, _located(changes, expid), mistakes)
+            _judged(settings, str(folder.path), mistakes, imported=False)
     mistakes.tell()
 
 
@@ -465,6 +481,8 @@ def _declared(
         notes = translate(settings, mistakes)
     with mistakes.noted():
         check_keys(settings)
+    with mistakes.noted():
+        notes = (*notes, *left_behind(settings))
     with mistakes.noted():
         of_model = model_options(settings, model_name(settings))
     return *_sections(settings, mistakes), of_model, notes

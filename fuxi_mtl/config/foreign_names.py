@@ -113,15 +113,9 @@ FOREIGN_NAMES: dict[str, ForeignName] = {
     "manual_weights": ForeignName(
         advice="For fixed weights write loss_weight: [1, 2]; one weighting at a time.", of=FORK
     ),
-    "base_config": ForeignName(
-        advice="There is no tuner: vary keys with --set key=value, one expid a setting."
-    ),
-    "base_expid": ForeignName(
-        advice="There is no tuner: vary keys with --set key=value, one expid a setting."
-    ),
-    "tuner_space": ForeignName(
-        advice="There is no tuner: vary keys with --set key=value, one expid a setting."
-    ),
+    "base_config": ForeignName(advice="A tuner's file is read by python -m fuxi_mtl tune --space FILE."),
+    "base_expid": ForeignName(advice="A tuner's file is read by python -m fuxi_mtl tune --space FILE."),
+    "tuner_space": ForeignName(advice="A tuner's file is read by python -m fuxi_mtl tune --space FILE."),
     # Its models of histories
     **{
         key: ForeignName(

@@ -116,9 +116,9 @@ def _is_owned(key: str, options: Iterable[str]) -> bool:
 
 
 def _refuse(settings: Settings, key: str, model: str, options: Mapping[str, Parameter]) -> None:
-    """Raises for a key without an owner, unless Base means it for other models."""
-    takers = [name for name in registry.names() if key in registry.options(name)]
-    if takers and settings.layer(key) == Layer.BASE:
+    """Raises for a key without an owner, unless Base means it for others, or the model was exchanged."""
+    takers = _takers(key)
+    if takers and (settings.layer(key) == Layer.BASE or _is_of_another(settings, key)):
         return
     if key == "manual_weights":
         _refuse_manual_weights(settings)
@@ -149,6 +149,30 @@ def _refuse(settings: Settings, key: str, model: str, options: Mapping[str, Para
     ]
     # One group fits the line; the long list reads better as lines.
     raise settings.error(key, what + guess + (" " if len(groups) == 1 else "\n  ") + "\n  ".join(groups))
+
+
+def _takers(key: str) -> list[str]:
+    """The models that have an option."""
+    return [name for name in registry.names() if key in registry.options(name)]
+
+
+def _is_of_another(settings: Settings, key: str) -> bool:
+    """Whether a key was written for the model that a higher layer, such as ``--set model=PLE``, exchanged."""
+    return settings.layer(key) < settings.layer("model")
+
+
+def left_behind(settings: Settings) -> tuple[str, ...]:
+    """A line for each key of the stanza that the model does not have, because it was exchanged above it."""
+    name = model_name(settings)
+    own = registry.options(name)
+    return tuple(
+        f"{entry.location}: {key} is left out: the model is {name} now, which does not have it."
+        for key, entry in settings.entries.items()
+        if settings.layer(key) > Layer.BASE
+        and _is_of_another(settings, key)
+        and not _is_owned(key, own)
+        and _takers(key)
+    )
 
 
 def _in_blocks(key: str, options: Mapping[str, Parameter], with_near: bool) -> str:

@@ -140,7 +140,7 @@ class Folder:
         Args:
             expid: The stanza.
             overrides: ``key=value``, as the command line has them.
-            values: Overrides that are values already.
+            values: Overrides that are values already, each by its path of keys with dots.
             mistakes: Gets what leaves the rest to be judged: an unknown dataset, one that disagrees with the
                 stanza, keys that do not belong into their block. Without it they are raised.
 
@@ -163,7 +163,7 @@ class Folder:
         for text in overrides:
             with found.noted():
                 changes.append(parse_override(text))
-        changes += [([key], entry) for key, entry in values.items()]
+        changes += [(key.split("."), entry) for key, entry in values.items()]
         settings.has_dataset = False
         with found.noted():
             dataset = self._dataset_of(settings, changes)
@@ -205,12 +205,17 @@ class Folder:
         return self.datasets[dataset_id]
 
 
-def read_folder(config_dir: str | Path) -> Folder:
+def read_folder(config_dir: str | Path | Folder) -> Folder:
     """Reads ``model_config.yaml`` and ``dataset_config.yaml``, or folders of these names.
+
+    Args:
+        config_dir: Where they lie; what is read already stays as it is.
 
     Raises:
         ConfigError: Nothing there, not YAML, or one name in two files.
     """
+    if isinstance(config_dir, Folder):
+        return config_dir
     folder = Path(config_dir)
     _check_folder(folder)
     experiments: dict[str, Located] = {}
@@ -333,6 +338,7 @@ def stored_settings(
     source: str,
     overrides: Sequence[str] = (),
     mistakes: Mistakes | None = None,
+    values: Mapping[str, Located] = MappingProxyType({}),
 ) -> Settings:
     """Settings from the flat stanza that a run has stored, dataset keys included.
 
@@ -342,6 +348,7 @@ def stored_settings(
         source: Where they are from.
         overrides: ``key=value``, as the command line has them.
         mistakes: Gets what is wrong with these; without it they are raised.
+        values: The same as values, each by its path of keys with dots.
     """
     settings = Settings(expid, SourceLocation(source), SourceLocation(source))
     settings.add(_with_older_defaults(entries, source), Layer.STANZA)
@@ -349,6 +356,7 @@ def stored_settings(
     for text in overrides:
         with found.noted():
             _apply(settings, [parse_override(text)], found)
+    _apply(settings, [(key.split("."), entry) for key, entry in values.items()], found)
     if mistakes is None:
         found.tell()
     else:

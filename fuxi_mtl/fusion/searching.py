@@ -1,6 +1,5 @@
 """Weights of a fusion: by hand, or searched on validation rows."""
 
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from fuxi_mtl.fusion.cem import cross_entropy_method
 from fuxi_mtl.fusion.formulas import Fusion
 from fuxi_mtl.fusion.objective import FusionObjective, Rows
 from fuxi_mtl.fusion.online import Traffic, search_online
+from fuxi_mtl.hints import extra_package
 from fuxi_mtl.options import FusionOptions, SearchOptions
 from fuxi_mtl.tasks import Task
 
@@ -124,13 +124,7 @@ def search_optuna(measure, dimensions: int, options: SearchOptions) -> np.ndarra
     Raises:
         ValueError: optuna is not installed.
     """
-    try:
-        optuna = importlib.import_module("optuna")
-    except ImportError as error:
-        raise ValueError(
-            "fusion: weights: optuna needs the package optuna, which is not installed: pip install optuna, "
-            "or use weights: cem."
-        ) from error
+    optuna = extra_package("optuna", "optuna", "fusion: weights: optuna", "or use weights: cem")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=options.seed))
 

@@ -97,7 +97,7 @@ class Experiment:
 
         def trained(seeded: config.Experiment) -> Run:
             make = partial(make_model, seeded)
-            return _train(seeded, data, make, folder, resume, several=seeds is not None)
+            return train_in(seeded, data, make, folder, resume, several=seeds is not None)
 
         found = sweep(_seeded(checked, seeds), trained)
         return found if seeds is not None else found[0]
@@ -196,7 +196,7 @@ def fit(
         1
     """
     import_zoo()
-    _check_given(model, data)
+    check_given("fit", model, data)
     check_alone(os.environ, "fit", OF_SEVERAL)
     check_resumable("fit", resume, folder)
     given: dict[str, Any] = {**options}
@@ -212,7 +212,7 @@ def fit(
         def made(features: FeatureMap) -> MultiTaskModel:
             return _made(model, features, checked)
 
-        return _train(checked, encoded, made, folder, resume)
+        return train_in(checked, encoded, made, folder, resume)
 
     def trained(seeded: config.Experiment) -> Run:
         twin = type(model)(model.recipe.features, model.recipe.tasks, **model.recipe.options)
@@ -220,21 +220,21 @@ def fit(
         def made(features: FeatureMap) -> MultiTaskModel:
             return _made(twin, features, checked)
 
-        return _train(seeded, encoded, made, folder, resume, several=True)
+        return train_in(seeded, encoded, made, folder, resume, several=True)
 
     return sweep(_seeded(checked, seeds), trained)
 
 
-def _check_given(model: Any, data: Any) -> None:
+def check_given(fit: str, model: Any, data: Any) -> None:
     """The first two are what they are called; a class, a name or a frame is an easy mistake."""
     if not isinstance(model, MultiTaskModel):
         what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise ValueError(
-            f"fit: model is {what}. It is a model object, such as fm.MMoE(data.features, data.tasks)."
+            f"{fit}: model is {what}. It is a model object, such as fm.MMoE(data.features, data.tasks)."
         )
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"fit: data is {type(data).__name__}. It is a fm.Dataset, which says what the columns are."
+            f"{fit}: data is {type(data).__name__}. It is a fm.Dataset, which says what the columns are."
         )
 
 
@@ -242,24 +242,43 @@ def _checked(
     model: MultiTaskModel, data: Dataset, expid: str | None, options: Mapping[str, Any]
 ) -> config.Experiment:
     """The experiment that a model, data and options are; checked as a stanza is."""
+    mistakes = Mistakes()
+    entries = entries_of(model, data, options, "fit", mistakes)
+    return make_experiment(expid or type(model).__name__, entries, "fit", mistakes)
+
+
+def entries_of(
+    model: MultiTaskModel, data: Dataset, options: Mapping[str, Any], what: str, mistakes: Mistakes
+) -> dict[str, Any]:
+    """The keys of the stanza that a model, data and options are.
+
+    Args:
+        model: The model.
+        data: The data.
+        options: Keys of training.
+        what: What takes them, as errors name it.
+        mistakes: Gets keys that belong elsewhere.
+
+    Raises:
+        ValueError: The class of the model is not registered.
+    """
     name = type(model).__name__
     if name not in registry.names() or registry.model(name) is not type(model):
-        raise ValueError(f"fit: {name} is not registered. Write @fm.register above its class.")
+        raise ValueError(f"{what}: {name} is not registered. Write @fm.register above its class.")
     belongs = {**dict.fromkeys(registry.options(name), name)}
     belongs |= {key: "Dataset" for key, owner in owners().items() if owner is DatasetOptions}
     belongs |= dict.fromkeys(("tasks", "dataset_id", "num_tasks"), "Dataset")
     belongs |= dict.fromkeys(
         ("use_features", "feature_specs", "feature_config"), "Dataset, as features=[...]"
     )
-    belongs |= {"task": "Dataset, as the kind of its labels", "model": "fit, as an object"}
-    belongs |= {"model_root": "fit, as folder=", "pareto": "a stanza, for the command pareto"}
-    mistakes = Mistakes()
+    belongs |= {"task": "Dataset, as the kind of its labels", "model": f"{what}, as an object"}
+    belongs |= {"model_root": f"{what}, as folder=", "pareto": "a stanza, for the command pareto"}
     for key in [key for key in options if key in belongs]:
-        mistakes.add(ConfigError("fit", f"{key} is no option of training: give it to {belongs[key]}."))
+        mistakes.add(ConfigError(what, f"{key} is no option of training: give it to {belongs[key]}."))
     options = {key: value for key, value in options.items() if key not in belongs}
     if model.built and "precision" not in options:
         options = {**options, "precision": model.dtype_policy.name}
-    entries = {
+    return {
         **data.entries,
         **_tasks(model.recipe.tasks, data),
         **model.recipe.options,
@@ -267,7 +286,6 @@ def _checked(
         "export": False,  # Run.export writes it where it is wanted
         **options,
     }
-    return make_experiment(expid or name, entries, "fit", mistakes)
 
 
 def _tasks(tasks: Sequence[Task], data: Dataset) -> dict[str, Any]:
@@ -324,7 +342,7 @@ def _seeded(checked: config.Experiment, seeds: Sequence[int] | None) -> list[con
     return [checked.with_seed(seed) for seed in seeds]
 
 
-def _train(
+def train_in(
     checked: config.Experiment,
     data: EncodedDataset,
     make: Any,
@@ -332,6 +350,16 @@ def _train(
     resume: bool,
     several: bool = False,
 ) -> Run:
+    """Trains an experiment on data that are read already.
+
+    Args:
+        checked: What to do.
+        data: The data.
+        make: Makes the model of the inputs.
+        folder: Where the run goes; without one it is temporary.
+        resume: Goes on with a training that was interrupted.
+        several: Whether the run lies below the folder, by its seed.
+    """
     keras.utils.clear_session()  # Each run has a session of its own, so that names repeat from run to run.
     use_precision(checked.training.precision)
     owner = None

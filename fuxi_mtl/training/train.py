@@ -129,6 +129,7 @@ def train(
     states: StateFolder | None = None,
     sources: Sequence[Source] = (),
     tracking: Tracking | None = None,
+    watching: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
     """Trains until the monitor stops improving, and leaves the best weights in the model.
 
@@ -141,6 +142,8 @@ def train(
         states: Where states of the training go; without it none is saved.
         sources: What it goes on from, the newest first; it begins unless there is any.
         tracking: Who follows it from outside; nobody unless said.
+        watching: Callbacks behind the evaluation, each of whose values they find in the logs as ``monitor``;
+            what they raise ends the training.
 
     Raises:
         ValueError: The model does not fit what it should start from, no state can be gone on from, or a
@@ -158,7 +161,7 @@ def train(
     diagnostics = feed.diagnostics()
     summaries = run.folder / "tensorboard" if states is None else states.summaries
     callbacks = _callbacks(evaluation, experiment, plan, stops=dataset.valid is not None)
-    callbacks.append(diagnostics)
+    callbacks += [diagnostics, *watching]
     told = [] if tracking is None else [tracking.beside(evaluation, diagnostics, summaries)]
     remembering = {type(each).__name__: each for each in (*callbacks, *told) if hasattr(each, "get_state")}
     members = {**remembering, "LossScales": evaluation.loss_scales}

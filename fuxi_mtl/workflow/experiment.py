@@ -113,6 +113,7 @@ def train_run(
     states: StateFolder | None = None,
     calibrate: Callable[[MultiTaskModel, Dataset, Experiment, Run, int], None] | None = None,
     complete: Callable[[Run, MultiTaskModel], None] | None = None,
+    watching: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Run, MultiTaskModel, dict[str, Scores]]:
     """Trains and measures one experiment on data that are read already.
 
@@ -125,6 +126,7 @@ def train_run(
         states: Where states of the training are saved, and from which it goes on; none are unless said.
         calibrate: In the place of :func:`~fuxi_mtl.workflow.calibrate.calibrate_model`.
         complete: Adds to the run before it appears under its name.
+        watching: Callbacks behind each evaluation of the training.
 
     Returns:
         The finished run, its model and the scores of its splits.
@@ -147,7 +149,7 @@ def train_run(
         with devices, spreading(chosen_tables(experiment, memory_of_machine())):
             model = make(dataset.feature_map)
             logger.info("Total number of parameters: %d.", model.count_params())
-            training = train(model, dataset, experiment, run, initial, states, sources, tracking)
+            training = train(model, dataset, experiment, run, initial, states, sources, tracking, watching)
         run.write_json(run.history, {"evaluations": training.history})
         if training.diagnostics:
             run.write_json(run.diagnostics, training.diagnostics, indent=None)

@@ -66,14 +66,14 @@ def sweep(
             name = (experiment.expid, experiment.training.seed)
             log = logger.error if isinstance(error, (ValueError, OSError)) else logger.exception
             log("%s, seed %d failed: %s", *name, error)
-            _let_go(error)
+            let_go(error)
             failures[name] = error
     if failures:
         raise SweepError(runs, failures, again)
     return runs
 
 
-def _let_go(error: BaseException | None) -> None:
+def let_go(error: BaseException | None) -> None:
     """Frees what the functions held that an error came through, such as models, while others are trained."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)

@@ -230,7 +230,8 @@ def test_the_scores_are_those_that_the_formula_can_take():
 def test_without_optuna_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(
-        ValueError, match="optuna, which is not installed: pip install optuna, or use weights: cem"
+        ValueError,
+        match="optuna, which is not installed: pip install 'fuxi-mtl.optuna.', or use weights: cem",
     ):
         search(FusionOptions(weights="optuna", search=QUICK), _rows(50), [CTR, LIKE])
 

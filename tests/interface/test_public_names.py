@@ -17,8 +17,9 @@ PACKAGE = Path(fm.__file__).parent
 # What a user may rely on. A name that goes or comes belongs into UPGRADING.md.
 NAMES = """
     Dataset Categorical Numeric Sequence Embedding Meta Label Task
-    fit update evaluate predict export compare plot load_run experiment list_models model_options register
-    Run Experiment Comparison SweepError Encoder
+    fit tune update evaluate predict export compare plot
+    load_run experiment list_models model_options register
+    Run Experiment Comparison Tuning SweepError Encoder
     MultiTaskModel Objective Weighting
     register_metric mean_of sums_of
     Equal Manual Uncertainty GradNorm DynamicAverage GeometricMean LossRatio RandomWeights

@@ -1,0 +1,151 @@
+"""The command ``tune``: what it takes, what it checks before TensorFlow is there, and what it prints."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fuxi_mtl.cluster import check_alone
+from fuxi_mtl.workflow.tuning.plan import PRUNERS, SAMPLERS, STORAGES, TRIALS, Plan
+
+if TYPE_CHECKING:
+    from fuxi_mtl.config import Experiment
+    from fuxi_mtl.options.source_location import Located
+
+
+def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Declares the command, by what adds one."""
+    sub = command(
+        "tune",
+        "Search for the keys of a stanza that do best on validation rows, and train the winner anew.",
+        "tune --expid MMoE_test --space space.yaml --trials 40 --pruner median",
+    )
+    sub.set_defaults(config=None)
+    sub.add_argument("--space", required=True, help="file with what is varied; FuxiCTR's tuner files, too")
+    sub.add_argument("--expid", help="experiment to vary; base_expid of the file unless said")
+    sub.add_argument("--trials", type=int, help=f"how many; {TRIALS} unless said, all points of a grid")
+    sub.add_argument(
+        "--sampler", choices=SAMPLERS, default="tpe", help="what proposes values (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--pruner",
+        choices=PRUNERS,
+        default="none",
+        help="what ends trials that fall behind (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--objective", nargs="+", default=[], metavar="METRIC", help="the stanza's monitor unless said"
+    )
+    sub.add_argument("--choose", default="fairness", help="of several: fairness (default) or least_misery")
+    sub.add_argument("--seed", nargs="+", type=int, help="train each trial with each of these seeds")
+    sub.add_argument("--minutes", type=float, help="no trial goes on after so many")
+    sub.add_argument("--folder", help="where the search is kept; beside the runs of the stanza unless said")
+    sub.add_argument(
+        "--storage", choices=STORAGES, default="journal", help="kind of its file (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--as", dest="name", metavar="NAME", help="stanza of the winner; EXPID_tuned unless said"
+    )
+    sub.add_argument("--output", help="config folder for that stanza; the experiment's own unless said")
+    sub.add_argument("--overwrite", action="store_true", help="replace the stanza of an earlier winner")
+    sub.add_argument(
+        "--retrain",
+        type=int,
+        default=3,
+        metavar="N",
+        help="train the winner with N new seeds (default: %(default)s)",
+    )
+    sub.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    sub.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of all trials",
+    )
+
+
+def check_space(options: argparse.Namespace) -> None:
+    """Finds what is wrong with the space and the stanza as far as that needs no TensorFlow.
+
+    Raises:
+        ConfigError: All of it.
+    """
+    from fuxi_mtl.config import check_stanzas
+    from fuxi_mtl.workflow.tuning.space import read_space, stanza_of
+
+    space = read_space(options.space)
+    folder, expid = stanza_of(space, options.config, options.expid)
+    space.check(lambda values: check_stanzas(folder, [expid], options.set, values), options.set)
+
+
+def tune(options: argparse.Namespace) -> str:
+    """Searches, writes the winner and trains it anew.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: The space, the stanza, the plan or the folder cannot be used.
+    """
+    check_alone(os.environ, "tune", "Run it in one of them; several that are not named there share a search")
+    from fuxi_mtl.config import load_experiment
+    from fuxi_mtl.files import held
+    from fuxi_mtl.training.devices import use_devices
+    from fuxi_mtl.workflow.tuning import winner
+    from fuxi_mtl.workflow.tuning.search import FOLDER, Search, search, try_models
+    from fuxi_mtl.workflow.tuning.space import read_space, stanza_of
+
+    space = read_space(options.space)
+    stanzas, expid = stanza_of(space, options.config, options.expid)
+    name, output = options.name or f"{expid}_tuned", Path(options.output or stanzas.path)
+    winner.check_free(output, name, winner.folder_of(output), options.overwrite)
+
+    def make(values: "Mapping[str, Located]") -> "Experiment":
+        return load_experiment(stanzas, expid, options.set, values)
+
+    space.check(make, options.set)
+    base = make(space.values(lambda each: each.extremes[0]))
+    beside = Path(base.options.model_root).expanduser() / base.options.dataset_id / expid / FOLDER
+    asked = Search(
+        space,
+        make,
+        Path(options.folder) if options.folder else beside,
+        Plan(
+            options.trials,
+            options.sampler,
+            options.pruner,
+            options.storage,
+            options.choose,
+            base.training.seed,
+        ),
+        tuple(options.objective),
+        tuple(dict.fromkeys(options.seed or ())),
+        options.minutes,
+        strategy=use_devices(tuple(options.gpu)),
+    )
+    try_models(asked)
+    outcome = _kept(partial(search, asked))
+    if outcome.count("running"):
+        others = (
+            f"{outcome.count('running')} trials are tried by other processes; the last writes the winner."
+        )
+        return "\n".join([*outcome.lines(), others])
+    with held(asked.folder / "winner"):
+        outcome.store()
+        winner.write_winner(outcome, make(outcome.located), output, name, options.set)
+        if options.retrain:
+            seeds = winner.fresh_seeds(outcome, options.retrain)
+            outcome = _kept(partial(winner.retrain, outcome, output, name, seeds, options.gpu))
+    return "\n".join(outcome.lines())
+
+
+def _kept(does):
+    """What a step gives; whoever interrupts it is told that nothing is lost."""
+    try:
+        return does()
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("Trials and runs that are whole are kept: the same command goes on.") from None
