@@ -37,7 +37,7 @@ class SharedSteps:
         self._model, self._workers = model, workers
         self._iterator = iter(feed.steps(first, workers))
         self._names: list[str] = []
-        self._graph = tf.function(self._everywhere, reduce_retracing=True)
+        self._graph = tf.function(self._everywhere, autograph=False, reduce_retracing=True)
 
     def take(self, stops: bool, saves: bool) -> tuple[dict[str, np.ndarray], bool, bool]:
         """One step.
