@@ -220,6 +220,18 @@ def _ray(options: argparse.Namespace) -> None:
     measure_ray(options.results)
 
 
+def _processes(options: argparse.Namespace) -> None:
+    from benchmarks.processes import measure_processes
+
+    measure_processes(options.only, options.steps, options.stops, options.results)
+
+
+def _shared_evaluation(options: argparse.Namespace) -> None:
+    from benchmarks.shared_evaluation import measure_shared_evaluation
+
+    measure_shared_evaluation(options.rows, options.results)
+
+
 def _encode(options: argparse.Namespace) -> None:
     from benchmarks.encode import measure_encoding
 
@@ -383,14 +395,23 @@ def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:
     replicas = command(
         "replicas", _replicas, "Every model, weighting and surgery on two replicas: as on one?"
     )
-    replicas.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
-    replicas.add_argument("--steps", type=int, default=30, help="of each training")
     shards = command(
         "shards", _shards, "The same with tables spread over processes of this machine: as in one?"
     )
-    shards.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
-    shards.add_argument("--steps", type=int, default=30, help="of each training")
     shards.add_argument("--processes", type=int, default=2, help="how many share the tables")
+    processes = command(
+        "processes", _processes, "Every model, weighting and surgery in two processes: as in one?"
+    )
+    processes.add_argument(
+        "--stops", action="store_true", help="stop the processes for up to half a second, again and again"
+    )
+    shared = command(
+        "shared_evaluation", _shared_evaluation, "Memory of processes that measure a split in common."
+    )
+    shared.add_argument("--rows", type=int, default=8_000_000, help="rows of the split")
+    for each in (replicas, shards, processes):
+        each.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
+        each.add_argument("--steps", type=int, default=30, help="of each training")
 
 
 def _add_settings(parser: argparse.ArgumentParser, table: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measure import write
-from benchmarks.replicas import LEAST, Case, _small, _Training, cases
+from benchmarks.small_trainings import LEAST, Case, Training, cases, small
 
 ROOT = Path(__file__).parent.parent
 COMPOSED = "composed, and frozen"  # user is composed of two rows, and the rows of item are not trained
@@ -105,7 +105,7 @@ def _composed(features: Any) -> Any:
     return replace(features, features=tuple(replace(f, **changes.get(f.name, {})) for f in features))
 
 
-class _Spread(_Training):
+class _Spread(Training):
     """A training of this process and the others, each on its rows of a batch."""
 
     def _taken(self, batch: Any) -> Any:
@@ -114,12 +114,10 @@ class _Spread(_Training):
     def _batches(self, steps: int) -> Any:
         import tensorflow as tf
 
-        from benchmarks.replicas import _dataset
         from fuxi_mtl.cluster.workers import connected
 
         workers: Any = connected()
-        pairs = self.model.bilevel_optimizer is not None
-        return iter(workers.own_rows(_dataset(self._columns, steps, pairs)).with_options(tf.data.Options()))
+        return iter(workers.own_rows(self.whole_batches(steps)).with_options(tf.data.Options()))
 
 
 def work(folder: Path, steps: int, only: Sequence[str]) -> None:
@@ -131,9 +129,9 @@ def work(folder: Path, steps: int, only: Sequence[str]) -> None:
 
     cluster: Any = cluster_of(os.environ)
     workers = connect(cluster)
-    plain = _small().FEATURES
+    plain = small().FEATURES
     for _, case in _wanted(only):
-        _small().FEATURES = _composed(plain) if case.name == COMPOSED else plain
+        small().FEATURES = _composed(plain) if case.name == COMPOSED else plain
         name = case.name.replace("/", " ").replace(" ", "_")
         shards: list[Shard] = []
         init = Shard.__init__
@@ -153,7 +151,7 @@ def work(folder: Path, steps: int, only: Sequence[str]) -> None:
             found |= {f"spread/{at}": each for at, each in enumerate(spread)}
             found["traffic"] = np.sum([shard.exchange.traffic() for shard in shards], axis=0)
             if workers.is_chief:
-                one = _Training(case, None)
+                one = Training(case)
                 one.run(steps)
                 found |= {f"one/{at}": each for at, each in enumerate(one.weights())}
         except ValueError as error:

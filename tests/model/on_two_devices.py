@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import replicas as benchmark
-from benchmarks.replicas import Case
+from benchmarks.small_trainings import Case
 from fuxi_mtl.cluster.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
 from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout, GaussianNoise
 from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
