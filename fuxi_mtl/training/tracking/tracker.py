@@ -65,9 +65,9 @@ class Tracker:
         >>> @fm.register_tracker
         ... class Printed(fm.Tracker):
         ...     def log(self, step, numbers):
-        ...         print(step, sorted(numbers)[:2])
-        >>> _ = fm.fit(model, data, trackers=["Printed"], epochs=1, batch_size=len(frame))
-        1 ['learning_rate', 'loss']
+        ...         print("losses/ctr" in numbers, "valid/ctr_AUC" in numbers)
+        >>> _ = fm.fit(model, data, trackers=["Printed"], epochs=1)
+        True True
     """
 
     package: ClassVar[str] = ""
@@ -85,7 +85,7 @@ class Tracker:
 
         Args:
             step: Optimizer steps until then.
-            numbers: Finite ones by name: ``loss``, ``learning_rate``, ``losses/ctr``, ``weights/ctr``,
+            numbers: Finite ones by name: ``loss``, ``epoch``, ``learning_rate``, ``losses/ctr``, ``weights/ctr``,
                 ``gradient_norms/ctr``, ``valid/ctr_AUC``, ``gates/.../entropy``, ``gradients/.../cosine``.
         """
 
