@@ -86,7 +86,8 @@ class Tracker:
         Args:
             step: Optimizer steps until then.
             numbers: Finite ones by name: ``loss``, ``epoch``, ``learning_rate``, ``losses/ctr``,
-                ``weights/ctr``, ``gradient_norms/ctr``, ``valid/ctr_AUC``, ``gates/.../entropy``, ``gradients/.../cosine``.
+                ``weights/ctr``, ``gradient_norms/ctr``, ``valid/ctr_AUC``,
+                ``gates/.../entropy``, ``gradients/.../cosine``.
         """
 
     def pause(self) -> None:
