@@ -73,15 +73,14 @@ def test_a_tracker_is_told_the_training_its_numbers_and_how_it_ended(data, told)
     assert all(files[name] == (run.folder / name).read_bytes() for name in small)
 
 
-@pytest.mark.parametrize(("when", "where"), [("log", "at step 2"), ("end", "at the end")])
-def test_a_training_goes_on_without_a_tracker_that_fails_which_is_said_once(data, told, caplog, when, where):
+def test_a_training_goes_on_without_a_tracker_that_fails_which_is_said_once(data, told, caplog):
     with caplog.at_level(logging.WARNING):
-        run = fm.fit(small_model(data), data, **SHORT, trackers=["Watcher"], fails_at=when)
+        run = fm.fit(small_model(data), data, **SHORT, trackers=["Watcher"], fails_at="log")
     assert len(run.history) == 2
-    assert [event[0] for event in told].count(when) == 1
+    assert [event[0] for event in told].count("log") == 1
     said = [record.getMessage() for record in caplog.records if "Watcher" in record.getMessage()]
     assert said == [
-        f"trackers: Watcher failed {where} (RuntimeError: the server is gone); the training goes on without "
+        "trackers: Watcher failed at step 2 (RuntimeError: the server is gone); the training goes on without "
         "it."
     ]
 
