@@ -180,6 +180,12 @@ def _fixed_weights(options: argparse.Namespace) -> None:
     measure_fixed_weights(options.data, options.points, options.seeds, options.cache, options.results)
 
 
+def _small_data(options: argparse.Namespace) -> None:
+    from benchmarks.small_data import measure_small_data
+
+    measure_small_data(options.stage, options.seeds, options.cache, options.results)
+
+
 def _mutants(options: argparse.Namespace) -> None:
     from benchmarks.mutants import measure_mutants
 
@@ -312,7 +318,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         each.add_argument("--every", type=int, default=1, help="one in how many training impressions is used")
     spend = command("spend", _spend, "Bias of every decoder of amounts on simulated spend of known mean.")
-    for each in (fixed, joined, timed, crossed, spend):
+    small = command(
+        "small_data", _small_data, "Dropout and regularizers on small data: searched, then held out."
+    )
+    small.add_argument("--stage", choices=("search", "held_out"), default="search")
+    for each in (fixed, joined, timed, crossed, spend, small):
         each.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     correlation = command("correlation", _correlation, "Loss against the relatedness of two tasks, by model.")
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
