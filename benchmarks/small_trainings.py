@@ -276,12 +276,15 @@ def _dataset(columns: Any, steps: int, pairs: bool) -> Any:
     """Batches of :data:`SIZES`, pass after pass; with `pairs`, each beside itself."""
     import tensorflow as tf
 
+    def taken(rows: slice) -> Any:
+        # TensorFlow may write over a slice of what it is given: each batch has memory of its own.
+        return tf.nest.map_structure(lambda column: column[rows].copy(), columns)
+
     def generated() -> Iterable[Any]:
         for number in range(steps):
             place = number % len(SIZES)
             rows = slice(sum(SIZES[:place]), sum(SIZES[: place + 1]))
-            batch = tf.nest.map_structure(lambda column, rows=rows: column[rows].copy(), columns)
-            yield (batch, batch) if pairs else batch
+            yield (taken(rows), taken(rows)) if pairs else taken(rows)
 
     spec = tf.nest.map_structure(lambda c: tf.TensorSpec([None, *c.shape[1:]], c.dtype), columns)
     return tf.data.Dataset.from_generator(generated, output_signature=(spec, spec) if pairs else spec)
