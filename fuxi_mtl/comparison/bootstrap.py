@@ -14,13 +14,16 @@ References:
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fuxi_mtl import metrics
 from fuxi_mtl.metrics import NO_PARTS, Metric, Observations, Parts, Sums
+
+Key = TypeVar("Key", bound=Hashable)
 
 MAX_UNITS = 100_000
 MOST_DIRECT = 200  # resamples of a metric that is no function of sums: its end points vary little beyond
@@ -137,7 +140,7 @@ def statistic(
     return Sums(whole, sums.finish)
 
 
-def replicates(statistics: Mapping[str, Sums | Direct], drawn: Resampling) -> dict[str, np.ndarray]:
+def replicates(statistics: Mapping[Key, Sums | Direct], drawn: Resampling) -> dict[Key, np.ndarray]:
     """The values of every statistic on every resample by key, ``(resamples,)``; NaN where undefined.
 
     Those of a :class:`Direct` one are of the first resamples only.
@@ -160,7 +163,7 @@ def interval(values: np.ndarray, level: float) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _products(statistics: Mapping[str, Sums], drawn: Resampling) -> dict[str, np.ndarray]:
+def _products(statistics: Mapping[Key, Sums], drawn: Resampling) -> dict[Key, np.ndarray]:
     units = drawn.surplus.shape[1]
     parts = [_by_unit(s.columns, drawn.unit_of_row, units) for s in statistics.values()]
     whole = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in parts])

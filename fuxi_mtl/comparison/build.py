@@ -89,6 +89,8 @@ def _table(
     if len(experiments) == 1:
         baseline = None
     paired = Paired(experiments[baseline], columns, split, resamples, level, seed) if baseline else None
+    if paired:
+        paired.prepare(run for expid, of in experiments.items() if expid != baseline for run in of)
     unlike = _measured_otherwise(columns, runs, split)
     cells = {expid: {c: _cell(of, c, split) for c in columns} for expid, of in experiments.items()}
     rows = tuple(

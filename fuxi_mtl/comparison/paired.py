@@ -1,6 +1,7 @@
 """Differences to a baseline on the same test rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,10 @@ from fuxi_mtl.runs import StoredScores
 NAN = float("nan")
 # Predictions are float32, and the stored value was computed from the same ones.
 _TOLERANCE = 1e-4
+# Runs that are resampled by one product of matrices, as that of a single one is narrow, which is slow; fewer
+# where they have many rows, for the sums of all are in memory.
+_TOGETHER = 16
+_ROWS_TOGETHER = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,28 @@ class Paired:
         self._columns, self._split = tuple(columns), split
         self._resamples, self._level, self._seed = resamples, level, seed
         self._reference: tuple[_Tested, Resampling] | None = None
-        self._of_baseline: dict[int, _Measured] = {}
+        self._measured: dict[int, _Measured | ValueError] = {}  # by the run's object
         self.resampled = ""
         self.direct: set[str] = set()
+
+    def prepare(self, runs: Iterable[StoredRun]) -> None:
+        """Resamples many runs, of any experiments, and the baseline's of the same seeds.
+
+        :meth:`differences` does it for those that are left.
+        """
+        if self._no_interval:
+            return
+        theirs = [run for run in runs if run.seed in self._baseline]
+        seeds = dict.fromkeys(run.seed for run in theirs)
+        wanted = {id(run): run for run in (*(self._baseline[seed] for seed in seeds), *theirs)}
+        left = [run for key, run in wanted.items() if key not in self._measured]
+        while left and self._reference is None:
+            self._measure([left.pop(0)])
+        if self._reference is None:
+            return
+        many = min(max(_ROWS_TOGETHER // max(self._reference[0].scores.rows, 1), 1), _TOGETHER)
+        for start in range(0, len(left), many):
+            self._measure(left[start : start + many])
 
     def differences(self, runs: Sequence[StoredRun]) -> dict[str, Difference]:
         """The difference of every column, averaged over the seeds that both have."""
@@ -84,13 +108,13 @@ class Paired:
             return dict.fromkeys(self._columns, none)
         pairs: list[tuple[_Measured, _Measured]] = []
         reason = self._no_interval
-        try:
-            for seed in () if reason else seeds:
-                if seed not in self._of_baseline:
-                    self._of_baseline[seed] = self._measure(self._baseline[seed])
-                pairs.append((self._measure(theirs[seed]), self._of_baseline[seed]))
-        except ValueError as error:
-            reason = str(error)
+        self.prepare(theirs[seed] for seed in seeds)
+        for seed in () if reason else seeds:
+            old, new = (self._measured[id(run)] for run in (self._baseline[seed], theirs[seed]))
+            if isinstance(old, ValueError) or isinstance(new, ValueError):
+                reason = str(old if isinstance(old, ValueError) else new)
+                break
+            pairs.append((new, old))
         return {column: self._difference(column, seeds, theirs, pairs, reason) for column in self._columns}
 
     @property
@@ -144,8 +168,33 @@ class Paired:
             return Difference(value, seeds=seeds, reason="too few labels of one class to resample")
         return Difference(value, *ends, seeds)
 
-    def _measure(self, run: StoredRun) -> _Measured:
-        """Resamples every column of one run.
+    def _measure(self, runs: Sequence[StoredRun]) -> None:
+        """Resamples every column of some runs, or notes why a run has none.
+
+        Once there is a reference, the runs are read and brought into sums side by side.
+        """
+
+        def built(run: StoredRun) -> tuple[dict[str, Sums | Direct], dict[str, str]] | ValueError:
+            try:
+                return self._resampled(run)
+            except ValueError as error:
+                return error
+
+        with ThreadPoolExecutor() as pool:
+            found = dict(enumerate(pool.map(built, runs)))
+        whole = {i: each for i, each in found.items() if not isinstance(each, ValueError)}
+        together = {(i, key): each for i, (sums, _) in whole.items() for key, each in sums.items()}
+        values = replicates(together, self._reference[1]) if self._reference else {}
+        for i, run in enumerate(runs):
+            each = found[i]
+            if isinstance(each, ValueError):
+                self._measured[id(run)] = each
+            else:
+                own = {key: values[i, key] for key in each[0]}
+                self._measured[id(run)] = self._with_means(run, own, each[1])
+
+    def _resampled(self, run: StoredRun) -> tuple[dict[str, Sums | Direct], dict[str, str]]:
+        """What is resampled of a run, and why some columns are not, by column.
 
         Raises:
             ValueError: Its scores were not saved, or it was tested on other rows than the baseline.
@@ -158,8 +207,12 @@ class Paired:
             self._reference = tested, self._draw(tested.scores)
         elif problem := _other_rows(self._reference[0], tested):
             raise ValueError(problem)
-        statistics, reasons = self._statistics(tested)
-        values = replicates(statistics, self._reference[1])
+        return self._statistics(tested)
+
+    def _with_means(
+        self, run: StoredRun, values: dict[str, np.ndarray], reasons: dict[str, str]
+    ) -> _Measured:
+        """A run on every resample, with the means of its tasks."""
         for mean in (column for column in self._columns if column in METRICS):
             parts = [key for key in run.metrics["test"] if _is_part(key, mean, run)]
             if missing := [key for key in parts if key not in values]:

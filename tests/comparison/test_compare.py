@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic_runs import labels_of_test, write_run
 
-from fuxi_mtl.comparison import compare, stored_runs
+from fuxi_mtl.comparison import bootstrap, compare, stored_runs
 
 
 @pytest.fixture
@@ -48,6 +48,31 @@ def test_a_real_difference_has_an_interval_that_excludes_zero(three):
     assert found["better"]["AUC"].low < found["better"]["AUC"].value < found["better"]["AUC"].high
     assert found["better"]["AUC"].seeds == (1, 2)
     assert "1,000 resamples of the 4,000 test rows" in table.resampled
+
+
+@pytest.mark.parametrize("name", ["_TOGETHER", "_ROWS_TOGETHER"])
+def test_runs_that_are_resampled_one_by_one_have_the_same_intervals(three, name, monkeypatch):
+    write_run(three, "unsaved", 1, scores=False)
+    (together,) = compare(stored_runs(three))
+    widths = []
+    products = bootstrap._products
+
+    def counted(statistics, drawn):
+        widths.append(len(statistics))
+        return products(statistics, drawn)
+
+    monkeypatch.setattr(bootstrap, "_products", counted)
+    monkeypatch.setattr(f"fuxi_mtl.comparison.paired.{name}", 1)
+    (alone,) = compare(stored_runs(three))
+    assert set(widths) == {4}  # two metrics of two tasks of one run
+    for one, other in zip(together.rows, alone.rows, strict=True):
+        assert one.differences.keys() == other.differences.keys()
+        for column, found in one.differences.items():
+            assert found.reason == other.differences[column].reason
+            ends = (found.low, found.high), (other.differences[column].low, other.differences[column].high)
+            np.testing.assert_allclose(*ends, rtol=0, atol=1e-6, equal_nan=True)
+    unsaved = next(row for row in together.rows if row.expid == "unsaved")
+    assert "has no saved test scores" in unsaved.differences["ctr_AUC"].reason
 
 
 def test_equal_models_have_an_interval_around_zero(tmp_path):
