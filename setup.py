@@ -81,7 +81,7 @@ setup(
         "onnx": ONNX,
         "remote": REMOTE,
         "gcs": GCS,
-        "remote-test": [*REMOTE, "moto[server]>=5.1,<6", "boto3>=1.34,<2"],
+        "remote-test": [*REMOTE, "moto[server]>=5.1,<6"],
         "serving-test": SERVING_TEST,
         "browser-test": BROWSER_TEST,
         "docs": DOCS,
