@@ -11,7 +11,7 @@ def test_both_models_take_all_interactions_with_the_same_recipe(tmp_path, monkey
     file = crossings._impressions(tmp_path / "rows", 2)
     chosen = crossings.experiments(file, tmp_path / "rows")
     assert len(chosen) == 10
-    assert len({each.training for each in chosen.values()}) == 1
+    assert len({repr(each.training) for each in chosen.values()}) == 1
     blocks = [str(each.model_options.get("interaction")) for each in chosen.values()]
     assert blocks[:5] == blocks[5:]
     assert len(set(blocks)) == 5

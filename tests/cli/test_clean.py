@@ -54,7 +54,7 @@ def test_an_age_has_a_number_and_a_unit(age, capsys):
 def test_a_sweep_goes_on_and_its_second_call_runs_what_is_missing(monkeypatch, tmp_path):
     begun = []
 
-    def trained(experiment, _, resume, restart):
+    def trained(experiment, _, resume, restart, **__):
         begun.append((experiment.expid, experiment.training.seed, resume))
         if len(begun) == 2:
             raise ValueError("the disk is full")

@@ -294,10 +294,10 @@ def test_parameters_that_are_not_finite_after_the_last_step_are_no_model():
     from fuxi_mtl.training.train import _check_parameters
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")])
-    _check_parameters(model)
+    _check_parameters(model, None)
     model.layers[-1].bias.assign([np.nan])
     with pytest.raises(TrainingError, match=r"the parameter .*head/bias is not finite after training"):
-        _check_parameters(model)
+        _check_parameters(model, None)
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_objective_and_advice(tmp_path):

@@ -137,13 +137,14 @@ def test_workers_that_do_not_come_are_told_and_signals_are_as_before(monkeypatch
 def test_a_worker_with_other_data_is_named(three, monkeypatch):
     for each in (connection, chief):
         monkeypatch.setattr(each, "connected", lambda: three[0])
+    monkeypatch.setattr(chief, "memory_of_machine", lambda: 2.0**35)
     three[1].say("1234")
     three[2].say("5678")
     with pytest.raises(
         WorkerError, match=r"worker 2 \(c:3\) has other data \(key 5678\) than worker 0 \(key 1234\)"
     ):
         check_same_data("1234")
-    assert three[1].hear(DATA) == (DATA, {})
+    assert three[1].hear(DATA) == (DATA, {"memory": 2.0**35})
 
 
 def test_a_process_alone_has_nobody_to_ask(monkeypatch):
