@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from weakref import WeakKeyDictionary
 
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import Family
@@ -26,6 +27,7 @@ _MODELS: dict[str, type] = {}
 
 
 _DECLARED: dict[str, Signature] = {}
+_SIGNATURES: WeakKeyDictionary[type, Signature] = WeakKeyDictionary()
 
 
 def register(cls: type) -> type:
@@ -117,7 +119,10 @@ def reference(name: str) -> str:
 def _signature(name: str) -> Signature:
     if name not in _MODELS and name in _DECLARED:
         return _DECLARED[name]
-    return signature_of(model(name))
+    cls = model(name)
+    if cls not in _SIGNATURES:  # a stanza asks for those of all models, many times
+        _SIGNATURES[cls] = signature_of(cls)
+    return _SIGNATURES[cls]
 
 
 @contextmanager
