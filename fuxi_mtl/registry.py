@@ -9,8 +9,9 @@ A model class registers itself under its own name; its signature is the only lis
 
 import ast
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ _MODELS: dict[str, type] = {}
 
 
 _DECLARED: dict[str, Signature] = {}
-_SIGNATURES: WeakKeyDictionary[type, Signature] = WeakKeyDictionary()
+_SIGNATURES: WeakKeyDictionary[Callable, Signature] = WeakKeyDictionary()
 
 
 def register(cls: type) -> type:
@@ -119,10 +120,11 @@ def reference(name: str) -> str:
 def _signature(name: str) -> Signature:
     if name not in _MODELS and name in _DECLARED:
         return _DECLARED[name]
-    cls = model(name)
-    if cls not in _SIGNATURES:  # a stanza asks for those of all models, many times
-        _SIGNATURES[cls] = signature_of(cls)
-    return _SIGNATURES[cls]
+    # A stanza asks for those of all models, many times.
+    constructor: Callable = inspect.getattr_static(model(name), "__init__")
+    if constructor not in _SIGNATURES:
+        _SIGNATURES[constructor] = signature_of(model(name))
+    return _SIGNATURES[constructor]
 
 
 @contextmanager
