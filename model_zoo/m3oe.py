@@ -125,7 +125,9 @@ class M3oE(MultiTaskModel):
         fusion = self.fusion.numbers()
         logits = tf.cast(self.gates(tf.stop_gradient(z)), tf.float32)
         logits = tf.reshape(logits, (-1, len(names), domain.shape[1], shared.shape[1]))
-        gates = tf.einsum("btde,bd->tbe", tf.nn.softmax(logits), domain)
+        # No einsum: the transposes that ONNX gets of it are none that OpenVINO takes.
+        by_domain = tf.nn.softmax(logits) * domain[:, None, :, None]
+        gates = tf.unstack(tf.reduce_sum(by_domain, axis=2), axis=1)
         dom = mixed(fusion["domain_weight"] * own_and_others(fusion["domain_balance"], domain), of_domain)
         f = []
         for t in range(len(names)):
