@@ -23,6 +23,7 @@ REQUIRES = [
     "rich>=13.7,<16",
     "matplotlib>=3.9,<4",
     "scikit-learn>=1.5,<2",
+    "threadpoolctl>=3.1,<4",
     "typing-extensions>=4.12,<5",
 ]
 TENSORBOARD = ["tensorboard>=2.19,<2.22"]

@@ -244,6 +244,12 @@ def _encode(options: argparse.Namespace) -> None:
     measure_encoding(options.before, options.rows, options.rounds, options.cache, options.results)
 
 
+def _comparing(options: argparse.Namespace) -> None:
+    from benchmarks.comparing import measure_comparing
+
+    measure_comparing(options.before, options.runs, options.rounds, options.results)
+
+
 def _encode_workers(options: argparse.Namespace) -> None:
     from benchmarks.encode_workers import measure_workers
 
@@ -347,9 +353,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
     encode = command("encode", _encode, "Csv and parquet files to encoded arrays, before and now.")
-    encode.add_argument(
-        "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
-    )
+    many = command("comparing", _comparing, "Tables and pages of many finished runs, before and now.")
+    many.add_argument("--runs", type=int, default=300, help="finished runs, five an experiment")
+    many.add_argument("--rounds", type=int, default=3, help="how often each writes each format")
+    for each in (encode, many):
+        each.add_argument(
+            "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
+        )
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
     side = command(

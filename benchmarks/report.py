@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    comparing,
     correlation,
     crossings,
     days,
@@ -43,6 +44,7 @@ FLOAT32, BFLOAT16 = OURS
 Results = Mapping[str, Mapping[str, Any]]
 # What is no table of contestants and rounds writes its own section.
 STUDIES = {
+    "comparing": comparing.section,
     "correlation": correlation.section,
     "crossings": crossings.section,
     "days": days.section,

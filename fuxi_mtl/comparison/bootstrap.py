@@ -1,9 +1,10 @@
 """Paired bootstrap over test rows, for every metric.
 
 A resample is a count for each unit (row, or group of rows). A metric that is a function of a few sums over
-rows (:class:`fuxi_mtl.metrics.Sums`) is resampled by products: all resamples of all such metrics of a model
-are one product ``counts (resamples, units) @ sums (units, columns)``. Any other is computed anew on the rows
-of each resample, on fewer of them. Two models measured with the same ``counts`` are paired: the noise of the
+rows (:class:`fuxi_mtl.metrics.Sums`) is resampled by products: all resamples of all such metrics of some
+models are one product ``counts (resamples, units) @ sums (units, columns)``, and what they share, which is
+all that the labels alone say, is a column of it once. Any other is computed anew on the rows of each
+resample, on fewer of them. Two models measured with the same ``counts`` are paired: the noise of the
 test rows that they share cancels in the difference.
 
 AUC is not a function of sums over rows; it is linearised. KS is searched on 32 thresholds, and ECE keeps the
@@ -14,11 +15,14 @@ References:
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993.
 """
 
-from collections.abc import Hashable, Mapping
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fuxi_mtl import metrics
 from fuxi_mtl.metrics import NO_PARTS, Metric, Observations, Parts, Sums
@@ -27,7 +31,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 MAX_UNITS = 100_000
 MOST_DIRECT = 200  # resamples of a metric that is no function of sums: its end points vary little beyond
-_BLOCK = 64
+_BLOCK = 128  # resamples that are multiplied at once
+_MOST_WORKERS = 8  # each has a block of up to 50 MB
 
 
 @dataclass(frozen=True)
@@ -123,19 +128,23 @@ def statistic(
     seen = ~np.isnan(labels)
     if weights is not None:
         seen &= weights > 0
+    every = bool(seen.all())
+    which: np.ndarray | slice = slice(None) if every else seen
     rows = Observations(
-        labels[seen],
-        predictions[seen],
-        None if weights is None else weights[seen].astype(np.float64),
-        None if groups is None else groups[seen],
+        labels[which],
+        predictions[which],
+        None if weights is None else weights[which].astype(np.float64),
+        None if groups is None else groups[which],
         threshold,
         gauc_weight,
-        parts.take(seen),
+        parts if every else parts.take(seen),
     )
     sums = metric.resampled(rows)
     if sums is None:
         return Direct(metric, rows, seen)
-    whole = np.zeros((len(seen), sums.columns.shape[1]), sums.columns.dtype)
+    if every:
+        return sums
+    whole = np.zeros((sums.columns.shape[1], len(seen)), sums.columns.dtype).T
     whole[seen] = sums.columns
     return Sums(whole, sums.finish)
 
@@ -165,23 +174,64 @@ def interval(values: np.ndarray, level: float) -> tuple[float, float] | None:
 
 def _products(statistics: Mapping[Key, Sums], drawn: Resampling) -> dict[Key, np.ndarray]:
     units = drawn.surplus.shape[1]
-    parts = [_by_unit(s.columns, drawn.unit_of_row, units) for s in statistics.values()]
-    whole = np.concatenate([part.sum(axis=0, dtype=np.float64) for part in parts])
-    table = np.concatenate(parts, axis=1, dtype=np.float32)  # (units, all columns)
-    sums = np.empty((len(drawn.surplus), table.shape[1]))
-    for start in range(0, len(sums), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        sums[block] = whole + drawn.surplus[block].astype(np.float32) @ table
-    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    parts = [_by_unit(each, drawn.unit_of_row, units) for each in statistics.values()]
+    table, places = _distinct(parts)
     with np.errstate(divide="ignore", invalid="ignore"):
+        products = _product(drawn.surplus, table)
         return {
-            key: statistics[key].finish(part)
-            for key, part in zip(statistics, np.split(sums, ends, axis=1), strict=True)
+            key: statistics[key].finish(part.totals + products[:, own])
+            for key, part, own in zip(statistics, parts, places, strict=True)
         }
 
 
-def _by_unit(columns: np.ndarray, unit_of_row: np.ndarray, units: int) -> np.ndarray:
-    if len(columns) == units and np.array_equal(unit_of_row, np.arange(units)):
-        return columns
-    sums = [np.bincount(unit_of_row, column, minlength=units) for column in columns.T]
-    return np.stack(sums, axis=1)
+def _distinct(parts: Sequence[Sums]) -> tuple[np.ndarray, list[list[int]]]:
+    """The columns of all parts, each once, ``(columns, units)`` float32, and which of them are a part's.
+
+    What is summed of labels alone is the same in all runs.
+    """
+    kept: list[np.ndarray] = []
+    places: list[list[int]] = []
+    alike: dict[float, list[int]] = {}
+    for part in parts:
+        places.append([])
+        for column, total in zip(part.columns.T, part.totals.tolist(), strict=True):
+            known = alike.setdefault(total, [])
+            place = next((i for i in known if np.array_equal(kept[i], column)), len(kept))
+            if place == len(kept):
+                kept.append(column)
+                known.append(place)
+            places[-1].append(place)
+    table = np.zeros((max(len(kept), 2), len(kept[0])), np.float32)  # one alone is multiplied in another way
+    for row, column in zip(table, kept, strict=False):
+        row[:] = column
+    return table, places
+
+
+def _product(surplus: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """``surplus @ table.T`` in float32, blocks of resamples side by side.
+
+    Threads of the matrix library would wait for each other by spinning, where others use the machine, too.
+    """
+    products = np.empty((len(surplus), len(table)), np.float32)
+
+    def multiply(start: int) -> None:
+        block = slice(start, start + _BLOCK)
+        np.matmul(surplus[block].astype(np.float32), table.T, out=products[block])
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers()) as pool:
+        for _ in pool.map(multiply, range(0, len(surplus), _BLOCK)):
+            pass
+    return products
+
+
+def workers() -> int:
+    """How many threads work side by side: one a processor, but no more than their blocks have room for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_WORKERS)
+
+
+def _by_unit(each: Sums, unit_of_row: np.ndarray, units: int) -> Sums:
+    if len(each.columns) == units and np.array_equal(unit_of_row, np.arange(units)):
+        return each
+    sums = [np.bincount(unit_of_row, column, minlength=units) for column in each.columns.T]
+    return Sums(np.stack(sums).T, each.finish)

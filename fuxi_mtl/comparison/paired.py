@@ -15,6 +15,7 @@ from fuxi_mtl.comparison.bootstrap import (
     replicates,
     resampling,
     statistic,
+    workers,
 )
 from fuxi_mtl.comparison.runs import StoredRun
 from fuxi_mtl.comparison.table import Difference
@@ -26,7 +27,7 @@ NAN = float("nan")
 _TOLERANCE = 1e-4
 # Runs that are resampled by one product of matrices, as that of a single one is narrow, which is slow; fewer
 # where they have many rows, for the sums of all are in memory.
-_TOGETHER = 16
+_TOGETHER = 32
 _ROWS_TOGETHER = 2_000_000
 
 
@@ -180,7 +181,7 @@ class Paired:
             except ValueError as error:
                 return error
 
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(workers()) as pool:
             found = dict(enumerate(pool.map(built, runs)))
         whole = {i: each for i, each in found.items() if not isinstance(each, ValueError)}
         together = {(i, key): each for i, (sums, _) in whole.items() for key, each in sums.items()}

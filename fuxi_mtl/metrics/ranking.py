@@ -52,19 +52,46 @@ def auc_sums(labels, predictions, weights=None) -> Sums:
         E. R. DeLong et al., Comparing the areas under two or more correlated ROC curves, Biometrics 1988.
     """
     positive = labels == 1
-    own = (None, None) if weights is None else (weights[positive], weights[~positive])
-    placement = np.empty(len(labels))
-    placement[positive] = _share_below(predictions[~positive], predictions[positive], own[1])
-    placement[~positive] = 1 - _share_below(predictions[positive], predictions[~positive], own[0])
+    placement = _placements(positive, predictions, weights)
     value = np.nan
     if positive.any():
-        value = np.average(placement[positive], weights=own[0])
+        value = np.average(placement[positive], weights=None if weights is None else weights[positive])
     away = placement - value
     return sums_of(
         *(np.where(positive, away, 0), positive, np.where(positive, 0, away), ~positive),
         weights=weights,
         finish=lambda s: value + s[:, 0] / s[:, 1] + s[:, 2] / s[:, 3],
     )
+
+
+def _placements(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """The share (of the weight) of the other class that a row is on the right side of.
+
+    Of a positive row these are the negatives below it, of a negative the positives above it. Ties count half.
+    Without weights one sort answers for all rows.
+    """
+    placement = np.empty(len(scores))
+    if weights is not None:
+        ones, zeros = scores[positive], scores[~positive]
+        placement[positive] = _share_below(zeros, ones, weights[~positive])
+        placement[~positive] = 1 - _share_below(ones, zeros, weights[positive])
+        return placement
+    order = np.argsort(scores)
+    ones = positive[order]
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]) + 1  # of equal scores
+    ones_below = np.append(0, np.cumsum(ones, dtype=np.int32)[ends - 1])
+    zeros_below = np.append(0, ends) - ones_below
+    num_ones, num_zeros = int(ones_below[-1]), int(zeros_below[-1])
+    # Rows of the other class below a run of equal scores and below its end: their mean counts a tie half.
+    of_ones, of_zeros = zeros_below[:-1] + zeros_below[1:], ones_below[:-1] + ones_below[1:]
+    if len(ends) < len(ordered):
+        rows = np.diff(ends, prepend=0)
+        of_ones, of_zeros = np.repeat(of_ones, rows), np.repeat(of_zeros, rows)
+    with np.errstate(invalid="ignore"):  # a class without a row
+        share = np.where(ones, of_ones, of_zeros) / np.where(ones, 2 * num_zeros, 2 * num_ones)
+    placement[order] = np.where(ones, share, 1 - share)
+    return placement
 
 
 def _share_below(others: np.ndarray, values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

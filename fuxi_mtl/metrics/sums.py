@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,9 +19,14 @@ class Sums:
     columns: np.ndarray
     finish: Callable[[np.ndarray], np.ndarray]
 
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """``(k,)`` sums over all rows."""
+        return self.columns.sum(axis=0, dtype=np.float64)
+
     def value(self) -> float:
         """The metric on the rows themselves."""
-        return float(self.finish(self.columns.sum(axis=0, keepdims=True, dtype=np.float64))[0])
+        return float(self.finish(self.totals[None])[0])
 
 
 def sums_of(
@@ -39,7 +45,7 @@ def sums_of(
         >>> sums_of(np.array([1.0, 2.0]), np.array([1.0, 1.0]), weights=np.array([1.0, 3.0])).columns.tolist()
         [[1.0, 1.0], [6.0, 3.0]]
     """
-    table = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    table = np.stack([np.asarray(column, np.float64) for column in columns]).T  # each lies in one piece
     return Sums(weighted(table, weights), finish or ratio)
 
 

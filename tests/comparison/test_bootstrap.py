@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from fuxi_mtl import metrics
-from fuxi_mtl.comparison.bootstrap import MAX_UNITS, interval, replicates, resampling, statistic
-from fuxi_mtl.metrics import METRICS
+from fuxi_mtl.comparison.bootstrap import (
+    MAX_UNITS,
+    _distinct,
+    interval,
+    replicates,
+    resampling,
+    statistic,
+)
+from fuxi_mtl.metrics import METRICS, sums_of
 
 
 def small_data(rows=1500, rate=0.3):
@@ -130,3 +137,47 @@ def test_a_seed_draws_the_same_resamples_and_another_one_others():
     assert (first == again).all()
     assert (first != other).any()
     assert (first.sum(axis=1) == 0).all()  # as many as there are
+
+
+def test_what_models_share_is_multiplied_once_and_every_value_is_that_of_all_columns():
+    labels, predictions = small_data(400)
+    labels[np.isnan(labels)] = 0
+    models = [predictions, predictions[::-1].copy(), np.round(predictions, 1)]
+    built = {
+        (i, name): statistic(METRICS[name], labels, each)
+        for i, each in enumerate(models)
+        for name in ("AUC", "logloss", "KS")
+    }
+    of_means = [each for (_, name), each in built.items() if name != "KS"]
+    table, places = _distinct(of_means)
+    assert len(table) == 3 + 3 * len(models)  # both classes and ones, then three of each model
+    assert [len(own) for own in places] == [4, 2] * len(models)
+    drawn = resampling(len(labels), resamples=300)  # some blocks
+    found = replicates(built, drawn)
+    counts = drawn.surplus.astype(np.float64) + 1
+    for key, each in built.items():
+        assert found[key] == pytest.approx(each.finish(counts @ each.columns.astype(np.float64)), abs=1e-6)
+
+
+@pytest.mark.parametrize("digits", [1, 7])  # many ties, and few
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_of_auc_rest_on_the_pairs_of_rows(digits, weighted):
+    rng = np.random.default_rng(5)
+    labels, predictions = rng.random(300) < 0.2, np.round(rng.random(300), digits)
+    weights = rng.random(300) if weighted else None
+    built = METRICS["AUC"].sums(labels, predictions, weights)
+    mass = np.ones(300) if weights is None else weights
+    above = predictions[:, None] - predictions
+    beats = (above > 0) + 0.5 * (above == 0)  # (row, other)
+    of_ones = (beats * mass)[:, ~labels].sum(axis=1) / mass[~labels].sum()
+    of_zeros = 1 - (beats * mass)[:, labels].sum(axis=1) / mass[labels].sum()
+    value = (mass * of_ones)[labels].sum() / mass[labels].sum()
+    expected = [np.where(labels, of_ones - value, 0), labels, np.where(labels, 0, of_zeros - value), ~labels]
+    np.testing.assert_allclose(built.columns, (np.array(expected, float) * mass).T, atol=1e-12)
+
+
+def test_columns_of_one_sum_are_not_one_column():
+    first, second = np.array([1.0, 2.0, 0.0]), np.array([2.0, 1.0, 0.0])
+    table, places = _distinct([sums_of(first, second), sums_of(second, first)])
+    assert table.tolist() == [first.tolist(), second.tolist()]
+    assert places == [[0, 1], [1, 0]]
