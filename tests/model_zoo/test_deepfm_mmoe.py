@@ -205,7 +205,7 @@ EntireSpace.__name__ = "DeepFM_MMoE"  # options are found by name
         contract.gives_a_finite_float32_head_for_every_task,
         contract.every_variable_learns,
         contract.shared_variables_learn_from_several_objectives,
-        contract.trains_under_every_weighting,
+        contract.trains_under_a_weighting_of_each_family,
     ],
     ids=lambda check: check.__name__,
 )
