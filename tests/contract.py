@@ -230,7 +230,7 @@ def shared_variables_learn_from_several_objectives(cls):
 
 @check
 def trains_under_a_weighting_of_each_family(cls):
-    """GradNorm, which asks for gradients; a model cannot tell the others apart and has one of them by turns."""
+    """GradNorm, which asks for gradients, and one of the others by turns: a model cannot tell them apart."""
     others = ["manual", "UW", "GLS"]  # EQ below
     for number, tasks in enumerate(tiny.plans(cls).values()):
         with lent(cls, tasks) as model:

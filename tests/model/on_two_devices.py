@@ -27,7 +27,7 @@ CASES = {
         classes=True,
         weighting="GN",
         surgery={"surgery": "pcgrad", "surgery_mode": "full"},
-        # Adam's move is g / (|g| + epsilon): with a small epsilon it magnifies the rounding of a gradient near zero.
+        # A move of Adam is g / (|g| + epsilon): a small one magnifies the rounding of a gradient near zero.
         optimizer={
             "embedding_optimizer": "dense_equivalent_adam",
             "embedding_epsilon": 1e-3,
