@@ -201,7 +201,7 @@ def _replicas(options: argparse.Namespace) -> None:
 def _shards(options: argparse.Namespace) -> None:
     from benchmarks.shards import measure_shards
 
-    measure_shards(options.only, options.steps, options.processes, options.results)
+    measure_shards(options.only, options.steps, options.processes, options.missing, options.results)
 
 
 def _scale(options: argparse.Namespace) -> None:
@@ -229,7 +229,9 @@ def _ray(options: argparse.Namespace) -> None:
 def _processes(options: argparse.Namespace) -> None:
     from benchmarks.processes import measure_processes
 
-    measure_processes(options.only, options.steps, options.stops, options.results)
+    measure_processes(
+        options.only, options.steps, options.turns, options.missing, options.stops, options.results
+    )
 
 
 def _shared_evaluation(options: argparse.Namespace) -> None:
@@ -425,10 +427,13 @@ def _add_checks(command: Callable[..., argparse.ArgumentParser]) -> None:
     processes.add_argument(
         "--stops", action="store_true", help="stop the processes for up to half a second, again and again"
     )
+    processes.add_argument("--turns", type=int, default=1, help="how often two processes train each case")
     shared = command(
         "shared_evaluation", _shared_evaluation, "Memory of processes that measure a split in common."
     )
     shared.add_argument("--rows", type=int, default=8_000_000, help="rows of the split")
+    for each in (shards, processes):
+        each.add_argument("--missing", action="store_true", help="only what has no result yet")
     for each in (replicas, shards, processes):
         each.add_argument("--only", nargs="+", default=[], metavar="PART", help="cases whose name has it")
         each.add_argument("--steps", type=int, default=30, help="of each training")

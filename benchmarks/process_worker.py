@@ -1,15 +1,15 @@
 """One of the processes that train together for ``processes``, one small training behind the other.
 
-``python -m benchmarks.process_worker FOLDER STEPS PART...`` with a ``TF_CONFIG``. It leaves of each case
-``FOLDER/NUMBER_RANK.npz``: weights, log, and what a step sends; or ``FOLDER/NUMBER_RANK.txt``, the error that
-all processes have met.
+``python -m benchmarks.process_worker FOLDER STEPS TURNS NUMBER...`` with a ``TF_CONFIG``, of the numbers of
+some cases. It leaves of each turn of each case ``FOLDER/NUMBER_TURN_RANK.npz``: weights, log, and what a step
+sends; or ``FOLDER/NUMBER_TURN_RANK.txt``, the error that all processes have met.
 """
 
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +61,7 @@ class SharedTraining(Training):
 
     def __init__(self, workers: Workers, case: Case, traffic: Traffic):
         self._workers, self._traffic = workers, traffic
+        self._taken_steps: SharedSteps | None = None
         super().__init__(case, workers.strategy)
 
     def _begin(self) -> None:
@@ -70,7 +71,11 @@ class SharedTraining(Training):
         """See the base class."""
         batches = self._workers.own_rows(self.whole_batches(steps))
         feed: Any = SimpleNamespace(steps=lambda *_: batches)
-        taken = SharedSteps(self.model, feed, self._workers, 0)
+        taken = self._taken_steps
+        if taken is None:
+            taken = self._taken_steps = SharedSteps(self.model, feed, self._workers, 0)
+        else:  # to trace the step again would take longer than all steps
+            taken._iterator = iter(batches)
         logs: Any = {}
         with self._traffic.counted():
             for _ in range(steps):
@@ -78,29 +83,40 @@ class SharedTraining(Training):
         return {name: float(value) for name, value in logs.items()}
 
 
-def main(folder: Path, steps: int, only: list[str]) -> None:
-    """Trains every case."""
+def main(folder: Path, steps: int, turns: int, numbers: Sequence[int]) -> None:
+    """Trains some cases, each so many times from the same beginning."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cluster = cluster_of(os.environ)
     if cluster is None:
         raise ValueError("TF_CONFIG names no other process.")
     workers = connect(cluster)
-    for number, (_, case) in enumerate(chosen(only)):
-        target = folder / f"{number}_{workers.rank}"
+    every = chosen(())
+    for number in numbers:
+        case = every[number][1]
         tf.keras.backend.clear_session()
-        traffic = Traffic()
         with workers.strategy.scope():
+            turn = 0
             try:
+                traffic = Traffic()
                 training = SharedTraining(workers, case, traffic)
-                logs = training.run(steps)
-                found = {f"weight {at}": each for at, each in enumerate(training.weights())}
+                for turn in range(turns):
+                    if turn:
+                        training.restart()
+                        traffic.bytes.assign(0)
+                    _leave(folder / f"{number}_{turn}_{workers.rank}", training, traffic, steps)
             except Exception:  # noqa: BLE001 - whatever it is, it belongs to this case
-                _put(target.with_suffix(".txt"), traceback.format_exc().encode())
-                continue
-        sent = {"bytes": int(traffic.bytes.numpy()) // steps, **traffic.calls}
-        with target.with_suffix(".part").open("wb") as stream:
-            np.savez(stream, log=json.dumps(logs), sent=json.dumps(sent), **found)
-        target.with_suffix(".part").rename(target.with_suffix(".npz"))
+                target = folder / f"{number}_{turn}_{workers.rank}.txt"
+                _put(target, traceback.format_exc().encode())
+
+
+def _leave(target: Path, training: SharedTraining, traffic: Traffic, steps: int) -> None:
+    """Trains, and writes what there is to tell."""
+    logs = training.run(steps)
+    found = {f"weight {at}": each for at, each in enumerate(training.weights())}
+    sent = {"bytes": int(traffic.bytes.numpy()) // steps, **traffic.calls}
+    with target.with_suffix(".part").open("wb") as stream:
+        np.savez(stream, log=json.dumps(logs), sent=json.dumps(sent), **found)
+    target.with_suffix(".part").rename(target.with_suffix(".npz"))
 
 
 def _put(file: Path, content: bytes) -> None:
@@ -110,4 +126,4 @@ def _put(file: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), list(map(int, sys.argv[4:])))

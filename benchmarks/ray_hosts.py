@@ -91,7 +91,8 @@ def _run(hosts: Hosts, folder: Path) -> list[str]:
                 hosts.addresses[number],
                 *common,
             ]
-            _checked([*hosts.command(number), sys.executable, "-m", *node], environment)
+            start = [*hosts.command(number), sys.executable, "-m", *node]
+            _insisted(hosts, number, start, environment)
             say(f"node {number} of Ray runs at {hosts.addresses[number]}")
         command = [*_command(folder / "by_ray"), "--ray", head, "--processes", "2"]
         log = folder / "log"

@@ -118,17 +118,21 @@ def chosen(only: Sequence[str]) -> list[tuple[str, Case]]:
 
 
 def apart(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """The largest difference of a weight, over the largest one of its variable."""
-    return max(
-        np.abs(np.float64(a) - np.float64(b)).max() / max(np.abs(a).max(), LEAST)
-        for a, b in zip(one, other, strict=True)
-        if a.size
+    """The largest difference of a weight, over the largest one of its variable; NaN if one is NaN."""
+    return float(
+        np.max(
+            [
+                np.abs(np.float64(a) - np.float64(b)).max() / np.maximum(np.abs(a).max(), LEAST)
+                for a, b in zip(one, other, strict=True)
+                if a.size
+            ]
+        )
     )
 
 
 def logs_apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """The largest difference of a number in the log, over itself."""
-    return max(abs(other[name] - one[name]) / max(abs(one[name]), LEAST) for name in one)
+    """The largest difference of a number in the log, over itself; NaN if one is NaN."""
+    return float(np.max([abs(other[name] - one[name]) / max(abs(one[name]), LEAST) for name in one]))
 
 
 class Training:
@@ -142,10 +146,11 @@ class Training:
 
     def __init__(self, case: Case, strategy: Any = None, backwards: bool = False):
         import keras
-        import tensorflow as tf
 
         from fuxi_mtl import registry
         from fuxi_mtl.tasks import Task
+        from fuxi_mtl.training.loop import Position
+        from fuxi_mtl.training.state.training_state import TrainingState
 
         tiny = small()
         self._strategy = strategy
@@ -158,13 +163,8 @@ class Training:
         events = tiny.events(rows, seed=3)
         weights = np.random.default_rng(0).uniform(0.5, 2.0, rows).astype(np.float32)
         labels = {task.name: task.label(events) for task in tasks}
-        columns = (tiny.inputs(rows, seed=3), labels, weights)
-        ends = np.cumsum(SIZES)
-        order = [
-            np.arange(end - size, end)[:: -1 if backwards else 1]
-            for end, size in zip(ends, SIZES, strict=True)
-        ]
-        self._columns = tf.nest.map_structure(lambda column: column[np.concatenate(order)], columns)
+        self._given = (tiny.inputs(rows, seed=3), labels, weights)
+        self._columns = self._ordered(backwards)
         keras.config.set_dtype_policy(case.precision)
         try:
             with contextlib.nullcontext() if strategy is None else strategy.scope():
@@ -176,6 +176,17 @@ class Training:
             self._begin()
         finally:
             keras.config.set_dtype_policy("float32")
+        state = TrainingState(self.model, Position(), {})
+        self._start = [(p, at, p.read(at).copy()) for p in state.parts().values() for at in p.chunks()]
+
+    def _ordered(self, backwards: bool) -> Any:
+        import tensorflow as tf
+
+        order = [
+            np.arange(end - size, end)[:: -1 if backwards else 1]
+            for end, size in zip(np.cumsum(SIZES), SIZES, strict=True)
+        ]
+        return tf.nest.map_structure(lambda column: column[np.concatenate(order)], self._given)
 
     def _check_quiet(self) -> None:
         import keras
@@ -227,6 +238,16 @@ class Training:
 
         signature = [self._batches(1).element_spec]  # of any number of rows: one graph
         self._step = tf.function(self._taken, signature, autograph=False)
+
+    def restart(self, backwards: bool = False) -> None:
+        """Sets all numbers to what they were before the first step, whose graph stays.
+
+        Args:
+            backwards: Whether each batch has its rows in reverse from now on.
+        """
+        for part, chunk, values in self._start:
+            part.write(chunk, values)
+        self._columns = self._ordered(backwards)
 
     def run(self, steps: int) -> dict[str, float]:
         """The means over some steps, as they are logged."""
