@@ -1,8 +1,8 @@
 """Blocks of equal size that all workers exchange at once: what each has for each other one.
 
-A collective of TensorFlow remembers the shape of its first run by its key. Blocks therefore come in sizes a
-quarter apart, each with a key of its own: what is sent is at most a quarter more than the fullest block asks
-for, and a training meets a few sizes and no more.
+A collective of TensorFlow remembers the shape of its first run by its key, and all of its blocks are of one
+size. Blocks therefore come in sizes a sixteenth apart, each with a key of its own: what is sent is at most a
+sixteenth more than if all were as full as the fullest, and a training meets a few sizes and no more.
 """
 
 import itertools
@@ -20,14 +20,14 @@ _numbers = itertools.count()
 
 
 def block_sizes(most: int = 2**30) -> tuple[int, ...]:
-    """The sizes of blocks, each a quarter above the one before it, rounded up.
+    """The sizes of blocks, each a sixteenth above the one before it, and 1 at least.
 
-    >>> block_sizes(20)
-    (1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24)
+    >>> block_sizes(40)[-12:]
+    (25, 26, 27, 28, 29, 30, 31, 32, 34, 36, 38, 40)
     """
     sizes = [1]
     while sizes[-1] < most:
-        sizes.append(-(-5 * sizes[-1] // 4))
+        sizes.append(max(sizes[-1] + 1, 17 * sizes[-1] // 16))
     return tuple(sizes)
 
 
@@ -37,8 +37,8 @@ SIZES = block_sizes()
 def block_size(count: int) -> int:
     """The least size that holds so many.
 
-    >>> [block_size(count) for count in (0, 1, 6, 16, 1000)]
-    [1, 1, 7, 19, 1145]
+    >>> [block_size(count) for count in (0, 1, 33, 1000)]
+    [1, 1, 34, 1027]
     """
     return SIZES[bisect_left(SIZES, count)]
 

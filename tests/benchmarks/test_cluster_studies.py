@@ -6,10 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import hosts, network, ray_hosts, scale
+from benchmarks import hosts, network, processes, ray_hosts, scale
 from benchmarks.cluster_model import Step
 from benchmarks.cluster_steps import sent_by
 from benchmarks.relay import Relay
+from benchmarks.small_trainings import apart, logs_apart
 
 
 def test_a_relay_passes_everything_on_in_its_order_and_each_way_later():
@@ -74,10 +75,33 @@ def test_on_paper_whole_tables_cost_more_with_every_worker_and_spread_rows_do_no
     # Of two: 8 bytes a weight over the ring's half; 100 rows of 16 numbers and an id to the other one.
     assert step.sent(2, spread=False) == 4_000 + 100 * 68
     assert step.sent(128, spread=False) == pytest.approx(8_000 * 127 / 128 + 127 * 6_800)
-    assert step.sent(128, spread=True) == pytest.approx(127 / 128 * (8_000 + 1.25 * 100 * 132))
+    assert step.sent(128, spread=True) == pytest.approx(127 / 128 * (8_000 + step.padding(128) * 100 * 132))
     assert step.exchange(2, spread=False, gigabits=10) == pytest.approx(8 * 10_800 / 1e10)
     assert step.memory(1e9, 16, spread=True) == 12e9
     assert step.memory(1e9, 16, spread=False) == 192e9
+
+
+@pytest.mark.parametrize("workers", [2, 16, 128])
+def test_on_paper_blocks_are_as_full_as_those_that_are_drawn(workers):
+    draw = np.random.default_rng(1)
+    fullest = draw.multinomial(23_177, np.full(workers, 1 / workers), size=workers).max()
+    sent = 17 / 16 * workers * fullest / 23_177
+    assert sent <= Step(dense=0, distinct=23_177).padding(workers) <= 1.05 * sent
+
+
+def test_cases_beyond_their_bound_are_named_and_numbers_that_are_none_are_beyond_it():
+    found = {"A": {"weights": 9e-6, "logs": 0.0, "reversed": 1.0}, "M3oE": {"weights": 9e-5, "copies": 0.0}}
+    assert processes.outside(found) == []
+    found |= {"B": {"failed": "why"}, "C": {"weights": float("nan")}, "D": {"logs": 2e-5, "copies": 0.1}}
+    assert processes.outside(found) == [
+        "B: why",
+        "C: weights nan apart, at most 1e-05",
+        "D: logs 2e-05 apart, at most 1e-05",
+        "D: copies 0.1 apart, at most 1e-05",
+    ]
+    nan = [np.array([np.nan, 1.0]), np.array([1.0])]
+    assert np.isnan(apart([np.ones(2), np.ones(1)], nan))
+    assert np.isnan(logs_apart({"a": 1.0, "b": 1.0}, {"a": np.nan, "b": 1.0}))
 
 
 def test_tables_tell_what_was_measured():
