@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -182,7 +183,7 @@ class LogSquaredError(Decoder):
         """The factor of the way back; values that it does not put right are said."""
         if not self.settles or not len(labels):
             return
-        logarithms = float(self.offset) + float(self.scale) * raw.astype(np.float64)
+        logarithms = _number(self.offset) + _number(self.scale) * raw.astype(np.float64)
         residuals = np.log1p(labels) - logarithms
         smeared = np.exp(residuals).mean() if self.back == "smearing" else np.exp(residuals.var() / 2)
         self.factor.assign(smeared)
@@ -319,7 +320,7 @@ class WeightedLogistic(_Exponential):
         super().fit(labels, numeric)
         times = labels / self.unit
         self.largest.assign(np.quantile(times, self.quantile))
-        times = np.minimum(times, float(self.largest))
+        times = np.minimum(times, _number(self.largest))
         rows = len(times) if self.exact else max((times == 0).sum(), 1)
         return [math.log(max(times.sum(), 1e-8) / rows)]
 
@@ -337,3 +338,8 @@ class WeightedLogistic(_Exponential):
     def value(self, raw, inputs):
         """See the class."""
         return self.unit * super().value(raw, inputs)
+
+
+def _number(variable: keras.Variable) -> float:
+    """Its value, on several devices, too, where the variable itself is no number."""
+    return float(tf.convert_to_tensor(variable))

@@ -31,14 +31,33 @@ def predict_together(
         split: The rows, which are the first of a split of the dataset.
         batch_size: Rows in a step.
     """
+    whole = _together(workers, model, split, batch_size, heads=False)
+    return dict(zip(_names(model), whole, strict=True))
+
+
+def heads_together(
+    workers: Workers, model: MultiTaskModel, split: Split, batch_size: int
+) -> dict[str, np.ndarray]:
+    """The raw heads of a split by task, as `MultiTaskModel.logits` gives them; likewise."""
+    whole, found, start = _together(workers, model, split, batch_size, heads=True), {}, 0
+    for task in model.tasks:
+        width = model.head_widths.get(task.name)
+        found[task.name] = whole[start] if width is None else whole[start : start + width].T
+        start += width or 1
+    return found
+
+
+def _together(
+    workers: Workers, model: MultiTaskModel, split: Split, batch_size: int, heads: bool
+) -> np.ndarray:
+    """``(columns, rows)`` of all workers."""
     calibration = model.calibration.plain() if isinstance(model.calibration, Calibration) else None
-    about = {"split": split.name, "rows": split.rows, "batch_size": batch_size}
+    about = {"split": split.name, "rows": split.rows, "batch_size": batch_size, "heads": heads}
     workers.tell(PREDICT, **about, calibration=calibration)
-    own = _predicted(workers, model, split, batch_size)
+    own = _predicted(workers, model, split, batch_size, heads)
     workers.collect(None)  # until then this one may be interrupted, and tell the others something else
     workers.tell(GIVE)
-    whole = np.concatenate(workers.gather(own, _shapes(workers, own, split.rows, batch_size)), axis=1)
-    return dict(zip(_names(model), whole, strict=True))
+    return np.concatenate(workers.gather(own, _shapes(workers, own, split.rows, batch_size)), axis=1)
 
 
 def predict_share(
@@ -53,14 +72,14 @@ def predict_share(
         told: What the chief told.
 
     Returns:
-        ``(served, rows)`` predictions.
+        ``(columns, rows)``: predictions of what is served, or the numbers of heads.
     """
     plain = told["calibration"]
     known = model.calibration.plain() if isinstance(model.calibration, Calibration) else None
     if plain != known:
         model.calibrate(None if plain is None else Calibration.of(plain))
     split = splits[told["split"]].head(told["rows"])
-    own = _predicted(workers, model, split, told["batch_size"])
+    own = _predicted(workers, model, split, told["batch_size"], told["heads"])
     workers.say(None)
     return own
 
@@ -70,16 +89,21 @@ def give_share(workers: Workers, own: np.ndarray, told: Mapping[str, Any]) -> No
     workers.gather(own, _shapes(workers, own, told["rows"], told["batch_size"]))
 
 
-def _predicted(workers: Workers, model: MultiTaskModel, split: Split, batch_size: int) -> np.ndarray:
+def _predicted(
+    workers: Workers, model: MultiTaskModel, split: Split, batch_size: int, heads: bool
+) -> np.ndarray:
     numbers = batches_of(split.rows, batch_size, workers.rank, workers.size)
-    own = np.zeros((len(_names(model)), 0), np.float32)
+    names = [task.name for task in model.tasks] if heads else _names(model)
+    ask = model.logits if heads else model.predict
+    own = np.zeros((sum(model.head_widths.get(n, 1) for n in names) if heads else len(names), 0), np.float32)
     if numbers:
-        found = model.predict(evaluation_batches(split, batch_size, numbers))
-        own = np.stack([np.asarray(found[name], np.float32) for name in _names(model)])
+        found = ask(evaluation_batches(split, batch_size, numbers))
+        columns = [np.asarray(found[name], np.float32) for name in names]
+        own = np.concatenate([each.reshape(len(each), -1).T for each in columns])
     if any(is_own(variable) for variable in model.variables):  # what others look up comes from here, too
         most = max(len(batches_of(split.rows, batch_size, r, workers.size)) for r in range(workers.size))
         for _ in range(most - len(numbers)):
-            model.predict(tf.data.Dataset.from_tensors(_no_rows(split)))
+            ask(tf.data.Dataset.from_tensors(_no_rows(split)))
     return own
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fuxi_mtl.cluster.workers import together
 from fuxi_mtl.dataset import Split, evaluation_batches
+from fuxi_mtl.evaluation.shared import heads_together
 from fuxi_mtl.layers import Towers
 from fuxi_mtl.model import MultiTaskModel
 
@@ -56,7 +58,11 @@ def settle_decoders(model: MultiTaskModel, valid: Split | None, batch_size: int)
         return []
     if not waiting:
         return []
-    labels, heads = valid.labels(model.tasks), model.logits(evaluation_batches(valid, batch_size))
+    labels, workers = valid.labels(model.tasks), together(model)
+    if workers is None:
+        heads = model.logits(evaluation_batches(valid, batch_size))
+    else:
+        heads = heads_together(workers, model, valid, batch_size)
     for name, decoder in waiting.items():
         known = np.flatnonzero(~np.isnan(labels[name]))
         decoder.settle(heads[name][known], labels[name][known].astype(np.float64))

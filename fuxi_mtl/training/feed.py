@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.cluster import part_of
-from fuxi_mtl.cluster.replicas import is_own
 from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
@@ -44,14 +43,8 @@ class Feed:
         """The feed of a model that is built.
 
         Raises:
-            ValueError: The model needs rows that are not there, or that no worker has.
+            ValueError: The model needs rows that are not there.
         """
-        settling = [name for name, decoder in model.decoders.items() if decoder.settles]
-        if settling and any(is_own(variable) for variable in model.variables):
-            raise ValueError(
-                f"embedding_sharding: the decoder of {settling[0]!r} learns from the heads of validation "
-                "rows, which no worker has of all. Take embedding_sharding: none, or another decoder."
-            )
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)

@@ -203,11 +203,7 @@ def train(
     if states is not None and states.summaries.is_dir():
         states.summaries.replace(run.folder / "tensorboard")
     _keep_weights(model, experiment, run, evaluation)
-    if settle_decoders(model, dataset.valid, experiment.evaluation.eval_batch_size):
-        checkpoint.save(model, run.checkpoint)
-    if workers is not None:
-        share_numbers(workers, state)
-        tell_traffic(model)
+    _settle(model, dataset, experiment, run, state)
     _check_parameters(model, workers)
     rows = min(evaluation.history[-1]["step"] * plan.batch_size, feed.rows * plan.epochs)
     return Training(
@@ -254,6 +250,21 @@ def _keep_weights(model: MultiTaskModel, experiment: Experiment, run: Run, evalu
         if not experiment.training.save_best_only:
             checkpoint.save(model, run.folder / "checkpoint_last")
         checkpoint.restore(model, run.checkpoint)
+
+
+def _settle(
+    model: MultiTaskModel, dataset: Dataset, experiment: Experiment, run: Run, state: TrainingState
+) -> None:
+    """Has decoders learn from validation rows, and all workers have the weights that are kept."""
+    workers = together(model)
+    if workers is not None:
+        share_numbers(workers, state)
+    if settle_decoders(model, dataset.valid, experiment.evaluation.eval_batch_size):
+        checkpoint.save(model, run.checkpoint)
+        if workers is not None:
+            share_numbers(workers, state)
+    if workers is not None:
+        tell_traffic(model)
 
 
 def prepare(model: MultiTaskModel, feed: Feed) -> None:

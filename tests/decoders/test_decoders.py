@@ -471,3 +471,17 @@ def test_a_decoder_of_ones_own_says_what_it_must_define():
     for call in (lambda: decoder.error(0, 0), lambda: decoder.value(0, {})):
         with pytest.raises(NotImplementedError, match="Decoder must define"):
             call()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_is_learnt_on_several_devices_is_what_is_learnt_on_one(kind):
+    labels, durations = np.arange(1.0, 31.0) ** 1.5, np.arange(1.0, 31.0)
+    one, start = fitted(kind, labels, durations, **ALL[kind])
+    raw = np.zeros((30, one.outputs) if one.outputs > 1 else 30)
+    one.settle(raw, labels)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():  # its variables are no numbers
+        other, other_start = fitted(kind, labels, durations, **ALL[kind])
+        other.settle(raw, labels)
+    assert other_start == start
+    for variable, known in zip(other.variables, one.variables, strict=True):
+        np.testing.assert_array_equal(tf.convert_to_tensor(variable), tf.convert_to_tensor(known))
