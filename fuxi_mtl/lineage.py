@@ -181,8 +181,8 @@ def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
     """The folder of a finished run that somebody names.
 
     Args:
-        name: The folder; or an experiment of the same dataset, perhaps with a day: then it is the run with
-            the same seed, or the only one.
+        name: The folder, or the URL of one that was fetched; or an experiment of the same dataset, perhaps
+            with a day: then it is the run with the same seed, or the only one.
         model_root: Folder of the runs.
         dataset_id: Dataset of the experiment.
         seed: The seed.
@@ -190,7 +190,7 @@ def find_run(name: str, model_root: str, dataset_id: str, seed: int) -> Path:
     Raises:
         ValueError: There is none.
     """
-    folder = Path(name).expanduser()
+    folder = local_root(name)
     if Run(folder).metrics.is_file():
         return folder
     root = local_root(model_root) / dataset_id

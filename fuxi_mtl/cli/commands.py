@@ -20,7 +20,7 @@ from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.tuning import check_space, tune
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
-from fuxi_mtl.files.remote import without_secrets
+from fuxi_mtl.files.remote import is_url, put_text, without_secrets
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import TerminalHandler
@@ -138,8 +138,11 @@ def _run(options: argparse.Namespace) -> None:
     workers = joined(options)
 
     from fuxi_mtl.workflow.experiment import folder_of, try_model
+    from fuxi_mtl.workflow.remote_runs import fetch_parents
     from fuxi_mtl.workflow.resume import run_or_resume, verify_data
 
+    for each in seeded:
+        fetch_parents(each)
     how, keeps = (options.gpu, options.resume, options.restart), "--as NAME keeps both"
     for experiment in planned:
         try_model(experiment)
@@ -244,6 +247,10 @@ def _convert(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from fuxi_mtl.comparison import compare, stored_runs
 
+    if is_url(options.model_root):
+        from fuxi_mtl.workflow.remote_runs import fetch_all
+
+        fetch_all(options.model_root, options.expid)
     runs = stored_runs(options.model_root, options.expid or None, options.seed)
     tables = compare(runs, options.baseline, checks=options.checks)
     _show(tables, options.format, options.output)
@@ -268,13 +275,10 @@ def _tune(options: argparse.Namespace) -> None:
 
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:
     from fuxi_mtl.comparison.pareto import fronts_among
-    from fuxi_mtl.files import write_text
     from fuxi_mtl.report import render
 
     if output:
-        write_text(
-            Path(output), render(tables, style, fronts=fronts_among(tables) if style == "html" else ())
-        )
+        put_text(output, render(tables, style, fronts=fronts_among(tables) if style == "html" else ()))
     else:
         width = shutil.get_terminal_size((160, 40)).columns
         text = render(tables, style, width=width, colour=sys.stdout.isatty())
@@ -295,10 +299,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from fuxi_mtl.comparison import read_run
-    from fuxi_mtl.files import write_text
     from fuxi_mtl.report import run_page
 
-    write_text(Path(options.output), run_page.html(read_run(folder_of_run(options))))
+    put_text(options.output, run_page.html(read_run(folder_of_run(options))))
 
 
 def _export(options: argparse.Namespace) -> None:

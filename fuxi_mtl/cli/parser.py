@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from fuxi_mtl import __version__
+from fuxi_mtl.cli.arguments import folder_here
 from fuxi_mtl.cli.cleaning import add_clean
 from fuxi_mtl.cli.days import add_update
 from fuxi_mtl.cli.tuning import add_tune
@@ -102,7 +103,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     compare.add_argument(
         "expid", nargs="*", help="experiments, or EXPID@DAY; the newest day of all of them unless said"
     )
-    compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs")
+    compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs, or a URL")
     compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
     compare.add_argument("--baseline", help="experiment that the others are compared to")
     compare.add_argument("--checks", action="store_true", help="also show the conversion checks")
@@ -268,7 +269,7 @@ def _add_convert(command) -> None:
         "Write stanzas of FuxiCTR, of its fork or of a DeepFM-MMoE file as ours, with comments.",
         "convert --config old/ --output new/",
     )
-    sub.add_argument("--output", required=True, help="folder to write the stanzas into")
+    sub.add_argument("--output", required=True, type=folder_here, help="folder to write the stanzas into")
     sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
     sub.add_argument("--dataset_id", help="dataset of a file's experiment; a new one unless said")
 
@@ -277,7 +278,7 @@ def _add_simulate(commands, function: Callable) -> None:
     doc = "Write data whose truth is known, and stanzas to train on them."
     example = "simulate --output data/sim --config config_sim --set rows=100000 selection=1"
     simulate = _add_command(commands, "simulate", function, doc, example)
-    simulate.add_argument("--output", required=True, help="folder to write")
+    simulate.add_argument("--output", required=True, type=folder_here, help="folder to write")
     simulate.add_argument("--generator", default="funnel", help="funnel (default) or regression")
     simulate.add_argument("--preset", default="default", help="default or ali_ccp")
     simulate.add_argument("--dataset_id", help="name of the stanza; the folder's unless said")

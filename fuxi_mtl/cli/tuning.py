@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fuxi_mtl.cli.arguments import folder_here
 from fuxi_mtl.cluster import check_alone
+from fuxi_mtl.files.remote import is_url
 from fuxi_mtl.workflow.tuning.plan import PRUNERS, SAMPLERS, STORAGES, TRIALS, Plan
 
 if TYPE_CHECKING:
@@ -41,14 +43,22 @@ def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--choose", default="fairness", help="of several: fairness (default) or least_misery")
     sub.add_argument("--seed", nargs="+", type=int, help="train each trial with each of these seeds")
     sub.add_argument("--minutes", type=float, help="no trial goes on after so many")
-    sub.add_argument("--folder", help="where the search is kept; beside the runs of the stanza unless said")
+    sub.add_argument(
+        "--folder",
+        type=folder_here,
+        help="where the search is kept; beside the runs of the stanza unless said",
+    )
     sub.add_argument(
         "--storage", choices=STORAGES, default="journal", help="kind of its file (default: %(default)s)"
     )
     sub.add_argument(
         "--as", dest="name", metavar="NAME", help="stanza of the winner; EXPID_tuned unless said"
     )
-    sub.add_argument("--output", help="config folder for that stanza; the experiment's own unless said")
+    sub.add_argument(
+        "--output",
+        type=folder_here,
+        help="config folder for that stanza; the experiment's own unless said",
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace the stanza of an earlier winner")
     sub.add_argument(
         "--retrain",
@@ -109,6 +119,11 @@ def tune(options: argparse.Namespace) -> str:
 
     space.check(make, options.set)
     base = make(space.values(lambda each: each.extremes[0]))
+    if is_url(base.options.model_root):
+        raise ValueError(
+            f"model_root is {base.options.model_root}: runs of a search stay on this machine. Name a folder: "
+            "--set model_root=./checkpoints/."
+        )
     beside = Path(base.options.model_root).expanduser() / base.options.dataset_id / expid / FOLDER
     asked = Search(
         space,

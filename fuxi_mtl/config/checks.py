@@ -70,6 +70,15 @@ def _is_own(weighting: Any) -> bool:
     return known and not isinstance(WEIGHTINGS[weighting].target, str)
 
 
+_LOCAL = {
+    **dict.fromkeys(
+        ("data_root", "remote_cache"), "encoded data and copies lie on this machine: name a folder"
+    ),
+    "resume_path": "a checkpoint is read from a folder: name the experiment, whose run is fetched from a "
+    "model_root that is a URL",
+}
+
+
 def check_urls(settings: Settings) -> None:
     """No value is a URL with a secret in it, and what must lie on this machine is none.
 
@@ -85,9 +94,8 @@ def check_urls(settings: Settings) -> None:
         except RemoteError as error:
             wrong.append((key, str(error)))
         else:
-            if key in ("data_root", "remote_cache"):
-                local = "encoded data and copies lie on this machine: name a folder"
-                wrong.append((key, f"{key} is {entry.value}, a URL, and {local}."))
+            if key in _LOCAL:
+                wrong.append((key, f"{key} is {entry.value}, a URL, and {_LOCAL[key]}."))
     settings.tell(wrong)
 
 

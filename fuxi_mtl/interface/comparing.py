@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fuxi_mtl.comparison import StoredRun, Table, read_run
 from fuxi_mtl.comparison import compare as tables_of
+from fuxi_mtl.files.remote import is_url
 from fuxi_mtl.report import records, render, table_html
+from fuxi_mtl.workflow.remote_runs import fetch_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +74,8 @@ def compare(
     """Compares finished runs: mean and spread over seeds, intervals of differences, transfer, cost.
 
     Args:
-        runs: Runs or their folders, one or several. Two of one name and seed are told apart by a number.
+        runs: Runs, their folders or URLs, one or several. Two of one name and seed are told apart by a
+            number.
         baseline: Name of the experiment that the others are compared with. Without it, a dataset's SingleTask
             experiment, else its first.
         checks: Whether the numbers of the conversion checks are columns, too.
@@ -105,7 +108,8 @@ def read_runs(runs: "Run | str | Path | Iterable[Run | str | Path]", what: str) 
             raise ValueError(
                 f"{what}: {type(run).__name__} is no run. Give what fm.fit returned, or a folder."
             )
-        read = read_run(run if isinstance(run, (str, Path)) else run.folder)
+        folder = run if isinstance(run, (str, Path)) else run.folder
+        read = read_run(fetch_run(folder) if is_url(folder) else folder)
         key = (read.dataset_id, read.expid, read.seed)
         seen[key] = seen.get(key, 0) + 1
         stored.append(read if seen[key] == 1 else replace(read, expid=f"{read.expid} ({seen[key]})"))

@@ -16,6 +16,7 @@ from fuxi_mtl.config import load_experiment, make_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.dataset import Dataset as EncodedDataset
 from fuxi_mtl.features import FeatureMap
+from fuxi_mtl.files.remote import as_url, is_url
 from fuxi_mtl.interface.data import Dataset, TemporaryFolder, with_reader
 from fuxi_mtl.interface.keywords import FitOptions
 from fuxi_mtl.interface.run import Run
@@ -26,11 +27,13 @@ from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.runs import local_root
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.workflow.experiment import as_planned, finish_run, load_data, make_model, train_run
 from fuxi_mtl.workflow.interrupted import identity_of, states_of
+from fuxi_mtl.workflow.remote_runs import check_writable, fetch_parents, upload_run
 from fuxi_mtl.workflow.sweep import sweep
 
 OF_SEVERAL = "Train a stanza by run_expid.py in all of them"
@@ -81,7 +84,7 @@ class Experiment:
         Args:
             seeds: Trains once with each of them.
             folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is
-                temporary.
+                temporary, whatever its ``model_root`` is. To a URL it is uploaded when it is whole.
             resume: Goes on with a training of the same folder that was interrupted, if there is one.
 
         Raises:
@@ -176,6 +179,8 @@ def fit(
         data: What to train, choose and report on.
         seeds: Trains anew with each of them.
         folder: Where the run goes; with several seeds ``seed_{seed}`` below it. Without one it is temporary.
+            To a URL, such as ``s3://runs/mmoe``, it is uploaded when it is whole; :attr:`Run.folder` is on
+            this machine.
         expid: What comparisons call the run; the model's name unless said.
         resume: Goes on with a training of the same folder that was interrupted, if there is one: what it
             had learnt takes the place of what `model` has.
@@ -201,7 +206,8 @@ def fit(
     check_resumable("fit", resume, folder)
     given: dict[str, Any] = {**options}
     if isinstance(given.get("init_from"), Run | Path):
-        given["init_from"] = str(getattr(given["init_from"], "folder", given["init_from"]))
+        place = getattr(given["init_from"], "folder", given["init_from"])
+        given["init_from"] = as_url(place) if is_url(place) else str(place)
     checked = _checked(model, data, expid, given)
     checked = as_planned(checked)
     n_rows = checked.dataset.n_rows if checked.training.debug_mode else None
@@ -356,29 +362,41 @@ def train_in(
         checked: What to do.
         data: The data.
         make: Makes the model of the inputs.
-        folder: Where the run goes; without one it is temporary.
+        folder: Where the run goes, or a URL to which it is uploaded; without one it is temporary.
         resume: Goes on with a training that was interrupted.
         several: Whether the run lies below the folder, by its seed.
     """
     keras.utils.clear_session()  # Each run has a session of its own, so that names repeat from run to run.
     use_precision(checked.training.precision)
-    owner = None
-    if folder is None:
+    fetch_parents(checked)
+    owner, target = None, None if folder is None else _target(folder, checked.training.seed, several)
+    if target is None:
         owner = TemporaryFolder()
         place = owner.path / checked.expid / f"seed_{checked.training.seed}"
         run, model, _ = train_run(checked, data, make, place)
     else:
-        place = Path(folder) / f"seed_{checked.training.seed}" if several else Path(folder)
+        place = local_root(target)
+        check_writable(target, "folder")
         check_replaceable(place)
         with runs.held_run(place):
             identity = identity_of(checked, data.key, InitialRun.of(checked))
             states = states_of(place, identity, checked.training.keep_checkpoints, resume)
             run, model, _ = train_run(checked, data, make, place, states=states)
     finish_run(run, checked, data)
+    if target is not None:
+        upload_run(target, run.folder)
     if model.features.reader is None:
         model.features = with_reader(model.features, data.encoder)
     model.recipe.fits += 1
     return Run(run.folder, owner, model)
+
+
+def _target(folder: str | Path, seed: int, several: bool) -> str | Path:
+    """Where a run goes: a path, or a URL as text."""
+    if is_url(folder):
+        url = as_url(folder).rstrip("/")
+        return f"{url}/seed_{seed}" if several else url
+    return Path(folder) / f"seed_{seed}" if several else Path(folder)
 
 
 def check_resumable(what: str, resume: bool, folder: str | Path | None) -> None:

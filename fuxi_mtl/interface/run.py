@@ -10,8 +10,9 @@ from fuxi_mtl.comparison import read_run
 from fuxi_mtl.config import Experiment, load_resolved
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.frames import is_frame
-from fuxi_mtl.dataset.sources import read_file
+from fuxi_mtl.dataset.sources import copies_of, read_file
 from fuxi_mtl.files import write_text
+from fuxi_mtl.files.remote import check_url, is_url
 from fuxi_mtl.interface.data import Reader, TemporaryFolder, with_reader
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
@@ -21,6 +22,7 @@ from fuxi_mtl.workflow.evaluating import evaluate_rows
 from fuxi_mtl.workflow.experiment import export_run
 from fuxi_mtl.workflow.experiment import load_run as load_model
 from fuxi_mtl.workflow.fuse import load_fusion
+from fuxi_mtl.workflow.remote_runs import fetch_run
 
 Rows = Any
 
@@ -223,9 +225,10 @@ class Run:
         if is_frame(rows):
             return rows
         if isinstance(rows, (str, Path)):
+            check_url("rows", str(rows))
             trained_on = self._experiment().dataset
             csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
-            return read_file("rows", Path(rows), csv)
+            return read_file("rows", Path(rows), csv, copies=copies_of(trained_on))
         raise ValueError(
             f"rows are {type(rows).__name__}. They can be: a frame of pandas or polars, an arrow table, a "
             "dict of arrays or lists, or a file."
@@ -249,7 +252,7 @@ def load_run(folder: str | Path) -> Run:
     """A finished run, of this interface or of the command line.
 
     Args:
-        folder: Such as ``checkpoints/tiny_mtl/MMoE_test/seed_2026``.
+        folder: Such as ``checkpoints/tiny_mtl/MMoE_test/seed_2026``; one under a URL is fetched.
 
     Raises:
         ValueError: The folder holds no finished run.
@@ -258,7 +261,7 @@ def load_run(folder: str | Path) -> Run:
         >>> fm.load_run(run.folder).expid
         'MMoE'
     """
-    return Run(folder)
+    return Run(fetch_run(folder) if is_url(folder) else folder)
 
 
 def predict(run: Run, rows: Rows) -> Any:

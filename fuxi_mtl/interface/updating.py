@@ -16,6 +16,7 @@ from fuxi_mtl.interface.keywords import FitOptions
 from fuxi_mtl.interface.run import Run
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.workflow.remote_runs import check_writable, upload_run
 from fuxi_mtl.workflow.update import PlannedUpdate, Update, update_run
 
 
@@ -51,7 +52,7 @@ def update(
         statistics: Whether numbers are scaled as they are (``keep``), or by the new rows (``update``).
         expire_days: Tokens that were not seen for so many days are dropped.
         keep_calibration: Whether the calibration of the run stays, also where there are validation rows.
-        folder: Where the new run goes; without one it is temporary.
+        folder: Where the new run goes, or a URL to which it is uploaded; without one it is temporary.
         resume: Goes on with an update of the same folder that was interrupted, if there is one.
         **options: Keys of training that change, as :func:`fuxi_mtl.fit` takes them, such as ``new_rows``: how
             vectors of new tokens start. One pass unless ``epochs`` says otherwise.
@@ -81,16 +82,19 @@ def update(
     check_resumable("update", resume, folder)
     how = Update(day, count_over, statistics, expire_days, keep_calibration)
     owner = TemporaryFolder() if folder is None else None
+    place = owner.path / run.expid / how.day if owner is not None else runs.local_root(folder)  # type: ignore[arg-type]
     if folder is not None:
-        check_replaceable(Path(folder))
-        if Path(folder).resolve() == run.folder.resolve():
+        check_writable(folder, "folder")
+        check_replaceable(place)
+        if place.resolve() == run.folder.resolve():
             raise ValueError("update: folder is that of the run, which stays: name another one.")
-    place = Path(folder) if folder is not None else owner.path / run.expid / how.day  # type: ignore[union-attr]
     number = int(run.update.get("number", 0)) + 1
     changes = {"export": False, **options}
     with TemporaryDirectory(prefix="fuxi_mtl-") as encoded, runs.held_run(place):
         planned = PlannedUpdate.of(runs.Run(run.folder), given, how, changes=changes, root=Path(encoded))
         made, model, encoder = update_run(planned, place, number=number, saves=owner is None, resume=resume)
+    if folder is not None:
+        upload_run(folder, made.folder)
     model.features = with_reader(model.features, encoder)
     model.recipe.fits += 1
     return Run(made.folder, owner, model)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from command_line import call
 
+import fuxi_mtl as fm
 from fuxi_mtl.files import remote
 from fuxi_mtl.serving.export import check_saved_model
 
@@ -75,6 +76,90 @@ def test_another_machine_uses_the_run(trained, s3, monkeypatch, tmp_path):
     assert remote.download_folder("s3://data/served/toy", tmp_path / "served")
     check_saved_model(tmp_path / "served")
     assert "serving_default" in tf.saved_model.load(str(tmp_path / "served")).signatures
+
+
+@pytest.fixture
+def another_machine(monkeypatch, tmp_path):
+    """Has what follows find no run but those in the store."""
+    numbers = iter(range(9))
+
+    def begin() -> Path:
+        place = tmp_path / f"machine_{next(numbers)}"
+        monkeypatch.setenv("FUXI_MTL_RUNS", str(place))
+        return place / "s3" / "runs"
+
+    return begin
+
+
+def test_runs_there_are_amended_updated_and_compared(trained, s3, another_machine):
+    _, changes, _ = trained
+    given = ("--expid", "Toy", "--set", *changes)
+    another_machine()
+    told = call("fuse", *given, "fusion.method=product")
+    assert told.status == 0, told.err
+    assert "fusion.json" in remote.read_manifest("s3://runs/mtl/toy/Toy/seed_1")
+    another_machine()
+    told = call("calibrate", *given, "--method", "platt")
+    assert told.status == 0, told.err
+    there = remote.read_manifest("s3://runs/mtl/toy/Toy/seed_1")
+    assert {"fusion.json", "calibration.json"} <= set(there)
+    another_machine()
+    day = ("--day", "2026-11-08", "--train_data", "s3://data/toy/train_1.csv")
+    told = call("update", "--expid", "Toy", *day, "--set", *changes)
+    assert told.status == 0, told.err
+    assert "metrics.json" in remote.read_manifest("s3://runs/mtl/toy/Toy/days/2026-11-08/seed_1")
+
+
+def test_a_training_starts_from_a_run_there_and_all_runs_there_are_compared(trained, s3, another_machine):
+    _, changes, _ = trained
+    runs = another_machine()
+    own = ("init_from=Toy@first", "init_with=weights", "epochs=1")
+    told = call("run", "--expid", "Toy", "--as", "Second", "--set", *changes, *own)
+    assert told.status == 0, told.err
+    first = runs / "mtl" / "toy" / "Toy" / "seed_1"
+    assert str(first) in (runs / "mtl" / "toy" / "Second" / "seed_1" / "metrics.json").read_text()
+    another_machine()
+    told = call(
+        "compare", "--model_root", "s3://runs/mtl", "--format", "csv", "--output", "s3://data/all.csv"
+    )
+    assert told.status == 0, told.err
+    table = s3.get_object(Bucket="data", Key="all.csv")["Body"].read().decode()
+    assert all(name in table for name in ("Toy", "Second"))
+    told = call("compare", "Nobody", "--model_root", "s3://runs/mtl")
+    assert (told.status, "no finished run of expid 'Nobody'" in told.err) == (1, True)
+
+
+def test_programs_train_to_a_url_and_read_runs_from_there(trained, in_place, another_machine):
+    another_machine()
+    toy = fm.experiment("Toy", config="config", epochs=1)
+    run = toy.fit(folder="s3://runs/python/toy")
+    assert remote.same_as("s3://runs/python/toy", run.folder)
+    update = fm.update(run, "data/toy/train.csv", day="2026-11-08", folder="s3://runs/python/day")
+    assert remote.same_as("s3://runs/python/day", update.folder)
+    another_machine()
+    found = fm.load_run("s3://runs/python/toy")
+    assert found.metrics == run.metrics
+    assert len(found.predict("s3://data/toy/test_1.csv")) == 160
+    assert "Toy (2)" in fm.compare([found, "s3://runs/python/day"]).to_markdown()
+    initial = fm.experiment("Toy", config="config", epochs=1, init_from="s3://runs/python/toy")
+    assert initial.fit().metrics.keys() == run.metrics.keys()
+    with pytest.raises(remote.RemoteError, match="s3://runs/python/none: no whole run is there"):
+        fm.load_run("s3://runs/python/none")
+    with pytest.raises(remote.RemoteError, match="folder: nosuch://a: nosuch:// is no scheme"):
+        toy.fit(folder="nosuch://a")
+
+
+def test_what_stays_on_this_machine_is_told_with_the_cure(capsys):
+    for command in (("simulate", "--output", "s3://data/sim"), ("convert", "--output", "s3://data/config")):
+        with pytest.raises(SystemExit):
+            call(*command)
+        assert "is a URL: name a folder of this machine" in capsys.readouterr().err
+    for command, change, cure in (
+        ("run", "resume_path=s3://runs/a", "name the experiment, whose run is"),
+        ("pareto", "model_root=s3://runs/mtl", "Name a folder"),
+    ):
+        told = call(command, "--expid", "Toy", "--set", change)
+        assert (told.status, cure in told.err) == (1, True), told.err
 
 
 def test_a_run_whose_upload_was_torn_is_uploaded_again_and_two_of_one_name_are_told(trained, s3, monkeypatch):

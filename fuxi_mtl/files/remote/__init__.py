@@ -8,6 +8,7 @@ from fuxi_mtl.files.remote.copies import Copies, about, version_of
 from fuxi_mtl.files.remote.uploads import (
     MANIFEST,
     download_folder,
+    put_text,
     read_manifest,
     same_as,
     upload_file,
@@ -39,6 +40,7 @@ __all__ = [
     "files_at",
     "is_url",
     "name_of",
+    "put_text",
     "read_manifest",
     "same_as",
     "upload_file",

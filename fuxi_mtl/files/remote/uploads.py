@@ -15,8 +15,8 @@ from typing import Any
 from fuxi_mtl.files.checked import checked_json
 from fuxi_mtl.files.leavings import partial_name, removed, temporary_folder
 from fuxi_mtl.files.listed import files_below, sha256_of
-from fuxi_mtl.files.remote.urls import RemoteError, as_url, check_url, errors_of, file_system
-from fuxi_mtl.files.writing import replace_folder
+from fuxi_mtl.files.remote.urls import RemoteError, as_url, check_url, errors_of, file_system, is_url
+from fuxi_mtl.files.writing import replace_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,19 @@ def uploaded(url: str | Path, key: str) -> Iterator[Path]:
                 upload_file(made, target)
     finally:
         removed(folder)
+
+
+def put_text(output: str | Path, text: str) -> None:
+    """Writes a text into a file, or under a URL.
+
+    Raises:
+        RemoteError: It cannot be written there.
+    """
+    if is_url(output):
+        with uploaded(output, "output") as file:
+            write_text(file, text)
+    else:
+        write_text(Path(output), text)
 
 
 def read_manifest(url: str) -> dict[str, list] | None:
