@@ -94,10 +94,9 @@ def main(folder: Path, steps: int, turns: int, numbers: Sequence[int]) -> None:
     for number in numbers:
         case = every[number][1]
         tf.keras.backend.clear_session()
+        traffic, turn = Traffic(), 0  # a variable of this process alone
         with workers.strategy.scope():
-            turn = 0
             try:
-                traffic = Traffic()
                 training = SharedTraining(workers, case, traffic)
                 for turn in range(turns):
                     if turn:
