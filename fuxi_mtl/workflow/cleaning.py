@@ -27,7 +27,7 @@ from fuxi_mtl.files import (
     removed,
 )
 from fuxi_mtl.lineage import DAYS
-from fuxi_mtl.runs import TRAINING, UNFINISHED, Run, run_folders
+from fuxi_mtl.runs import TRAINING, UNFINISHED, Run, local_root, run_folders
 
 _WHAT = {REPLACED: "an older version that was replaced", USED: "the mark of a reader"}
 _ENCODING = "an encoded dataset"
@@ -145,8 +145,8 @@ def _runs(root: Path) -> list[Path]:
 
 
 def _folders(roots: Iterable[str | Path]) -> list[Path]:
-    """The roots that are there, each once."""
-    found = dict.fromkeys(Path(root).expanduser().resolve() for root in roots)
+    """The roots that are there, each once; of a URL the folder from which runs are uploaded."""
+    found = dict.fromkeys(local_root(root).resolve() for root in roots)
     return [root for root in found if root.is_dir()]
 
 

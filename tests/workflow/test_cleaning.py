@@ -66,6 +66,15 @@ def test_what_a_dead_process_left_goes_whatever_its_age(tmp_path, run):
     assert sorted(run.rglob("*")) == [each for each in before if ".partial-" not in str(each)]
 
 
+def test_what_was_left_where_runs_of_a_url_are_written_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FUXI_MTL_RUNS", str(tmp_path / "cache"))
+    run = write_run(tmp_path / "cache" / "s3" / "bucket" / "runs", "MMoE")
+    dead = left(run, DEAD)
+    done = cleaning.clean(["s3://bucket/runs"], [], 0)
+    assert [each.path for each in done.found] == [dead]
+    assert done.runs == (run,)
+
+
 def test_what_is_being_written_stays(tmp_path, run):
     place = folder(partial_name(run), age=99 * DAY)
     gone, stays = clean(tmp_path)
