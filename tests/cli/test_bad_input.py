@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import call, write_csv
 
+from fuxi_mtl.cli.commands import main
 from fuxi_mtl.workflow.experiment import load_run
 
 ROWS = 60
@@ -205,3 +206,22 @@ def test_a_damaged_run_is_one_message_of_export(toy_run, tmp_path):
     assert done.err.startswith("CheckpointError: ")
     assert "Train the experiment again." in done.err
     assert not (tmp_path / "served").exists()
+
+
+@pytest.mark.parametrize("command", ["simulate", "convert"])
+def test_a_folder_of_this_machine_is_no_url(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--output", "s3://data/there"])
+    assert "s3://data/there is a URL: name a folder of this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "cure"),
+    [
+        ("run", "resume_path=s3://runs/a", "name the experiment, whose run is fetched"),
+        ("pareto", "model_root=s3://runs/mtl", "Name a folder"),
+    ],
+)
+def test_what_must_lie_on_this_machine_is_told_with_the_cure(command, change, cure):
+    told = call(command, "--expid", "Toy", "--set", change)
+    assert (told.status, cure in told.err) == (1, True), told.err

@@ -149,19 +149,6 @@ def test_programs_train_to_a_url_and_read_runs_from_there(trained, in_place, ano
         toy.fit(folder="nosuch://a")
 
 
-def test_what_stays_on_this_machine_is_told_with_the_cure(capsys):
-    for command in (("simulate", "--output", "s3://data/sim"), ("convert", "--output", "s3://data/config")):
-        with pytest.raises(SystemExit):
-            call(*command)
-        assert "is a URL: name a folder of this machine" in capsys.readouterr().err
-    for command, change, cure in (
-        ("run", "resume_path=s3://runs/a", "name the experiment, whose run is"),
-        ("pareto", "model_root=s3://runs/mtl", "Name a folder"),
-    ):
-        told = call(command, "--expid", "Toy", "--set", change)
-        assert (told.status, cure in told.err) == (1, True), told.err
-
-
 def test_a_run_whose_upload_was_torn_is_uploaded_again_and_two_of_one_name_are_told(trained, s3, monkeypatch):
     _, changes, place = trained
     folder = place / "runs" / "s3" / "runs" / "mtl" / "toy" / "Toy" / "seed_1"
