@@ -10,7 +10,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fuxi_mtl.dataset.ahead import ahead
 from fuxi_mtl.dataset.errors import DataError
 
 PACKED = (".gz", ".bz2", ".zst")
@@ -158,7 +158,7 @@ def blocks(
     if not names:
         return
     rows, given = _Reader(path, form, names), 0
-    for frame in _ahead(_joined(rows.frames(columns))):
+    for frame in ahead(_joined(rows.frames(columns))):
         given += frame.height
         yield frame
     if notes is None:
@@ -206,15 +206,6 @@ def _joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The same rows in fewer frames."""
     while parts := list(islice(frames, _GIVEN_BLOCKS)):
         yield pl.concat(parts, rechunk=True)
-
-
-def _ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same frames, of which the next is parsed while one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, frames, None)
-        while (frame := pending.result()) is not None:
-            pending = pool.submit(next, frames, None)
-            yield frame
 
 
 class _Reader:

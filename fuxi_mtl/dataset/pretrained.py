@@ -14,6 +14,7 @@ from fuxi_mtl.dataset.encoding import OOV_TOKEN, PAD_TOKEN
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.inputs import Input
 from fuxi_mtl.dataset.rules import Vocabulary
+from fuxi_mtl.dataset.token_ids import TokenIds
 from fuxi_mtl.dataset.writing import ArrayFile
 from fuxi_mtl.features import PAD, Feature
 from fuxi_mtl.files.remote import is_url
@@ -122,7 +123,7 @@ def write_pretrained(
     """
     width = vectors.rows.shape[1]
     rows = np.random.default_rng(SEED).normal(0, DEVIATION, (feature.vocab_size, width)).astype(np.float32)
-    ids = Vocabulary(feature.name).ids(vectors.tokens, pl.Enum(tokens))
+    ids = TokenIds(tokens)(vectors.tokens)
     known = ids < feature.vocab_size - 1
     matched = len(np.unique(ids[known & (ids <= trained)]))
     if not matched:

@@ -16,6 +16,7 @@ from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, type_of
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53  # From here on a float may stand for several integers.
+_FIT_64_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 MISSING_INTEGER = -(2**63)  # What numpy makes of NaN; it is missing in a SavedModel, so it is everywhere.
 _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as integers or as text"
 # A whole number as pandas writes it beside a missing one, and what it becomes: one of two groups, so that
@@ -83,6 +84,25 @@ def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
     encoded = entries.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode("encode")
     values = pl.Series(entries.name, pl.from_arrow(encoded.dictionary))
     return values, pl.Series(pl.from_arrow(encoded.indices)).to_numpy()
+
+
+def near_integers(entries: pl.Series) -> tuple[pl.Series, np.ndarray] | None:
+    """The same of integers that lie near each other, for which no table of hashes is needed; else None.
+
+    They rise, where :func:`distinct` has them in the order in which they come.
+    """
+    if entries.dtype not in _FIT_64_BITS or entries.null_count() or not len(entries):
+        return None
+    least, most = entries.min(), entries.max()
+    if most - least > len(entries):
+        return None
+    places = entries.to_numpy().astype(np.int64) - least
+    there = np.zeros(most - least + 1, bool)
+    there[places] = True
+    values = np.flatnonzero(there)
+    if len(values) < len(there):
+        places = (np.cumsum(there) - 1)[places]
+    return pl.Series(entries.name, values + least, entries.dtype), places
 
 
 def is_missing(entries: pl.Series) -> np.ndarray:
@@ -255,7 +275,8 @@ def doubles(entries: pl.Series) -> np.ndarray:
         entries = quick
     elif not (entries.dtype.is_numeric() or entries.dtype in (pl.Boolean, pl.Null)):
         raise no_entry(entries, "a number")
-    return entries.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+    values = entries.cast(pl.Float64)
+    return (values.fill_null(np.nan) if values.null_count() else values).to_numpy().astype(np.float64)
 
 
 def lists(entries: pl.Series, splitter: str) -> tuple[pl.Series, np.ndarray]:

@@ -28,6 +28,7 @@ FORMAT_OF_SUFFIX = {
     ".h5": "h5",
 }
 BLOCK_ROWS = 100_000
+_BLOCKS_AHEAD = 4  # of a parquet file, that polars may have read before they are taken
 # How files begin that are no text; a csv file may well have a column PAR1.
 _BEGINNINGS = {
     "parquet": rb"PAR1[^ -~\s]",
@@ -82,10 +83,11 @@ def blocks(
                 yield from frame.iter_slices(block_rows)
             return
         if data_format == "parquet":
-            # Without any column polars would not count rows.
-            scan = _scan(path).select(columns)
-            for frame in scan.collect_batches(chunk_size=block_rows, maintain_order=True):
-                yield from frame.iter_slices(block_rows)
+            for start, rows in _spans(path, _BLOCKS_AHEAD * block_rows):
+                # Without any column polars would not count rows.
+                scan = _scan(path).slice(start, rows).select(columns)
+                for frame in scan.collect_batches(chunk_size=block_rows, maintain_order=True):
+                    yield from frame.iter_slices(block_rows)
             return
         with _OPEN[data_format](path) as arrays:
             yield from _array_blocks(path, {name: arrays[name] for name in columns}, block_rows)
@@ -104,6 +106,27 @@ def count_rows(path: Path, data_format: str, csv: CsvFormat) -> int:
 
 def _scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False)
+
+
+def _spans(path: Path, most: int) -> Iterator[tuple[int, int | None]]:
+    """Start and number of rows of parts of a parquet file, whole row groups of at most so many rows, or one.
+
+    polars reads ahead of who takes its batches without an end; so it does not go beyond a part.
+    """
+    rows = int(_scan(path).select(pl.len()).collect().item())
+    if rows <= most:
+        yield 0, None
+        return
+    import pyarrow.parquet as pq  # Slow to import, and only large files need it.
+
+    metadata, start, taken = pq.read_metadata(path), 0, 0
+    for number in range(metadata.num_row_groups):
+        of_group = metadata.row_group(number).num_rows
+        if taken and taken + of_group > most:
+            yield start, taken
+            start, taken = start + taken, 0
+        taken += of_group
+    yield start, taken
 
 
 def _check_beginning(path: Path, data_format: str) -> None:

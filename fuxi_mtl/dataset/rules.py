@@ -27,12 +27,6 @@ class Vocabulary:
     dtype: str = "str"
     fill_na: str | None = None
 
-    def ids(self, found: pl.Series, tokens: pl.Enum) -> np.ndarray:
-        """Ids ``(rows,)`` int32 of entries that are tokens already."""
-        # The code of a token in an Enum is its position.
-        codes = found.cast(tokens, strict=False).to_physical().cast(pl.Int32)
-        return (codes + 1).fill_null(len(tokens.categories) + 1).to_numpy()
-
     def tokens(self, entries: pl.Series) -> pl.Series:
         """The token of each entry; for many entries that repeat, :meth:`distinct` is faster."""
         return _filled_tokens(entries, self.dtype, self.fill_na)
@@ -40,6 +34,15 @@ class Vocabulary:
     def distinct(self, entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         """The tokens of the different entries, and which of them each row holds."""
         return _distinct_tokens(entries, self.dtype, self.fill_na)
+
+    def tokens_of(self, values: pl.Series, rows: np.ndarray) -> pl.Series:
+        """The token of each of the values that :func:`fuxi_mtl.dataset.raw.distinct` found.
+
+        Args:
+            values: Different entries.
+            rows: Which of them each row holds; a mistake is told with the first row that has it.
+        """
+        return _tokens_of(values, rows, self.dtype, self.fill_na)
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,12 @@ RULES: dict[str, type] = {rule.__name__: rule for rule in (Vocabulary, HashBucke
 
 def _distinct_tokens(entries: pl.Series, dtype: str, fill_na: str | None) -> tuple[pl.Series, np.ndarray]:
     values, rows = raw.distinct(entries)
+    return _tokens_of(values, rows, dtype, fill_na), rows
+
+
+def _tokens_of(values: pl.Series, rows: np.ndarray, dtype: str, fill_na: str | None) -> pl.Series:
     try:
-        return _filled_tokens(values, dtype, fill_na), rows
+        return _filled_tokens(values, dtype, fill_na)
     except BadEntryError as error:
         first = int(np.argmax(rows == error.index))
         raise BadEntryError(error.column, first, error.value, error.wanted) from None

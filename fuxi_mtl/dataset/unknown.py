@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,31 @@ class UnknownIds:
             frame: The raw rows, for examples; columns may be missing.
             ids: Their ids, ``(rows, id columns)``.
         """
+        # All columns at once: to look at one alone takes as long.
+        unknown = (ids == self._last).sum(axis=0)
+        padding = (ids == PAD).sum(axis=0)
         for feature, column in zip(self.encoder.feature_map.features, self.encoder.columns, strict=True):
             if not _has_unknown(column.rule):
                 continue
-            own = ids[:, feature.columns]
-            name = feature.name
-            single_ids = isinstance(column.rule, Ids) and column.bag is None  # of which 0 is one
-            entries = own.size if single_ids else int(np.count_nonzero(own != PAD))
+            name, own = feature.name, feature.columns
+            entries = len(ids) * (own.stop - own.start)
+            if not (isinstance(column.rule, Ids) and column.bag is None):  # of which 0 is one
+                entries -= int(padding[own].sum())
             self._entries[name] = self._entries.get(name, 0) + entries
-            unknown = own == feature.vocab_size - 1
-            count = int(np.count_nonzero(unknown))
+            count = int(unknown[own].sum())
             self._unknown[name] = self._unknown.get(name, 0) + count
             if count and name not in self._examples and column.name in frame.columns:
-                rows = np.flatnonzero(unknown.any(axis=1))[:_SHOWN]
+                rows = np.flatnonzero((ids[:, own] == feature.vocab_size - 1).any(axis=1))[:_SHOWN]
                 self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
+
+    @cached_property
+    def _last(self) -> np.ndarray:
+        """``(id columns,)`` the id of unknown entries."""
+        last = np.zeros(self.encoder.feature_map.id_columns, np.int32)
+        for feature in self.encoder.feature_map.features:
+            if feature.has_ids:
+                last[feature.columns] = feature.vocab_size - 1
+        return last
 
     def add(self, state: Mapping[str, Any]) -> None:
         """Takes in the :meth:`state` of counts of the rows behind these."""

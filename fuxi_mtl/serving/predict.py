@@ -11,6 +11,7 @@ import polars as pl
 import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset.ahead import ahead
 from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat
 from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
@@ -114,18 +115,25 @@ def _scored(
 ) -> Iterator[pl.DataFrame]:
     """The frames to write; one without rows if the file has none."""
     some = False
-    for block in source.blocks(list(dict.fromkeys([*encoder.raw_columns, *keep]))):
+    for kept, ids, numeric in ahead(_encoded(encoder, source, keep, unknown)):
         some = True
-        with block.errors():
-            ids, numeric = encoder.encode(block.frame)
-            unknown.observe(block.frame, ids)
-        kept = [block.frame[name] for name in keep]
         scores = zip(columns.items(), score(ids, numeric), strict=True)
         yield pl.DataFrame([*kept, *(pl.Series(name, x, dtype) for (name, dtype), x in scores)])
     if not some:
         # Without a row no block says what type a column has.
         schema: dict[str, Any] = dict.fromkeys(keep, pl.String)
         yield pl.DataFrame(schema=schema | dict(columns))
+
+
+def _encoded(
+    encoder: Encoder, source: Source, keep: Sequence[str], unknown: UnknownIds
+) -> Iterator[tuple[list[pl.Series], np.ndarray, np.ndarray]]:
+    """The columns to keep, ids and numbers of each block."""
+    for block in source.blocks(list(dict.fromkeys([*encoder.raw_columns, *keep]))):
+        with block.errors():
+            ids, numeric = encoder.encode(block.frame)
+            unknown.observe(block.frame, ids)
+        yield [block.frame[name] for name in keep], ids, numeric
 
 
 def _write(frames: Iterator[pl.DataFrame], file: BinaryIO, output: Path) -> int:

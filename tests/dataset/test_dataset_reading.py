@@ -3,6 +3,8 @@ import polars as pl
 import pytest
 
 from fuxi_mtl.dataset import DataError, load_dataset
+from fuxi_mtl.dataset.csv_reading import COMMAS
+from fuxi_mtl.dataset.reading import _spans, blocks
 from fuxi_mtl.dataset.sources import find_sources
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.tasks import parse_task
@@ -189,3 +191,14 @@ def test_a_split_column_without_training_rows_is_an_error(load):
 def test_train_data_must_be_given():
     with pytest.raises(DataError, match="train_data is not given"):
         find_sources(DatasetOptions())
+
+
+def test_a_parquet_file_is_read_in_parts_of_whole_groups_beyond_which_nobody_reads_ahead(tmp_path):
+    file, frame = tmp_path / "rows.parquet", pl.DataFrame({"x": range(100), "y": range(100, 200)})
+    frame.write_parquet(file, row_group_size=15)
+    assert list(_spans(file, 100)) == [(0, None)]
+    assert list(_spans(file, 40)) == [(0, 30), (30, 30), (60, 40)]
+    assert list(_spans(file, 10)) == [(start, min(15, 100 - start)) for start in range(0, 100, 15)]
+    found = list(blocks(file, "parquet", COMMAS, ["y"], 8))
+    assert max(map(len, found)) == 8
+    assert pl.concat(found).equals(frame.select("y"))
