@@ -252,6 +252,20 @@ def _comparing(options: argparse.Namespace) -> None:
     measure_comparing(options.before, options.runs, options.rounds, options.results)
 
 
+def _memory(options: argparse.Namespace) -> None:
+    from benchmarks.memory import measure_memory
+
+    measure_memory(
+        options.rows,
+        options.columns,
+        options.ids,
+        options.window_gb,
+        options.beside_gb,
+        options.cache,
+        options.results,
+    )
+
+
 def _encode_workers(options: argparse.Namespace) -> None:
     from benchmarks.encode_workers import measure_workers
 
@@ -364,6 +378,14 @@ def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
         )
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
+    memory = command("memory", _memory, "Memory of encoding, an epoch and predicting, by the rows.")
+    memory.add_argument("--rows", type=int, nargs="+", default=[10**6, 3 * 10**6, 10**7, 3 * 10**7])
+    memory.add_argument("--columns", type=int, default=25, help="inputs, five of them numbers")
+    memory.add_argument("--ids", type=int, default=1_490_266, help="ids over all fields")
+    memory.add_argument("--window-gb", type=float, default=2.0, help="of shuffled rows")
+    memory.add_argument(
+        "--beside-gb", type=float, help="limit of the memory beside the tables, by a memory group; of root"
+    )
     side = command(
         "encode_workers", _encode_workers, "Several files to encoded arrays, by one process and by more."
     )

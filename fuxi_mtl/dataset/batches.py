@@ -218,7 +218,8 @@ class _Passes:
         """The rows of a window and the order in which its batches take them."""
         with self._lock:  # two iterators may be at different places
             if self._at != (epoch, window):
-                self._at, self._pool = None, ()  # frees the last window before the next one is read
+                # Frees the last window before the next one is read.
+                self._at, self._pool, self._order = None, (), np.zeros(0, np.int64)
                 self._pool = self._arrays if self._whole else self._mixed_blocks(epoch, window)
                 key = [self._seed, epoch] if self._whole else [self._seed, epoch, 1 + window]
                 rng = np.random.default_rng(key)

@@ -39,6 +39,7 @@ class FitOptions(TypedDict, total=False):
     max_train_steps: int | None
     drop_last: bool
     shuffle: bool
+    shuffle_window_gb: float
     seed: int
     monitor: str | Mapping[str, float]
     auc_primary: Mapping[str, float] | None

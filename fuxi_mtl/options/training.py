@@ -16,6 +16,13 @@ class TrainingOptions:
     max_train_steps: int | None = option(None, "Most training steps, however many epochs that is.", least=1)
     drop_last: bool = option(False, "End each epoch before a batch that it cannot fill.")
     shuffle: bool = option(True, "Shuffle the training rows anew in each epoch.")
+    shuffle_window_gb: float = option(
+        2.0,
+        "Most GiB of encoded training rows among which a batch is drawn. Fewer are shuffled as they lie on "
+        "the disk, with 8 bytes a row in memory; of more, one window of blocks from everywhere is in memory: "
+        "this much and 8 bytes for each of its rows.",
+        above=0,
+    )
     seed: int = option(2026, "Seed of everything random.", least=0, most=MOST_OF_SEEDS)
     monitor: str | dict[str, float] = option(
         "AUC",

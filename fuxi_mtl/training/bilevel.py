@@ -75,8 +75,15 @@ def beside(
     split's batch is, its first rows come once more. ``first`` is the number of the batch to begin with.
     """
     size = min(batch_size, split.rows)
+    options = experiment.training
     others = training_batches(
-        split, experiment.tasks, size, epochs=ENDLESS, seed=experiment.training.seed + SEED, first=first
+        split,
+        experiment.tasks,
+        size,
+        epochs=ENDLESS,
+        seed=options.seed + SEED,
+        window_bytes=int(options.shuffle_window_gb * 2**30),
+        first=first,
     )
     return tf.data.Dataset.zip((batches, others)).map(
         lambda training, other: (training, _as_many(other, training)), num_parallel_calls=1

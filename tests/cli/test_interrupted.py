@@ -85,15 +85,13 @@ def cut(in_place, tmp_path_factory):
 def _windows(monkeypatch):
     """As where the training rows are larger than the memory that batches are drawn from."""
     monkeypatch.setattr(batches, "BLOCKS_IN_WINDOW", 4)
-    real = batches.training_batches.__kwdefaults__
-    monkeypatch.setitem(real, "window_bytes", 2_000)
 
 
 @pytest.mark.usefixtures("_windows")
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_that_goes_on_is_one_that_was_never_interrupted(tmp_path, name):
     expid, step, own = TRAININGS[name]
-    settings = (*SHORT, *own)
+    settings = (*SHORT, *own, "shuffle_window_gb=1.9e-6")
     whole = run(tmp_path / "whole", *settings, "save_every_minutes=null", expid=expid)
     interrupted(tmp_path / "cut", step, *settings, "save_every_steps=1", expid=expid)
     kept = sorted(each.step for each in stored_states(tmp_path / "cut" / "toy" / expid / "seed_1.training"))

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from fuxi_mtl.cluster import Cluster, part_of
 from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.dataset import batches_per_epoch, evaluation_batches, training_batches
+from fuxi_mtl.dataset.batches import _Passes
 from fuxi_mtl.dataset.splits import Split
 from fuxi_mtl.tasks import parse_task
 
@@ -138,6 +140,19 @@ def test_windows_that_cut_blocks_lose_no_row(batch_size, block):
     rows = rows_in(passes(split, batch_size, seed=3, window_bytes=64 * block * (4 + 4 + 8)))
     assert sorted(rows) == list(range(split.rows))
     assert rows != rows_in(passes(split, batch_size, seed=4, window_bytes=64 * block * (4 + 4 + 8)))
+
+
+def test_a_window_takes_its_bytes_and_eight_a_row_whatever_the_rows():
+    window, batch, row_bytes = 1 << 20, 256, 4 + 4 + 8
+    split = split_of(1 << 18)  # four times the window
+    tracemalloc.start()
+    feed = _Passes(split, batch, True, 1, window, None, False, None)
+    for number in range(batches_per_epoch(split.rows, batch)):
+        feed.batch(number)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    small = 10 * batch * row_bytes + 100_000
+    assert window < most < window + 8 * window / row_bytes + small
 
 
 @pytest.mark.parametrize("window_bytes", [1 << 30, 64 * 16 * 2])
