@@ -52,8 +52,12 @@ class SeenTexts:
         """
         if self.rule.dtype == "int" and entries.dtype != pl.Int64:
             raw.integers(entries)  # A mistake is told with its row, which is known here only.
+        # Of integers only the different ones become texts.
+        values, rows = entries, None
+        if entries.dtype in raw.INTEGERS:
+            values, rows = raw.near_integers(entries) or raw.distinct(entries)
         # A missing entry and an empty text are one token.
-        texts = entries.cast(pl.String)
+        texts = values.cast(pl.String)
         seen = (texts.fill_null(raw.MISSING) if texts.null_count() else texts).cast(self._dtype)
         codes = seen.to_physical()
         numbers, known = codes.to_numpy(), len(self._counts)
@@ -61,8 +65,10 @@ class SeenTexts:
         if highest >= known:
             self._parts.append(seen.filter(codes >= known).unique())
             self._counts = np.append(self._counts, np.zeros(highest + 1 - known, np.int64))
+        if rows is not None:
+            numbers = numbers[rows]
         self._count(numbers if counted.all() else numbers[counted])
-        return codes
+        return codes if rows is None else pl.Series(entries.name, numbers)
 
     def _count(self, numbers: np.ndarray) -> None:
         if len(self._counts) < 16 * len(numbers):

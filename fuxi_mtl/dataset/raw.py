@@ -16,7 +16,7 @@ from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, type_of
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53  # From here on a float may stand for several integers.
-_FIT_64_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)  # all are Int64, too
 MISSING_INTEGER = -(2**63)  # What numpy makes of NaN; it is missing in a SavedModel, so it is everywhere.
 _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as integers or as text"
 # A whole number as pandas writes it beside a missing one, and what it becomes: one of two groups, so that
@@ -91,7 +91,7 @@ def near_integers(entries: pl.Series) -> tuple[pl.Series, np.ndarray] | None:
 
     They rise, where :func:`distinct` has them in the order in which they come.
     """
-    if entries.dtype not in _FIT_64_BITS or entries.null_count() or not len(entries):
+    if entries.dtype not in INTEGERS or entries.null_count() or not len(entries):
         return None
     least, most = entries.min(), entries.max()
     if most - least > len(entries):

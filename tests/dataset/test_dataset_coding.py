@@ -110,3 +110,18 @@ def test_many_rare_texts_are_counted_as_few_common_ones():
     assert "later" not in counts
     ids = texts.ids(lambda rule, entries: np.arange(1, len(entries) + 1))
     assert sorted(ids.tolist()) == list(range(1, 1003))
+
+
+def test_integers_are_the_texts_that_they_are_written_as_whether_near_or_far_or_missing():
+    for entries in ([3, 4, 3, 3], [3, 10**9, -4, 3], [3, None, 3, None]):
+        texts = SeenTexts("x", Vocabulary("x", "int"))
+        counted = np.array([True, True, False, True])
+        codes = [texts.codes(pl.Series("x", entries, dtype=pl.Int64), counted) for _ in range(2)]
+        assert codes[0].equals(codes[1])
+        assert codes[0].dtype == pl.UInt32
+        names, numbers = texts._texts()
+        written = dict(zip(numbers.tolist(), names.to_list(), strict=True))
+        assert [written[code] for code in codes[0]] == ["" if x is None else str(x) for x in entries]
+        expected = pl.Series(entries, dtype=pl.Int64).filter(pl.Series(counted)).value_counts()
+        found = {written[i]: count for i, count in enumerate(texts._counts.tolist()) if count}
+        assert found == {"" if x is None else str(x): 2 * count for x, count in expected.rows()}
