@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+# What a measurement writes itself, and words.
+_RESULTS = tuple(f":(top,exclude){name}" for name in ("benchmarks/results", "benchmarks/pictures", "*.md"))
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
 
 
@@ -43,15 +45,15 @@ def _after(text: str, key: str) -> str:
 
 
 def commit_of(folder: Path) -> str | None:
-    """What a checkout is of; None if nobody can tell."""
+    """What a checkout is of, marked where more than results and texts differs; None if nobody can tell."""
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=folder,
-        )
+        commit = _git(folder, "describe", "--always")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", *_RESULTS)
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=folder)
     return done.stdout.strip()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -15,6 +16,7 @@ from benchmarks import plots, quality, runner
 from benchmarks.__main__ import ALL, main
 from benchmarks.contestants import CONTESTANTS, LIMIT, OURS, Cell
 from benchmarks.environments import python_of
+from benchmarks.machine import commit_of
 from benchmarks.markdown import number
 from benchmarks.measure import summarised
 from benchmarks.peers import ours
@@ -359,3 +361,26 @@ def test_a_difference_is_within_seed_noise_up_to_twice_its_standard_error():
     assert row["difference"] == pytest.approx(0.03)
     assert row["error"] == pytest.approx(math.sqrt(2e-4))
     assert not row["within"]
+
+
+# ---- where a number is from ----------------------------------------------------------------------
+
+
+def test_a_commit_is_marked_where_more_than_results_and_texts_differ(tmp_path):
+    def git(*words):
+        own = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *own, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    code, result = tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "zoo.json"
+    result.parent.mkdir(parents=True)
+    assert commit_of(tmp_path) is None
+    for file in (code, result):
+        file.write_text("1")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "first")
+    result.write_text("2")
+    clean = commit_of(tmp_path)
+    assert len(clean) == 7
+    code.write_text("2")
+    assert commit_of(tmp_path) == f"{clean}-dirty"
