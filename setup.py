@@ -34,7 +34,13 @@ BROWSER_TEST = ["playwright>=1.65,<2"]
 OPTUNA = ["optuna>=4,<6"]
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.16,<2"]
-DOCS = ["mkdocs-material>=9.6,<10", "mkdocs-static-i18n>=1.3,<2", "nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
+DOCS = [
+    "mkdocs-material>=9.6,<10",
+    "mkdocs-static-i18n>=1.3,<2",
+    "jieba>=0.42.1,<1",  # finds Chinese words for the search of the site
+    "nbclient>=0.10,<1",
+    "ipykernel>=6.29,<8",
+]
 REMOTE = ["fsspec>=2024.6.1,<2027", "s3fs>=2024.6.1,<2027"]
 GCS = ["fsspec>=2024.6.1,<2027", "gcsfs>=2024.6.1,<2027"]
 SERVING_TEST = [

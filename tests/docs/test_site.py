@@ -1,5 +1,6 @@
 """The site of the guides is built without a warning; its notebooks and its tutorial run (extra docs)."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -47,6 +48,14 @@ def test_the_site_has_every_guide_in_both_languages(site):
             assert (site / "zh-CN" / name).is_file(), name
     assert "从日志到上线的模型" in (site / "zh-CN" / "docs" / "tutorial.html").read_text(encoding="utf-8")
     assert (site / "docs" / "notebooks" / "entire_space.html").is_file()
+
+
+def test_the_search_finds_chinese_words_inside_of_sentences(site):
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    parts = re.compile(index["config"]["separator"])
+    words = [parts.split(entry["text"]) for entry in index["docs"]]
+    assert sum("校准" in found for found in words) > 5
+    assert sum("calibration" in found for found in words) > 5
 
 
 def test_the_site_calls_no_other_host(site):
