@@ -43,6 +43,9 @@ class StoredRun:
             not.
         data_key: Hash of its data, empty where unknown.
         rows: Rows of each split, where known.
+        labels: Of each split and task, the rows in which it is defined and their positives (or mean), where
+            known.
+        unknown: Of each split but the first and each input, the share of entries that no vocabulary knows.
         finished: When it was whole, empty where unknown.
         metrics_by: Metrics by the values of a column, empty where nothing was broken down.
     """
@@ -67,6 +70,8 @@ class StoredRun:
     update: dict[str, Any] = field(default_factory=dict)
     data_key: str = ""
     rows: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    unknown: dict[str, dict[str, float]] = field(default_factory=dict)
     finished: str = ""
     metrics_by: dict[str, Any] = field(default_factory=dict)
 
@@ -146,6 +151,8 @@ def read_run(folder: str | Path) -> StoredRun:
             update=content.get("update") or {},
             data_key=content.get("data_key") or "",
             rows=content.get("rows") or {},
+            labels=content.get("labels") or {},
+            unknown=content.get("unknown") or {},
             finished=content.get("finished") or "",
             metrics_by=content.get("metrics_by") or {},
         )

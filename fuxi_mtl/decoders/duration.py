@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fuxi_mtl.decoders.base import NEVER, Decoder
+from fuxi_mtl.layers.counting import count_up_to
 from fuxi_mtl.options import option
 
 
@@ -122,7 +123,7 @@ class DurationQuantile(Decoder):
 
     def _group(self, inputs):
         duration = tf.cast(inputs["numeric"][:, self.by], tf.float32)
-        return tf.searchsorted(tf.convert_to_tensor(self.edges), duration, side="right")
+        return count_up_to(duration, tf.convert_to_tensor(self.edges))
 
 
 def _interpolated(x: tf.Tensor, at: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -134,8 +135,7 @@ def _interpolated(x: tf.Tensor, at: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         values: ``(batch, points)``.
     """
     x = tf.where(tf.math.is_nan(x), 0.0, x)
-    right = tf.searchsorted(at, x[:, None], side="right")
-    right = tf.clip_by_value(right, 1, tf.shape(at)[1] - 1)
+    right = tf.clip_by_value(count_up_to(x, at)[:, None], 1, tf.shape(at)[1] - 1)
     low, high = (tf.gather(at, place, batch_dims=1)[:, 0] for place in (right - 1, right))
     first, last = (tf.gather(values, place, batch_dims=1)[:, 0] for place in (right - 1, right))
     share = tf.clip_by_value(tf.math.divide_no_nan(x - low, high - low), 0.0, 1.0)

@@ -41,7 +41,11 @@ def graph_ranks(s: tf.Tensor, ties: str) -> tf.Tensor:
     """The rank of each score ``(batch,)`` within the batch, 1 the highest; ``n log n``."""
     rising = tf.sort(s)
     if ties == "dense":
-        rising = tf.unique(rising).y
+        # Counted, since other runtimes' operation for distinct numbers is not to be relied on.
+        new = tf.concat([tf.ones_like(rising[:1], tf.bool), rising[1:] != rising[:-1]], axis=0)
+        up_to = tf.cumsum(tf.cast(new, tf.int32))
+        below = tf.gather(up_to, tf.searchsorted(rising, s, side="left"))
+        return tf.cast(tf.reduce_max(up_to) - below, tf.float64) + 1
     above = tf.size(rising) - tf.searchsorted(rising, s, side="right")
     first = tf.cast(above, tf.float64) + 1
     if ties != "average":

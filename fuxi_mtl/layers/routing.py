@@ -24,7 +24,8 @@ def routed(shares: tf.Tensor, shared: int, own: int, weights: Sequence[float]) -
         where experts are chosen and weighed alike. Of equal shares that of the lower number is chosen.
     """
     experts = shares.shape[-1]
-    agreed = tf.einsum("bte,t->be", shares, tf.constant(weights, shares.dtype))
+    # No einsum, whose transposes in ONNX OpenVINO refuses.
+    agreed = tf.reduce_sum(shares * tf.constant(weights, shares.dtype)[:, None], axis=1)
     chosen = tf.broadcast_to(_largest(agreed, shared)[:, None], tf.shape(shares))
     if own:
         chosen += _largest(tf.where(chosen > 0, -1.0, shares), own)

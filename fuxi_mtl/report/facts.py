@@ -51,11 +51,18 @@ def facts_of(runs: Sequence[StoredRun], splits: Sequence[str]) -> Iterator[Facts
 
 
 def positives(run: StoredRun, split: str) -> dict[str, tuple[int, int]]:
-    """Positives and rows of each binary task in a split; empty where its scores were not saved."""
+    """Positives and rows of each binary task in a split; empty where neither they nor its scores are kept."""
+    kept = run.labels.get(split, {})
+    found = {
+        task: (int(of["positives"]), int(of["rows"]))
+        for task, of in kept.items()
+        if task in run.tasks and "positives" in of and of["rows"]
+    }
+    if found:
+        return found
     scores = run.read_scores(split)
     if scores is None:
         return {}
-    found = {}
     for task in run.tasks:
         label = scores.arrays.get(f"{task}_label")
         label = label[np.isfinite(label)] if label is not None else np.zeros(0)

@@ -80,22 +80,36 @@ def _facts(run: StoredRun) -> str:
 
 
 def _data(run: StoredRun) -> str:
-    """Rows and positives of the splits, and what the inputs are."""
-    (found,) = facts.facts_of([run], _SPLITS)
-    tasks = list(run.tasks)
-    heads = [head("split", "ascending", kind="text"), head("rows"), *(head(f"{t} positives") for t in tasks)]
+    """Rows and labels of the splits, and what the inputs are."""
+    (found,) = facts.facts_of([run], list(run.rows))
+    heads = [
+        head("split", "ascending", kind="text"),
+        head("rows"),
+        *(head(f"labels of {t}") for t in run.tasks),
+    ]
     rows = []
     for split, count in run.rows.items():
         values = [name_cell(split), cell(f"{count:,}", count, name="rows")]
-        for task in tasks:
-            positives = found.positives.get(split, {}).get(task)
-            shown, value = cells.NOTHING, None
-            if positives:
-                value, defined = positives
-                shown = f'{value:,}<span class="sd"> {value / defined:.2%} of {defined:,}</span>'
-            values.append(cell(shown, value, name=f"{task} positives"))
+        for task in run.tasks:
+            shown, value = _labels(
+                found.positives.get(split, {}).get(task), run.labels.get(split, {}).get(task)
+            )
+            values.append(cell(shown, value, name=f"labels of {task}"))
         rows.append(values)
     return f"{grid(heads, rows)}{_features(run)}"
+
+
+def _labels(
+    positives: tuple[int, int] | None, counted: Mapping[str, float] | None
+) -> tuple[str, float | None]:
+    """Labels of a task in a split as a cell shows them, and the number that it is sorted by."""
+    if positives:
+        count, defined = positives
+        return f'{count:,} positives<span class="sd"> {count / defined:.2%} of {defined:,}</span>', count
+    if not counted or not counted["rows"]:
+        return cells.NOTHING, None
+    mean = f" with mean {counted['mean']:.4g}" if "mean" in counted else ""
+    return f"{counted['rows']:,}{mean}", counted["rows"]
 
 
 def _features(run: StoredRun) -> str:
@@ -105,6 +119,7 @@ def _features(run: StoredRun) -> str:
         return ""
     content = stored.read_json(file, "features")
     heads = [head("input", "ascending", kind="text"), *(head(name.replace("_", " ")) for name in _FEATURE)]
+    heads += [head(f"unknown in {split}") for split in run.unknown]
     rows = []
     for feature in content["features"]:
         ((name, of),) = feature.items()
@@ -121,6 +136,10 @@ def _features(run: StoredRun) -> str:
                 else str(value)
             )
             values.append(cell(escape(shown), value, name=key.replace("_", " ")))
+        for split, shares in run.unknown.items():
+            share = shares.get(name)
+            shown = cells.NOTHING if share is None else f"{share:.2%}"
+            values.append(cell(shown, share, name=f"unknown in {split}"))
         rows.append(values)
     return folded(f"Inputs ({len(rows)})", grid(heads, rows), opened=len(rows) <= 40)
 

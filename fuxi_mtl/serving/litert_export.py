@@ -1,5 +1,6 @@
 """A trained model as one LiteRT file (TensorFlow Lite) that takes encoded rows."""
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,8 @@ def export_litert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own classes are no part of what TensorFlow offers
-            reason = str(error).strip().partition("\n")[0]
+            lacking = re.search(r"^TF Select ops: (.*)$", str(error), re.MULTILINE)
+            reason = f"it has no {lacking[1]}" if lacking else str(error).strip().partition("\n")[0]
             raise ExportError(
                 f"LiteRT cannot hold this model ({reason}): export ONNX or a SavedModel."
             ) from error

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import tensorflow as tf
-import tf2onnx
 from onnx import compose, helper, version_converter
 
 from fuxi_mtl.dataset import Encoder
@@ -27,6 +26,7 @@ from fuxi_mtl.serving.export import (
 )
 from fuxi_mtl.serving.files import checked_file, write_file
 from fuxi_mtl.serving.onnx_encoding import IDS, NUMERIC, OPSET, OPSET_ML, OnnxEncoder
+from fuxi_mtl.serving.onnx_operators import graph_of
 
 logger = logging.getLogger(__name__)
 
@@ -109,11 +109,7 @@ def _network(
     def named(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return network(dict(zip(specs, inputs, strict=True)))
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    converted, _ = tf2onnx.convert.from_function(
-        tf.function(named, autograph=False), input_signature=signature, opset=OPSET
-    )
-    return converted
+    return graph_of(named, signature)
 
 
 def _alone(network: onnx.ModelProto, encoder: Encoder) -> onnx.ModelProto:

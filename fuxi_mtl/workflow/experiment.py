@@ -141,7 +141,7 @@ def train_run(
     sources = sources or continued(experiment, dataset.key)
     keras.utils.set_random_seed(experiment.training.seed)
     marking = nullcontext() if states is None else states.marking_divergence()
-    tell_data(dataset, experiment.tasks)
+    about = tell_data(dataset, experiment.tasks)
     tracking = Tracking.of(experiment, folder, dataset.key, initial.description() if initial else {})
     with new_run(folder, keeps_trained=True) as run, marking, tracking.until_whole():
         save_inputs(run, experiment, dataset)
@@ -156,7 +156,7 @@ def train_run(
         step = (training.best_step or training.history[-1]["step"]) + (initial.steps if initial else 0)
         (calibrate or calibrate_model)(model, dataset, experiment, run, step)
         scores, checks = measure_splits(model, dataset, experiment, run)
-        save_results(run, experiment, dataset, model, training, scores, checks, initial)
+        save_results(run, experiment, dataset, about, model, training, scores, checks, initial)
         if complete:
             complete(run, model)
         tracking.finish(run, scores)
@@ -306,6 +306,7 @@ def save_results(
     run: Run,
     experiment: Experiment,
     dataset: Dataset,
+    about: Mapping[str, Any],
     model: MultiTaskModel,
     training: Training,
     scores: Mapping[str, Scores],
@@ -331,6 +332,7 @@ def save_results(
             "best_step": training.best_step,
             "data_key": dataset.key,
             "rows": dataset.rows,
+            **about,
             **({"parent": initial.description(), "steps_before": initial.steps} if initial else {}),
             "finished": datetime.now().isoformat(timespec="seconds"),
         },

@@ -1,7 +1,8 @@
 """What the log says of data before a training: rows, labels, unknown ids, and what became of columns."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,18 +19,25 @@ MOST_COLUMNS = 20  # that the terminal shows, those with the most ids first
 _BLOCK_ROWS = 1 << 20
 
 
-def tell_data(dataset: Dataset, tasks: Sequence[Task]) -> None:
+def tell_data(dataset: Dataset, tasks: Sequence[Task]) -> dict[str, Any]:
     """Puts it into the log.
 
     Args:
         dataset: Encoded.
         tasks: What is predicted.
+
+    Returns:
+        What a run keeps of it: ``labels`` by split and task, and ``unknown``, the share of entries that no
+        vocabulary knows, by split and input.
     """
+    counted = _counted(dataset, tasks)
     shown, more = column_lines(dataset)
-    for line in (*label_lines(dataset, tasks), *shown):
+    for line in (*_label_lines(dataset, tasks, counted), *shown):
         logger.info("%s", line)
     for line in more:
         logger.info("%s", line, extra=DETAIL)
+    labels = {split: {name: counts.plain() for name, counts in of.items()} for split, of in counted.items()}
+    return {"labels": labels, "unknown": {split: dict(shares) for split, shares in dataset.unknown.items()}}
 
 
 def label_lines(dataset: Dataset, tasks: Sequence[Task]) -> list[str]:
@@ -39,8 +47,21 @@ def label_lines(dataset: Dataset, tasks: Sequence[Task]) -> list[str]:
         dataset: Encoded.
         tasks: What is predicted.
     """
-    splits = [split for split in (dataset.train, dataset.valid, dataset.test) if split is not None]
-    counted = {split.name: label_counts(split, tasks) for split in splits}
+    return _label_lines(dataset, tasks, _counted(dataset, tasks))
+
+
+def _splits(dataset: Dataset) -> list[Split]:
+    return [split for split in (dataset.train, dataset.valid, dataset.test) if split is not None]
+
+
+def _counted(dataset: Dataset, tasks: Sequence[Task]) -> dict[str, dict[str, "LabelCounts"]]:
+    return {split.name: label_counts(split, tasks) for split in _splits(dataset)}
+
+
+def _label_lines(
+    dataset: Dataset, tasks: Sequence[Task], counted: Mapping[str, Mapping[str, "LabelCounts"]]
+) -> list[str]:
+    splits = _splits(dataset)
     heading = f"Data {dataset.feature_map.dataset_id}"
     lines = [f"{heading}: {', '.join(f'{split.rows:,} {split.name}' for split in splits)} rows."]
     for task in tasks:
@@ -69,6 +90,14 @@ class LabelCounts:
         self.defined += len(y)
         self.positives += int(np.count_nonzero(y == 1))
         self.total += float(y.sum(dtype=np.float64))
+
+    def plain(self) -> dict[str, float]:
+        """As a run keeps it: how many rows, and of events the positives, of numbers their mean."""
+        if self._task.kind == "binary":
+            return {"rows": self.defined, "positives": self.positives}
+        if self._task.kind == "regression" and self.defined:
+            return {"rows": self.defined, "mean": self.total / self.defined}
+        return {"rows": self.defined}
 
     def __str__(self) -> str:
         if not self.defined:

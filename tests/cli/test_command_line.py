@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,30 @@ def test_a_terminal_without_colour_sees_no_progress_bar_and_nothing_of_tensorflo
     assert len(done.stderr.splitlines()) == 1
 
 
+def assert_says_what_it_is(told: dict, run: Run, place: Path) -> None:
+    """Each field of a model, by what is known from elsewhere."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=False, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert told.pop("git_commit") == (commit.stdout.strip() or None)
+    assert told.pop("version") == metadata.version("fuxi_mtl")
+    written = datetime.fromtimestamp(run.metrics.stat().st_mtime)
+    assert abs(datetime.fromisoformat(told.pop("finished")) - written) < timedelta(seconds=60)
+    assert (place / "data" / "toy" / f"encoded-{told.pop('data_key')}").is_dir()
+    metrics = told.pop("metrics")
+    assert metrics == {split: run.read_json(run.metrics)[split] for split in ("valid", "test")}
+    assert 0 < metrics["test"]["buy_AUC"] < 1
+    assert told == {
+        "expid": "Toy",
+        "seed": 1,
+        "dataset_id": "toy",
+        "rows": {"train": 320, "valid": 160, "test": 160},
+        "model": "ShareBottom",
+        "tasks": {"click": "click", "buy": "buy | click"},
+        "outputs": ["click_pred", "buy_pred"],
+    }
+
+
 def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(place, tmp_path):
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
     assert (done.status, done.err) == (0, "")
@@ -101,6 +127,9 @@ def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(pla
         tf.saved_model.load(str(each)).signatures["serving_default"](**inputs) for each in places
     )
     assert set(first) == {"click_pred", "buy_pred"}
+    run = Run(places[0].parent)
+    told = json.loads((places[1] / "assets.extra" / "model_info.json").read_text())
+    assert_says_what_it_is(told, run, place)
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
     done = call(

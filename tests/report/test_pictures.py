@@ -1,5 +1,7 @@
 """What pictures show: axes that one bad run does not flatten, curves of scores, slices of errors."""
 
+import json
+
 import numpy as np
 import pytest
 from synthetic_runs import labels_of_test, noisy_scores, write_run
@@ -125,7 +127,11 @@ def test_slices_hold_all_rows_and_all_of_the_error_once():
 def test_the_page_of_a_run_names_groups_inputs_and_slices(tmp_path):
     entry = {"rows": 10, "positives": {}, "metrics": {"ctr_AUC": 0.7, "cvr_AUC": None}, "undefined": {}}
     block = {"column": "tab", "split": "test", "values": {"<a>": entry, "b": entry}}
+    labels = {"ctr": {"rows": 5000, "positives": 1234}, "cvr": {"rows": 1234, "mean": 2.5}}
+    about = {"labels": {"train": labels}, "unknown": {"test": {"user": 0.0375}}}
     folder = write_run(tmp_path, "M", metrics_by=block, rows={"train": 5000, "test": 4000})
+    content = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**content, **about}))
     (folder / "features").mkdir()
     (folder / "features" / "feature_map.json").write_text(
         '{"features": [{"user": {"type": "categorical", "vocab_size": 12345}}, {"age": {"type": "numeric"}}]}'
@@ -135,6 +141,11 @@ def test_the_page_of_a_run_names_groups_inputs_and_slices(tmp_path):
         "Metrics by tab",
         "&lt;a&gt;",
         "12,345",
+        "unknown in test",
+        "3.75%",
+        "1,234 positives",
+        "24.68% of 5,000",
+        "1,234 with mean 2.5",
         "rows of the group"[:4],
         "Errors by slice",
         "5,000",

@@ -87,3 +87,14 @@ def test_of_many_columns_the_log_file_has_the_rest(dataset, monkeypatch):
     monkeypatch.setattr(opening.logger, "info", lambda *_, **detail: records.append(bool(detail)))
     opening.tell_data(made, tasks)
     assert records.count(True) == 2
+
+
+def test_a_run_keeps_what_it_was_told_of_labels_and_of_unknown_entries(dataset):
+    told = opening.tell_data(*dataset)
+    counts = {
+        "ctr": {"rows": 4, "positives": 2},
+        "cvr": {"rows": 2, "positives": 1},
+        "watch": {"rows": 4, "mean": 3.0},
+    }
+    assert told["labels"] == {"train": counts, "valid": counts}
+    assert told["unknown"]["valid"]["user"] == 0.75

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.layers.counting import count_up_to
 from fuxi_mtl.metrics.bins import equal_edges
 
 BINS = 10
@@ -57,7 +58,7 @@ class Ratio(ValueMap):
 
     def __call__(self, value: tf.Tensor) -> tf.Tensor:
         """See the class."""
-        at = tf.searchsorted(tf.constant(self.edges, tf.float32), value, side="right")
+        at = count_up_to(value, tf.constant(self.edges, tf.float32))
         return value * tf.gather(tf.constant(self.factors, tf.float32), at)
 
     @classmethod
@@ -122,7 +123,7 @@ def between(p: tf.Tensor, knots: list[float], values: list[float]) -> tf.Tensor:
     x, y = tf.constant(knots, tf.float32), tf.constant(values, tf.float32)
     if len(knots) == 1:
         return tf.ones_like(p) * y[0]
-    right = tf.clip_by_value(tf.searchsorted(x, p, side="right"), 1, len(knots) - 1)
+    right = tf.clip_by_value(count_up_to(p, x), 1, len(knots) - 1)
     low, high = tf.gather(x, right - 1), tf.gather(x, right)
     share = tf.clip_by_value((p - low) / (high - low), 0.0, 1.0)
     return (1 - share) * tf.gather(y, right - 1) + share * tf.gather(y, right)

@@ -160,7 +160,7 @@ class TargetTransformer(SequenceEncoder):
     def encode(self, keys, present, query, training):
         """See the class."""
         x = tf.concat([keys, query[:, None, :]], axis=1)
-        events = tf.pad(present, ((0, 0), (0, 1)), constant_values=True)
+        events = tf.concat([present, tf.ones_like(present[:, :1])], axis=1)
         allowed = events[:, None, None, :]
         if self.causal:
             places = tf.range(tf.shape(x)[1])
@@ -176,7 +176,8 @@ class TargetTransformer(SequenceEncoder):
         x = tf.where(events[..., None], x, 0.0)
         if self.pooling == "concat":
             # A column is that of the target or of the event with so many newer ones, wherever padding is.
-            behind = tf.argsort(tf.cast(events, tf.int32), axis=1, stable=True)
+            # No two are equal: other runtimes know no stable order.
+            behind = tf.argsort(tf.cast(events, tf.int32) * x.shape[1] + tf.range(x.shape[1]), axis=1)
             return tf.reshape(tf.gather(x, behind, batch_dims=1), (-1, x.shape[1] * x.shape[2]))
         total = tf.reduce_sum(x, axis=1)
         count = tf.reduce_sum(tf.cast(events, tf.float32), axis=1, keepdims=True)
