@@ -1,6 +1,7 @@
 """Optimizers: of tables by the rows of the batch, of everything else by Keras."""
 
 from fuxi_mtl.optimizers.catching_up import DeferredUpdates, DenseEquivalentAdam
+from fuxi_mtl.optimizers.dense import by_few_operations
 from fuxi_mtl.optimizers.factory import make_optimizer
 from fuxi_mtl.optimizers.rows import (
     LazyAdam,
@@ -34,6 +35,7 @@ __all__ = [
     "RowWiseAdagrad",
     "SplitOptimizer",
     "WarmUpThenDecay",
+    "by_few_operations",
     "is_scheduled",
     "make_optimizer",
     "rate_of",

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from fuxi_mtl.cluster.replicas import Gradient, global_gradients, global_sum, is_own, replicas
 from fuxi_mtl.layers import lookup_of
+from fuxi_mtl.optimizers.dense import by_few_operations
 from fuxi_mtl.optimizers.rows import LazyAdam, RowAdagrad, RowFtrl, RowOptimizer, RowSGD, sum_duplicates
 
 _COUNTERPARTS = {
@@ -151,6 +152,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             others = [v for v in mine if lookup_of(v) is None]
             dense.exclude_from_weight_decay([v for v in others if len(v.shape) < 2])
             dense.build(others)
+            by_few_operations(dense)
             rows.penalised_before, rows.repeated = True, not self.sums
             for each in (dense, rows):
                 summed_before(each)
