@@ -75,6 +75,7 @@ def _stepper(length: int, group: Mapping[str, Any] | None) -> Callable[[], objec
     from fuxi_mtl import MMoE
     from fuxi_mtl.features import Feature, FeatureMap
     from fuxi_mtl.tasks import parse_task
+    from fuxi_mtl.training.loop import steps_at_once
 
     keras.utils.set_random_seed(1)
     tasks = (parse_task("click", "click"), parse_task("like", "like"))
@@ -104,9 +105,8 @@ def _stepper(length: int, group: Mapping[str, Any] | None) -> Callable[[], objec
     }
     labels = {name: rng.integers(0, 2, rows).astype(np.float32) for name in ("click", "like")}
     data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(BATCH, drop_remainder=True)
-    model.make_train_function()
-    batches = iter(data.cache().repeat().prefetch(2))
-    return lambda: {name: float(value) for name, value in model.train_function(batches).items()}
+    take, batches = steps_at_once(model), iter(data.cache().repeat().prefetch(2))
+    return lambda: {name: float(value) for name, value in take(batches).items()}
 
 
 def section(content: Mapping[str, Any]) -> list[str]:

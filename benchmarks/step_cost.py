@@ -69,6 +69,7 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     from fuxi_mtl.objectives.imbalance import Imbalance
     from fuxi_mtl.training.bilevel import beside, rows_of_both
     from fuxi_mtl.training.decoding import fit_decoders
+    from fuxi_mtl.training.loop import steps_at_once
     from fuxi_mtl.training.step_plan import StepPlan
     from fuxi_mtl.training.train import compile_model
     from fuxi_mtl.workflow.experiment import make_model
@@ -95,10 +96,9 @@ def stepper(experiment: Experiment) -> Callable[[], object]:
     trained_on = batches(ENDLESS)
     if bilevel_rows is not None:
         trained_on = beside(trained_on, bilevel_rows, experiment, plan.batch_size)
-    model.make_train_function()
-    iterator = iter(trained_on)
+    take, iterator = steps_at_once(model), iter(trained_on)
 
-    return lambda: {name: float(value) for name, value in model.train_function(iterator).items()}
+    return lambda: {name: float(value) for name, value in take(iterator).items()}
 
 
 def read_costs(file: Path) -> dict[str, Any]:

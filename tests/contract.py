@@ -266,7 +266,7 @@ def overfits_a_few_rows(cls):
     batch = tiny.batch(tasks)
     losses = [f"loss_{name}" for name in cls.objective_names(tasks)]
     with lent(cls, tasks) as model, graphs.as_traced():
-        compiled(model, graphs.Adam(0.03, global_clipnorm=10.0))
+        compiled(model, keras.optimizers.Adam(0.03, global_clipnorm=10.0))
         first = model.test_step(batch)
         bounds = {name: 0.1 * float(first[name]) + 0.02 for name in losses}
         step = tf.function(model.train_step, autograph=False)  # as Keras compiles it

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from fuxi_mtl.cli.startup import quiet_start
 
@@ -34,6 +35,7 @@ with quiet_start():  # as the command line starts Keras
     from fuxi_mtl.model import MultiTaskModel
     from fuxi_mtl.options import FeatureOptions
     from fuxi_mtl.runs import Run
+    from fuxi_mtl.training import loop
     from fuxi_mtl.training.devices import use_devices, use_precision
     from fuxi_mtl.training.train import train as train_model
     from fuxi_mtl.workflow.experiment import make_model
@@ -110,8 +112,7 @@ def train(request: Request, workload: Workload, columns: Columns, clock: Clock) 
     _read(dataset.train)
     keras.utils.set_random_seed(experiment.training.seed)
     model = make_model(experiment, dataset.feature_map)
-    _clocked(model, clock)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _clocked(clock):
         train_model(model, dataset, experiment, Run(Path(folder)))
 
 
@@ -121,24 +122,25 @@ def _read(split: Split) -> None:
         array.sum(dtype=np.float64)
 
 
-def _clocked(model: MultiTaskModel, clock: Clock) -> None:
-    """Has each call of the graph, which stands for several steps, move the clock."""
-    make = model.make_train_function
+@contextlib.contextmanager
+def _clocked(clock: Clock) -> Iterator[None]:
+    """Inside, each call of the graph, which stands for several steps, moves the clock."""
+    make = loop.steps_at_once
 
-    def made(*arguments: Any) -> None:
-        make(*arguments)
-        function, done = model.train_function, 0
+    def made(model: MultiTaskModel) -> Any:
+        function, done = make(model), 0
 
-        def stepping(iterator: Iterator) -> Any:
+        def stepping(batches: Any) -> Any:
             nonlocal done
-            logs = function(iterator)
+            logs = function(batches)
             done += model.steps_per_execution
             clock.tick(done)
             return logs
 
-        model.train_function = stepping
+        return stepping
 
-    model.make_train_function = made
+    with patch.object(loop, "steps_at_once", made):
+        yield
 
 
 def predict(request: Request, workload: Workload, columns: Columns):

@@ -217,7 +217,7 @@ def wide_product(layers: Sequence[keras.layers.Dense], x: tf.Tensor) -> list[tf.
     kernel = tf.concat([layer.kernel for layer in layers], axis=1)
     bias = tf.concat([layer.bias for layer in layers], axis=0)[None]
     matrix = tf.pad(tf.concat([kernel, bias], axis=0), [[0, padding], [0, 0]])
-    columns = tf.concat([tf.ones_like(x[:, :1]), tf.zeros((tf.shape(x)[0], padding), x.dtype)], axis=1)
+    columns = tf.pad(tf.ones_like(x[:, :1]), [[0, 0], [0, padding]])
     product = tf.matmul(tf.concat([x, columns], axis=1), matrix)
     return tf.split(product, [layer.units for layer in layers], axis=1)
 

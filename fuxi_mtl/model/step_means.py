@@ -45,12 +45,30 @@ class StepMeans:
         watched: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
         """Takes in one step and gives all means. A loss without a row in the batch does not count."""
-        self._means["loss"].update_state(total)
+        self._take("loss", total)
         for name, loss in losses.items():
-            self._means[f"loss_{name}"].update_state(loss, tf.cast(rows[name] > 0, tf.float32))
-            self._means[f"weight_{name}"].update_state(weights[name])
+            self._take(f"loss_{name}", loss, tf.cast(rows[name] > 0, tf.float32))
+            self._take(f"weight_{name}", weights[name])
             if norms is not None:
-                self._means[f"norm_{name}"].update_state(norms[name])
+                self._take(f"norm_{name}", norms[name])
         for name, value in watched.items():
-            self._means[WATCHED + name].update_state(value)
-        return {name: mean.result() for name, mean in self._means.items()}
+            self._take(WATCHED + name, value)
+        return self.result()
+
+    def result(self) -> dict[str, tf.Tensor]:
+        """All means."""
+        return {name: tf.math.divide_no_nan(*_sums(mean)) for name, mean in self._means.items()}
+
+    def _take(self, name: str, value: tf.Tensor, weight: tf.Tensor | float = 1.0) -> None:
+        """One number; Keras's `update_state` takes any shape, and five times the operations for it."""
+        mean, value = self._means[name], tf.cast(value, tf.float32)
+        if value.shape.rank != 0:
+            mean.update_state(value)
+            return
+        total, count = _sums(mean)
+        mean.total.value.assign(total + (value if isinstance(weight, float) else value * weight))
+        mean.count.value.assign(count + weight)
+
+
+def _sums(mean: keras.metrics.Mean) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.convert_to_tensor(mean.total), tf.convert_to_tensor(mean.count)

@@ -60,7 +60,8 @@ def bce_with_logits(z: tf.Tensor, y: tf.Tensor, pos_weight: tf.Tensor | float = 
         pos_weight: The weight w of positives, positive.
     """
     z, y = tf.cast(z, tf.float32), tf.cast(y, tf.float32)
-    return pos_weight * y * tf.nn.softplus(-z) + (1 - y) * tf.nn.softplus(z)
+    weighed = y if isinstance(pos_weight, float) and pos_weight == 1 else pos_weight * y
+    return weighed * tf.nn.softplus(-z) + (1 - y) * tf.nn.softplus(z)
 
 
 def focal_with_logits(

@@ -147,6 +147,7 @@ def losses_over_replicas(
     Raises:
         ValueError: On several replicas, an objective has a loss of its own that is no sum of quotients.
     """
+    labels = _Labels(labels)
     if replicas() == 1:
         values, rows = {}, {}
         for objective in objectives:
@@ -181,8 +182,18 @@ def summed_quotients(quotients: Sequence[Quotient]) -> tf.Tensor:
     return sum(others, first)
 
 
+class _Labels(dict[str, tf.Tensor]):
+    """Labels that have been asked for without NaN: every objective of a step asks for those of all tasks."""
+
+    def __init__(self, labels: Labels):
+        super().__init__(labels)
+        self.known = without_nan(labels)
+
+
 def without_nan(labels: Labels) -> Labels:
     """The labels with 0 for NaN, whose gradient would be NaN even where masked."""
+    if isinstance(labels, _Labels):
+        return labels.known
     return {name: tf.where(tf.math.is_nan(y), tf.zeros_like(y), y) for name, y in labels.items()}
 
 

@@ -60,8 +60,8 @@ class OwnSteps:
     agreed: tuple[()] | tuple[bool, bool] = ()
 
     def __init__(self, model: MultiTaskModel, batches: tf.data.Dataset):
-        model.make_train_function()
         self._model = model
+        self._take = steps_at_once(model)
         self._iterator = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
 
     def begin(self, first: int, end: int, resets: bool) -> None:
@@ -71,11 +71,39 @@ class OwnSteps:
 
     def take(self) -> dict[str, Any]:
         """See :class:`Steps`."""
-        return self._model.train_function(self._iterator)
+        return self._take(self._iterator)
 
     def result(self) -> dict[str, Any]:
         """See :class:`Steps`."""
         return self._model.get_metrics_result()
+
+
+def steps_at_once(model: MultiTaskModel) -> Callable[[Any], dict[str, Any]]:
+    """A call of the graph: as many steps as the model is compiled for, and the means behind them.
+
+    Keras's own asks before each step whether there is another batch, in a branch that is another graph within
+    that of the loop. A plan ends calls where batches end: this takes three quarters of the time until the
+    first step.
+
+    Args:
+        model: Compiled.
+    """
+
+    def step(batches: Any) -> None:
+        model.distribute_strategy.run(model.train_step, args=(batches.get_next(),))
+
+    def steps(batches: Any) -> dict[str, tf.Tensor]:
+        def body(taken: tf.Tensor) -> list[tf.Tensor]:
+            step(batches)
+            return [taken + 1]
+
+        if model.steps_per_execution == 1:
+            step(batches)
+        else:
+            tf.while_loop(lambda taken: taken < model.steps_per_execution, body, [tf.constant(0)])
+        return model.means.result()
+
+    return steps if model.run_eagerly else tf.function(steps, autograph=False, reduce_retracing=True)
 
 
 def run_steps(

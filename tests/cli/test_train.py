@@ -349,7 +349,7 @@ def test_too_little_memory_names_the_batch_size(tmp_path, monkeypatch):
     def step(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
-    monkeypatch.setattr("fuxi_mtl.model.multi_task_model.MultiTaskModel.make_train_function", step)
+    monkeypatch.setattr("fuxi_mtl.training.loop.steps_at_once", step)
     done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}")
     assert done.status == 1
     assert done.err == (
