@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 # Keras imports these when it finds them, to take their tables, wrap their estimators and draw pictures. That
 # is a third to a half of its start, and no command hands Keras anything of theirs.
-OPTIONAL = ("sklearn", "pandas", "matplotlib")
+OPTIONAL = ("sklearn", "pandas", "matplotlib", "scipy")
 
 
 @contextmanager

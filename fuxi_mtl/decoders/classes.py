@@ -5,7 +5,6 @@ from typing import Annotated
 
 import numpy as np
 import tensorflow as tf
-from scipy.optimize import minimize
 
 from fuxi_mtl.decoders.base import Decoder
 from fuxi_mtl.metrics import Parts
@@ -190,6 +189,8 @@ def _vector_scaling(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
 
     A small ridge around no change keeps them finite where a class is told apart without a mistake.
     """
+    from scipy.optimize import minimize  # a tenth of the library's start
+
     rows, count = raw.shape
     own = np.zeros((rows, count))
     own[np.arange(rows), labels] = 1

@@ -2,11 +2,11 @@
 
 Every method here moves the shared variables along a combination of the gradients, ``d = sum_k a_k g_k``, and
 finds the coefficients from their inner products alone, the Gram matrix ``M = G G^T``, ``M_jk = g_j . g_k``.
-So all of them are small functions from a ``(T, T)`` array to a ``(T,)`` array, in float64 on the CPU.
+So all of them are small functions from a ``(T, T)`` array to a ``(T,)`` array, in float64 on the CPU. SciPy,
+a tenth of the library's start, is imported by those that need it.
 """
 
 import numpy as np
-from scipy.optimize import minimize, nnls
 
 Array = np.ndarray
 
@@ -76,6 +76,8 @@ def conflict_averse_coefficients(gram: Array, strength: float) -> Array:
         gram: ``(T, T)`` inner products.
         strength: c, from 0 to below 1.
     """
+    from scipy.optimize import minimize
+
     count = len(gram)
     mean = np.full(count, 1 / count)
     reach = strength * np.sqrt(max(mean @ gram @ mean, 0.0))
@@ -117,6 +119,8 @@ def dual_cone_coefficients(gram: Array, preference: Array) -> Array:
         gram: ``(T, T)`` inner products.
         preference: ``(T,)`` u, not negative; ones project the plain sum.
     """
+    from scipy.optimize import nnls
+
     root = _root(gram)
     return preference + nnls(root, -root @ preference)[0]
 
@@ -290,6 +294,8 @@ def _least(gram: Array, lower: Array) -> Array:
     And the shortest convex combination is, up to its sum, the non-negative least squares solution of
     ``[columns; 1^T] u = [0; 1]``: for any w on the simplex, the best ``t w`` costs more the longer it is.
     """
+    from scipy.optimize import nnls
+
     root = _root(gram)
     free = 1 - lower.sum()
     columns = free * root + (root @ lower)[:, None]

@@ -1,5 +1,6 @@
 """Training of an experiment to a finished run, and the way back from a run to its model."""
 
+import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ from fuxi_mtl.workflow.thresholds import thresholds_of
 logger = logging.getLogger(__name__)
 
 DEBUG_ROWS = 10_000
+_SESSIONS = itertools.count()
 
 
 def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume: bool = False) -> Run:
@@ -85,7 +87,8 @@ def run_experiment(experiment: Experiment, gpus: tuple[int, ...] = (-1,), resume
 def begin_session(experiment: Experiment, gpus: Sequence[int] = (-1,)) -> tf.distribute.Strategy:
     """A new session of Keras with the experiment's precision, and what the log says first; the devices."""
     strategy = use_devices(tuple(gpus))
-    keras.utils.clear_session()  # First: it forgets the precision too.
+    # First: it forgets the precision too. What an earlier session has left is worth a search for garbage.
+    keras.utils.clear_session(free_memory=next(_SESSIONS) > 0)
     use_precision(experiment.training.precision)
     logger.info("Params: %s", _shown(experiment), extra=DETAIL)
     _log_notes(experiment)

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_help_a_list_and_a_mistake_in_the_stanza_are_answered_without_tensorflow
         assert part in done.stderr
     for part in ("Did you mean 'MMoE_test'?", "Did you mean 'num_experts'?", "epochs expects", "'nobody'"):
         assert part in done.stderr
+
+
+def test_scipy_is_imported_where_it_is_needed_and_not_at_the_start():
+    files = [file for folder in (ROOT / "fuxi_mtl", ZOO) for file in folder.rglob("*.py")]
+    at_the_top = [file for file in files if re.search(r"^(import|from) scipy", file.read_text(), re.M)]
+    assert not at_the_top
 
 
 def test_garbage_is_collected_as_before_behind_a_start():
