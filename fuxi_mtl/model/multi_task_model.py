@@ -19,6 +19,7 @@ from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
+from fuxi_mtl.model.tracing import trace_predictions
 from fuxi_mtl.model.values import (
     check_shapes,
     decoded,
@@ -30,7 +31,7 @@ from fuxi_mtl.model.values import (
 )
 from fuxi_mtl.objectives import Heads, Losses, Objective, losses_over_replicas, supervised
 from fuxi_mtl.objectives.imbalance import Imbalance
-from fuxi_mtl.optimizers import by_few_operations, split_of, summed_before, with_rows
+from fuxi_mtl.optimizers import split_of, summed_before, with_rows
 from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
@@ -263,8 +264,8 @@ class MultiTaskModel(keras.Model):
         Args:
             expected: As :func:`fuxi_mtl.config.expected.expected_task` makes them.
         """
-        self.expected, self.predict_function = tuple(expected), None  # Keras would keep the old graph
-        self._own_predict = None
+        # Keras would keep the old graph.
+        self.expected, self.predict_function, self._own_predict = tuple(expected), None, None
 
     @property
     def served_columns(self) -> dict[str, str]:
@@ -290,10 +291,8 @@ class MultiTaskModel(keras.Model):
 
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
-        if calibration is self.calibration:
-            return
-        self.calibration, self.predict_function = calibration, None  # Keras would keep the old graph
-        self._own_predict = None
+        if calibration is not self.calibration:  # Keras would keep the old graph
+            self.calibration, self.predict_function, self._own_predict = calibration, None, None
 
     # ---- training -------------------------------------------------------------------------------
 
@@ -354,7 +353,6 @@ class MultiTaskModel(keras.Model):
         if bilevel_optimizer is not None:
             bilevel_optimizer.build(self.bilevel_variables())
             summed_before(bilevel_optimizer)
-            by_few_operations(bilevel_optimizer)
 
     def apply_deferred_updates(self) -> None:
         """Makes the moves that rows of tables have put off until they are looked up; few optimizers do."""
@@ -395,17 +393,10 @@ class MultiTaskModel(keras.Model):
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
             with folded(self):
-                self._trace_prediction(x)
+                trace_predictions(self, x)
                 return super().predict(x, batch_size=batch_size, **kwargs)
         finally:
             self.steps_per_execution = several
-
-    def _trace_prediction(self, x: Any) -> None:
-        """Traces for batches of any size, where Keras traces for the first one and again for the last."""
-        one = self.distribute_strategy.num_replicas_in_sync == 1 and not self.run_eagerly
-        if one and isinstance(x, tf.data.Dataset) and self.predict_function is None:
-            self.make_predict_function()
-            self.predict_function.get_concrete_function([x.element_spec])  # type: ignore[attr-defined]
 
     def logits(self, x: Any, batch_size: int = ROWS_PER_STEP) -> Any:
         """The raw heads by task: logits, and regressions in the unit of a normalizer; not calibrated.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, Split, training_batches
 from fuxi_mtl.model import MultiTaskModel
+from fuxi_mtl.optimizers import by_few_operations
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def make_bilevel_optimizer(
     """Adam for the bilevel variables of a model that has any."""
     if not model.bilevel_variables():
         return None
-    return keras.optimizers.Adam(experiment.optimizer.bilevel_learning_rate)
+    optimizer = keras.optimizers.Adam(experiment.optimizer.bilevel_learning_rate)
+    by_few_operations(optimizer)
+    return optimizer
 
 
 def beside(
