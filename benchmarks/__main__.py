@@ -137,7 +137,7 @@ def _serving(options: argparse.Namespace) -> None:
 def _served_tables(options: argparse.Namespace) -> None:
     from benchmarks.served_tables import measure_tables
 
-    measure_tables(options.expid, options.seeds, options.ids, options.cache, options.results)
+    measure_tables(options.expid, options.seeds, options.ids, options.cache, options.results, options.run)
 
 
 def _sequences(options: argparse.Namespace) -> None:
@@ -408,6 +408,7 @@ def _add_serving(command: Callable[..., argparse.ArgumentParser]) -> None:
     tables.add_argument(
         "--ids", type=int, default=10_000_000, help="ids of the model that is loaded; 0: none"
     )
+    tables.add_argument("--run", type=Path, nargs="*", default=[], help="folders of finished runs, too")
 
 
 def _add_processes(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -52,7 +52,12 @@ print(json.dumps({
 
 
 def measure_tables(
-    expids: Sequence[str], seeds: Sequence[int], ids: int, cache: Path, results: Path
+    expids: Sequence[str],
+    seeds: Sequence[int],
+    ids: int,
+    cache: Path,
+    results: Path,
+    folders: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains what is not trained yet, exports it, and loads a large model; writes ``served_tables.json``.
 
@@ -64,6 +69,7 @@ def measure_tables(
         ids: Ids of the model that is loaded; 0 for none.
         cache: Where runs and encoded data lie.
         results: Where the result goes.
+        folders: Finished runs that are measured, too, with their data where they were.
     """
     file = results / "served_tables.json"
     content: dict[str, Any] = {
@@ -71,25 +77,31 @@ def measure_tables(
         "loads": [],
         **(json.loads(file.read_text()) if file.is_file() else {}),
     }
-    content |= {"name": "served_tables", "machine": machine()}
+    content["name"] = "served_tables"
+    if ids or "machine" not in content:  # that of what takes time
+        content["machine"] = machine()
     if ids:
         content["loads"] = _loads(ids)
         write(file, content)
+
+    def keep(expid: str, seed: int, types: dict[str, Any]) -> None:
+        others = [each for each in content["auc"] if (each["expid"], each["seed"]) != (expid, seed)]
+        content["auc"] = [*others, {"expid": expid, "seed": seed, "types": types}]
+        write(file, content)
+
     for expid in expids:
         for seed in seeds:
-            found = {"expid": expid, "seed": seed, "types": _of_run(expid, seed, cache)}
-            others = [each for each in content["auc"] if (each["expid"], each["seed"]) != (expid, seed)]
-            content["auc"] = [*others, found]
-            write(file, content)
+            keep(expid, seed, _trained(expid, seed, cache))
+    for folder in folders:
+        said = json.loads((folder / "metrics.json").read_text())
+        keep(f"{said['expid']} on {said['dataset_id']}", said["seed"], _of_folder(folder, said["expid"]))
     return content
 
 
-def _of_run(expid: str, seed: int, cache: Path) -> dict[str, Any]:
-    """By type: bytes of the model, the test AUC of each task, and the largest difference of a probability."""
+def _trained(expid: str, seed: int, cache: Path) -> dict[str, Any]:
+    """What :func:`_of_run` says of a run that is trained unless it is there."""
     from fuxi_mtl.config import load_experiment
-    from fuxi_mtl.metrics import auc
     from fuxi_mtl.registry import import_zoo
-    from fuxi_mtl.workflow.experiment import export_run, load_data
     from fuxi_mtl.workflow.resume import run_or_resume
 
     import_zoo()
@@ -99,7 +111,22 @@ def _of_run(expid: str, seed: int, cache: Path) -> dict[str, Any]:
     changes = {key: located(str(path)) for key, path in sources.items() if path}
     changes |= {"model_root": str(place / "runs"), "data_root": str(place / "data"), "export": False}
     experiment = load_experiment(ROOT / "config", expid, changes=changes).with_seed(seed)
-    run = run_or_resume(experiment, resume=True)
+    return _of_run(run_or_resume(experiment, resume=True).folder, experiment)
+
+
+def _of_folder(folder: Path, expid: str) -> dict[str, Any]:
+    from fuxi_mtl.config import load_resolved
+    from fuxi_mtl.registry import import_zoo
+
+    import_zoo()
+    return _of_run(folder, load_resolved(folder / "config.yaml", expid))
+
+
+def _of_run(run: Path, experiment: Any) -> dict[str, Any]:
+    """By type: bytes of the model, the test AUC of each task, and the largest difference of a probability."""
+    from fuxi_mtl.metrics import auc
+    from fuxi_mtl.workflow.experiment import export_run, load_data
+
     split = load_data(experiment).test
     labels = split.labels(experiment.tasks)
     found: dict[str, Any] = {}
@@ -107,7 +134,7 @@ def _of_run(expid: str, seed: int, cache: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for dtype in TYPES:
             served = Path(folder) / dtype
-            export_run(run.folder, served, signature="from_ids", export_dtype=dtype)
+            export_run(run, served, signature="from_ids", export_dtype=dtype)
             scores = _scores(served, split)
             exact = exact or scores
             found[dtype] = {
