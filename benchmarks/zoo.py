@@ -83,16 +83,18 @@ def store(data: str, cache: Path, results: Path) -> dict[str, Any]:
     file = results / f"zoo_{data}.json"
     earlier = json.loads(file.read_text()) if file.exists() else {"table": {"rows": []}}
     rows = {row["expid"]: {**row, "commit": described["commit"]} for row in table_of_now["rows"]}
+    dense = {name: sizes[name]["dense"] for name in rows}
     for row in earlier["table"]["rows"]:
         name = row["expid"]
         # One that was measured with more seeds stays until there are as many.
         if name in order and (name not in rows or len(rows[name]["seeds"]) < len(row["seeds"])):
             rows[name] = {"commit": earlier["machine"]["commit"], **row}
+            dense[name] = earlier["dense"][name]
     table_of_now["rows"] = sorted(rows.values(), key=lambda row: order.index(row["expid"]))
     content = {
         "name": "zoo",
         "machine": described,
-        "dense": earlier.get("dense", {}) | {name: size["dense"] for name, size in sizes.items()},
+        "dense": earlier.get("dense", {}) | dense,
         "cost": earlier.get("cost", {}) | step_cost.read_costs(cost_file(cache, data)),
         "table": table_of_now,
         "cells": [],

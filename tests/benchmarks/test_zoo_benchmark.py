@@ -146,7 +146,10 @@ def test_rows_that_are_not_measured_now_stay_with_their_commit(tmp_path):
     (tmp_path / f"zoo_{data}.json").write_text(json.dumps(content))
     for gone in ("PLE", "MMoE/seed_2"):  # with fewer seeds it is no better measured
         shutil.rmtree(tmp_path / "zoo" / "runs" / data / data / gone)
-    rows = zoo.store(data, tmp_path, tmp_path)["table"]["rows"]
+    (tmp_path / "zoo" / f"sizes_{data}.json").write_text(json.dumps({name: {"dense": 2} for name in sizes}))
+    content = zoo.store(data, tmp_path, tmp_path)
+    assert content["dense"] == {"SingleTask": 2, "MMoE": 1, "PLE": 1}  # of what was trained
+    rows = content["table"]["rows"]
     assert [row["expid"] for row in rows] == ["SingleTask", "MMoE", "PLE"]
     assert [row["commit"] == "before" for row in rows] == [False, True, True]
 
