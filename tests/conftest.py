@@ -10,14 +10,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
-# Few tests that take long, most of them in processes of their own: the last file must not leave a core idle.
+# Files of forty seconds of a core and more, as measured: the last file must not leave a core idle.
 LONG = (
     "model_zoo/test_contract.py",
+    "serving/test_export.py",
     "cli/test_interrupted.py",
-    "cli/test_workers.py",
-    "interface/test_documents.py",
-    "test_packaging.py",
+    "interface/test_fit.py",
     "model/test_on_two_devices.py",
+    "training/test_initial.py",
+    "training/test_training_state.py",
+    "model_zoo/test_histories_of_models.py",
+    "decoders/test_heads.py",
+    "interface/test_examples.py",
+    "cli/test_train.py",
+    "cli/test_workers.py",
+    "cli/test_command_line.py",
+    "serving/test_serving.py",
 )
 
 
