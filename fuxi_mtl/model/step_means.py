@@ -65,9 +65,9 @@ class StepMeans:
         if value.shape.rank != 0:
             mean.update_state(value)
             return
-        total, count = _sums(mean)
-        mean.total.value.assign(total + (value if isinstance(weight, float) else value * weight))
-        mean.count.value.assign(count + weight)
+        # Added by the variable: the order of terms in a sum, and so its last digit, would hang on their names.
+        mean.total.value.assign_add(value if isinstance(weight, float) else value * weight)
+        mean.count.value.assign_add(weight)
 
 
 def _sums(mean: keras.metrics.Mean) -> tuple[tf.Tensor, tf.Tensor]:

@@ -20,6 +20,8 @@ from fuxi_mtl.training.bilevel import beside
 import_zoo()
 from fuxi_mtl_zoo._m3oe import NormedExperts  # noqa: E402
 
+from fuxi_mtl.options import TrainingOptions
+
 TASKS = tiny.PLAIN["two"]
 DOMAINS = 7  # ids 1 to 7 of the feature item
 SIZES = {
@@ -274,7 +276,7 @@ def test_a_validation_batch_has_as_many_rows_as_its_training_batch():
     inputs, events = tiny.inputs(5), tiny.events(5)
     columns = np.stack(list(events.values()), axis=1)
     split = Split("valid", inputs["ids"], inputs["numeric"], columns, None, tuple(events), None)
-    options = SimpleNamespace(tasks=TASKS, training=SimpleNamespace(seed=1))
+    options = SimpleNamespace(tasks=TASKS, training=TrainingOptions(seed=1))
     batches = tf.data.Dataset.from_tensor_slices(tiny.batch(TASKS, rows=10)).batch(8)
     pairs = list(beside(batches, split, options, batch_size=8))
     assert len(pairs) == 2
