@@ -65,7 +65,7 @@ class StepMeans:
         if value.shape.rank != 0:
             mean.update_state(value)
             return
-        # Added by the variable: the order of terms in a sum, and so its last digit, would hang on their names.
+        # Added by the variable: the order of the terms of a sum, and so its last digit, hangs on their names.
         mean.total.value.assign_add(value if isinstance(weight, float) else value * weight)
         mean.count.value.assign_add(weight)
 

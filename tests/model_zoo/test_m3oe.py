@@ -12,6 +12,7 @@ from equations import softmax
 from fuxi_mtl import M3oE
 from fuxi_mtl.dataset import Split
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
+from fuxi_mtl.options import TrainingOptions
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.training import checkpoint
@@ -19,8 +20,6 @@ from fuxi_mtl.training.bilevel import beside
 
 import_zoo()
 from fuxi_mtl_zoo._m3oe import NormedExperts  # noqa: E402
-
-from fuxi_mtl.options import TrainingOptions
 
 TASKS = tiny.PLAIN["two"]
 DOMAINS = 7  # ids 1 to 7 of the feature item
