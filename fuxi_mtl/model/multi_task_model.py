@@ -17,7 +17,7 @@ from fuxi_mtl.layers.penalties import recorded_penalties
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.model.per_id import PerId
 from fuxi_mtl.model.recipe import Recipe, recorded
-from fuxi_mtl.model.step_means import StepMeans
+from fuxi_mtl.model.step_means import StepMeans, sum_in_order
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
 from fuxi_mtl.model.tracing import trace_predictions
 from fuxi_mtl.model.values import (
@@ -487,7 +487,7 @@ class MultiTaskModel(keras.Model):
         step.weights = self._reweight(step)
         for strategy, own in kept.items():
             strategy.move(step, own)
-        total = tf.add_n([step.weights[name] * losses[name] for name in losses] + penalties)
+        total = sum_in_order([step.weights[name] * losses[name] for name in losses] + penalties)
         for objective in objectives:
             step.watched |= objective.seen(heads, labels, sample_weight)
         return self.means.update(total, losses, rows, step.weights, step.norms, step.watched)
@@ -498,7 +498,7 @@ class MultiTaskModel(keras.Model):
         objectives, heads = self.training_objectives(), self(inputs, training=False)
         losses, rows, _ = self.losses_of(objectives, heads, labels, sample_weight, inputs)
         weights = self._scaled(objectives)
-        total = tf.add_n([weights[name] * losses[name] for name in losses])
+        total = sum_in_order([weights[name] * losses[name] for name in losses])
         return self.means.update(total, losses, rows, weights, None, {})
 
     def losses_of(self, objectives, heads, labels, sample_weight, inputs) -> Losses:

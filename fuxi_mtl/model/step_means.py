@@ -72,3 +72,8 @@ class StepMeans:
 
 def _sums(mean: keras.metrics.Mean) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.convert_to_tensor(mean.total), tf.convert_to_tensor(mean.count)
+
+
+def sum_in_order(terms: Sequence[tf.Tensor]) -> tf.Tensor:
+    """A sum whose last digit does not hang on names, as the order of the terms of an addition does."""
+    return tf.reduce_sum(tf.stack(terms))
