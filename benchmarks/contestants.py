@@ -37,12 +37,20 @@ CONTESTANTS = {
     "FuxiCTR parquet": Contestant("torch", "fuxictr_own", {"options": {"loader": "parquet"}}),
     "PyTorch by hand": Contestant("torch", "torch_loop"),
     "PyTorch by hand bfloat16": Contestant("torch", "torch_loop", {"precision": "mixed_bfloat16"}),
-    "limit": Contestant("torch", "limits"),
+    "limit PyTorch": Contestant("torch", "limits_torch"),
+    "limit TensorFlow": Contestant(None, "limits_tensorflow"),
+    "limit PyTorch bfloat16": Contestant("torch", "limits_torch", {"precision": "mixed_bfloat16"}),
+    "limit TensorFlow bfloat16": Contestant(None, "limits_tensorflow", {"precision": "mixed_bfloat16"}),
 }
 OURS = ("fuxi_mtl", "fuxi_mtl bfloat16")
 PEERS = ("DeepCTR", "DeepCTR-Torch", "Torch-RecHub", "FuxiCTR", "FuxiCTR parquet")
 YARDSTICKS = ("PyTorch by hand", "PyTorch by hand bfloat16")
-LIMIT = "limit"
+LIMITS = ("limit PyTorch", "limit TensorFlow", "limit PyTorch bfloat16", "limit TensorFlow bfloat16")
+
+
+def precision_of(contestant: str) -> str:
+    """The dtype policy that a contestant computes in."""
+    return CONTESTANTS[contestant].request.get("precision", "float32")
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Cell:
         options = {**who.request.get("options", {}), **self.request.get("options", {})}
         request = Request(folder=str(folder), **{**who.request, **self.request, "options": options})
         job = runner.Job(python_of(who.environment, cache), who.module, request)
-        if who.environment is None and request.measure in ("train", "predict", "input"):
+        if who.module == "ours" and request.measure in ("train", "predict", "input"):
             self._encode(job)
         if request.measure == "preprocess":
             csv_of(folder)

@@ -37,7 +37,7 @@ from benchmarks import (
     watch_time,
     zoo,
 )
-from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS
+from benchmarks.contestants import LIMITS, OURS, PEERS, YARDSTICKS, precision_of
 from benchmarks.markdown import number, table
 from benchmarks.runner import Summary, quotient
 from benchmarks.tables import LARGE, REFERENCE, SMALL
@@ -118,6 +118,9 @@ def goals(results: Results) -> list[tuple[str, ...]]:
             _find(results[name], *above, what=what), _find(results[name], *below, what=what)
         )
 
+    def share(name: str, who: str) -> Callable[[], Summary]:
+        return lambda: _share(results[name], who)
+
     def alone(name: str, who: str, what: str) -> Callable[[], Summary]:
         return lambda: _find(results[name], who, what=what)
 
@@ -155,13 +158,12 @@ def goals(results: Results) -> list[tuple[str, ...]]:
     rows += [
         ("Inference, float32, against the best peer", "2 ×", "3 ×", peer("predict_4096", FLOAT32)),
         ("Inference, bfloat16, against the best peer", "2 ×", "3 ×", peer("predict_4096", BFLOAT16)),
-        ("Share of the float32 limit, batch 4096", "0.45 ×", "0.56 ×", pair(main, (FLOAT32,), (LIMIT,))),
-        (
-            "Share of the float32 limit, inference",
-            "–",
-            "–",
-            pair("predict_4096", (FLOAT32,), (LIMIT,)),
-        ),
+        ("Share of the limit, batch 4096, float32", "0.9 ×", "1 ×", share(main, FLOAT32)),
+        ("Share of the limit, batch 4096, bfloat16", "0.9 ×", "1 ×", share(main, BFLOAT16)),
+        ("Share of the limit, 10 M ids, float32", "0.9 ×", "1 ×", share(large, FLOAT32)),
+        ("Share of the limit, 10 M ids, bfloat16", "0.9 ×", "1 ×", share(large, BFLOAT16)),
+        ("Share of the limit, inference, float32", "–", "–", share("predict_4096", FLOAT32)),
+        ("Share of the limit, inference, bfloat16", "–", "–", share("predict_4096", BFLOAT16)),
         ("Shuffled input alone, rows/s", "1.2 M", "3 M", alone("input", FLOAT32, "rows_per_second")),
         (
             "csv to encoded arrays, 2 M rows, against FuxiCTR",
@@ -192,6 +194,22 @@ def _against_peers(content: Mapping[str, Any], ours: str, what: str) -> Summary:
         raise LookupError(f"no peer was measured in {content['name']}.")
     best = (min if what == "peak_mb" else max)(peers, key=lambda cell: cell[what]["median"])
     return quotient(_find(content, ours, what=what), _summary(best[what]))
+
+
+def _share(content: Mapping[str, Any], who: str) -> Summary:
+    """Rows a second divided by those of the limit in the same precision."""
+    what = "rows_per_second"
+    limit = _limit(content, precision_of(who))
+    return quotient(_find(content, who, what=what), _summary(limit[what]))
+
+
+def _limit(content: Mapping[str, Any], precision: str) -> Mapping[str, Any]:
+    """The cell of the library with the faster products, among those that were measured."""
+    cells = [cell for cell in content["cells"] if cell["contestant"] in LIMITS and "rows_per_second" in cell]
+    cells = [cell for cell in cells if precision_of(cell["contestant"]) == precision]
+    if not cells:
+        raise LookupError(f"no limit in {precision} was measured in {content['name']}.")
+    return max(cells, key=lambda cell: cell["rows_per_second"]["median"])
 
 
 def _find(content: Mapping[str, Any], who: str, at: Mapping[str, Any] | None = None, *, what: str) -> Summary:
@@ -225,15 +243,19 @@ def _section(content: Mapping[str, Any]) -> list[str]:
     kinds = [k for k in COLUMNS if any(k in cell for cell in cells) and (timed or k != "seconds")]
     if content["name"] == "input":
         kinds = [k for k in kinds if k != "seconds"]
+    has_limit = any(cell["contestant"] in LIMITS for cell in cells)
     rows = []
     for cell in cells:
         values = [_cell(cell, kind) for kind in kinds]
+        if has_limit:
+            values.append(_shown_share(content, cell))
         if "error" in cell:
             values[0] = cell["error"]
         rows.append((cell["contestant"], *(f"{cell['at'].get(axis, '')}" for axis in axes), *values))
     rounds, seconds = content["settings"]["rounds"], content["settings"]["seconds"]
     note = f"Rounds in turns: {rounds}, median (least to most); {seconds:g} s measured where a clock ran."
     heading = ("contestant", *axes, *(COLUMNS[kind] for kind in kinds))
+    heading += ("share of limit",) if has_limit else ()
     return ["", f"## {content['question']}", "", note, *table(heading, rows)]
 
 
@@ -244,6 +266,14 @@ def _cell(cell: Mapping[str, Any], kind: str) -> str:
     if len(found.rounds) == 1:
         return number(found.median)
     return f"{number(found.median)} ({number(found.low)} to {number(found.high)})"
+
+
+def _shown_share(content: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
+    try:
+        is_limit = cell is _limit(content, precision_of(cell["contestant"]))
+        return "the limit" if is_limit else number(_share(content, cell["contestant"]).median)
+    except LookupError:
+        return ""
 
 
 def _machines(results: Results) -> list[str]:

@@ -37,7 +37,8 @@ def cost(
     """
     import keras
 
-    from fuxi_mtl.training.devices import use_devices, use_precision
+    from fuxi_mtl.training.devices import use_devices
+    from fuxi_mtl.training.precision import use_precision
 
     use_devices([-1])
     use_precision("float32")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import LIMIT, OURS, PEERS, YARDSTICKS, Cell
+from benchmarks.contestants import LIMITS, OURS, PEERS, YARDSTICKS, Cell
 from benchmarks.machine import has_fast_bfloat16
 from benchmarks.workload import Workload
 from fuxi_mtl.options import SURGERIES, WEIGHTINGS
@@ -75,7 +75,7 @@ class Table:
 def training(settings: Settings) -> Table:
     """Training, everyone with its own trainer and loader."""
     workload = settings.workload()
-    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS, LIMIT])
+    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS, *LIMITS])
     request = {"batch": settings.batch, "seconds": settings.seconds}
     return Table(
         f"train_{settings.vocabulary}_{settings.batch}",
@@ -149,7 +149,7 @@ def predictions(settings: Settings) -> Table:
         "seconds": settings.seconds,
         "options": {"rows": 1 << 17},
     }
-    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS, LIMIT])
+    names = settings.chosen([*OURS, *PEERS, *YARDSTICKS, *LIMITS])
     return Table(
         f"predict_{settings.batch}",
         f"Predicted rows a second, {settings.vocabulary:,} ids, batch {settings.batch}",

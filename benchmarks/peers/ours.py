@@ -36,7 +36,8 @@ with quiet_start():  # as the command line starts Keras
     from fuxi_mtl.options import FeatureOptions
     from fuxi_mtl.runs import Run
     from fuxi_mtl.training import loop
-    from fuxi_mtl.training.devices import use_devices, use_precision
+    from fuxi_mtl.training.devices import use_devices
+    from fuxi_mtl.training.precision import use_precision
     from fuxi_mtl.training.train import train as train_model
     from fuxi_mtl.workflow.experiment import make_model
 

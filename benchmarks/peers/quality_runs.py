@@ -23,7 +23,8 @@ from fuxi_mtl.evaluation.measure import predict
 from fuxi_mtl.features import FeatureMap
 from fuxi_mtl.metrics import auc
 from fuxi_mtl.runs import Run
-from fuxi_mtl.training.devices import use_devices, use_precision
+from fuxi_mtl.training.devices import use_devices
+from fuxi_mtl.training.precision import use_precision
 from fuxi_mtl.training.train import train
 from fuxi_mtl.workflow.experiment import make_model
 

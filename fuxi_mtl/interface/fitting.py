@@ -29,8 +29,8 @@ from fuxi_mtl.options.source_location import ConfigError
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.runs import local_root
 from fuxi_mtl.tasks import Task
-from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.precision import AUTO, use_precision
 from fuxi_mtl.workflow.experiment import as_planned, finish_run, load_data, make_model, train_run
 from fuxi_mtl.workflow.interrupted import identity_of, states_of
 from fuxi_mtl.workflow.remote_runs import check_writable, fetch_parents, upload_run
@@ -282,7 +282,7 @@ def entries_of(
     for key in [key for key in options if key in belongs]:
         mistakes.add(ConfigError(what, f"{key} is no option of training: give it to {belongs[key]}."))
     options = {key: value for key, value in options.items() if key not in belongs}
-    if model.built and "precision" not in options:
+    if model.built and options.get("precision", AUTO) == AUTO:  # its variables are in one already
         options = {**options, "precision": model.dtype_policy.name}
     return {
         **data.entries,

@@ -96,7 +96,7 @@ class Run:
 
     @property
     def model(self) -> MultiTaskModel:
-        """The trained model, with the best weights. Out of a folder it computes in float32."""
+        """The trained model, with the best weights. Out of a folder it computes in ``eval_precision``."""
         if self._model is None or self._model.recipe.fits != self._fits:  # trained further since
             self._model, self._fits = self._loaded(), 0
         return self._model
@@ -237,7 +237,7 @@ class Run:
     @leaves_no_trace
     def _loaded(self) -> MultiTaskModel:
         import_zoo()
-        model, encoder = load_model(self.folder)
+        model, encoder = load_model(self.folder, precision=self._experiment().evaluation.eval_precision)
         model.features = with_reader(encoder.feature_map, encoder)
         return model
 

@@ -54,6 +54,12 @@ class EvaluationOptions:
         most=1,
     )
     eval_batch_size: int = option(8192, "Rows in a step of evaluation.", least=1)
+    eval_precision: str = option(
+        "float32",
+        "Keras dtype policy in which a finished run predicts and is evaluated; with auto, numbers depend on "
+        "the machine. SavedModels are float32; what a training measures is in its own precision.",
+        ("float32", "mixed_bfloat16", "auto"),
+    )
     save_predictions: bool = option(
         True, "Keep the scores of valid and test rows; `compare` and `fuse` need them."
     )

@@ -1,18 +1,14 @@
-"""Devices and precision of a run."""
+"""Devices of a run."""
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from fuxi_mtl.cluster import Cluster
 from fuxi_mtl.cluster.workers import Workers, connect, connected
 
 logger = logging.getLogger(__name__)
-
-CPU_DESCRIPTION = Path("/proc/cpuinfo")  # of Linux; elsewhere a CPU is taken to have no matrix unit
 
 
 def use_devices(gpus: Sequence[int]) -> tf.distribute.Strategy:
@@ -61,37 +57,6 @@ def join_workers(cluster: Cluster, gpus: Sequence[int]) -> Workers:
         )
     use_devices(gpus)
     return connect(cluster, len(tf.config.get_visible_devices("GPU")))
-
-
-def use_precision(precision: str) -> str:
-    """Sets Keras's dtype policy and returns its name.
-
-    ``auto`` is bfloat16 on GPUs of compute capability 8.0 and above and on CPUs whose matrix unit
-    multiplies it (AMX), float16 on GPUs of 7.x, and float32 elsewhere.
-    """
-    gpus = tf.config.get_visible_devices("GPU")
-    if precision == "auto":
-        precision = _best_precision(gpus)
-        logger.info("precision: auto chose %s.", precision)
-    if precision == "mixed_float16" and not gpus:
-        logger.warning(
-            "precision: mixed_float16 on a CPU was measured hundreds of times slower than mixed_bfloat16; "
-            "use mixed_bfloat16 or float32 here."
-        )
-    keras.config.set_dtype_policy(precision)
-    return precision
-
-
-def _best_precision(gpus: Sequence) -> str:
-    if not gpus:
-        flags = CPU_DESCRIPTION.read_text().split() if CPU_DESCRIPTION.exists() else []
-        return "mixed_bfloat16" if "amx_bf16" in flags else "float32"
-    capabilities = [
-        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
-    ]
-    if min(capabilities) >= (8, 0):
-        return "mixed_bfloat16"
-    return "mixed_float16" if min(capabilities) >= (7, 0) else "float32"
 
 
 def _text(gpus: Sequence[int]) -> str:

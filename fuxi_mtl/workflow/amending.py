@@ -44,7 +44,7 @@ def measure_run(run: Run, experiment: Experiment, calibrate: bool = False) -> No
         ValueError: The run or its data are not as they were.
     """
     stored = run.read_json(run.metrics)
-    model, _ = load_run(run.folder)
+    model, _ = load_run(run.folder, precision=experiment.evaluation.eval_precision)
     dataset = _data_of(run, experiment)
     for method in (experiment.imbalance.calibration, experiment.imbalance.value_calibration):
         if calibrate and dataset.valid is None and method not in ("none", "closed_form"):

@@ -5,7 +5,7 @@ from typing import Any
 from fuxi_mtl.cluster.workers import WorkerError, connected
 from fuxi_mtl.layers.tables import memory_of_machine
 
-TRAIN, KEPT, DATA, BYE = "train", "kept", "data", "bye"
+TRAIN, KEPT, DATA, PRECISION, BYE = "train", "kept", "data", "precision", "bye"
 LATER = 10.0  # seconds that the chief is ahead in reading its data: where these are shared, it encodes them
 READING = 6 * 3600.0  # seconds that the others have to read their data once the chief has
 

@@ -50,7 +50,7 @@ def evaluate_run(
         return
     run = Run(Path(folder))
     experiment = load_resolved(run.config, run.expid)
-    model, encoder = load_run(folder)
+    model, encoder = load_run(folder, precision=experiment.evaluation.eval_precision)
     trained_on = experiment.dataset
     csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
     rows = read_file("input", Path(input).expanduser(), csv, sep, copies_of(trained_on))

@@ -34,8 +34,9 @@ from fuxi_mtl.report import render
 from fuxi_mtl.runs import Run, StoredScores, append_results_line, environment, new_run, run_folder
 from fuxi_mtl.serving.formats import exporter
 from fuxi_mtl.training import checkpoint
-from fuxi_mtl.training.devices import use_devices, use_precision
+from fuxi_mtl.training.devices import use_devices
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.precision import Precision, use_precision
 from fuxi_mtl.training.shared import END
 from fuxi_mtl.training.state import Source, StateFolder
 from fuxi_mtl.training.tracking import Tracking, check_trackers
@@ -48,6 +49,7 @@ from fuxi_mtl.workflow.fuse import fuse_scores, load_fusion
 from fuxi_mtl.workflow.interrupted import continued, identity_of, states_of
 from fuxi_mtl.workflow.log_file import DETAIL
 from fuxi_mtl.workflow.opening import tell_data
+from fuxi_mtl.workflow.precision import settle_for_predictions, settle_precision
 from fuxi_mtl.workflow.spread import chosen_tables
 from fuxi_mtl.workflow.thresholds import thresholds_of
 
@@ -142,6 +144,9 @@ def train_run(
     initial = InitialRun.of(experiment)
     sources: Sequence[Source] = states.source if states is not None else ()
     sources = sources or continued(experiment, dataset.key)
+    precision = settle_precision(experiment, partial(make_model, experiment, dataset.feature_map), sources)
+    if states is not None:
+        states.precision = precision.plain()
     keras.utils.set_random_seed(experiment.training.seed)
     marking = nullcontext() if states is None else states.marking_divergence()
     about = tell_data(dataset, experiment.tasks)
@@ -159,7 +164,7 @@ def train_run(
         step = (training.best_step or training.history[-1]["step"]) + (initial.steps if initial else 0)
         (calibrate or calibrate_model)(model, dataset, experiment, run, step)
         scores, checks = measure_splits(model, dataset, experiment, run)
-        save_results(run, experiment, dataset, about, model, training, scores, checks, initial)
+        save_results(run, experiment, dataset, about, model, training, precision, scores, checks, initial)
         if complete:
             complete(run, model)
         tracking.finish(run, scores)
@@ -312,6 +317,7 @@ def save_results(
     about: Mapping[str, Any],
     model: MultiTaskModel,
     training: Training,
+    precision: Precision,
     scores: Mapping[str, Scores],
     checks: Mapping[str, Any],
     initial: InitialRun | None = None,
@@ -331,6 +337,7 @@ def save_results(
             "num_parameters": model.count_params(),
             "train_seconds": training.seconds,
             "rows_per_second": training.rows_per_second,
+            "precision": precision.plain(),
             "best_epoch": training.best_epoch,
             "best_step": training.best_step,
             "data_key": dataset.key,
@@ -372,15 +379,18 @@ def _append_results(experiment: Experiment, scores: Mapping[str, Scores]) -> Non
         logger.warning("The results line cannot be added in the working directory: %s.", error)
 
 
-def load_run(folder: str | Path, with_rows: bool = True) -> tuple[MultiTaskModel, Encoder]:
+def load_run(
+    folder: str | Path, with_rows: bool = True, precision: str = "float32"
+) -> tuple[MultiTaskModel, Encoder]:
     """The trained model of a run, and the encoder of its inputs.
 
-    The model computes in float32, whatever precision it was trained in: its predictions do not depend
-    on the device that it happens to be loaded on.
+    The model computes in float32 unless said, whatever precision it was trained in: its predictions do not
+    depend on the device that it happens to be loaded on.
 
     Args:
         folder: The run.
         with_rows: False makes tables without their rows: the model can be exported, and nothing else.
+        precision: See ``eval_precision``.
 
     Raises:
         ValueError: The run is incomplete or damaged, or its model is not registered.
@@ -394,9 +404,10 @@ def load_run(folder: str | Path, with_rows: bool = True) -> tuple[MultiTaskModel
         raise ValueError(
             f"{run.features}: the encoding of the inputs is damaged ({error}). Train the experiment again."
         ) from error
-    use_precision("float32")
+    make = partial(make_model, experiment, encoder.feature_map)
+    settle_for_predictions(precision, make, experiment.evaluation.eval_batch_size)
     with nullcontext() if with_rows else rows_elsewhere():
-        model = make_model(experiment, encoder.feature_map)
+        model = make()
     checkpoint.restore(model, run.checkpoint)
     model.calibrate(load_calibration(run))
     return model, encoder

@@ -9,9 +9,9 @@ from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.layers.shards import spreading
-from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.following import follow
-from fuxi_mtl.workflow.chief import BYE, DATA, KEPT, LATER, TRAIN
+from fuxi_mtl.training.precision import AUTO, use_precision
+from fuxi_mtl.workflow.chief import BYE, DATA, KEPT, LATER, PRECISION, TRAIN
 from fuxi_mtl.workflow.experiment import as_planned, make_model
 from fuxi_mtl.workflow.spread import chosen_tables
 
@@ -57,6 +57,9 @@ def _follow_run(experiment: Experiment, workers: Workers) -> None:
     )
     _, told = workers.hear(DATA)
     workers.say(dataset.key)
+    if experiment.training.precision == AUTO:
+        _, chosen = workers.hear(PRECISION)
+        use_precision(chosen["policy"])
     keras.utils.set_random_seed(experiment.training.seed)
     with workers.strategy.scope(), spreading(chosen_tables(experiment, told["memory"])):
         follow(make_model(experiment, dataset.feature_map), dataset, experiment, workers)

@@ -30,9 +30,10 @@ def predict_run(folder: str | Path, input: str | Path, output: str | Path, **opt
         with uploaded(output, "output") as local:
             return predict_run(folder, input, local, **options)
     run = Run(Path(folder))
-    model, encoder = load_run(folder)
+    experiment = load_resolved(run.config, run.expid)
+    trained_on = experiment.dataset
+    model, encoder = load_run(folder, precision=experiment.evaluation.eval_precision)
     fusion = load_fusion(run, encoder.feature_map, row_by_row=True)
-    trained_on = load_resolved(run.config, run.expid).dataset
     csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
     given = {"csv": csv, "copies": copies_of(trained_on), **options}
     return predict_file(model, encoder, input, output, fusion=fusion, **given)

@@ -23,8 +23,8 @@ from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.lineage import check_day
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.runs import Run
-from fuxi_mtl.training.devices import use_precision
 from fuxi_mtl.training.initial import InitialRun
+from fuxi_mtl.training.precision import use_precision
 from fuxi_mtl.training.state import StateFolder
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.experiment import (

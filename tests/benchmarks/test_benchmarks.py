@@ -14,12 +14,12 @@ import pytest
 
 from benchmarks import plots, quality, runner
 from benchmarks.__main__ import ALL, main
-from benchmarks.contestants import CONTESTANTS, LIMIT, OURS, Cell
+from benchmarks.contestants import CONTESTANTS, LIMITS, OURS, Cell
 from benchmarks.environments import python_of
 from benchmarks.machine import commit_of
 from benchmarks.markdown import number
 from benchmarks.measure import summarised
-from benchmarks.peers import ours
+from benchmarks.peers import limits, ours
 from benchmarks.peers.protocol import (
     Clock,
     Finished,
@@ -226,8 +226,8 @@ def test_every_weighting_and_every_surgery_in_every_mode_has_a_cell():
     assert pairs == set(itertools.product(set(SURGERIES) - {"none"}, SURGERY_MODES)) - of_some
 
 
-def test_every_contestant_but_the_limit_has_a_colour_of_its_own():
-    assert set(plots.COLOURS) == set(CONTESTANTS) - {LIMIT}
+def test_every_contestant_but_the_limits_has_a_colour_of_its_own():
+    assert set(plots.COLOURS) == set(CONTESTANTS) - set(LIMITS)
     assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
 
 
@@ -335,7 +335,9 @@ def _cell(who: str, median: float, what: str = "rows_per_second", **at) -> dict:
 
 
 def test_the_bars_are_ratios_to_the_best_peer_and_a_dash_where_nothing_was_measured():
-    cells = [_cell("fuxi_mtl", 50.0), _cell("DeepCTR", 20.0), _cell("FuxiCTR", 10.0), _cell("limit", 100.0)]
+    cells = [_cell("fuxi_mtl", 50.0), _cell("DeepCTR", 20.0), _cell("FuxiCTR", 10.0)]
+    cells += [_cell("limit PyTorch", 80.0), _cell("limit TensorFlow", 100.0)]
+    cells += [_cell("fuxi_mtl bfloat16", 90.0), _cell("limit PyTorch bfloat16", 120.0)]
     flat = [
         _cell("fuxi_mtl", 12.0, "step_ms", vocabulary=10_000_000),
         _cell("fuxi_mtl", 10.0, "step_ms", vocabulary=10_000),
@@ -346,9 +348,11 @@ def test_the_bars_are_ratios_to_the_best_peer_and_a_dash_where_nothing_was_measu
     }
     rows = {row[0]: row[3] for row in goals(results)}
     assert rows["Training, 1.5 M ids, batch 4096, float32, against the best peer"] == "2.5"
-    assert rows["Share of the float32 limit, batch 4096"] == "0.5"
+    assert rows["Share of the limit, batch 4096, float32"] == "0.5"
+    assert rows["Share of the limit, batch 4096, bfloat16"] == "0.75"
+    assert rows["Share of the limit, 10 M ids, float32"] == "–"
     assert rows["Step time, 10 M against 10 k ids, fuxi_mtl"] == "1.2"
-    assert rows["The same, batch 4096, bfloat16"] == "–"
+    assert rows["The same, 10 M ids, bfloat16"] == "–"
 
 
 def test_a_difference_is_within_seed_noise_up_to_twice_its_standard_error():
@@ -361,6 +365,46 @@ def test_a_difference_is_within_seed_noise_up_to_twice_its_standard_error():
     assert row["difference"] == pytest.approx(0.03)
     assert row["error"] == pytest.approx(math.sqrt(2e-4))
     assert not row["within"]
+
+
+class _Counting:
+    """A library that counts what it is asked to multiply; a matrix is its shape."""
+
+    def __init__(self):
+        self.products, self.looked_up = [], []
+
+    def matrix(self, shape, precision):
+        return shape
+
+    table = rows = lambda self, *size: size
+
+    def together(self, calls):
+        return lambda: [call() for call in calls]
+
+    def product(self, a, b, transpose_a=False, transpose_b=False):
+        (rows, inner), (other, columns) = a[:: -1 if transpose_a else 1], b[:: -1 if transpose_b else 1]
+        assert inner == other
+        self.products.append(rows * inner * columns)
+
+    def look_up(self, table, rows):
+        self.looked_up.append((table, rows[1]))
+
+
+def test_a_limit_is_every_product_of_the_reference_step_and_two_accesses_to_each_row():
+    request, workload, library = Request(batch=10), Workload(), _Counting()
+    clock = Clock(Request(seconds=0.0, warmup_seconds=0.0, warmup_steps=1))
+    with pytest.raises(Finished):
+        limits.trainer(library)(request, workload, None, clock)
+    # 23 fields of 16 numbers and 5 numeric columns, 4 experts of 256 and 128 units, gates and towers of 64.
+    width, tasks = 23 * 16 + workload.numbers, workload.tasks
+    forward = 10 * (width * 4 * 256 + width * 4 * tasks + 4 * 256 * 128 + tasks * (128 * 64 + 64))
+    steps = len(library.looked_up) // 2
+    assert sum(library.products) == steps * 3 * forward
+    assert set(library.looked_up) == {(((sum(workload.sizes), 16),), 10 * 23)}
+    once = _Counting()
+    limits.predictor(once)(replace(request, options={"rows": 35}), workload, None)()
+    assert sum(once.products) == 3 * forward  # whole batches
+    assert len(once.looked_up) == 3
 
 
 # ---- where a number is from ----------------------------------------------------------------------

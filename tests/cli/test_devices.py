@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - tests are named after their entries in the list of regressions
-"""GPUs that are there or not, and precision."""
+"""GPUs that are there or not, and precisions of whole runs."""
 
 import json
 import textwrap
@@ -23,13 +23,10 @@ def gpus(monkeypatch):
     """Pretends that there are GPUs; returns what was made visible."""
     visible = []
 
-    def pretend(count, capability=(9, 0)):
+    def pretend(count):
         names = [f"GPU{i}" for i in range(count)]
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: names)
         monkeypatch.setattr(tf.config, "set_visible_devices", lambda found, kind: visible.append(found))
-        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: names)
-        details = {"compute_capability": capability} if capability else {}
-        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
         monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda found: ("mirrored", found))
         return visible
 
@@ -66,38 +63,6 @@ def test_a_gpu_beyond_those_that_exist_is_an_error(gpus):
     gpus(2)
     with pytest.raises(ValueError, match="--gpu 0 2: there are 2 GPUs, numbered from 0."):
         devices.use_devices([0, 2])
-
-
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [((9, 0), "mixed_bfloat16"), ((8, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32"),
-     (None, "float32")],
-)  # fmt: skip
-def test_auto_precision_is_what_the_gpu_is_fast_at(gpus, capability, expected, caplog):
-    gpus(1, capability)
-    with caplog.at_level("INFO", "fuxi_mtl.training.devices"):
-        assert devices.use_precision("auto") == expected
-    assert keras.config.dtype_policy().name == expected
-    assert f"precision: auto chose {expected}." in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("avx512f amx_bf16 amx_tile", "mixed_bfloat16"), ("avx2", "float32"), (None, "float32")],
-)
-def test_auto_precision_of_a_cpu_is_bfloat16_where_its_matrix_unit_multiplies_it(
-    tmp_path, monkeypatch, flags, expected
-):
-    description = tmp_path / "cpuinfo"
-    if flags is not None:
-        description.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
-    monkeypatch.setattr(devices, "CPU_DESCRIPTION", description)
-    assert devices.use_precision("auto") == expected
-
-
-def test_float16_on_a_cpu_is_a_warning(caplog):
-    devices.use_precision("mixed_float16")
-    assert "hundreds of times slower" in caplog.text
 
 
 @pytest.fixture(scope="module")

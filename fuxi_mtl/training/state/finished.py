@@ -31,6 +31,7 @@ class FinishedTraining:
         step: Steps taken.
         plain: The plain part of its state.
         best: The checkpoint of its best evaluation until then, if that is kept.
+        precision: What it was trained in; None where an older version did not say it.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class FinishedTraining:
     step: int
     plain: Mapping[str, Any]
     best: Path
+    precision: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, experiment: Experiment) -> "FinishedTraining | None":
@@ -106,7 +108,9 @@ class FinishedTraining:
                 "Diagnostics": {"last": step, "seconds": [0.0, 0.0], "gradients": None, "gates": None},
             },
         }
-        return cls(run, found, stored, metrics["data_key"], step, plain, run.checkpoint if kept else Path())
+        best_kept = run.checkpoint if kept else Path()
+        in_precision = metrics.get("precision")
+        return cls(run, found, stored, metrics["data_key"], step, plain, best_kept, in_precision)
 
     def put_into(self, state: TrainingState) -> None:
         """Sets every number, and the position.

@@ -78,6 +78,11 @@ class Stored:
         """All that is no array."""
         return self.note["plain"]
 
+    @property
+    def precision(self) -> Mapping[str, Any] | None:
+        """What its training computes in; None where an older version did not say it."""
+        return self.note.get("precision")
+
     def put_into(self, state: Any) -> None:
         """Sets a :class:`~fuxi_mtl.training.state.training_state.TrainingState` to it."""
         state.restore_numbers(self.file, self.keeps_rates)
@@ -120,6 +125,7 @@ class StateFolder:
         source: The states to go on from, the newest first; none to begin anew.
         training: A name for this training that no other has.
         began: When it began.
+        precision: What it computes in, once that is known.
     """
 
     path: Path
@@ -128,6 +134,7 @@ class StateFolder:
     source: tuple[Stored, ...] = ()
     training: str = field(default_factory=lambda: uuid.uuid4().hex)
     began: str = field(default_factory=lambda: datetime.now().isoformat(timespec="seconds"))
+    precision: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.source:
@@ -148,6 +155,7 @@ class StateFolder:
             "identity": self.identity,
             "total_steps": total_steps,
             "global_seed": has_global_seed,
+            "precision": self.precision,
             "plain": plain,
         }
 

@@ -140,6 +140,10 @@ class Source(Protocol):
     def best(self) -> Path:
         """The checkpoint of the best evaluation, if there was one."""
 
+    @property
+    def precision(self) -> Mapping[str, Any] | None:
+        """What its training computes in; None if nobody knows."""
+
     def put_into(self, state: TrainingState) -> None:
         """Sets every number, and the position.
 

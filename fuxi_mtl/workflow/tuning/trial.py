@@ -17,7 +17,7 @@ import tensorflow as tf
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.evaluation.evaluate import is_better, metric_keys, monitor_direction, monitor_value
-from fuxi_mtl.training.devices import use_precision
+from fuxi_mtl.training.precision import use_precision
 from fuxi_mtl.workflow.experiment import make_model, train_run
 from fuxi_mtl.workflow.log_file import log_file
 
