@@ -12,6 +12,7 @@ from benchmarks.measure import measure
 from benchmarks.scale import STANZAS as KINDS
 from benchmarks.tables import AXES, LARGE, RESULTS, TABLES, Settings
 
+BEFORE = "an earlier checkout to take turns with"
 # Every table of the report, the most important first, and what differs from the defaults. FuxiCTR on parquet
 # takes half a minute to start, so it is left out where its npz loader tells as much.
 FEWER = (*OURS, *PEERS[:-1], *YARDSTICKS)
@@ -118,7 +119,15 @@ def _days(options: argparse.Namespace) -> None:
 def _start(options: argparse.Namespace) -> None:
     from benchmarks.start import measure_start
 
-    measure_start(options.rounds, options.results)
+    measure_start(options.before, options.rounds, options.results)
+
+
+def _steps(options: argparse.Namespace) -> None:
+    from benchmarks.steps import measure_steps
+
+    measure_steps(
+        options.before, options.batches, options.rounds, options.seconds, options.cache, options.results
+    )
 
 
 def _saving(options: argparse.Namespace) -> None:
@@ -350,8 +359,7 @@ def _parser() -> argparse.ArgumentParser:
     correlation.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     days = command("days", _days, "An update a day against training anew on all days, or on a window.")
     days.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
-    start.add_argument("--rounds", type=int, default=5, help="how often each is started")
+    _add_before(command)
     saving = command("saving", _saving, "What saving the state of a training costs, by its size.")
     saving.add_argument("--rounds", type=int, default=5, help="how often each is saved")
     _add_serving(command)
@@ -367,15 +375,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_before(command: Callable[..., argparse.ArgumentParser]) -> None:
+    start = command("start", _start, "Seconds until a command answers, and a run takes its first step.")
+    start.add_argument("--rounds", type=int, default=5, help="how often each is started")
+    steps = command("steps", _steps, "Steps of few and many rows in both precisions, before and now.")
+    steps.add_argument("--batches", type=int, nargs="+", default=[256, 4096], help="rows of a step")
+    steps.add_argument("--rounds", type=int, default=5, help="how often each trains")
+    steps.add_argument("--seconds", type=float, default=5.0, help="measured time of each")
+    for each in (start, steps):
+        each.add_argument("--before", type=Path, metavar="FOLDER", help=BEFORE)
+
+
 def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
     encode = command("encode", _encode, "Csv and parquet files to encoded arrays, before and now.")
     many = command("comparing", _comparing, "Tables and pages of many finished runs, before and now.")
     many.add_argument("--runs", type=int, default=300, help="finished runs, five an experiment")
     many.add_argument("--rounds", type=int, default=3, help="how often each writes each format")
     for each in (encode, many):
-        each.add_argument(
-            "--before", type=Path, metavar="FOLDER", help="an earlier checkout to take turns with"
-        )
+        each.add_argument("--before", type=Path, metavar="FOLDER", help=BEFORE)
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
     memory = command("memory", _memory, "Memory of encoding, an epoch and predicting, by the rows.")

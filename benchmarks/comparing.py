@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.checkouts import BEFORE, NOW, checkouts
 from benchmarks.machine import commit_of, machine
 from benchmarks.markdown import number, table
 from benchmarks.measure import write
@@ -27,7 +28,6 @@ from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.runs import Run, StoredScores, run_folder
 
 FORMATS = ("csv", "html")
-NOW, BEFORE = "now", "before"
 SEEDS = 5
 EVALUATIONS = 12
 _MODELS = {"SingleTask": "SingleTask_default", "MMoE": "MMoE_default"}
@@ -127,17 +127,14 @@ def measure_comparing(before: Path | None, runs: int, rounds: int, results: Path
         ValueError: There is no checkout in that folder.
         RuntimeError: One did not compare.
     """
-    checkouts = {NOW: ROOT} if before is None else {BEFORE: before.resolve(), NOW: ROOT}
-    for folder in checkouts.values():
-        if not (folder / "fuxi_mtl").is_dir():
-            raise ValueError(f"--before {folder} is no checkout of fuxi_mtl: git worktree add makes one.")
+    roots = checkouts(before)
     content: dict[str, Any] = {"name": "comparing", "machine": machine(), "runs": runs}
     found: dict[tuple[str, str], list[tuple[float, float, float, str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         content["rows"] = written_runs(Path(folder), runs)
         for _ in range(rounds):
             for style in FORMATS:
-                for name, checkout in checkouts.items():
+                for name, checkout in roots.items():
                     found.setdefault((style, name), []).append(_compared(checkout, Path(folder), style))
                     print(style, name, found[style, name][-1], flush=True)
     content["cells"] = [
@@ -151,7 +148,7 @@ def measure_comparing(before: Path | None, runs: int, rounds: int, results: Path
         }
         for (style, name), times in found.items()
     ]
-    content["commits"] = {name: commit_of(checkout) for name, checkout in checkouts.items()}
+    content["commits"] = {name: commit_of(checkout) for name, checkout in roots.items()}
     write(results / "comparing.json", content)
     return content
 

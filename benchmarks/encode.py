@@ -11,15 +11,15 @@ from typing import Any
 
 import polars as pl
 
+from benchmarks.checkouts import BEFORE, NOW, checkouts
 from benchmarks.csv_rows import csv_of
 from benchmarks.machine import commit_of, machine
 from benchmarks.markdown import number, table
 from benchmarks.measure import write
-from benchmarks.runner import ROOT, Summary, quotient
+from benchmarks.runner import Summary, quotient
 from benchmarks.workload import Workload, load, prepare
 
 FORMATS = ("csv", "parquet")
-NOW, BEFORE = "now", "before"
 # Runs in the checkout that PYTHONPATH names; says seconds of the clock and of the processor.
 _ENCODE = """
 import hashlib, json, resource, sys, tempfile, time
@@ -66,16 +66,13 @@ def measure_encoding(
         ValueError: There is no checkout in that folder.
         RuntimeError: One did not encode.
     """
-    checkouts = {NOW: ROOT} if before is None else {BEFORE: before.resolve(), NOW: ROOT}
-    for folder in checkouts.values():
-        if not (folder / "fuxi_mtl").is_dir():
-            raise ValueError(f"--before {folder} is no checkout of fuxi_mtl: git worktree add makes one.")
+    roots = checkouts(before)
     folder = prepare(Workload(rows=rows), cache)
     files = {"csv": csv_of(folder), "parquet": _parquet_of(folder)}
     found: dict[tuple[str, str], list[list[Any]]] = {}
     for _ in range(rounds):
         for format_name, file in files.items():
-            for name, checkout in checkouts.items():
+            for name, checkout in roots.items():
                 found.setdefault((format_name, name), []).append(
                     _encoded(checkout, format_name, file, load(folder))
                 )
@@ -90,7 +87,7 @@ def measure_encoding(
     ]
     size = {name: round(file.stat().st_size / 1e6) for name, file in files.items()}
     content = {"name": "encode", "machine": machine(), "rows": rows, "megabytes": size, "cells": cells}
-    content["commits"] = {name: commit_of(checkout) for name, checkout in checkouts.items()}
+    content["commits"] = {name: commit_of(checkout) for name, checkout in roots.items()}
     write(results / "encode.json", content)
     return content
 

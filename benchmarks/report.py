@@ -34,6 +34,7 @@ from benchmarks import (
     small_data,
     spend,
     start,
+    steps,
     watch_time,
     zoo,
 )
@@ -74,6 +75,7 @@ STUDIES = {
     "small_data": small_data.section,
     "spend": spend.section,
     "start": start.section,
+    "steps": steps.section,
     "watch_time": watch_time.section,
     "zoo": zoo.section,
 }

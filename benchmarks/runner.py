@@ -27,11 +27,13 @@ class Job:
         python: Interpreter of its environment.
         module: Its module in `benchmarks.peers`.
         request: What it is asked.
+        root: The checkout whose modules it takes.
     """
 
     python: Path
     module: str
     request: Request
+    root: Path = ROOT
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def in_turns(
 
 def run(job: Job) -> dict[str, Any]:
     """One result; a contestant that fails gives ``error``. ``peak_mb`` is the memory of all its processes."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(job.root), "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [str(job.python), "-m", f"benchmarks.peers.{job.module}", job.request.dumps()]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.checkouts import BEFORE, NOW, checkouts
+from benchmarks.machine import commit_of, machine
 from benchmarks.markdown import number, table
 from benchmarks.measure import write
-from benchmarks.runner import ROOT, Summary
+from benchmarks.runner import Summary, quotient
 
 QUICK = {
     "run_expid.py --help": ["run_expid.py", "--help"],
@@ -36,39 +37,64 @@ PARTS = {
     "tracing and the first step": r"Train loss:",
 }
 FIRST_STEP = "first training step"
+_ORDER = (*QUICK, *PARTS, FIRST_STEP)
 
 
-def measure_start(rounds: int, results: Path) -> dict[str, Any]:
-    """Starts every command `rounds` times, in turns; writes ``start.json``. The data are encoded before."""
-    found: dict[str, list[float]] = {name: [] for name in (*QUICK, *PARTS, FIRST_STEP)}
+def measure_start(before: Path | None, rounds: int, results: Path) -> dict[str, Any]:
+    """Starts every command `rounds` times, in turns; writes ``start.json``. The data are encoded before.
+
+    Args:
+        before: Root of an earlier checkout, which takes turns, or None.
+        rounds: How often.
+        results: Folder of the results.
+
+    Raises:
+        ValueError: There is no checkout in that folder.
+        RuntimeError: A run did not come to its first step.
+    """
+    roots = checkouts(before)
+    found: dict[tuple[str, str], list[float]] = {}
     content: dict[str, Any] = {"name": "start", "machine": machine(), "cells": []}
+    content["commits"] = {name: commit_of(root) for name, root in roots.items()}
     with tempfile.TemporaryDirectory() as folder:
         run = [*RUN, f"model_root={folder}"]
-        _moments(run)  # encodes the data, and fills the caches of the disk
+        for root in roots.values():
+            _moments(run, root)  # encodes the data, and fills the caches of the disk
         for _ in range(rounds):
-            for name, command in QUICK.items():
-                start = time.perf_counter()
-                subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=False)
-                found[name].append(time.perf_counter() - start)
-            before = 0.0
-            for name, moment in zip(PARTS, _moments(run), strict=True):
-                found[name].append(moment - before)
-                before = moment
-            found[FIRST_STEP].append(before)
+            for checkout, root in roots.items():
+                for name, seconds in _seconds(run, root).items():
+                    found.setdefault((name, checkout), []).append(seconds)
     content["cells"] = [
-        {"contestant": name, "seconds": Summary.of([round(s, 3) for s in seconds]).plain()}
-        for name, seconds in found.items()
+        {
+            "contestant": name,
+            "checkout": checkout,
+            "seconds": Summary.of([round(s, 3) for s in seconds]).plain(),
+        }
+        for (name, checkout), seconds in sorted(found.items(), key=lambda each: _ORDER.index(each[0][0]))
     ]
     write(results / "start.json", content)
     return content
 
 
-def _moments(command: Sequence[str]) -> list[float]:
+def _seconds(run: Sequence[str], root: Path) -> dict[str, float]:
+    """What each command and each part of the run takes once."""
+    found = {}
+    for name, command in QUICK.items():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=root, capture_output=True, check=False)
+        found[name] = time.perf_counter() - start
+    before = 0.0
+    for name, moment in zip(PARTS, _moments(run, root), strict=True):
+        found[name], before = moment - before, moment
+    return {**found, FIRST_STEP: before}
+
+
+def _moments(command: Sequence[str], root: Path) -> list[float]:
     """Seconds from the start of a run to the line of its log that ends each part."""
     moments: list[float] = []
     expected = list(PARTS.values())
     start = time.perf_counter()
-    given = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": root}
     with subprocess.Popen([sys.executable, "-u", *command], **given) as process:
         lines = []
         for line in process.stdout or ():
@@ -82,10 +108,15 @@ def _moments(command: Sequence[str]) -> list[float]:
 
 def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
+    cells = {(cell["contestant"], cell["checkout"]): Summary(**cell["seconds"]) for cell in content["cells"]}
     rows = []
-    for cell in content["cells"]:
-        seconds = cell["seconds"]
-        shown = (seconds["median"], seconds["low"], seconds["high"])
-        rows.append((cell["contestant"], *(number(value) for value in shown)))
-    heading = ("until", "seconds", "least", "most")
-    return ["", "## From the command to its answer, and to the first training step", *table(heading, rows)]
+    for (name, checkout), seconds in cells.items():
+        share = ""
+        if checkout == NOW and (name, BEFORE) in cells:
+            share = number(quotient(seconds, cells[name, BEFORE]).median)
+        shown = (seconds.median, seconds.low, seconds.high)
+        rows.append((name, checkout, *(number(value) for value in shown), share))
+    heading = ("until", "checkout", "seconds", "least", "most", "of before")
+    commits = ", ".join(f"{name} {commit}" for name, commit in content["commits"].items())
+    title = "## From the command to its answer, and to the first training step"
+    return ["", title, "", f"Commits: {commits}. {content['machine']['cpu']}.", *table(heading, rows)]
