@@ -34,7 +34,7 @@ class FitOptions(TypedDict, total=False):
     bilevel_learning_rate: float
     bilevel_share: float
     # training
-    batch_size: int
+    batch_size: int | str
     epochs: int
     max_train_steps: int | None
     drop_last: bool

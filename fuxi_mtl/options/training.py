@@ -11,7 +11,13 @@ from fuxi_mtl.options.tracking import TRACKERS
 class TrainingOptions:
     """How long and on what to train, and when to stop."""
 
-    batch_size: int = option(1024, "Rows in a training step.", least=1)
+    batch_size: int | str = option(
+        "auto",
+        "Rows in a training step; auto is the power of two nearest to a two-hundredth of the training rows, "
+        "from 64 to 1024.",
+        ("auto",),
+        least=1,
+    )
     epochs: int = option(10, "Most passes over the training data.", least=1)
     max_train_steps: int | None = option(None, "Most training steps, however many epochs that is.", least=1)
     drop_last: bool = option(False, "End each epoch before a batch that it cannot fill.")

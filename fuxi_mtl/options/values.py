@@ -55,7 +55,8 @@ def convert(entry: Located, expected: Any, key: str, declared: Option = _FREE) -
     if entry.value == "None" and _NONE in alternatives:
         hint = " YAML writes None as null."
     elif str in alternatives and isinstance(entry.value, (bool, int, float)):
-        hint = " In quotes it is text."
+        texts = ", ".join(map(str, declared.choices))
+        hint = f" As text it can be {texts}." if texts else " In quotes it is text."
     raise entry.error(f"{key} expects {describe(expected)}, not {show(entry.value)}.{hint}")
 
 

@@ -13,6 +13,27 @@ from fuxi_mtl.training.loop import Position
 logger = logging.getLogger(__name__)
 
 
+AUTO = "auto"
+STEPS = 200  # of a pass, about, where the size of a batch is left open
+FEWEST, MOST = 64, 1024  # rows in such a batch
+
+
+def rows_in_a_step(asked: int | str, rows: int) -> int:
+    """The size of a batch, which is not larger than the data.
+
+    Few rows are taken in small batches: an epoch in a dozen steps learns little, and early stopping then ends
+    a training that has hardly begun.
+
+    Args:
+        asked: What ``batch_size`` says.
+        rows: Rows of a pass.
+    """
+    if asked != AUTO:
+        return min(int(asked), rows)
+    nearest = 2 ** round(math.log2(max(rows / STEPS, 1)))
+    return min(max(nearest, FEWEST), MOST, rows)
+
+
 @dataclass(frozen=True)
 class StepPlan:
     """How many steps, in intervals between evaluations; the last one may be shorter.
@@ -37,9 +58,11 @@ class StepPlan:
     def of(cls, rows: int, experiment: Experiment) -> "StepPlan":
         """The plan of an experiment whose passes have so many rows."""
         options = experiment.training
-        batch_size = min(options.batch_size, rows)
-        if batch_size < options.batch_size:
-            logger.warning("batch_size %d: the training data have only %d rows.", options.batch_size, rows)
+        batch_size = rows_in_a_step(options.batch_size, rows)
+        if options.batch_size == AUTO:
+            logger.info("batch_size: auto is %d for %s training rows.", batch_size, f"{rows:,}")
+        elif batch_size != options.batch_size:
+            logger.warning("batch_size %s: the training data have only %d rows.", options.batch_size, rows)
         per_epoch = batches_per_epoch(rows, batch_size, options.drop_last)
         total = min(per_epoch * options.epochs, options.max_train_steps or per_epoch * options.epochs)
         steps = min(options.eval_steps or per_epoch, total)

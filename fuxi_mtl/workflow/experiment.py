@@ -144,7 +144,8 @@ def train_run(
     initial = InitialRun.of(experiment)
     sources: Sequence[Source] = states.source if states is not None else ()
     sources = sources or continued(experiment, dataset.key)
-    precision = settle_precision(experiment, partial(make_model, experiment, dataset.feature_map), sources)
+    probe = partial(make_model, experiment, dataset.feature_map)
+    precision = settle_precision(experiment, probe, dataset.train.rows, sources)
     if states is not None:
         states.precision = precision.plain()
     keras.utils.set_random_seed(experiment.training.seed)

@@ -10,13 +10,14 @@ from fuxi_mtl.layers.absent_rows import rows_elsewhere
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.precision import AUTO, Precision, best_precision, use_precision
 from fuxi_mtl.training.state import Source
+from fuxi_mtl.training.step_plan import rows_in_a_step
 from fuxi_mtl.workflow.chief import PRECISION, tell_workers
 
 logger = logging.getLogger(__name__)
 
 
 def settle_precision(
-    experiment: Experiment, make: Callable[[], MultiTaskModel], sources: Sequence[Source] = ()
+    experiment: Experiment, make: Callable[[], MultiTaskModel], rows: int, sources: Sequence[Source] = ()
 ) -> Precision:
     """Sets Keras's policy for a training, and returns what the run keeps of it.
 
@@ -26,6 +27,7 @@ def settle_precision(
     Args:
         experiment: What is trained.
         make: Makes the model.
+        rows: Training rows.
         sources: What the training goes on from.
     """
     named = experiment.training.precision
@@ -33,7 +35,7 @@ def settle_precision(
         return Precision(use_precision(named))
     kept = sources[0].precision if sources else None
     if kept is None:
-        chosen = _chosen(make, experiment.training.batch_size, "precision")
+        chosen = _chosen(make, rows_in_a_step(experiment.training.batch_size, rows), "precision")
     else:
         chosen = Precision(**kept)
         logger.info("precision: auto is %s, as the training began.", chosen.policy)

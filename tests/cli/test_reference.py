@@ -46,7 +46,9 @@ def test_every_key_of_a_stanza_is_listed_with_type_default_bounds_and_example():
     for section in SECTIONS.values():
         for name in section.__dataclass_fields__:
             assert f"\n  {name.removesuffix('_')}: " in text
-    assert "  batch_size: a whole number; from 1; default 1024\n      Rows in a training step." in text
+    assert (
+        "  batch_size: a whole number or text; one of auto or from 1; default auto\n      Rows in a" in text
+    )
     assert "  fusion.search.smoothing: a number; above 0 and up to 1; default 0.7\n" in text
     assert "  feature_cols.pooling: text or null; one of mean, sum, max; default null\n" in text
     assert "  tasks: a mapping of names to texts or null; default null\n" in text

@@ -36,7 +36,7 @@ class TestMerging:
     def test_a_stanza_overrides_base_and_base_the_default(self, write):
         text = "Base: {seed: 1, epochs: 3}\nMMoE_test: {model: MMoE, dataset_id: tiny, seed: 2}\n"
         training = load(write(model_config=text)).training
-        assert (training.seed, training.epochs, training.batch_size) == (2, 3, 1024)
+        assert (training.seed, training.epochs, training.batch_size) == (2, 3, "auto")
 
     def test_a_dataset_key_may_stand_in_a_stanza(self, write):
         assert load(write("min_categr_count: 5")).dataset.min_categr_count == 5

@@ -76,8 +76,8 @@ def test_a_key_like_no_other_is_answered_with_all_keys_by_owner(write):
 
 
 def test_a_long_value_is_cut_in_the_message(write):
-    with pytest.raises(ConfigError, match=r"batch_size expects a whole number, not 10{76}\.\.\.\.$"):
-        load_experiment(write(f"batch_size: 1{'0' * 400}"), "MMoE_test")
+    with pytest.raises(ConfigError, match=r"eval_batch_size expects a whole number, not 10{76}\.\.\.\.$"):
+        load_experiment(write(f"eval_batch_size: 1{'0' * 400}"), "MMoE_test")
 
 
 @pytest.mark.parametrize("owner", OWNERS.values())
