@@ -1,5 +1,6 @@
 """Seconds until a command answers, and until a run on the data in `data/` takes its first step."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -24,7 +25,6 @@ RUN = [
     "run_expid.py",
     "--expid",
     "MMoE_test",
-    "--verbose",
     "--set",
     "max_train_steps=1",
     "epochs=1",
@@ -89,13 +89,22 @@ def _seconds(run: Sequence[str], root: Path) -> dict[str, float]:
     return {**found, FIRST_STEP: before}
 
 
+@functools.cache
+def _speaking(root: Path) -> list[str]:
+    """What has a checkout put its parameters on the terminal, where older ones did unasked."""
+    command = [sys.executable, *QUICK["run_expid.py --help"]]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    return ["--verbose"] if "--verbose" in told else []
+
+
 def _moments(command: Sequence[str], root: Path) -> list[float]:
     """Seconds from the start of a run to the line of its log that ends each part."""
     moments: list[float] = []
     expected = list(PARTS.values())
+    words = [*command, *_speaking(root)]
     start = time.perf_counter()
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": root}
-    with subprocess.Popen([sys.executable, "-u", *command], **given) as process:
+    with subprocess.Popen([sys.executable, "-u", *words], **given) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line)

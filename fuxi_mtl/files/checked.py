@@ -12,9 +12,10 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
+if TYPE_CHECKING:  # --help does without
+    import numpy as np
 
 CHECKSUM = "crc32"
 _PART = 1 << 22  # bytes of a file that are read at once
@@ -98,13 +99,15 @@ def check_yaml(path: Path, remedy: str) -> None:
         raise DamagedError(path, _OTHER, remedy)
 
 
-def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, remedy: str) -> "dict[str, np.ndarray]":
     """The arrays of an npz file, whose checksums are made sure of.
 
     Raises:
         FileNotFoundError: It is missing.
         DamagedError: It is damaged.
     """
+    from numpy.lib.format import read_array
+
     found = {}
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -113,7 +116,7 @@ def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
                 raise ValueError("its table of contents is not whole")
             for name in names:
                 with archive.open(name) as stream:
-                    array = np.lib.format.read_array(stream, allow_pickle=False)
+                    array = read_array(stream, allow_pickle=False)
                     if stream.read():  # the checksum is looked at when the end is read
                         raise ValueError(f"{name} is longer than it says")
                 found[name.removesuffix(".npy")] = array

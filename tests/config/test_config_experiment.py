@@ -27,6 +27,11 @@ def features(*entries):
     return "  feature_cols:\n" + "".join(f"    - {{{entry}}}\n" for entry in entries)
 
 
+def test_the_help_of_the_command_line_does_not_import_numpy():
+    code = "import sys, fuxi_mtl.cli.commands; sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_configuration_does_not_import_tensorflow():
     code = "import sys, fuxi_mtl.config; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
