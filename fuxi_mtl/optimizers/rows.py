@@ -29,6 +29,13 @@ def sum_duplicates(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
+class _Filled(keras.initializers.Constant):
+    """The same values at once: Keras's own multiplies as many ones, and what they took is not given back."""
+
+    def __call__(self, shape, dtype=None):
+        return tf.fill(shape, tf.cast(self.value, dtype or "float32"))
+
+
 class RowOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose sparse gradients move only the rows they name.
 
@@ -101,6 +108,8 @@ class RowOptimizer(keras.optimizers.Optimizer):
 
     def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
         """See `keras.optimizers.Optimizer`; the slot of rows that one worker has lies beside them."""
+        if isinstance(initializer, keras.initializers.Constant):
+            initializer = _Filled(initializer.value)
         if not is_own(reference_variable):
             return super().add_variable_from_reference(reference_variable, name, initializer)
         with own_variables():  # past what asks the strategy, which does not know the variable
@@ -253,7 +262,7 @@ class RowWiseAdagrad(RowAdagrad):
             return
         self.meet(var_list)
         keras.optimizers.Optimizer.build(self, var_list)
-        initial = keras.initializers.Constant(self.initial_accumulator_value)
+        initial = _Filled(self.initial_accumulator_value)
         self._accumulators = [
             self.add_row_variable(variable, initial, f"accumulator_{i}")
             for i, variable in enumerate(var_list)

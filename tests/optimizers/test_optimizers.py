@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from tensorflow.python.framework import op_callbacks
 
 from fuxi_mtl import ShareBottom
 from fuxi_mtl.layers import Lookup
@@ -153,6 +154,21 @@ def test_rows_outside_the_batch_keep_value_and_slots_to_the_last_bit(rule):
     for old, new in zip(before, [v.numpy() for v in (variable, *slots)], strict=True):
         np.testing.assert_array_equal(old[[0, 2, 3, 4]], new[[0, 2, 3, 4]])
         assert (old[[1, 5]] != new[[1, 5]]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("rule", [*RULES, DenseEquivalentAdam])
+def test_of_each_slot_there_is_no_second_copy_when_it_is_made(rule):
+    variable, optimizer, made = table(), rule(0.1), []
+
+    def count(op_type, inputs, attrs, outputs, op_name=None, graph=None):
+        made.extend(op_type for each in outputs if each.dtype == tf.float32 and each.shape[:1] == [ROWS])
+
+    op_callbacks.add_op_callback(count)
+    try:
+        optimizer.build([variable])
+    finally:
+        op_callbacks.remove_op_callback(count)
+    assert len(made) == sum(v.shape[:1] == [ROWS] for v in optimizer.variables), made
 
 
 def test_rowwise_adagrad_keeps_one_number_a_row():
