@@ -104,6 +104,56 @@ def test_cases_beyond_their_bound_are_named_and_numbers_that_are_none_are_beyond
     assert np.isnan(logs_apart({"a": 1.0, "b": 1.0}, {"a": np.nan, "b": 1.0}))
 
 
+def test_a_node_of_ray_that_does_not_start_in_time_is_started_again(monkeypatch):
+    ended, started = [], []
+    monkeypatch.setattr(ray_hosts, "_end", lambda hosts, number: ended.append(number))
+
+    def start(failures: int) -> None:
+        def checked(command, environment):
+            started.append((command, environment))
+            if len(started) <= failures:
+                raise RuntimeError("Ray has waited for 30 seconds")
+
+        monkeypatch.setattr(ray_hosts, "_checked", checked)
+        ray_hosts._insisted(None, 1, ["ray", "start"], {"A": "1"})
+
+    start(failures=2)
+    assert started == [(["ray", "start"], {"A": "1"})] * 3
+    assert ended == [1, 1]  # what is left of a node that came half
+    started.clear()
+    with pytest.raises(RuntimeError, match="has waited"):
+        start(failures=5)
+    assert (len(started), ended) == (5, [1] * 7)
+
+
+def test_only_a_whole_state_is_one_to_go_on_from(tmp_path):
+    training = tmp_path / "data/sgd/seed_2026.training"
+    for name in (".state_40.partial-1", "state_80"):
+        (training / name).mkdir(parents=True)
+    (training / ".state_40.partial-1/state.h5").touch()
+    assert ray_hosts.saved_states(tmp_path, "sgd") == []
+    (training / "state_80/state.h5").touch()
+    assert ray_hosts.saved_states(tmp_path, "sgd") == [training / "state_80/state.h5"]
+    assert ray_hosts.saved_states(tmp_path, "adam") == []
+
+
+def test_what_ray_says_on_every_node_is_told_once():
+    said = "A worker was lost (of 2): all start again and go on."
+    lines = [said, "(RayTrainWorker pid=7) Going on from state_40", "(Other pid=8) nothing"]
+    lines.append("\x1b[36m(RayTrainWorker pid=7, ip=10.0.0.2)\x1b[0m Going on from state_40 [repeated 2x]")
+    assert ray_hosts.told_of_loss(lines) == [said, "Going on from state_40"]
+
+
+def test_a_run_that_ends_elsewhere_than_in_one_process_is_named():
+    one = {"a_AUC": 0.5, "b_AUC": 0.5, "a_logloss": 2.0}
+    near = {"a_AUC": 0.5, "b_AUC": 0.500004, "a_logloss": 2.00001}
+    far = {"a_AUC": 0.5, "b_AUC": 0.5009, "a_logloss": 9.0}
+    ray_hosts.check({"sgd": {"alone": one, "by_ray": near}, "adam": {"alone": one, "by_ray": far}})
+    nan = {**one, "b_AUC": np.nan}
+    with pytest.raises(RuntimeError, match=r"elsewhere: sgd: 3.5 apart, at most 1e-05; adam: nan apart"):
+        ray_hosts.check({"sgd": {"alone": one, "by_ray": far}, "adam": {"alone": one, "by_ray": nan}})
+
+
 def test_tables_tell_what_was_measured():
     one = {"median": 2.0, "low": 1.0, "high": 3.0, "rounds": [1.0, 2.0, 3.0]}
     two = {"median": 4.0, "low": 4.0, "high": 4.0, "rounds": [4.0, 4.0, 4.0]}
@@ -128,8 +178,7 @@ def test_tables_tell_what_was_measured():
     text = "\n".join(network.section({"machine": machine, "cells": [far, {**far, "megabits": 1e4}]}))
     assert "| 20 | 2 | rows spread | 5 |  | 5.00 | 2 (1 to 3) | 4 (4 to 4) | 3.5 |" in text
     assert "| 10,000 |" in text
-    ray = {
-        "lines": ["3 s: saved"],
-        "metrics": {"by_ray": {"a_AUC": 0.5}, "alone": {"a_AUC": 0.25, "loss": 1.0}},
-    }
-    assert "a_AUC 0.5000 (0.2500)." in "\n".join(ray_hosts.section(ray))
+    metrics = {"by_ray": {"a_AUC": 0.25, "loss": 1.0}, "alone": {"a_AUC": 0.2500001, "loss": 1.0}}
+    text = "\n".join(ray_hosts.section({"lines": ["3 s: saved"], "metrics": {"adam": metrics}}))
+    assert "| adam | a_AUC | 0.250000 | 0.250000 | 1.0e-07 |" in text
+    assert "3 s: saved" in text
