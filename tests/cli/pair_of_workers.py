@@ -2,7 +2,8 @@
 
 One pair for all tests, because a process takes seconds to import TensorFlow. It trains until worker 1 is
 terminated in the middle of an interval, waits while one process goes on with that training, ends it, finds
-it finished, and loses worker 1. Likewise with tables that are spread over both.
+it finished, and loses worker 1. Likewise with tables that are spread over both, from which another training
+begins on rows that lie otherwise.
 """
 
 import json
@@ -23,6 +24,8 @@ SPREAD = (
     "save_every_steps=4",
     "export=true",
 )  # each has half of the rows of a table
+# Of other vocabularies, so that rows come from another worker; new ones are copies of one.
+FROM = ("new_rows=oov", "epochs=1")
 LIMIT = 300  # seconds to wait for the test
 
 
@@ -52,6 +55,9 @@ def main(folder: Path) -> None:
         time.sleep(0.05)
     told["resumed"] = command_line.call(*command, "--resume")
     told["spread resumed"] = command_line.call(*spread, "--resume")
+    run, today = folder / "spread/toy/Toy/seed_1", folder / "today.csv"
+    begins = (f"model_root={folder / 'from'}", f"init_from={run}", f"train_data={today}", *FROM)
+    told["spread begun"] = command_line.call("run", "--expid", "Toy", "--set", *SETTINGS, *SPREAD, *begins)
     told["finished"] = command_line.call(*command, "--resume")
     (folder / f"told_{rank}.json").write_text(json.dumps(told))
     if rank == 1:

@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
 from command_line import REPOSITORY, call
 from interrupting import content, interrupted
-from pair_of_workers import LEFT_AT, SETTINGS
+from pair_of_workers import FROM, LEFT_AT, SETTINGS
 
 from fuxi_mtl.cli import processes
 from fuxi_mtl.cluster import Cluster
@@ -22,12 +25,20 @@ from fuxi_mtl.workflow.experiment import load_run
 ALONE_UNTIL = 16  # of 24 steps, twelve of each pass; the last of a pass has one row, and worker 0 none
 SPREAD_ALONE_UNTIL = 8  # so that both write the checkpoint of the first evaluation, the best
 WITHOUT_TIMES = ("config.yaml", "environment.json")
+OF_A_RUN = ("data_key", "expid", "folder")  # texts that differ between two runs
+
+
+def write_today(path: Path) -> None:
+    """The toy's training rows without one item and with a new one, so that others have other ids."""
+    rows = pl.read_csv("data/toy/train.csv", infer_schema_length=0).filter(pl.col("item") != "2")
+    rows.with_columns(pl.col("item").replace({"5": "new"})).write_csv(path)
 
 
 @pytest.fixture(scope="module")
 def trained(in_place, tmp_path_factory):
     """A training of two processes, then one, then two; the same one undisturbed; and what was told."""
     folder = tmp_path_factory.mktemp("workers")
+    write_today(folder / "today.csv")
     addresses = processes._free_addresses(2)
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "cli")])
@@ -59,6 +70,9 @@ def trained(in_place, tmp_path_factory):
             each.kill()
             each.wait()
     assert (folder / "lost").exists(), printed
+    begins = (f"init_from={folder / 'spread/toy/Toy/seed_1'}", f"train_data={folder / 'today.csv'}", *FROM)
+    begun = call("run", "--expid", "Toy", "--set", f"model_root={folder / 'from_one'}", *SETTINGS, *begins)
+    assert begun.status == 0, begun.err
     told = [json.loads((folder / f"told_{rank}.json").read_text()) for rank in range(2)]
     runs = [folder / name / "toy" / "Toy" / "seed_1" for name in ("one", "runs", "spread")]
     return SimpleNamespace(
@@ -69,6 +83,8 @@ def trained(in_place, tmp_path_factory):
         two=runs[1],
         spread=runs[2],
         files=files,
+        begun=folder / "from" / "toy" / "Toy" / "seed_1",
+        begun_alone=folder / "from_one" / "toy" / "Toy" / "seed_1",
         printed=printed,
     )
 
@@ -79,20 +95,26 @@ def test_a_run_looks_the_same_whoever_trained_it(trained):
     assert sorted(p.name for p in trained.two.parent.iterdir()) == ["seed_1", "seed_1.log"]
 
 
-@pytest.mark.parametrize("run", ["two", "spread"])
-def test_every_number_is_that_of_one_process(trained, run):
-    names = [
-        p.relative_to(trained.one) for p in trained.one.rglob("*") if p.suffix in (".h5", ".npz", ".json")
-    ]
+@pytest.mark.parametrize(
+    ("one", "run"), [("one", "two"), ("one", "spread"), ("begun_alone", "begun")], ids=lambda name: name
+)
+def test_every_number_is_that_of_one_process(trained, one, run):
+    assert_same_numbers(getattr(trained, one), getattr(trained, run))
+
+
+def assert_same_numbers(one_run: Path, other_run: Path) -> None:
+    """But for times, and what says which run it was."""
+    names = [p.relative_to(one_run) for p in one_run.rglob("*") if p.suffix in (".h5", ".npz", ".json")]
+    assert names
     for name in names:
         if name.name in WITHOUT_TIMES:
             continue
-        one, two = content(trained.one / name), content(getattr(trained, run) / name)
+        one, two = content(one_run / name), content(other_run / name)
         assert one.keys() == two.keys(), name
         for key, value in one.items():
             if value.dtype.kind == "f":
                 np.testing.assert_allclose(two[key], value, 1e-5, 1e-6, err_msg=f"{name} {key}")
-            elif value.dtype.kind != "U" or key.rpartition("/")[2] not in ("data_key", "expid"):
+            elif value.dtype.kind != "U" or key.rpartition("/")[2] not in OF_A_RUN:
                 assert np.array_equal(two[key], value), (name, key)
 
 
@@ -122,6 +144,39 @@ def test_the_checkpoint_of_spread_tables_is_written_by_both_and_read_by_one(trai
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, 1e-5)
         np.testing.assert_allclose(exported[f"{name}_pred"], found[name], 1e-6)
+
+
+def test_a_training_that_begins_from_spread_tables_takes_their_rows(trained):
+    chief, other = (told["spread begun"] for told in trained.told)
+    assert (chief[0], other[0]) == (0, 0), (chief, other)
+    assert f"Starts from {trained.spread} (warm)" in chief[1]
+    assert "feature 'item': 6 of 7 ids are known there, 1 are new." in chief[1]
+    assert "spread over 2 workers" in chief[1]
+
+
+def test_one_process_does_with_spread_tables_what_it_does_with_its_own(trained, tmp_path):
+    done = {name: on_one_process(getattr(trained, name), tmp_path / name) for name in ("one", "spread")}
+    assert_same_numbers(done["one"], done["spread"])
+    tables = [pl.read_csv(done[name] / "scored.csv") for name in ("one", "spread")]
+    assert tables[0].columns == tables[1].columns
+    np.testing.assert_allclose(tables[1].to_numpy(), tables[0].to_numpy(), 1e-5, 1e-6)
+
+
+def on_one_process(run: Path, folder: Path) -> Path:
+    """What follows a training, done with a copy of its run."""
+    shutil.copytree(run.parents[2], folder)
+    of_it = ("--expid", "Toy", "--set", f"model_root={folder}")
+    test, today = "data/toy/test.csv", run.parents[3] / "today.csv"
+    commands = [
+        ("evaluate", *of_it, "--input", test, "--output", folder / "evaluated.json"),
+        ("predict", *of_it, "--input", test, "--output", folder / "scored.csv"),
+        ("calibrate", *of_it, "--method", "platt"),
+        ("update", *of_it, "--train_data", today, "--day", "2026-11-08"),
+    ]
+    for command in commands:
+        done = call(*command)
+        assert (done.status, done.err) == (0, ""), done
+    return folder
 
 
 def test_all_stop_at_the_step_at_which_one_is_terminated_and_the_chief_saves(trained):
