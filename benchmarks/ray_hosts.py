@@ -147,8 +147,8 @@ def saved_states(root: Path, optimizer: str) -> list[Path]:
 
 def told_of_loss(lines: Sequence[str]) -> list[str]:
     """What a log says of a loss and of going on, each once: Ray repeats what the log of each node has."""
-    told = (_COLOUR.sub("", line).strip()[-300:] for line in lines if _TOLD(line))
-    return list(dict.fromkeys(_RANK.sub("", line) for line in told))
+    told = (_COLOUR.sub("", line).strip() for line in lines if _TOLD(line))
+    return list(dict.fromkeys(_RANK.sub("", line)[:300] for line in told))
 
 
 def check(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
