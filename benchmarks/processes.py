@@ -212,17 +212,23 @@ def _awaited(file: Path, workers: Sequence[subprocess.Popen], stops: bool) -> Ma
         return dict(content)
 
 
-def _verdict(content: Mapping[str, Any]) -> str:
-    cells = {name: each for found in content["tables"].values() for name, each in found.items()}
-    told = outside(cells)
-    count = sum(map(len, content["tables"].values()))
-    return f"Not so: {'; '.join(told)}." if told else f"So are all {count} cases."
+def verdict(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """What is right, and whether it is so.
+
+    Args:
+        cells: What was found of each case, with its name.
+    """
+    more = ", ".join(f"{name} ({bound:g})" for name, bound in BOUNDS.items())
+    told = [line for name, each in cells for line in outside({name: each})]
+    return f"At most {BOUND:g} is right, and more where rounding alone is more: {more}. " + (
+        f"Not so: {'; '.join(told)}." if told else f"So are all {len(cells)} cases."
+    )
 
 
 def section(content: Mapping[str, Any]) -> list[str]:
     """The tables of the report."""
     steps, sizes = content["steps"], ", ".join(map(str, SIZES))
-    more = ", ".join(f"{name} ({bound:g})" for name, bound in BOUNDS.items())
+    cells = [cell for found in content["tables"].values() for cell in found.items()]
     text = (
         f"The same {steps} steps of the same small trainings as on two replicas (batches of {sizes} rows, "
         "again and again; the last leaves process 0 without a row), in two processes by the steps of any "
@@ -231,8 +237,7 @@ def section(content: Mapping[str, Any]) -> list[str]:
         f"in reverse (where the former is above {NOTICED:g}); of a number in the log; of a weight between "
         "the two processes; collectives of a step (of turns, those of all), one of them for the log and for "
         "what a worker wants; bytes that a process gives to them in a step, on average; and how often two "
-        "processes trained it from the same beginning, of which the worst is told. At most "
-        f"{BOUND:g} is right, and more where rounding alone is more: {more}. {_verdict(content)} A case "
+        f"processes trained it from the same beginning, of which the worst is told. {verdict(cells)} A case "
         "without a row was not trained yet."
     )
     parts = ["", "## Two processes beside one", text]

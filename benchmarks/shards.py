@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.markdown import table
 from benchmarks.measure import write
-from benchmarks.processes import outside
+from benchmarks.processes import outside, verdict
 from benchmarks.small_trainings import LEAST, Case, Training, cases, small
 
 ROOT = Path(__file__).parent.parent
@@ -144,12 +144,18 @@ def _compared(files: Sequence[Path], workers: Sequence[subprocess.Popen]) -> dic
 def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
     steps = content["steps"]
+    cells = [
+        (name, each)
+        for several in content["tables"].values()
+        for name, by_processes in several.items()
+        for each in by_processes.values()
+    ]
     text = (
         f"The same {steps} steps of the same small trainings with all tables spread over processes of this "
         "machine, beside one process that has them whole: largest difference of a weight, over the largest "
         f"of its variable or {LEAST:g}; of a weight between the processes; and of all processes the rows "
-        "that a look-up asked for, and the room of the blocks that were sent for it. A case without a row "
-        "was not trained yet."
+        "that a look-up asked for, and the room of the blocks that were sent for it. "
+        f"{verdict(cells)} A case without a row was not trained yet."
     )
     rows = [
         (

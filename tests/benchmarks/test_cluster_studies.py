@@ -99,6 +99,11 @@ def test_cases_beyond_their_bound_are_named_and_numbers_that_are_none_are_beyond
         "D: logs 2e-05 apart, at most 1e-05",
         "D: copies 0.1 apart, at most 1e-05",
     ]
+    told = processes.verdict([*found.items(), ("A", {"weights": 1.0})])
+    assert told.startswith("At most 1e-05 is right, and more where rounding alone is more: M3oE (0.0001), ")
+    assert "Not so: B: why; C: weights nan apart" in told
+    assert told.endswith("A: weights 1 apart, at most 1e-05.")  # the second of this name
+    assert processes.verdict([("A", found["A"])] * 2).endswith("So are all 2 cases.")
     nan = [np.array([np.nan, 1.0]), np.array([1.0])]
     assert np.isnan(apart([np.ones(2), np.ones(1)], nan))
     assert np.isnan(logs_apart({"a": 1.0, "b": 1.0}, {"a": np.nan, "b": 1.0}))
