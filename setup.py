@@ -31,7 +31,7 @@ MLFLOW = ["mlflow>=3.17,<4"]
 WANDB = ["wandb>=0.31,<1"]
 SWANLAB = ["swanlab>=0.10,<0.11"]
 BROWSER_TEST = ["playwright>=1.65,<2"]
-OPTUNA = ["optuna>=4,<6"]
+OPTUNA = ["optuna>=4.3,<6"]  # before, the lock of a killed process is waited for without end
 RAY = ["ray[train]>=2.60,<3"]
 ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.17,<2"]  # 1.16 wants a protobuf that neither onnx nor TensorFlow takes
 DOCS = [

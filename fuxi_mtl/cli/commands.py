@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fuxi_mtl.cluster.workers import Workers
     from fuxi_mtl.config import Experiment
     from fuxi_mtl.runs import Run
+    from fuxi_mtl.workflow.tuning.outcome import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -270,7 +271,10 @@ def _pareto(options: argparse.Namespace) -> None:
 
 
 def _tune(options: argparse.Namespace) -> None:
-    print(printable(tune(options)))
+    def show(found: "Outcome") -> None:
+        print(printable("\n".join(found.lines())))
+
+    print(printable(tune(options, show)))
 
 
 def _show(tables: Sequence, style: str, output: str | None = None) -> None:

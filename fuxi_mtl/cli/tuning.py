@@ -2,7 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ from fuxi_mtl.workflow.tuning.plan import PRUNERS, SAMPLERS, STORAGES, TRIALS, P
 if TYPE_CHECKING:
     from fuxi_mtl.config import Experiment
     from fuxi_mtl.options.source_location import Located
+    from fuxi_mtl.workflow.tuning.outcome import Outcome
+    from fuxi_mtl.workflow.tuning.space import Space
 
 
 def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -79,21 +83,29 @@ def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def check_space(options: argparse.Namespace) -> None:
-    """Finds what is wrong with the space and the stanza as far as that needs no TensorFlow.
+    """Finds what is wrong with the plan, the space and the stanza as far as that needs no TensorFlow.
 
     Raises:
-        ConfigError: All of it.
+        ConfigError: All of what is wrong with the space and the stanza.
+        ValueError: The plan cannot be carried out, or optuna is missing.
     """
     from fuxi_mtl.config import check_stanzas
-    from fuxi_mtl.workflow.tuning.space import read_space, stanza_of
+    from fuxi_mtl.workflow.tuning.space import stanza_of
+    from fuxi_mtl.workflow.tuning.study import import_optuna
 
-    space = read_space(options.space)
+    _plan(options).check(options.objective)
+    import_optuna()
+    space = _space(options)
     folder, expid = stanza_of(space, options.config, options.expid)
     space.check(lambda values: check_stanzas(folder, [expid], options.set, values), options.set)
 
 
-def tune(options: argparse.Namespace) -> str:
+def tune(options: argparse.Namespace, show: Callable[["Outcome"], None]) -> str:
     """Searches, writes the winner and trains it anew.
+
+    Args:
+        options: Of the command.
+        show: Takes what there is where it is interrupted.
 
     Returns:
         The report.
@@ -107,9 +119,11 @@ def tune(options: argparse.Namespace) -> str:
     from fuxi_mtl.training.devices import use_devices
     from fuxi_mtl.workflow.tuning import winner
     from fuxi_mtl.workflow.tuning.search import FOLDER, Search, search, try_models
-    from fuxi_mtl.workflow.tuning.space import read_space, stanza_of
+    from fuxi_mtl.workflow.tuning.space import stanza_of
 
-    space = read_space(options.space)
+    plan = _plan(options)
+    plan.check(options.objective)
+    space = _space(options)
     stanzas, expid = stanza_of(space, options.config, options.expid)
     name, output = options.name or f"{expid}_tuned", Path(options.output or stanzas.path)
     winner.check_free(output, name, winner.folder_of(output), options.overwrite)
@@ -129,38 +143,59 @@ def tune(options: argparse.Namespace) -> str:
         space,
         make,
         Path(options.folder) if options.folder else beside,
-        Plan(
-            options.trials,
-            options.sampler,
-            options.pruner,
-            options.storage,
-            options.choose,
-            base.training.seed,
-        ),
+        replace(plan, seed=base.training.seed),
         tuple(options.objective),
         tuple(dict.fromkeys(options.seed or ())),
-        options.minutes,
         strategy=use_devices(tuple(options.gpu)),
     )
     try_models(asked)
-    outcome = _kept(partial(search, asked))
-    if outcome.count("running"):
-        others = (
-            f"{outcome.count('running')} trials are tried by other processes; the last writes the winner."
+    with _kept():
+        outcome = search(asked, interrupted=show)
+    if running := outcome.count("running"):
+        others = "1 trial is" if running == 1 else f"{running} trials are"
+        return "\n".join(
+            [*outcome.lines(), f"{others} still tried elsewhere; the last process writes the winner."]
         )
-        return "\n".join([*outcome.lines(), others])
     with held(asked.folder / "winner"):
         outcome.store()
         winner.write_winner(outcome, make(outcome.located), output, name, options.set)
-        if options.retrain:
-            seeds = winner.fresh_seeds(outcome, options.retrain)
-            outcome = _kept(partial(winner.retrain, outcome, output, name, seeds, options.gpu))
+        if plan.retrain:
+            seeds = winner.fresh_seeds(outcome, plan.retrain)
+            with _kept(partial(show, outcome)):
+                outcome = winner.retrain(outcome, output, name, seeds, options.gpu)
     return "\n".join(outcome.lines())
 
 
-def _kept(does):
-    """What a step gives; whoever interrupts it is told that nothing is lost."""
+def _plan(options: argparse.Namespace) -> Plan:
+    return Plan(
+        options.trials,
+        options.sampler,
+        options.pruner,
+        options.storage,
+        options.choose,
+        minutes=options.minutes,
+        retrain=options.retrain,
+    )
+
+
+def _space(options: argparse.Namespace) -> "Space":
+    from fuxi_mtl.workflow.tuning.space import read_space
+
+    return read_space(options.space).judged_by(
+        options.objective, f"--objective {' '.join(options.objective)}"
+    )
+
+
+@contextmanager
+def _kept(tell: Callable[[], None] | None = None) -> Iterator[None]:
+    """Whoever interrupts what is inside is told that nothing is lost.
+
+    Args:
+        tell: Shows what there is, first.
+    """
     try:
-        return does()
+        yield
     except KeyboardInterrupt as interrupt:
+        if tell is not None:
+            tell()
         raise type(interrupt)("Trials and runs that are whole are kept: the same command goes on.") from None

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ from fuxi_mtl.workflow.tuning.outcome import Outcome
 from fuxi_mtl.workflow.tuning.plan import Plan
 from fuxi_mtl.workflow.tuning.search import Search, search, try_models
 from fuxi_mtl.workflow.tuning.space import Space, make_space, read_space
+from fuxi_mtl.workflow.tuning.study import import_optuna
 from fuxi_mtl.workflow.tuning.winner import fresh_seeds, with_runs
 
 if TYPE_CHECKING:
@@ -157,7 +159,12 @@ def tune(
     check_alone(os.environ, "tune", "Search in one of them")
     if space is None:
         raise ValueError("tune: space is missing: give what is varied, such as {'net_dropout': [0, 0.2]}.")
+    objectives = (objectives,) if isinstance(objectives, str) else objectives
+    plan = Plan(trials, sampler, pruner, storage, choose, minutes=minutes, retrain=retrain)
+    plan.check(objectives)
+    import_optuna()
     varied = make_space(space, "tune") if isinstance(space, Mapping) else read_space(space)
+    varied = varied.judged_by(objectives, "objectives")
     origin = _of(model, data, expid, options, varied)
     owner = TemporaryFolder()
     if folder is not None and is_url(folder):
@@ -165,10 +172,8 @@ def tune(
     place = owner.path if folder is None else Path(folder)
     varied.check(origin.make)
     seed = origin.make(varied.values(lambda each: each.extremes[0])).training.seed
-    plan = Plan(trials, sampler, pruner, storage, choose, seed)
-    asked = Search(
-        varied, origin.make, place, plan, tuple(objectives), tuple(seeds), minutes, load=origin.load
-    )
+    plan = replace(plan, seed=seed)
+    asked = Search(varied, origin.make, place, plan, tuple(objectives), tuple(seeds), load=origin.load)
     try_models(asked)
     outcome = search(asked)
     outcome.store()

@@ -21,18 +21,40 @@ tuner_space:
 
 @pytest.fixture(scope="module")
 def tuned(in_place, tmp_path_factory):
-    """A grid of two trials by FuxiCTR's file, the second pruned; the winner goes into a folder of its own."""
+    """A grid of two trials by FuxiCTR's file: interrupted in the second, gone on with, and that is pruned.
+
+    The winner goes into a folder of its own.
+    """
     root = tmp_path_factory.mktemp("tune")
     (root / "space.yaml").write_text(SPACE)
     command = ("tune", "--config", "config", "--space", root / "space.yaml", "--sampler", "grid")
     command += ("--retrain", 1, "--output", root / "mine", "--set", f"model_root={root}")
+
+    def interrupt(trial, value, step):
+        if trial.number == 1:
+            raise KeyboardInterrupt
+        return True
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "report", interrupt)
+        stopped = command_line.call(*command)
         patch.setattr(Trial, "report", lambda trial, value, step: trial.number == 0 and 0 < value < 1 > step)
-        return root, command, command_line.call(*command)
+        return root, command, stopped, command_line.call(*command)
+
+
+def test_who_interrupts_a_search_sees_the_trials_that_are_complete(tuned):
+    root, _, stopped, done = tuned
+    score = json.loads((root / "toy" / "Toy" / "tune" / "tuning.json").read_text())["attempts"][0]["scores"]
+    assert stopped.status == 130
+    assert "Toy on toy: 1 trials (1 complete)." in stopped.out
+    assert f"* 0  AUC {score['AUC']:.6f}  learning_rate 0.01, min_categr_count 2" in stopped.out
+    assert "Trials and runs that are whole are kept: the same command goes on." in stopped.err
+    assert "Trial 0 of 2" not in done.out, "what is complete is not trained again"
+    assert "Trial 2 of 2: learning_rate 1e-09" in done.out
 
 
 def test_every_trial_is_judged_by_validation_rows_alone(tuned):
-    root, _, done = tuned
+    root, _, _, done = tuned
     assert (done.status, done.err) == (0, "")
     folder = root / "toy" / "Toy" / "tune"
     first, second = json.loads((folder / "tuning.json").read_text())["attempts"]
@@ -41,13 +63,13 @@ def test_every_trial_is_judged_by_validation_rows_alone(tuned):
     assert "test" not in metrics
     assert not (folder / "trials" / "0" / "seed_1" / "checkpoint").exists()
     assert (second["state"], second["scores"]) == ("pruned", {})
-    assert not (folder / "trials" / "1" / "seed_1").exists(), "a run is whole or not there"
-    assert "Evaluation @epoch" in (folder / "trials" / "1" / "seed_1.log").read_text()
+    assert not (folder / "trials" / "2" / "seed_1").exists(), "a run is whole or not there"
+    assert "Evaluation @epoch" in (folder / "trials" / "2" / "seed_1.log").read_text()
     assert done.out.count("Evaluation @epoch") == 1, "a search has a line a trial; the winner has its log"
 
 
 def test_the_winner_is_a_stanza_that_was_trained_anew_and_tested_once(tuned):
-    root, _, done = tuned
+    root, _, _, done = tuned
     found = json.loads((root / "toy" / "Toy" / "tune" / "tuning.json").read_text())
     assert found["winner"] == 0
     best = found["attempts"][0]
@@ -64,7 +86,7 @@ def test_the_winner_is_a_stanza_that_was_trained_anew_and_tested_once(tuned):
 
 
 def test_the_same_command_goes_on_and_writes_over_nothing_unasked(tuned):
-    _, command, _ = tuned
+    _, command, _, _ = tuned
     again = command_line.call(*command)
     assert again.status == 1
     assert "Toy_tuned.yaml: there already. Give the winner another name with --as" in again.err

@@ -185,7 +185,8 @@ class Outcome:
         ]
         if luck is None:
             lines.append(
-                "One seed a trial and none anew: nothing tells how much of that is chance (--retrain 3)."
+                "One seed a trial and fewer than two anew: nothing tells how much of that is chance "
+                "(--retrain 3)."
             )
         else:
             lines.append(

@@ -1,5 +1,6 @@
 """How a search goes on: what proposes values, what ends trials, how many there are, where they are kept."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Plan:
         storage: One of :data:`STORAGES`.
         choose: Rule that chooses a trial of a front.
         seed: Of the sampler.
+        minutes: After so many no trial goes on; None for no end.
+        retrain: With how many new seeds the winner is trained.
     """
 
     trials: int | None = None
@@ -31,6 +34,8 @@ class Plan:
     storage: str = "journal"
     choose: str = "fairness"
     seed: int = 2026
+    minutes: float | None = None
+    retrain: int = 3
 
     def check(self, objectives: Sequence[str]) -> None:
         """The names are known, and go with the objectives.
@@ -47,6 +52,12 @@ class Plan:
                 raise ValueError(f"tune: {key} is {getattr(self, key)!r}.{among(getattr(self, key), names)}")
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"tune: trials is {self.trials}; it must be 1 or more.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(
+                f"tune: minutes is {self.minutes:g}; it must be above 0. Leave it out for no end."
+            )
+        if self.retrain < 0:
+            raise ValueError(f"tune: retrain is {self.retrain}; it must be 0 or more.")
         if self.pruner != "none" and len(objectives) > 1:
             raise ValueError(
                 f"tune: the pruner {self.pruner} needs one order of trials, and {len(objectives)} objectives "

@@ -47,7 +47,6 @@ class Search:
         plan: How it goes on.
         objectives: Metrics; the stanza's monitor unless any is named.
         seeds: Each trial is trained with each of them; with the stanza's unless any is named.
-        minutes: After so many no trial goes on; None for no end.
         load: Gives the data of an experiment.
         strategy: The devices.
     """
@@ -58,13 +57,16 @@ class Search:
     plan: Plan = field(default_factory=Plan)
     objectives: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    minutes: float | None = None
     load: Callable[[Experiment], Dataset] = load_data
     strategy: tf.distribute.Strategy | None = None
 
 
-def search(search: Search) -> Outcome:
+def search(search: Search, interrupted: Callable[[Outcome], None] | None = None) -> Outcome:
     """Tries values, or goes on with that, until as many were tried as asked for.
+
+    Args:
+        search: What is searched.
+        interrupted: Takes what the search has come to where it is interrupted behind a complete trial.
 
     Raises:
         ValueError: The plan cannot be carried out, the folder holds another search, or every trial failed.
@@ -84,8 +86,24 @@ def search(search: Search) -> Outcome:
         "data": data.key,
     }
     study = Study(search.folder, search.space, [each.direction for each in objectives], search.plan, identity)
+
+    def outcome() -> Outcome:
+        return outcome_of(study, base, objectives, seeds, search.plan.choose)
+
+    try:
+        _try_all(search, study, objectives, seeds)
+    except KeyboardInterrupt:
+        if interrupted is not None and _is_any_complete(study):
+            interrupted(outcome())
+        raise
+    study.take_back()
+    return outcome()
+
+
+def _try_all(search: Search, study: Study, objectives: Sequence[Objective], seeds: Sequence[int]) -> None:
+    """Tries values until there are none left, or the time is over."""
     started = time.monotonic()
-    until = None if search.minutes is None else started + 60 * search.minutes
+    until = None if search.plan.minutes is None else started + 60 * search.plan.minutes
     told: set[str] = set()  # what was left out of the stanza, a line each
     while until is None or time.monotonic() < until or not _is_any_complete(study):
         with study.next() as trial:
@@ -99,10 +117,8 @@ def search(search: Search) -> Outcome:
             _try(search, experiment, study, trial, objectives, seeds, until)
     else:
         logger.info(
-            "%g minutes are over: no further trial is begun. The same command goes on.", search.minutes
+            "%g minutes are over: no further trial is begun. The same command goes on.", search.plan.minutes
         )
-    study.take_back()
-    return outcome_of(study, base, objectives, seeds, search.plan.choose)
 
 
 def try_models(search: Search) -> None:

@@ -54,6 +54,32 @@ class Space:
         varied = {each.key: each.described for each in self.dimensions}
         return {"varied": varied, "fixed": {key: plain(value) for key, value in self.fixed.items()}}
 
+    def judged_by(self, objectives: Sequence[str], source: str) -> "Space":
+        """The same space, in which a single objective is the monitor of every trial, and of the winner.
+
+        So weights are kept, and trials are pruned, by what is asked for. Several leave the stanza's own.
+
+        Args:
+            objectives: Metrics; none for the stanza's monitor.
+            source: What errors name.
+
+        Raises:
+            ConfigError: The space varies what trials are judged by, or fixes another.
+        """
+        if len(objectives) > 1:
+            return self
+        for each in self.dimensions:
+            if each.key in ("monitor", "monitor_mode"):
+                raise each.entry.error(
+                    f"{each.key}: trials judged by different numbers have no order. Fix it."
+                )
+        if not objectives:
+            return self
+        location = SourceLocation(source)
+        if "monitor" in self.fixed:
+            raise self.fixed["monitor"].error(f"monitor is fixed here, and {source} names one, too: say one.")
+        return replace(self, fixed={**self.fixed, "monitor": Located(objectives[0], location)})
+
     def values(self, pick: Callable[[Dimension], Located]) -> dict[str, Located]:
         """A value for each key that is tried, in order, and those that are fixed.
 

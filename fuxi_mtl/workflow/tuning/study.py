@@ -171,12 +171,11 @@ class Study:
         return self.folder / "trials" / str(number)
 
     def _open(self) -> Any:
-        storages, file = self._optuna.storages, self.folder / STORAGES[self._plan.storage]
+        storages, file = self._optuna.storages, (self.folder / STORAGES[self._plan.storage]).resolve()
         if self._plan.storage == "sqlite":
-            return storages.RDBStorage(
-                f"sqlite:///{file.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
-            )
+            return storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": 60}})
         journal = importlib.import_module("optuna.storages.journal")
+        # Its lock links to the file: relative, it points nowhere, and a killed process holds it for ever.
         return storages.JournalStorage(journal.JournalFileBackend(str(file)))
 
     def _begin(self, identity: dict[str, Any]) -> None:

@@ -17,6 +17,9 @@ import tensorflow as tf
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
 from fuxi_mtl.evaluation.evaluate import is_better, metric_keys, monitor_direction, monitor_value
+from fuxi_mtl.evaluation.monitor import metric_of_key
+from fuxi_mtl.hints import among
+from fuxi_mtl.metrics import canonical_key
 from fuxi_mtl.training.precision import use_precision
 from fuxi_mtl.workflow.experiment import make_model, train_run
 from fuxi_mtl.workflow.log_file import log_file
@@ -72,7 +75,7 @@ def objective_of(experiment: Experiment) -> Objective:
 
 
 def objectives_of(experiment: Experiment, names: Sequence[str]) -> tuple[Objective, ...]:
-    """The objectives that are named; the monitor of the stanza unless any is.
+    """The objectives: those that are named where there are several, else what the stanza watches.
 
     Args:
         experiment: The stanza.
@@ -83,10 +86,17 @@ def objectives_of(experiment: Experiment, names: Sequence[str]) -> tuple[Objecti
     """
     if not names:
         return (objective_of(experiment),)
-    if len(set(names)) < len(names):
+    if len({*map(canonical_key, names)}) < len(names):
         raise ValueError(f"tune: objectives are {', '.join(names)}: name each once.")
+    if len(names) == 1:
+        return (objective_of(experiment),)
     keys = metric_keys(experiment.outputs, experiment.evaluation)
-    return tuple(Objective(name, monitor_direction(name, None, keys)) for name in names)
+    for name in names:
+        if canonical_key(name) not in keys:
+            raise ValueError(f"tune: there is no metric {name!r} to be an objective.{among(name, keys)}")
+        if (metric := metric_of_key(name)) is None or metric.larger_is_better is None:
+            raise ValueError(f"tune: the objective {name} is no better when it is larger or smaller.")
+    return tuple(Objective(canonical_key(name), monitor_direction(name, None, keys)) for name in names)
 
 
 class Watch(keras.callbacks.Callback):

@@ -148,6 +148,28 @@ def test_what_is_wrong_is_told_with_its_place_before_the_first_trial(config, tex
         checked(config, text)
 
 
+def test_a_single_objective_is_the_monitor_and_told_by_its_place(config):
+    space = read(config, "epochs: [1, 2]")
+    folder, expid = stanza_of(space, config, "MMoE_toy")
+    judge = partial(check_stanzas, folder, [expid], ())
+    asked = space.judged_by(["logloss"], "--objective logloss")
+    asked.check(judge)
+    assert plain(asked.values(first)["monitor"]) == "logloss"
+    assert space.judged_by(["AUC", "logloss"], "--objective AUC logloss") is space, "of a front none is"
+    with pytest.raises(
+        ConfigError, match=r"^--objective AUK: monitor names the unknown metric 'AUK'. Did you"
+    ):
+        space.judged_by(["AUK"], "--objective AUK").check(judge)
+    varied = read(config, "epochs: [1, 2]\nmonitor: [AUC, logloss]")
+    assert varied.judged_by(["AUC", "logloss"], "") is varied, "which weights are kept"
+    with pytest.raises(
+        ConfigError, match=r"line 2: monitor: trials judged by different numbers have no order"
+    ):
+        varied.judged_by([], "")
+    with pytest.raises(ConfigError, match=r"line 2: monitor is fixed here, and --objective AUC names one"):
+        read(config, "epochs: [1, 2]\nmonitor: logloss").judged_by(["AUC"], "--objective AUC")
+
+
 def test_what_only_some_combinations_get_wrong_is_left_to_the_trials(config):
     # logloss falls, AUC grows: two of four combinations contradict themselves.
     checked(config, "monitor: [AUC, logloss]\nmonitor_mode: [max, min]\n")

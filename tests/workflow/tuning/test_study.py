@@ -1,7 +1,10 @@
 """A study: what is asked and told, by one process or several, and what comes of it; nothing is trained."""
 
 import math
+import os
 import statistics
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +96,23 @@ def test_what_a_killed_process_had_begun_is_tried_again_and_what_runs_elsewhere_
     assert len(of.trials) == 4, "what was put back is no trial"
 
 
+def test_locks_of_the_journal_point_at_it_so_that_optuna_frees_what_a_killed_process_held(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    links = []
+    link = os.symlink
+
+    def linked(target, place):
+        link(target, place)
+        links.append(Path(place).resolve(strict=True) == tmp_path / "tune" / "study.journal")
+
+    monkeypatch.setattr(os, "symlink", linked)
+    study(Path("tune"), RANGE, Plan(1))
+    assert links
+    assert all(links)
+
+
 def test_values_that_were_tried_take_their_result(tmp_path):
     of = study(tmp_path, {"num_experts": [2, 4]}, Plan(8, "random"))
     assert len(tried(of)) == 2
@@ -146,6 +166,9 @@ def test_several_objectives_give_a_front_and_a_rule_chooses(tmp_path):
         (Plan(storage="mysql"), ["AUC"], r"storage is 'mysql'"),
         (Plan(choose="luck"), ["AUC"], r"choose is 'luck'"),
         (Plan(0), ["AUC"], r"trials is 0; it must be 1 or more"),
+        (Plan(minutes=0), ["AUC"], r"minutes is 0; it must be above 0"),
+        (Plan(minutes=math.nan), ["AUC"], r"minutes is nan; it must be above 0"),
+        (Plan(retrain=-1), ["AUC"], r"retrain is -1; it must be 0 or more"),
         (
             Plan(pruner="median"),
             ["AUC", "logloss"],
@@ -186,6 +209,10 @@ def test_the_report_says_how_much_of_the_best_score_is_luck(tmp_path):
     assert "with seeds 3, 4, 5: 0.710000 ± 0.010000 on validation" in text
     assert "On test rows, which chose nothing: 0.700000 ± 0.010000" in text
     found.store()
+    once = Retrained("MMoE_tuned", "", {"AUC": valid[:1]}, {"AUC": test[:1]}, [3])
+    of_one_seed = [replace(each, by_seed={}) for each in found.attempts]
+    text = "\n".join(replace(found, attempts=of_one_seed, retrained=once).lines())
+    assert "One seed a trial and fewer than two anew" in text
     assert '"retrained"' in (tmp_path / "tuning.json").read_text()
     with held(tmp_path / "trials" / "0", wait=False):
         pass  # the lock of a trial is free behind it
