@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -25,6 +25,38 @@ class Left(BaseException):
 def terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as `signal` calls it
     """Raises what a signal stands for: a handler of SIGTERM."""
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
+def remembered() -> Iterator[Callable[[], None]]:
+    """A context in which a signal raises at once, as elsewhere, and is not lost where Python swallows that.
+
+    What a handler raises in a finaliser or a weak reference's callback, of which TensorFlow's tracing
+    has many, is printed and ignored.
+
+    Yields:
+        Raises what a signal stands for if one came inside and the block is still going on.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        terminate(number, frame)
+
+    def check() -> None:
+        if came:
+            terminate(came[0], None)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, remember)
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interruption:

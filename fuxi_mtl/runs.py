@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from fuxi_mtl import __version__
 from fuxi_mtl.files import (
     Leaving,
     Lock,
@@ -56,7 +57,7 @@ TRAINING = ".training"  # behind the name of a run: where the states of its trai
 UNFINISHED = "unfinished_"  # before the name of a run: what was trained of it when the disk failed
 _PATIENCE = 60.0  # seconds that a change of a run waits for another one
 _AGAIN = "run the experiment again."
-_PACKAGES = ("fuxi_mtl", "tensorflow", "keras", "numpy", "polars", "scikit-learn")
+_PACKAGES = ("tensorflow", "keras", "numpy", "polars", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -413,7 +414,7 @@ def environment(data_key: str) -> dict[str, Any]:
     return {
         "command": without_secrets(" ".join(sys.argv)),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {"fuxi_mtl": __version__, **{name: _version(name) for name in _PACKAGES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "git_commit": _git_commit(),
         "data_key": data_key,

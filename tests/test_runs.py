@@ -2,11 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fuxi_mtl
 from fuxi_mtl import runs
 from fuxi_mtl.files import LockedError
 from fuxi_mtl.metrics import Truth
@@ -143,3 +145,12 @@ def test_a_run_cannot_leave_its_folder(tmp_path, name):
 def test_the_home_folder_may_be_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert runs.run_folder("~/runs", "data", "MMoE", 7) == tmp_path / "runs/data/MMoE/seed_7"
+
+
+def test_a_run_of_a_clone_that_is_not_installed_knows_its_version(monkeypatch):
+    def missing(package):
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    packages = runs.environment("key")["packages"]
+    assert (packages["fuxi_mtl"], packages["keras"]) == (fuxi_mtl.__version__, None)

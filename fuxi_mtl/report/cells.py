@@ -8,9 +8,14 @@ NOTHING = "–"
 
 
 def number(value: float, signed: bool = False) -> str:
-    """Four decimals; three significant digits below 0.01, where four decimals would hide them."""
+    """Four decimals; three significant digits below 0.01, where four decimals would hide them.
+
+    Of what is signed, a difference, one digit where four decimals would be zeros.
+    """
     if math.isnan(value):
         return NOTHING
+    if signed and 0 < abs(value) < 5e-5:
+        return f"{value:+.1g}"
     digits = ".3g" if 0 < abs(value) < 0.01 and not signed else ".4f" if abs(value) < 1000 else ".6g"
     return f"{value:{'+' if signed else ''}{digits}}"
 

@@ -157,8 +157,8 @@ def _metrics_table(table: Table, columns: Sequence[str]) -> str:
     for row in table.rows:
         values = [name_cell(row.expid), cell(str(len(row.seeds)), len(row.seeds), name="seeds")]
         rows.append([*values, *(_metric(table, row, column) for column in columns)])
-    heads = [head("expid", "ascending"), head("seeds"), *(_metric_head(c) for c in columns)]
-    return grid(heads, rows, _tasks_row(columns, 2), [row.expid for row in table.rows])
+    heads = [head("expid", "ascending"), head("seeds"), *(metric_head(c) for c in columns)]
+    return grid(heads, rows, tasks_row(columns, 2), [row.expid for row in table.rows])
 
 
 def _differences_table(table: Table) -> str:
@@ -208,7 +208,7 @@ def _cost_table(table: Table) -> str:
     return grid(heads, rows, of=[row.expid for row in table.rows])
 
 
-def _tasks_row(columns: Sequence[str], before: int) -> str:
+def tasks_row(columns: Sequence[str], before: int) -> str:
     """A line above the headings that says which task the metrics below it belong to."""
     spans: list[list] = []
     for column in columns:
@@ -229,7 +229,8 @@ def _parts(column: str) -> tuple[str, str]:
     return task, name
 
 
-def _metric_head(column: str) -> str:
+def metric_head(column: str) -> str:
+    """The head of a column of metrics below that of its task, sorted by its better end first."""
     metric = find_metric_of_key(column)
     falls = metric is not None and metric.larger_is_better is False
     return head(_parts(column)[1], "ascending" if falls else "descending", column)

@@ -10,7 +10,7 @@ import yaml
 from fuxi_mtl.comparison import StoredRun
 from fuxi_mtl.report import cells, diagnostics, facts
 from fuxi_mtl.report.html import cell, figures, folded, grid, head, name_cell, page, section, styled
-from fuxi_mtl.report.page import conflicts_table, parted
+from fuxi_mtl.report.page import conflicts_table, metric_head, parted, tasks_row
 from fuxi_mtl.report.pictures import histories, scores
 from fuxi_mtl.report.pictures.panel import Dots, Panel, Picture
 from fuxi_mtl.report.slices import Slice, slices
@@ -171,7 +171,7 @@ def _groups(run: StoredRun) -> str:
 
 
 def _groups_table(column: str, values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    heads = [head(column, "ascending", kind="text"), head("rows"), *map(head, keys)]
+    heads = [head(column, "ascending", kind="text"), head("rows"), *map(metric_head, keys)]
     rows = []
     for value, entry in values.items():
         line = [name_cell(value), cell(f"{entry['rows']:,}", entry["rows"], name="rows")]
@@ -180,7 +180,7 @@ def _groups_table(column: str, values: Mapping[str, Any], keys: Sequence[str]) -
             number = math.nan if number is None else number
             line.append(cell(cells.number(number), number, hint=entry["undefined"].get(key, ""), name=key))
         rows.append(line)
-    return grid(heads, rows)
+    return grid(heads, rows, tasks_row(keys, 2))
 
 
 def _errors(run: StoredRun, split: str) -> str:

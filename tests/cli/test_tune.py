@@ -46,11 +46,11 @@ def test_who_interrupts_a_search_sees_the_trials_that_are_complete(tuned):
     root, _, stopped, done = tuned
     score = json.loads((root / "toy" / "Toy" / "tune" / "tuning.json").read_text())["attempts"][0]["scores"]
     assert stopped.status == 130
-    assert "Toy on toy: 1 trials (1 complete)." in stopped.out
+    assert "Toy on toy: 1 trial (1 complete)." in stopped.out
     assert f"* 0  AUC {score['AUC']:.6f}  learning_rate 0.01, min_categr_count 2" in stopped.out
     assert "Trials and runs that are whole are kept: the same command goes on." in stopped.err
-    assert "Trial 0 of 2" not in done.out, "what is complete is not trained again"
-    assert "Trial 2 of 2: learning_rate 1e-09" in done.out
+    assert "Trial 0, 1 of 2" not in done.out, "what is complete is not trained again"
+    assert "Trial 2, 2 of 2: learning_rate 1e-09" in done.out
 
 
 def test_every_trial_is_judged_by_validation_rows_alone(tuned):

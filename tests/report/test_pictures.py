@@ -1,16 +1,18 @@
 """What pictures show: axes that one bad run does not flatten, curves of scores, slices of errors."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from matplotlib.textpath import TextPath
 from synthetic_runs import labels_of_test, noisy_scores, write_run
 
 from fuxi_mtl import metrics
 from fuxi_mtl.comparison import read_run
 from fuxi_mtl.report import run_page, slices
 from fuxi_mtl.report.pictures import histories, scores, svg
-from fuxi_mtl.report.pictures.panel import Curve, Panel, tick_text, ticks, within
+from fuxi_mtl.report.pictures.panel import Curve, Dots, Panel, tick_text, ticks, within
 from fuxi_mtl.runs import StoredScores
 
 
@@ -36,6 +38,28 @@ def test_what_leaves_the_axes_is_said_below_the_panel():
     drawn = svg.draw(Panel("AUC", [*curves, Curve(3, "seed 1", [1, 2], [0.1, 0.2])], better="high"), "abcd")
     assert '<div class="cut">Beyond the axis: d seed 1, 0.1</div>' in drawn
     assert "Beyond" not in svg.draw(Panel("AUC", curves, better="high"), "abcd")
+    rows = ["a", "b", "tablet", "c", "d"]
+    dots = [Dots(0, i, [value]) for i, value in enumerate((0.7, 0.71, 0.72, 0.705, 0.1))]
+    assert "Beyond the axis: run d, 0.1<" in svg.draw(
+        Panel("AUC", dots=dots, rows=rows, better="high"), ["run"]
+    )
+    owned = [Dots(each.row, each.row, each.values) for each in dots]
+    assert "Beyond the axis: d, 0.1<" in svg.draw(Panel("AUC", dots=owned, rows=rows, better="high"), rows)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MMoE_Aligned_MTL", "MMoE_MetaBalance", "PLE", "a_name_that_is_much_longer", "WWWWMMMM", "多任务学习"],
+)
+def test_there_is_room_for_names_of_rows_in_the_widest_font(name):
+    drawn = svg.draw(Panel("AUC", rows=[name], dots=[Dots(0, 0, [0.5, 0.6])]), [name])
+    left = float(re.search(r'class="in" x="([\d.]+)"', drawn)[1])
+    shown = re.search(r'class="e">([^<]+)<title>', drawn)[1]
+    if shown.isascii() or "…" in shown:
+        needed = TextPath((0, 0), shown, size=11, prop={"family": "DejaVu Sans"}).get_extents().width
+    else:
+        needed = 11 * len(shown)  # letters of Chinese are squares
+    assert needed + 7 <= left < 1.4 * needed + 50
 
 
 def test_ticks_are_round_and_told_apart():
@@ -146,9 +170,12 @@ def test_the_page_of_a_run_names_groups_inputs_and_slices(tmp_path):
         "1,234 positives",
         "24.68% of 5,000",
         "1,234 with mean 2.5",
-        "rows of the group"[:4],
+        "slice of",
         "Errors by slice",
         "5,000",
     ):
         assert text in page, text
     assert "<a>" not in page
+    groups = page[page.index("<h2>Metrics by tab") :]
+    heads = re.findall(r'<th colspan="(\d)"[^>]*>(\w*)</th>', groups[: groups.index("</thead>")])
+    assert heads == [("2", ""), ("1", "ctr"), ("1", "cvr")], "a task stands once above its metrics"

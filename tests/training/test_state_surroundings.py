@@ -1,11 +1,12 @@
 """What stands around the state of a training: memory for a copy, and signals."""
 
 import signal
+import sys
 import threading
 
 import pytest
 
-from fuxi_mtl.interruption import Interruption, Left, Terminated
+from fuxi_mtl.interruption import Interruption, Left, Terminated, remembered
 from fuxi_mtl.training.state import memory
 
 
@@ -50,12 +51,34 @@ def test_what_can_be_computed_again_is_left_at_once():
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_python_swallows_is_raised_at_the_next_check(number, monkeypatch):
+    swallowed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: swallowed.append(ignored.exc_type))
+    before = signal.getsignal(number)
+    kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    class Something:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    with remembered() as check:
+        check()
+        Something()
+        assert swallowed == [kind]
+        with pytest.raises(kind):
+            check()
+    assert signal.getsignal(number) is before
+    with pytest.raises(KeyboardInterrupt), remembered():
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_outside_of_the_main_thread_signals_are_left_to_others():
     found = []
 
     def train():
         before = signal.getsignal(signal.SIGINT)
-        with Interruption():
+        with Interruption(), remembered():
             found.append(signal.getsignal(signal.SIGINT) is before)
 
     thread = threading.Thread(target=train)

@@ -142,9 +142,9 @@ class Panel:
         return _padded(*within(groups, self.better))
 
     def cut(self) -> list[tuple[int, str, float]]:
-        """Owner, name and farthest value of what leaves the axes."""
+        """Owner, name (of the curve, or of the dots' row) and farthest value of what leaves the axes."""
         low, high = self.x_limits if self.dots else self.y_limits
-        groups = [(dots.owner, "", dots.values) for dots in self.dots]
+        groups = [(dots.owner, self.rows[dots.row], dots.values) for dots in self.dots]
         groups += [(curve.owner, curve.name, curve.y) for curve in self.curves]
         found = []
         for owner, name, values in groups:

@@ -9,7 +9,9 @@ import numpy as np
 from fuxi_mtl.report.pictures.panel import Curve, Panel, Spot, in_words, style_of, tick_text, ticks
 
 WIDTH, HEIGHT = 330, 200
-_RIGHT, _TOP, _CHAR = 10, 8, 6.1  # points; of a letter of eleven pixels
+_RIGHT, _TOP = 10, 8  # points
+# Widths of letters of eleven pixels in the widest of the page's fonts, DejaVu Sans; others are 7.1.
+_WIDTHS = {"ijl.,:;|!'": 3.8, "rtf()[]/-": 4.7, "ABCDEFGHIJKLNOPQRSTUVXYZ<>=+~": 9.3, "wmMW@%…": 11.0}
 _MANY_ROWS = 40
 _CELL_WIDTH, _CELL_HEIGHT = 58, 42
 _LONGEST = 24  # letters of a row's name
@@ -21,8 +23,7 @@ class _Axes:
     def __init__(self, panel: Panel):
         self.panel = panel
         self.x, self.y = panel.x_limits, panel.y_limits
-        named = max((len(_short(name)) for name in panel.rows), default=0)
-        self.left = max(46, named * _CHAR + 10)
+        self.left = max((46, *(_wide(_short(name)) + 10 for name in panel.rows)))
         self.bottom = 22.0 + (14 if panel.x_label else 0)
         self.width, self.height = WIDTH - self.left - _RIGHT, float(HEIGHT - _TOP - self.bottom)
         if panel.cells:
@@ -86,7 +87,8 @@ def _cut(panel: Panel, names: Sequence[str]) -> str:
     found = panel.cut()
     if not found:
         return ""
-    said = "; ".join(f"{f'{names[owner]} {name}'.strip()}, {value:.4g}" for owner, name, value in found[:3])
+    whose = [name if name == names[owner] else f"{names[owner]} {name}".strip() for owner, name, _ in found]
+    said = "; ".join(f"{name}, {value:.4g}" for name, (*_, value) in zip(whose[:3], found, strict=False))
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     return f'<div class="cut">Beyond the axis: {escape(said)}{more}</div>'
 
@@ -122,7 +124,7 @@ def _x_ticks(axes: _Axes, bottom: float) -> list[str]:
         x = axes.left + axes.across(value)
         text = tick_text(value, shown, axes.panel.percent and bool(axes.panel.rows))
         parts.append(f'<path class="g" d="M{x:.1f} {_TOP}V{bottom:.1f}"/>')
-        over = x + len(text) * _CHAR / 2 - (axes.left + axes.width + _RIGHT)  # at the right end
+        over = x + _wide(text) / 2 - (axes.left + axes.width + _RIGHT)  # at the right end
         x -= max(over, 0)
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="m">{text}</text>')
     return parts
@@ -208,6 +210,17 @@ def _spot(x: float, y: float, spot: Spot) -> str:
 
 def _diamond(x: float, y: float) -> str:
     return f'<path class="k" d="M{x:.1f} {y - 5:.1f}l4 5l-4 5l-4 -5Z"/>'
+
+
+def _wide(text: str) -> float:
+    """How wide a text of eleven pixels is at most."""
+
+    def width(letter: str) -> float:
+        if not letter.isascii() and letter != "…":
+            return 11.0
+        return next((wide for letters, wide in _WIDTHS.items() if letter in letters), 7.1)
+
+    return sum(map(width, text))
 
 
 def _short(name: str) -> str:

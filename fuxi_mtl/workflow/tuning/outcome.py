@@ -164,7 +164,8 @@ class Outcome:
         parts = [f"{self.count(state)} {state}" for state in _STATES.values() if self.count(state)]
         same = sum(each.same_as is not None for each in self.attempts)
         parts += [f"{same} the same as an earlier one"] if same else []
-        return f"{len(self.attempts)} trials ({', '.join(parts)})."
+        trials = "1 trial" if len(self.attempts) == 1 else f"{len(self.attempts)} trials"
+        return f"{trials} ({', '.join(parts)})."
 
     def _reasons(self) -> list[str]:
         """Why trials failed, each reason once."""
@@ -189,10 +190,9 @@ class Outcome:
                 "(--retrain 3)."
             )
         else:
-            lines.append(
-                f"A score moves by {self.spread(name):.6f} from seed to seed: the best of {looked} equal "
-                f"trials would look {luck:.6f} better than it is."
-            )
+            more = f": the best of {looked} equal trials would look {luck:.6f} better than it is"
+            moves = f"A score moves by {self.spread(name):.6f} from seed to seed"
+            lines.append(f"{moves}{more if looked > 1 else ''}.")
         again = self.retrained
         if again is None:
             return lines

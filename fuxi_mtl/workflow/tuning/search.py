@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from fuxi_mtl.config import ConfigError, Experiment
 from fuxi_mtl.dataset import Dataset
+from fuxi_mtl.interruption import remembered
 from fuxi_mtl.options.source_location import Located
 from fuxi_mtl.workflow.experiment import load_data, try_model
 from fuxi_mtl.workflow.sweep import let_go
@@ -91,7 +92,8 @@ def search(search: Search, interrupted: Callable[[Outcome], None] | None = None)
         return outcome_of(study, base, objectives, seeds, search.plan.choose)
 
     try:
-        _try_all(search, study, objectives, seeds)
+        with remembered() as check:
+            _try_all(search, study, objectives, seeds, check)
     except KeyboardInterrupt:
         if interrupted is not None and _is_any_complete(study):
             interrupted(outcome())
@@ -100,12 +102,19 @@ def search(search: Search, interrupted: Callable[[Outcome], None] | None = None)
     return outcome()
 
 
-def _try_all(search: Search, study: Study, objectives: Sequence[Objective], seeds: Sequence[int]) -> None:
+def _try_all(
+    search: Search,
+    study: Study,
+    objectives: Sequence[Objective],
+    seeds: Sequence[int],
+    check: Callable[[], None],
+) -> None:
     """Tries values until there are none left, or the time is over."""
     started = time.monotonic()
     until = None if search.plan.minutes is None else started + 60 * search.plan.minutes
     told: set[str] = set()  # what was left out of the stanza, a line each
     while until is None or time.monotonic() < until or not _is_any_complete(study):
+        check()
         with study.next() as trial:
             if trial is None:
                 break
@@ -114,7 +123,7 @@ def _try_all(search: Search, study: Study, objectives: Sequence[Objective], seed
                 if note not in told:
                     logger.info("%s", note)
                     told.add(note)
-            _try(search, experiment, study, trial, objectives, seeds, until)
+            _try(search, experiment, study, trial, objectives, seeds, until, check)
     else:
         logger.info(
             "%g minutes are over: no further trial is begun. The same command goes on.", search.plan.minutes
@@ -147,12 +156,18 @@ def _try(
     objectives: Sequence[Objective],
     seeds: Sequence[int],
     until: float | None,
+    check: Callable[[], None],
 ) -> None:
     """One trial, and what becomes of it."""
+
+    def report(value: float, step: int) -> bool:
+        check()
+        return len(objectives) > 1 or trial.report(value, step)  # of several, none are pruned
+
     name = f"Trial {trial.number}"
-    logger.info("%s of %d: %s", name, study.most, said(search.space.varied(trial.values)))
+    begun, values = len(study.trials), said(search.space.varied(trial.values))
+    logger.info("%s, %d of %d: %s", name, begun, study.most, values)
     last = until if _is_any_complete(study) else None  # one result there should be
-    report = trial.report if len(objectives) == 1 else _never
     folder = search.folder / "trials" / str(trial.number)
     try:
         tried = try_values(experiment, search.load, seeds, objectives, report, folder, search.strategy, last)
@@ -183,12 +198,6 @@ def _try(
             f"{objective.name} {value:.6f}" for objective, value in zip(objectives, tried.values, strict=True)
         )
         logger.info("%s: %s (%.0f s).", name, shown, tried.seconds)
-
-
-def _never(value: float, step: int) -> bool:
-    """Several objectives are not pruned."""
-    del value, step
-    return True
 
 
 def _is_any_complete(study: Study) -> bool:
