@@ -49,9 +49,9 @@ def remembered() -> Iterator[Callable[[], None]]:
             terminate(came[0], None)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, remember)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                before[each] = signal.signal(each, remember)
     try:
         yield check
     finally:

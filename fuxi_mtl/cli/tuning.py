@@ -126,7 +126,6 @@ def tune(options: argparse.Namespace, show: Callable[["Outcome"], None]) -> str:
     space = _space(options)
     stanzas, expid = stanza_of(space, options.config, options.expid)
     name, output = options.name or f"{expid}_tuned", Path(options.output or stanzas.path)
-    winner.check_free(output, name, winner.folder_of(output), options.overwrite)
 
     def make(values: "Mapping[str, Located]") -> "Experiment":
         return load_experiment(stanzas, expid, options.set, values)
@@ -139,10 +138,12 @@ def tune(options: argparse.Namespace, show: Callable[["Outcome"], None]) -> str:
             "--set model_root=./checkpoints/."
         )
     beside = Path(base.options.model_root).expanduser() / base.options.dataset_id / expid / FOLDER
+    folder = Path(options.folder) if options.folder else beside
+    winner.check_free(output, name, winner.folder_of(output), options.overwrite, folder)
     asked = Search(
         space,
         make,
-        Path(options.folder) if options.folder else beside,
+        folder,
         replace(plan, seed=base.training.seed),
         tuple(options.objective),
         tuple(dict.fromkeys(options.seed or ())),
@@ -157,6 +158,7 @@ def tune(options: argparse.Namespace, show: Callable[["Outcome"], None]) -> str:
             [*outcome.lines(), f"{others} still tried elsewhere; the last process writes the winner."]
         )
     with held(asked.folder / "winner"):
+        outcome = replace(outcome, stanza=str(winner.files_of(output, name)[0].resolve()))
         outcome.store()
         winner.write_winner(outcome, make(outcome.located), output, name, options.set)
         if plan.retrain:

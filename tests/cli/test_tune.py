@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("optuna", reason="the extra optuna is not installed")
 
 from fuxi_mtl.config import load_experiment
+from fuxi_mtl.workflow.tuning import winner
 from fuxi_mtl.workflow.tuning.study import Trial
 
 SPACE = """\
@@ -86,10 +87,16 @@ def test_the_winner_is_a_stanza_that_was_trained_anew_and_tested_once(tuned):
 
 
 def test_the_same_command_goes_on_and_writes_over_nothing_unasked(tuned):
-    _, command, _, _ = tuned
+    root, command, _, _ = tuned
     again = command_line.call(*command)
     assert again.status == 1
     assert "Toy_tuned.yaml: there already. Give the winner another name with --as" in again.err
+    file = root / "toy" / "Toy" / "tune" / "tuning.json"
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({**stored, "retrained": None}))  # as if killed before it was trained anew
+    again = command_line.call(*command)
+    assert (again.status, again.err) == (0, "")
+    assert json.loads(file.read_text()) == stored
     again = command_line.call(*command, "--overwrite")
     assert (again.status, again.err) == (0, "")
     assert "Trial" not in again.out.replace("Trained", ""), "nothing is left to be tried"
@@ -97,6 +104,13 @@ def test_the_same_command_goes_on_and_writes_over_nothing_unasked(tuned):
         *command[:-2], "--as", "Toy", "--output", "config", "--overwrite", *command[-2:]
     )
     assert "Toy is there already: give the winner another name with --as." in taken.err
+
+
+def test_the_winner_goes_into_a_folder_that_has_no_stanzas_or_those_of_data_alone(tmp_path):
+    for folder in (tmp_path / "none", tmp_path):
+        assert (winner.folder_of(folder).experiments, winner.folder_of(folder).datasets) == ({}, {})
+    (tmp_path / "dataset_config.yaml").write_text("toy: {data_format: csv}\n")
+    assert [*winner.folder_of(tmp_path).datasets] == ["toy"]
 
 
 def test_a_mistake_in_the_space_is_told_before_anything_is_trained(in_place, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +61,25 @@ def test_there_is_room_for_names_of_rows_in_the_widest_font(name):
     else:
         needed = 11 * len(shown)  # letters of Chinese are squares
     assert needed + 7 <= left < 1.4 * needed + 50
+
+
+@pytest.mark.parametrize(
+    "ends", [(0.9546, 0.95553), (0.9546, 0.9555), (0.97475, 0.9751), (0.0, 1.0), (5000.0, 123456.0)]
+)
+@pytest.mark.parametrize("name", ["PLE", "MMoE_Aligned_MTL", "a_name_that_is_much_longer"])
+def test_ticks_have_room_beside_each_other_and_inside_of_the_picture(name, ends):
+    drawn = svg.draw(Panel("AUC", rows=[name], dots=[Dots(0, 0, [*ends])]), [name])
+    texts = re.findall(r'<text x="([\d.]+)"[^>]*class="m">([^<]+)</text>', drawn)
+    assert len(texts) > 1
+    widths = [
+        TextPath((0, 0), text, size=11, prop={"family": "DejaVu Sans"}).get_extents().width
+        for _, text in texts
+    ]
+    spans = [
+        (float(x) - width / 2, float(x) + width / 2) for (x, _), width in zip(texts, widths, strict=True)
+    ]
+    assert all(right < left for (_, right), (left, _) in pairwise(spans))
+    assert spans[-1][1] <= 330
 
 
 def test_ticks_are_round_and_told_apart():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 
@@ -118,16 +119,29 @@ def _frame(axes: _Axes) -> str:
 
 
 def _x_ticks(axes: _Axes, bottom: float) -> list[str]:
-    shown = ticks(*axes.x, most=4)
     parts = []
-    for value in shown:
+    for value, text in _told_apart(axes).items():
         x = axes.left + axes.across(value)
-        text = tick_text(value, shown, axes.panel.percent and bool(axes.panel.rows))
         parts.append(f'<path class="g" d="M{x:.1f} {_TOP}V{bottom:.1f}"/>')
         over = x + _wide(text) / 2 - (axes.left + axes.width + _RIGHT)  # at the right end
         x -= max(over, 0)
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="m">{text}</text>')
     return parts
+
+
+def _told_apart(axes: _Axes) -> dict[float, str]:
+    """The ticks of the x axis with their texts: four, or as many as have room beside each other."""
+    percent = axes.panel.percent and bool(axes.panel.rows)
+    found: dict[float, str] = {}
+    for most in (4, 3, 2):
+        shown = ticks(*axes.x, most=most)
+        found = {value: tick_text(value, shown, percent) for value in shown}
+        widest = max(map(_wide, found.values()), default=0.0)
+        most_right = axes.width + _RIGHT - widest / 2
+        places = [min(axes.across(value), most_right) for value in shown]
+        if all(after - place > widest for place, after in pairwise(places)):
+            break
+    return found
 
 
 def _columns(axes: _Axes, bottom: float) -> list[str]:

@@ -1,5 +1,6 @@
 """What a search came to: its trials, the winner or the front, and what looking at many does to the best."""
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -82,6 +83,7 @@ class Outcome:
         located: Its values, for the stanza.
         folder: Where it all lies.
         retrained: The winner trained anew; None before that.
+        stanza: The file of the winner's stanza; empty where there is none.
     """
 
     expid: str
@@ -94,6 +96,7 @@ class Outcome:
     located: dict[str, Located]
     folder: Path
     retrained: Retrained | None = None
+    stanza: str = ""
 
     @property
     def best(self) -> Attempt:
@@ -103,6 +106,11 @@ class Outcome:
     def count(self, state: str) -> int:
         """How many trials ended so, those that took the result of an equal one not counted."""
         return sum(each.state == state and each.same_as is None for each in self.attempts)
+
+    @property
+    def looked_at(self) -> int:
+        """How many trials the best was chosen from: those that were pruned were looked at, too."""
+        return self.count("complete") + self.count("pruned")
 
     def spread(self, objective: str) -> float | None:
         """Standard deviation of a trial's score from seed to seed; None where nothing tells it.
@@ -118,9 +126,9 @@ class Outcome:
         return math.sqrt(statistics.fmean(variances) / len(self.seeds)) if variances else None
 
     def luck(self, objective: str) -> float | None:
-        """How much better than they are the best of the complete trials looks by chance, were all equal."""
+        """How much better than they are the best of the trials looks by chance, were all equal."""
         spread = self.spread(objective)
-        return None if spread is None else spread * expected_maximum(self.count("complete"))
+        return None if spread is None else spread * expected_maximum(self.looked_at)
 
     def plain(self) -> dict[str, Any]:
         """All of it for JSON."""
@@ -179,7 +187,7 @@ class Outcome:
 
     def _optimism(self, name: str) -> list[str]:
         """What looking at many trials does to the winner's score of one objective."""
-        looked, luck, better = self.count("complete"), self.luck(name), self.objectives[name] == "max"
+        looked, luck, better = self.looked_at, self.luck(name), self.objectives[name] == "max"
         found = self.best.scores[name]
         lines = [
             f"{name} of trial {self.winner} on validation rows: {found:.6f}, the best of {looked} looked at."
@@ -209,6 +217,14 @@ class Outcome:
         else:
             lines.append("There are no test rows, so no number that nothing was chosen by.")
         return lines
+
+
+def unfinished_stanza(folder: Path) -> str | None:
+    """The file of the winner's stanza where a search was stopped before that was trained anew."""
+    if not (folder / FILE).is_file():
+        return None
+    stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return None if stored["retrained"] else stored.get("stanza")
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from fuxi_mtl.files import held, holder_of
 from fuxi_mtl.hints import extra_package
 from fuxi_mtl.options.source_location import Located
-from fuxi_mtl.workflow.tuning.dimensions import Dimension, said
+from fuxi_mtl.workflow.tuning.dimensions import RANGE, Dimension, said
 from fuxi_mtl.workflow.tuning.plan import STORAGES, TRIALS, Plan
 from fuxi_mtl.workflow.tuning.space import Space
 
@@ -283,12 +283,15 @@ class Study:
             study.tell(own.number, earlier.values)
 
 
-def _shown(keys: Sequence[str], there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """What differs; of what has parts, the parts."""
+def _shown(
+    keys: Sequence[str], there: Mapping[str, Any], here: Mapping[str, Any], of: str = ""
+) -> Iterator[str]:
+    """What differs; of what has parts, the parts, with the key whose range they are of."""
     for key in keys:
         first, second = there.get(key), here.get(key)
         if isinstance(first, dict) and isinstance(second, dict):
             other = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-            yield from _shown([*other], first, second)
+            yield from _shown([*other], first, second, key)
         else:
-            yield f"{key} ({first!r} there, {second!r} here)"
+            name = f"{of}.{key}" if key in RANGE else key
+            yield f"{name} ({first!r} there, {second!r} here)"

@@ -9,12 +9,12 @@ from fuxi_mtl.comparison import read_run
 from fuxi_mtl.config import ConfigError, Experiment, load_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.config.stanza_text import StanzaText, file_text
-from fuxi_mtl.config.stanzas import BASE, Folder, parse_override, read_folder
+from fuxi_mtl.config.stanzas import BASE, Folder, parse_override, read_datasets, read_folder
 from fuxi_mtl.evaluation.evaluate import monitor_value
 from fuxi_mtl.files import write_text
 from fuxi_mtl.options import DatasetOptions
 from fuxi_mtl.workflow.resume import run_or_resume
-from fuxi_mtl.workflow.tuning.outcome import Outcome, Retrained
+from fuxi_mtl.workflow.tuning.outcome import Outcome, Retrained, unfinished_stanza
 from fuxi_mtl.workflow.tuning.trial import Objective, objective_of
 
 logger = logging.getLogger(__name__)
@@ -25,14 +25,17 @@ def files_of(folder: str | Path, name: str) -> tuple[Path, Path]:
     return Path(folder, "model_config", f"{name}.yaml"), Path(folder, "dataset_config", f"{name}.yaml")
 
 
-def check_free(folder: Path, name: str, known: Folder, overwrite: bool) -> None:
+def check_free(folder: Path, name: str, known: Folder, overwrite: bool, search: Path) -> None:
     """The name and the files are free, or may be written over.
+
+    What this search wrote itself may be, as long as its winner is not trained anew: there it goes on.
 
     Args:
         folder: Where the stanza is to go.
         name: Its expid.
         known: The stanzas that there are.
         overwrite: Whether a file that a search wrote is replaced.
+        search: The folder of the search.
 
     Raises:
         ConfigError: Something is in the way.
@@ -42,7 +45,7 @@ def check_free(folder: Path, name: str, known: Folder, overwrite: bool) -> None:
     there = [file for file in files if file.exists()]
     if stanza is not None and Path(stanza.location.source) not in files:
         raise stanza.error(f"{name} is there already: give the winner another name with --as.")
-    if there and not overwrite:
+    if there and not overwrite and unfinished_stanza(search) != str(files[0].resolve()):
         raise ConfigError(
             str(there[0]),
             "there already. Give the winner another name with --as, or write over it with --overwrite.",
@@ -98,8 +101,12 @@ def write_winner(
 
 
 def folder_of(folder: str | Path) -> Folder:
-    """The stanzas of a config folder; none of one that is still to be made."""
-    return read_folder(folder) if Path(folder).is_dir() else Folder(Path(folder), {}, {}, {})
+    """The stanzas of a config folder, or of one that is still to be made."""
+    if any(Path(folder).glob("model_config*")):
+        return read_folder(folder)
+    if any(Path(folder).glob("dataset_config*")):
+        return read_datasets(folder)
+    return Folder(Path(folder), {}, {}, {})
 
 
 def _write(file: Path, outcome: Outcome, stanzas: Sequence[StanzaText]) -> None:

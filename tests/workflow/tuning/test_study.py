@@ -65,6 +65,10 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
         ValueError, match=r"another search: they differ in epochs \('the same' there, 3 here\)"
     ):
         study(tmp_path, RANGE, Plan(5), identity=3)
+    searched = [{"space": {"varied": {"net_dropout": {"low": 0, "high": high}}}} for high in (0.2, 0.5)]
+    Study(tmp_path / "space", make_space(RANGE, "tune"), ["max"], Plan(5), searched[0])
+    with pytest.raises(ValueError, match=r"they differ in net_dropout.high \(0.2 there, 0.5 here\)"):
+        Study(tmp_path / "space", make_space(RANGE, "tune"), ["max"], Plan(5), searched[1])
 
 
 def test_processes_share_the_points_of_a_grid_and_the_number_of_trials(tmp_path):
@@ -138,6 +142,11 @@ def test_failed_and_pruned_trials_are_counted_and_said(tmp_path):
     lines = outcome(of).lines()
     assert "4 trials (2 complete, 1 pruned, 1 failed)." in lines[0]
     assert "Failed: trial 0: ValueError: no room" in lines
+    assert any(line.endswith("the best of 3 looked at.") for line in lines), "the pruned one was, too"
+    again = Retrained("", "", {"AUC": [0.70, 0.71, 0.72]}, {}, [2, 3, 4])  # the standard deviation is 0.01
+    assert replace(outcome(of), retrained=again).luck("AUC") == pytest.approx(
+        0.0084628, rel=1e-4
+    )  # Harter's of 3
 
 
 def test_a_trial_below_the_median_is_not_worth_going_on(tmp_path):
