@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from fuxi_mtl.dataset.sampling import NegativeSample
 from fuxi_mtl.dataset.splits import Split, labels_of
+from fuxi_mtl.options import TrainingOptions
 from fuxi_mtl.tasks import Task
 
 # A split up to this size is shuffled as one; a larger one in windows of this size, made of random blocks.
-WINDOW_BYTES = 2 << 30
+WINDOW_BYTES = TrainingOptions().shuffle_window_bytes
 BLOCKS_IN_WINDOW = 64
 
 Parts = tuple[np.ndarray, ...]

@@ -148,3 +148,8 @@ class TrainingOptions:
     pickle_feature_encoder: bool = option(
         False, "Accepted for the sake of FuxiCTR's stanzas; nothing is ever pickled."
     )
+
+    @property
+    def shuffle_window_bytes(self) -> int:
+        """``shuffle_window_gb`` in bytes."""
+        return int(self.shuffle_window_gb * 2**30)

@@ -85,7 +85,7 @@ def beside(
         size,
         epochs=ENDLESS,
         seed=options.seed + SEED,
-        window_bytes=int(options.shuffle_window_gb * 2**30),
+        window_bytes=options.shuffle_window_bytes,
         first=first,
     )
     return tf.data.Dataset.zip((batches, others)).map(

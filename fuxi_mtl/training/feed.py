@@ -75,7 +75,7 @@ class Feed:
             epochs=epochs,
             shuffle=options.shuffle,
             seed=options.seed,
-            window_bytes=int(options.shuffle_window_gb * 2**30),
+            window_bytes=options.shuffle_window_bytes,
             sample=self.sample,
             drop_last=options.drop_last,
             first=first,
