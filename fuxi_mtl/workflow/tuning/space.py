@@ -24,7 +24,7 @@ from fuxi_mtl.config.yaml_reading import read_mapping
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options.mistakes import Mistakes
 from fuxi_mtl.options.source_location import Located, SourceLocation, as_located
-from fuxi_mtl.options.values import convert, plain
+from fuxi_mtl.options.values import convert, plain, show
 from fuxi_mtl.workflow.tuning.dimensions import Dimension, Values, choosers, dimension, is_tried
 
 OF_FUXICTR = ("base_config", "base_expid", "dataset_id", "tuner_space", "model_config", "dataset_config")
@@ -161,10 +161,20 @@ class Space:
                 ] == each.key.split("."):
                     mistakes.add(entry.error(f"{self.source} varies {each.key}. Remove it in one of them."))
         for each in self.dimensions if of is None else filter(of, self.dimensions):
-            for value in each.extremes:
-                with mistakes.noted():
-                    self._check_value(each, value, judge)
+            found = [error for value in each.extremes for error in self._refused(each, value, judge)]
+            if found and len(found) == len(each.choices) and not self._refused(each, each.entry, judge):
+                alone = f"Write [{show(plain(each.entry))}] for this one alone."
+                found.append(each.entry.error(f"{each.key}: a list is choices. {alone}"))
+            for error in found:
+                mistakes.add(error)
         mistakes.tell()
+
+    def _refused(self, of: Dimension, value: Located, judge: Callable[[Values], object]) -> list[ConfigError]:
+        """Why a value is refused; nothing if it is not."""
+        mistakes = Mistakes()
+        with mistakes.noted():
+            self._check_value(of, value, judge)
+        return mistakes.found
 
     def _check_value(self, of: Dimension, value: Located, judge: Callable[[Values], object]) -> None:
         refused: ConfigError | None = None

@@ -130,6 +130,7 @@ WRONG = [
     ("learning_rate: {low: 0, high: 1, log: true}", r"low is 0; log: true needs a number above 0"),
     ("learning_rate: {low: 1, high: 2, log: true, step: 1}", r"log and step exclude each other"),
     ("learning_rate: {low: 1, high: 2, step: -1}", r"step is -1; it must be above 0"),
+    ("expert_hidden_units: [16]", r"a list is choices. Write \[\[16\]\] for this one alone"),
     ("net_dropout: []", r"net_dropout: there is nothing to choose from"),
     ("epochs: 3", r"nothing is varied"),
     ("seed: [1, 2]", r"seed: a search among seeds finds the luckiest"),
