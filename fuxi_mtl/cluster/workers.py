@@ -173,7 +173,12 @@ class Workers:
 
     def own_rows(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """The rows of whole global batches that this worker takes."""
-        return batches.map(lambda *batch: tf.nest.map_structure(self._own_rows, batch))
+
+        @tf.autograph.experimental.do_not_convert
+        def own(*batch: Any) -> Any:
+            return tf.nest.map_structure(self._own_rows, batch)
+
+        return batches.map(own)
 
     def _own_rows(self, column: tf.Tensor) -> tf.Tensor:
         return column[part_of(tf.shape(column)[0], self.rank, self.size)]
@@ -265,7 +270,7 @@ class Workers:
                     return tf.raw_ops.CollectiveBcastRecvV2(shape=[numbers], T=tf.int32, **own)
 
             signature = [tf.TensorSpec([numbers], tf.int32)]
-            self._passes[root, numbers] = tf.function(passed, input_signature=signature)
+            self._passes[root, numbers] = tf.function(passed, signature, autograph=False)
         return self._passes[root, numbers]
 
 

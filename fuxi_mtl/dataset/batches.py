@@ -133,6 +133,7 @@ def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.
     def arrays(number: np.int64) -> list[np.ndarray]:
         return [_own(array) for array in tf.nest.flatten(batch(int(number)))]
 
+    @tf.autograph.experimental.do_not_convert
     def tensors(number: tf.Tensor) -> Any:
         # Half the price of from_generator, which checks every array in Python.
         flat = tf.numpy_function(arrays, [number], dtypes, stateful=False)

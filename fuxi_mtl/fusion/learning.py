@@ -97,7 +97,7 @@ def _requests_with_two_grades(codes: np.ndarray, grades: np.ndarray) -> np.ndarr
 def _step(network: PersonalFusion, optimizer: keras.Optimizer, options: LtrOptions):
     loss_of = LOSSES[options.loss]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(ids, numeric, scores, grades, there):
         with tf.GradientTape() as tape:
             total = network.score({"ids": ids, "numeric": numeric}, scores)

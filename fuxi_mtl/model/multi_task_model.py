@@ -422,9 +422,9 @@ class MultiTaskModel(keras.Model):
     def _predict_here(self, batches: Any) -> dict[str, np.ndarray]:
         """Predictions of this process alone, where Keras would give all workers the rows of all."""
         if self._own_predict is None:
-            self._own_predict = tf.function(lambda batch: self.predict_step((batch,)), reduce_retracing=True)
+            self._own_predict = tf.function(self.predict_step, autograph=False, reduce_retracing=True)
         with folded(self):
-            parts = [self._own_predict(batch) for batch in batches]
+            parts = [self._own_predict((batch,)) for batch in batches]
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
     def _encoded(self, x: Any) -> tuple[Any, RowReader | None]:

@@ -285,7 +285,7 @@ def _inputs_of(signatures: Mapping[str, Any]) -> dict[str, dict[str, tf.TensorSp
 
 def _constant(model: MultiTaskModel, info: Mapping[str, Any] | None) -> Any:
     text = info_of(model, info)
-    return tf.function(lambda: {"model_info": tf.constant(text)}, []).get_concrete_function()
+    return tf.function(lambda: {"model_info": tf.constant(text)}, [], autograph=False).get_concrete_function()
 
 
 def _of_types(inputs: Mapping[str, tf.Tensor], specs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:

@@ -88,9 +88,12 @@ def beside(
         window_bytes=options.shuffle_window_bytes,
         first=first,
     )
-    return tf.data.Dataset.zip((batches, others)).map(
-        lambda training, other: (training, _as_many(other, training)), num_parallel_calls=1
-    )
+
+    @tf.autograph.experimental.do_not_convert
+    def pair(training: Any, other: Any) -> Any:
+        return training, _as_many(other, training)
+
+    return tf.data.Dataset.zip((batches, others)).map(pair, num_parallel_calls=1)
 
 
 def _as_many(batch: Any, other: Any) -> Any:

@@ -96,7 +96,7 @@ class GateHealth:
         self.steps: list[int] = []
         self._model = model
         self._gates: list[Gate] = []
-        self._graph = tf.function(self._everywhere)
+        self._graph = tf.function(self._everywhere, autograph=False)
         self._found: list[list[Health]] = []
 
     def get_state(self) -> dict[str, Any]:

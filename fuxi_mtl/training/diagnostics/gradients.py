@@ -45,7 +45,7 @@ class GradientProducts:
     def __init__(self, model: MultiTaskModel):
         self._model = model
         self._sparse: list[bool] = []
-        self._graph = tf.function(self._everywhere)
+        self._graph = tf.function(self._everywhere, autograph=False)
 
     def __call__(self, batch: Batch) -> Products:
         """The products on one batch: inputs, labels by task, and weights of the rows."""
