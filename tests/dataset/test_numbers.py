@@ -29,7 +29,7 @@ def graph(encoder, name, values):
     """What a served model makes of a column, and the type in which it wants it."""
     encoding = GraphEncoder(encoder)
     spec = encoding.specs("text")[name]
-    encoded = tf.function(encoding)({name: tf.constant(values, spec.dtype)})
+    encoded = tf.function(encoding, autograph=False)({name: tf.constant(values, spec.dtype)})
     return encoded, spec.dtype
 
 

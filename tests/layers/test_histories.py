@@ -79,7 +79,7 @@ def test_the_mean_of_a_group_is_that_of_pooled_bags_side_by_side():
 
 def test_bags_and_their_graph_are_as_they_were_without_a_group():
     made = FeatureEmbedding(FEATURES, 2)
-    graph = tf.function(made).get_concrete_function(
+    graph = tf.function(made, autograph=False).get_concrete_function(
         {"ids": tf.TensorSpec([None, 18], tf.int32), "numeric": tf.TensorSpec([None, 1])}
     )
     kinds = [operation.type for operation in graph.graph.get_operations()]

@@ -156,7 +156,7 @@ def test_bags_of_every_kind_are_pooled_as_by_hand():
 def test_a_step_gathers_once_from_each_table():
     layer = FeatureEmbedding(tiny.FEATURES, embedding_dim=4)
     specs = {name: tf.TensorSpec(x.shape, x.dtype) for name, x in tiny.tensors(tiny.inputs(3)).items()}
-    graph = tf.function(layer).get_concrete_function(specs).graph
+    graph = tf.function(layer, autograph=False).get_concrete_function(specs).graph
     lookups = [each for each in graph.get_operations() if each.type == "ResourceGather"]
     assert len(lookups) == len(layer.blocks) == 2
 

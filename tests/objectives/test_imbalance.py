@@ -249,7 +249,7 @@ def test_one_graph_follows_the_step():
         )
     )
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss():
         changed = imbalance.apply([supervised(CTCVR)], [CTCVR], tf.convert_to_tensor(step))[0]
         return changed.loss({"ctcvr": tf.zeros(1)}, {"ctcvr": tf.ones(1)})[0] / np.float32(np.log(2))

@@ -46,7 +46,7 @@ def by_rows(optimizer, steps, rates=None):
     variable, seen = table(), []
     optimizer.build([variable])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(ids, values):
         optimizer.before_lookup(variable, ids)
         found = tf.gather(variable.value, ids)
@@ -225,7 +225,7 @@ def test_a_call_that_does_not_train_moves_nothing():
     model.fit(data(range(3)), verbose=0, shuffle=False)
     state = [*model.trainable_variables, *model.optimizer.variables]
     before = [v.numpy() for v in state]
-    tf.function(model)(tiny.tensors(tiny.inputs(20)))
+    tf.function(model, autograph=False)(tiny.tensors(tiny.inputs(20)))
     for old, variable in zip(before, state, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
     model.compile("sgd")  # nor does it when another optimizer comes

@@ -38,7 +38,9 @@ def train(optimizer, variables, steps):
     """Applies each step's gradients in a graph, as training does."""
     if not optimizer.built:  # LossScaleOptimizer would begin anew
         optimizer.build(variables)
-    apply = tf.function(lambda gradients: optimizer.apply(gradients, variables), reduce_retracing=True)
+    apply = tf.function(
+        lambda gradients: optimizer.apply(gradients, variables), autograph=False, reduce_retracing=True
+    )
     for gradients in steps:
         apply(gradients)
 

@@ -53,7 +53,9 @@ def in_turns(optimizer, moved, values):
     optimizer.build(everything)
 
     def graph(turn):
-        return tf.function(lambda value: optimizer.apply([gradient_of(v, value) for v in turn], list(turn)))
+        return tf.function(
+            lambda value: optimizer.apply([gradient_of(v, value) for v in turn], list(turn)), autograph=False
+        )
 
     graphs = [graph(turn) for turn in moved]
     seen = []

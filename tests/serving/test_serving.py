@@ -31,7 +31,7 @@ def one_column(rule, bag: Bag, tokens: dict[str, tuple[str, ...]] | None = None)
 
 
 def assert_same(encoder: Encoder, frame: pl.DataFrame, raw: dict) -> None:
-    encoded = tf.function(GraphEncoder(encoder))(raw)
+    encoded = tf.function(GraphEncoder(encoder), autograph=False)(raw)  # as it is exported
     for name, expected in zip(("ids", "numeric"), encoder.encode(frame), strict=True):
         np.testing.assert_array_equal(encoded[name].numpy(), expected, err_msg=name)
         assert encoded[name].dtype == expected.dtype

@@ -42,7 +42,7 @@ def test_a_vocabulary_without_tokens_knows_none():
 def test_a_large_vocabulary_is_a_file_that_moves_with_the_model(small, tmp_path):
     module = tf.Module()
     module.table = GraphVocabulary(KNOWN, tmp_path / "words" / "known.tsv")
-    module.lookup = tf.function(module.table.lookup, [tf.TensorSpec([None], tf.string)])
+    module.lookup = tf.function(module.table.lookup, [tf.TensorSpec([None], tf.string)], autograph=False)
     assert module.lookup(tf.constant(ASKED)).numpy().tolist() == EXPECTED
     tf.saved_model.save(module, str(tmp_path / "model"))
     (tmp_path / "words" / "known.tsv").unlink()

@@ -29,10 +29,13 @@ def numbers(weighting):
 def repeat(weighting, steps, losses, norms=None):
     """Many updates with the same numbers, in a graph as in training."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def update():
-        for _ in tf.range(steps):
+        def body(taken):
             weighting.update(losses, norms)
+            return [taken + 1]
+
+        tf.while_loop(lambda taken: taken < steps, body, [tf.constant(0)])
 
     update()
     return numbers(weighting)
