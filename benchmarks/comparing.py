@@ -144,7 +144,7 @@ def measure_comparing(before: Path | None, runs: int, rounds: int, results: Path
             "seconds": Summary.of([round(seconds, 2) for seconds, *_ in times]).plain(),
             "processor": Summary.of([round(processor, 2) for _, processor, *_ in times]).plain(),
             "peak_mb": Summary.of([round(peak) for _, _, peak, _ in times]).plain(),
-            "equal": len({made for each in checkouts for *_, made in found[style, each]}) == 1,
+            "equal": len({made for each in roots for *_, made in found[style, each]}) == 1,
         }
         for (style, name), times in found.items()
     ]
