@@ -131,7 +131,7 @@ def _merged(encoding: onnx.GraphProto, network: onnx.ModelProto, opset: int) -> 
     first = helper.make_model(encoding, opset_imports=opsets, ir_version=version)
     network = network if opset == OPSET else version_converter.convert_version(network, opset)
     network.ir_version = version
-    network = compose.add_prefix(network, "network/", rename_outputs=False)
+    network = compose.add_prefix(network, "network/")
     reached = {put.name.removeprefix("network/"): put.name for put in network.graph.input}
     whole = compose.merge_models(
         first,
@@ -139,5 +139,9 @@ def _merged(encoding: onnx.GraphProto, network: onnx.ModelProto, opset: int) -> 
         io_map=[(_ENCODED[name], put) for name, put in reached.items()],
         outputs=[put.name for put in network.graph.output],
     )
+    for put in whole.graph.output:  # their own names again, by which they are served
+        name = put.name.removeprefix("network/")
+        whole.graph.node.append(helper.make_node("Identity", [put.name], [name]))
+        put.name = name
     whole.producer_name = "fuxi_mtl"
     return whole
