@@ -33,7 +33,9 @@ def filled_lists(entries: Entries, bag: Bag) -> tf.RaggedTensor:
     """The members that take a place, with ``fill_na`` for a missing text or a list without members."""
     members = lists(entries, bag.splitter)
     if not bag.gaps:
-        members = tf.ragged.boolean_mask(members, members.with_values(present(members.values, bag)))
+        places = places_of(present(members.values, bag))
+        rows = tf.gather(members.value_rowids(), places)
+        members = _of_rows(tf.gather(members.values, places), rows, members.nrows())
     if bag.fill_na is None:
         return members
     if bag.gaps and entries.shape.rank == 1:
@@ -52,21 +54,26 @@ def present(members: tf.Tensor, bag: Bag) -> tf.Tensor:
     return found if bag.zeros else found & ~is_zero(members)
 
 
+def places_of(mask: tf.Tensor) -> tf.Tensor:
+    """Where a vector is true; ``tf.boolean_mask`` builds checks of shapes around the same."""
+    return tf.squeeze(tf.where(mask), 1)
+
+
 def layout(members: tf.RaggedTensor, bag: Bag) -> tuple[tf.Tensor, tf.Tensor]:
     """Where the members go.
 
     Returns:
-        Row and column of each member that is kept, ``(kept, 2)``, and for every member whether it is kept.
+        Row and column of each member that is kept, ``(kept, 2)``, and which these are among all, ``(kept,)``.
     """
     rows = members.value_rowids()
     places = tf.range(tf.size(rows, tf.int64)) - tf.gather(members.row_starts(), rows)
     missing = tf.gather(bag.max_len - members.row_lengths(), rows)  # below 0 where members are cut
     if bag.cuts_front:
         places += tf.minimum(missing, 0)
-    kept = (places >= 0) & (places < bag.max_len)
+    kept = places_of((places >= 0) & (places < bag.max_len))
     if bag.padding == "pre":
         places += tf.maximum(missing, 0)
-    return tf.boolean_mask(tf.stack([rows, places], 1), kept), kept
+    return tf.gather(tf.stack([rows, places], 1), kept), kept
 
 
 def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor) -> tf.Tensor:
@@ -87,7 +94,7 @@ def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor
     if not bag.gaps:
         given = _of_present(given, members, bag)
     index, kept = layout(given, bag)
-    values = numbers(tf.boolean_mask(given.values, kept), fill_na=1.0)
+    values = numbers(tf.gather(given.values, kept), fill_na=1.0)
     placed = tf.tensor_scatter_nd_update(tf.ones(tf.shape(ids)), index, values)
     return tf.where(ids == PAD, 0.0, placed)
 
@@ -95,11 +102,15 @@ def weights(entries: Entries, bag: Bag, members: tf.RaggedTensor, ids: tf.Tensor
 def _of_present(given: tf.RaggedTensor, members: tf.RaggedTensor, bag: Bag) -> tf.RaggedTensor:
     """The weights of members that take a place; none where there are not as many weights as members."""
     alike = given.row_lengths() == members.row_lengths()
-    taken = present(tf.boolean_mask(members.values, tf.gather(alike, members.value_rowids())), bag)
+    compared = tf.gather(members.values, places_of(tf.gather(alike, members.value_rowids())))
     rows = given.value_rowids()
-    of_alike = tf.gather(alike, rows)
-    values, rows = (tf.boolean_mask(tf.boolean_mask(x, of_alike), taken) for x in (given.values, rows))
-    return tf.RaggedTensor.from_value_rowids(values, rows, given.nrows())
+    taken = tf.gather(places_of(tf.gather(alike, rows)), places_of(present(compared, bag)))
+    return _of_rows(tf.gather(given.values, taken), tf.gather(rows, taken), given.nrows())
+
+
+def _of_rows(values: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.RaggedTensor:
+    """Lists of values that come in the order of their rows."""
+    return tf.RaggedTensor.from_value_rowids(values, rows, count, validate=False)
 
 
 def _check_lengths(given: tf.RaggedTensor, members: tf.RaggedTensor, column: str) -> None:

@@ -115,7 +115,7 @@ class GraphEncoder(tf.Module):
     def _bag(self, column: Column, bag: Bag, members: tf.RaggedTensor) -> tf.Tensor:
         """Ids ``(batch, max_len)``; a missing member is padding."""
         index, kept = layout(members, bag)
-        entries = tf.boolean_mask(members.values, kept)
+        entries = tf.gather(members.values, kept)
         values = tf.where(is_missing(entries), PAD, self._apply(column, entries))
         return tf.scatter_nd(index, values, [members.nrows(), bag.max_len])
 
