@@ -79,6 +79,7 @@ class FitOptions(TypedDict, total=False):
     metrics_by: str | None
     threshold: float | str
     eval_batch_size: int
+    eval_precision: str
     save_predictions: bool
     conversion_checks: bool | Sequence[str]
     conversion_settings: Mapping[str, Any]

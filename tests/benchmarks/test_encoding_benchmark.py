@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import encode, encode_workers
 from benchmarks.__main__ import main
+from benchmarks.runner import ROOT
 
 
 def test_both_checkouts_encode_both_files_in_turns_and_the_report_has_their_shares(tmp_path, monkeypatch):
@@ -30,11 +31,11 @@ def test_both_checkouts_encode_both_files_in_turns_and_the_report_has_their_shar
 
 def test_the_encoding_of_a_file_is_timed_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/echo")  # says last what it is asked
-    asked = encode._encoded(encode.ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
+    asked = encode._encoded(ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
     assert (asked["format"], len(asked["fields"]), len(asked["numbers"])) == ("csv", 23, 5)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match=r"encoding .*rows\.csv by .* failed"):
-        encode._encoded(encode.ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
+        encode._encoded(ROOT, "csv", tmp_path / "rows.csv", encode.Workload())
 
 
 def test_a_folder_that_is_no_checkout_is_told(tmp_path, capsys):
