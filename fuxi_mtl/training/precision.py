@@ -62,7 +62,7 @@ def best_precision(kernels: Iterable[Sequence[int]], batch: int) -> Precision:
 
     Args:
         kernels: Shapes of the matrices that the network multiplies by.
-        batch: Rows of a step; the product of the nearer number of :data:`BATCHES` decides.
+        batch: Rows of a step, between whose neighbours of :data:`BATCHES` the gain is read off.
     """
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
@@ -71,15 +71,20 @@ def best_precision(kernels: Iterable[Sequence[int]], batch: int) -> Precision:
     if not inner:
         return Precision("float32", "the model multiplies by no matrix")
     gains = _gains(inner, outer)
-    rows = min(BATCHES, key=lambda each: abs(np.log(each / batch)))
-    policy = "mixed_bfloat16" if gains[rows] >= PAYS else "float32"
-    told = " and ".join(f"{gain:.2f} times with {each:,} rows" for each, gain in gains.items())
+    gain = _gain_of(gains, batch)
+    told = " and ".join(f"{each:.2f} times with {rows:,} rows" for rows, each in gains.items())
     return Precision(
-        policy,
-        f"a product by {inner} x {outer} in bfloat16 is {told} as fast as in float32; a batch of {batch:,} "
-        f"goes by the one with {rows:,}, which pays from {PAYS} times on",
-        {str(each): gain for each, gain in gains.items()},
+        "mixed_bfloat16" if gain >= PAYS else "float32",
+        f"a product by {inner} x {outer} in bfloat16 is {told} as fast as in float32, so {gain:.2f} times "
+        f"with a batch of {batch:,}, which pays from {PAYS} on",
+        {str(rows): each for rows, each in gains.items()},
     )
+
+
+def _gain_of(gains: Mapping[int, float], batch: int) -> float:
+    """The gain at a number of rows, along a line in logarithms; beyond the ends that of the end."""
+    rows, found = np.log(list(gains)), np.log(list(gains.values()))
+    return float(np.exp(np.interp(np.log(batch), rows, found)))
 
 
 def _of_gpus(gpus: Sequence[Any]) -> Precision:
