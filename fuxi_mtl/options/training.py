@@ -14,7 +14,7 @@ class TrainingOptions:
     batch_size: int | str = option(
         "auto",
         "Rows in a training step; auto is the power of two nearest to a two-hundredth of the training rows, "
-        "from 64 to 1024.",
+        "from 64 to 1024. An update takes that of the run.",
         ("auto",),
         least=1,
     )

@@ -26,6 +26,7 @@ from fuxi_mtl.runs import Run
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.precision import use_precision
 from fuxi_mtl.training.state import StateFolder
+from fuxi_mtl.training.step_plan import AUTO
 from fuxi_mtl.workflow.calibrate import calibrate_model, load_calibration
 from fuxi_mtl.workflow.experiment import (
     as_planned,
@@ -142,6 +143,8 @@ class PlannedUpdate:
             "resume_path": None,  # as the run itself may have begun
             "last_day": how.day if as_date(how.day) else None,  # never that of the run
         }
+        if load_resolved(parent.config, parent.expid).training.batch_size == AUTO:
+            start["batch_size"] = parent.read_json(parent.metrics)["batch_size"]  # not by the rows of a day
         divided = {"valid_data", "valid_size"} & {*changes, *(text.partition("=")[0] for text in overrides)}
         if not (rows.get("valid") is not None or divided):
             start["final_weights"] = "last"  # there is nothing to choose by

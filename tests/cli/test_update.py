@@ -72,6 +72,22 @@ def content(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
+def test_a_day_is_taken_in_the_batches_of_its_run_where_nobody_says_their_size(lineage, tmp_path):
+    root, _ = lineage
+    parent = Run(shutil.copytree(first(root), tmp_path / "seed_1"))
+    assert content(parent.folder)["batch_size"] == 32
+    lines = parent.config.read_text().splitlines()[:-1]  # the last one has a checksum
+    parent.config.write_text("\n".join(lines).replace("batch_size: 32\n", "batch_size: auto\n", 1))
+    parent.write_json(parent.metrics, {**parent.read_json(parent.metrics), "batch_size": 48})
+
+    def size(*overrides):
+        planned = PlannedUpdate.of(parent, {"train": root / "0.csv"}, Update(), overrides=overrides)
+        return planned.experiment.training.batch_size
+
+    assert size() == 48
+    assert size("batch_size=16") == 16
+
+
 def first(root: Path, seed: int = 1) -> Path:
     return root / "toy/Toy" / f"seed_{seed}"
 
