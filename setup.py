@@ -33,7 +33,7 @@ SWANLAB = ["swanlab>=0.10,<0.11"]
 BROWSER_TEST = ["playwright>=1.65,<2"]
 OPTUNA = ["optuna>=4.3,<6"]  # before, the lock of a killed process is waited for without end
 RAY = ["ray[train]>=2.60,<3"]
-ONNX = ["onnx>=1.18,<2", "tf2onnx>=1.17,<2"]  # 1.16 wants a protobuf that neither onnx nor TensorFlow takes
+ONNX = ["onnx>=1.19,<2", "tf2onnx>=1.17,<2"]  # onnx 1.18 cannot write bfloat16, tf2onnx 1.16 not be installed
 DOCS = [
     "mkdocs-material>=9.6,<10",
     "mkdocs-static-i18n>=1.3,<2",
