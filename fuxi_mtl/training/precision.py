@@ -76,7 +76,7 @@ def best_precision(kernels: Iterable[Sequence[int]], batch: int) -> Precision:
     return Precision(
         "mixed_bfloat16" if gain >= PAYS else "float32",
         f"a product by {inner} x {outer} in bfloat16 is {told} as fast as in float32, so {gain:.2f} times "
-        f"with a batch of {batch:,}, which pays from {PAYS} on",
+        f"with batches of up to {batch:,}, which pays from {PAYS} on",
         {str(rows): each for rows, each in gains.items()},
     )
 

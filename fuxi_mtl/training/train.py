@@ -73,6 +73,7 @@ class Training:
         best_epoch: The same in epochs.
         seconds: Time spent in training steps, evaluations not counted.
         rows_per_second: Rows a second of that time.
+        batch_size: Rows in a step.
         diagnostics: What :class:`Diagnostics` measured; empty if nothing was asked for.
     """
 
@@ -81,6 +82,7 @@ class Training:
     best_epoch: float | None
     seconds: float
     rows_per_second: float
+    batch_size: int
     diagnostics: dict[str, Any]
 
 
@@ -212,6 +214,7 @@ def train(
         None if evaluation.best is None else evaluation.best["epoch"],
         evaluation.seconds_training,
         rows / evaluation.seconds_training,
+        plan.batch_size,
         diagnostics.content(),
     )
 

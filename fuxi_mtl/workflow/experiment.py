@@ -39,7 +39,6 @@ from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.precision import Precision, use_precision
 from fuxi_mtl.training.shared import END
 from fuxi_mtl.training.state import Source, StateFolder
-from fuxi_mtl.training.step_plan import rows_in_a_step
 from fuxi_mtl.training.tracking import Tracking, check_trackers
 from fuxi_mtl.training.train import Training, train
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines, values_of
@@ -340,7 +339,7 @@ def save_results(
             "train_seconds": training.seconds,
             "rows_per_second": training.rows_per_second,
             "precision": precision.plain(),
-            "batch_size": rows_in_a_step(experiment.training.batch_size, dataset.train.rows),
+            "batch_size": training.batch_size,
             "best_epoch": training.best_epoch,
             "best_step": training.best_step,
             "data_key": dataset.key,

@@ -18,6 +18,18 @@ from fuxi_mtl.objectives import supervised
 from fuxi_mtl.training.train import diverged
 from fuxi_mtl.workflow.experiment import load_run
 
+# ---- how many rows a step has --------------------------------------------------------------------
+
+
+def test_the_size_of_a_batch_that_is_kept_is_that_of_the_steps(tmp_path):
+    sampled = ("n_rows=70", "negative_sampling=plain", "neg_keep_prob_train=0.05")
+    run = train(tmp_path, "batch_size=auto", "epochs=1", *sampled)
+    [(size, rows)] = re.findall(r"batch_size: auto is (\d+) for (\d+) training rows", run.out)
+    assert int(rows) < 64  # so few are left that they are one step
+    assert run.evaluations[-1]["step"] == 1
+    assert run.read("metrics.json")["batch_size"] == int(size) == int(rows)
+
+
 # ---- what is watched ----------------------------------------------------------------------------
 
 
