@@ -48,3 +48,12 @@ def _what_a_file_leaves():
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def float32_afterwards():
+    """Keras's policy is the one of every other test again, whatever a test has made of it."""
+    yield
+    import keras
+
+    keras.config.set_dtype_policy("float32")

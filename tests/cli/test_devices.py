@@ -4,18 +4,13 @@
 import json
 import textwrap
 
-import keras
 import pytest
 import tensorflow as tf
 from command_line import call, in_process, train
 
 from fuxi_mtl.training import devices
 
-
-@pytest.fixture(autouse=True)
-def _float32():
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("float32_afterwards")
 
 
 @pytest.fixture

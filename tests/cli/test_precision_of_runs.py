@@ -2,7 +2,6 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 from command_line import call
@@ -18,10 +17,7 @@ AUTO = (*SHORT, "precision=auto")
 ROWS = "data/toy/test.csv"
 
 
-@pytest.fixture(autouse=True)
-def _float32(in_place):
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("in_place", "float32_afterwards")
 
 
 @pytest.fixture

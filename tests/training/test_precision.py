@@ -7,11 +7,7 @@ import tensorflow as tf
 from fuxi_mtl.training import precision
 from fuxi_mtl.training.precision import BATCHES, PAYS, Precision, best_precision, fastest, use_precision
 
-
-@pytest.fixture(autouse=True)
-def _float32():
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("float32_afterwards")
 
 
 @pytest.fixture
