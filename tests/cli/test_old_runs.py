@@ -60,10 +60,14 @@ def processor():
     )
 
 
+def same_processor():
+    """Whether this one made the runs."""
+    return processor() == (OLD / "processor").read_text().strip()
+
+
 def assert_as_before(now, before):
     """To the last bit, where the processor is the same."""
-    same = processor() == (OLD / "processor").read_text().strip()
-    np.testing.assert_allclose(now, before, rtol=0 if same else 1e-5)
+    np.testing.assert_allclose(now, before, rtol=0 if same_processor() else 1e-5)
 
 
 @pytest.mark.parametrize("expid", EXPIDS)
@@ -125,13 +129,18 @@ def test_old_runs_are_compared(old):
 
 
 def test_an_old_run_calibrated_once_more_has_the_metrics_that_it_had(old):
-    before = metrics_of("ESMM_turned")
+    before, scores = metrics_of("ESMM_turned"), run_of("ESMM_turned").read_scores("test")
     done = call("calibrate", "--expid", "ESMM_turned", "--method", "isotonic")
     assert (done.status, done.err) == (0, "")
     now = metrics_of("ESMM_turned")
     assert now["test"].keys() >= before["test"].keys()
     for key, value in before["test"].items():
+        if key.endswith("AUC") and not same_processor():
+            continue  # steps make ties, of which a last bit decides: then the scores below stand for their order
         assert_as_before(now["test"][key], value)
+    for task in ("ctr", "cvr", "ctcvr"):  # a step may be steep between two validation scores
+        kept, calibrated = scores.prediction(task), run_of("ESMM_turned").read_scores("test").prediction(task)
+        np.testing.assert_allclose(calibrated, kept, rtol=0, atol=0 if same_processor() else 1e-4)
     assert now["conversion_checks"]["values"].keys() == before["conversion_checks"]["values"].keys()
 
 
