@@ -40,6 +40,25 @@ def pytest_collection_finish():
     """Every run begins with a garbage collection; what was imported is left out of it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(
+        50_000, 20, 50
+    )  # else tracing, which makes objects by the hundred thousand, waits for it
+    _forget_debug_names()
+
+
+def _forget_debug_names():
+    """A variable's name is no part of its kernel: a kernel for each name takes a twentieth of the suite.
+
+    Keras numbers them, so that they are new in every test.
+    """
+    from tensorflow.python.ops import gen_resource_variable_ops as operations
+
+    named = operations.var_handle_op
+
+    def var_handle_op(*arguments, debug_name="", **keywords):
+        return named(*arguments, **keywords)
+
+    operations.var_handle_op = var_handle_op
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -136,7 +136,7 @@ def test_an_old_run_calibrated_once_more_has_the_metrics_that_it_had(old):
     assert now["test"].keys() >= before["test"].keys()
     for key, value in before["test"].items():
         if key.endswith("AUC") and not same_processor():
-            continue  # steps make ties, of which a last bit decides: then the scores below stand for their order
+            continue  # a last bit makes or breaks ties of steps: the scores below are held instead
         assert_as_before(now["test"][key], value)
     for task in ("ctr", "cvr", "ctcvr"):  # a step may be steep between two validation scores
         kept, calibrated = scores.prediction(task), run_of("ESMM_turned").read_scores("test").prediction(task)
