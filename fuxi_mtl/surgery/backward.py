@@ -43,21 +43,23 @@ class Backward:
     ):
         self.losses, self.scale = losses, tf.convert_to_tensor(scale)
         self._tape, self._penalties = tape, tuple(penalties)
-        self._known: dict[int, tuple[Any, dict[str, Gradient]]] = {}
+        self._alone: dict[int, tuple[Any, dict[str, Gradient]]] = {}
 
     def of_each(self, sources: Any) -> dict[str, list[Gradient]]:
-        """``scale * grad L_k`` on each of some values, by objective; unweighted and without penalties."""
+        """``scale * grad L_k`` on each of some values, by objective; unweighted and without penalties.
+
+        Values that were asked for before keep what was found.
+        """
         flat = tf.nest.flatten(sources)
-        found = {
-            name: self._tape.gradient(loss, flat, output_gradients=self.scale)
-            for name, loss in self.losses.items()
-        }
-        for at, source in enumerate(flat):
-            gradients = {name: found[name][at] for name in found}
-            # Rows of tables would be summed in the optimizer anyway: once is cheaper.
-            if not any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients.values()):
-                self._known[id(source)] = (source, gradients)
-        return found
+        new = [source for source in flat if id(source) not in self._alone]
+        if new:
+            found = {
+                name: self._tape.gradient(loss, new, output_gradients=self.scale)
+                for name, loss in self.losses.items()
+            }
+            for at, source in enumerate(new):
+                self._alone[id(source)] = (source, {name: found[name][at] for name in found})
+        return {name: [self._alone[id(source)][1][name] for source in flat] for name in self.losses}
 
     def of_each_everywhere(self, sources: Any) -> dict[str, list[Gradient]]:
         """:meth:`of_each`, of the rows of all replicas, on variables: those of all, or a share of each."""
@@ -111,19 +113,24 @@ class Backward:
         """``scale * grad (sum_k w_k L_k + penalties)`` on each value, for objectives that have a weight."""
         losses = {name: self.losses[name] for name in weights}
         factors = [self.scale * weight for weight in weights.values()]
-        new = [value for value in values if id(value) not in self._known]
-        known = [value for value in values if id(value) in self._known]
+        new = [value for value in values if not self._is_known(value)]
+        known = [value for value in values if self._is_known(value)]
         # The weights enter as gradients of the losses: one backward pass for the weighted sum.
         found = self._gradient([*losses.values()], factors, new)
         if known:
             found |= self._gradient([], [], known)
         for value in known:
-            alone = self._known[id(value)][1]
+            alone = self._alone[id(value)][1]
             terms = [weights[name] * alone[name] for name in weights if alone[name] is not None]
             if found[id(value)] is not None:
                 terms.append(found[id(value)])
             found[id(value)] = tf.add_n(terms) if terms else None
         return [found[id(value)] for value in values]
+
+    def _is_known(self, value: Any) -> bool:
+        """Whether its gradients are there, and are no rows of a table, which the optimizer sums once."""
+        _, alone = self._alone.get(id(value), (None, {}))
+        return bool(alone) and not any(isinstance(each, tf.IndexedSlices) for each in alone.values())
 
     def _gradient(self, losses, factors, values) -> dict[int, Gradient]:
         """Of the losses times their factors and of the penalties, by the identity of the value."""

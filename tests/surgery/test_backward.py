@@ -46,6 +46,14 @@ def test_each_loss_alone_and_its_norm(variables):
     assert backward.reach(variables) == [2, 1, 0]
 
 
+def test_what_was_asked_for_is_not_computed_again(variables):
+    backward = backward_of(variables)
+    once = backward.of_each_everywhere(variables[:1])
+    again = backward.of_each([variables[1], variables[0]])
+    assert all(again[name][1] is once[name][0] for name in "ab")
+    np.testing.assert_allclose(again["b"][0], SCALE * GRAD_B_VECTOR, rtol=1e-5)
+
+
 @pytest.mark.parametrize("asked", [[], [0], [0, 1, 2]], ids=["nothing", "the matrix", "everything"])
 @pytest.mark.parametrize("penalised", [True, False])
 def test_the_weighted_sum_is_the_same_whatever_was_asked_before(variables, asked, penalised):
