@@ -60,8 +60,14 @@ def two_devices() -> Any:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def compared(case: Case, strategy: Any, steps: int) -> dict[str, Any]:
+def compared(case: Case, strategy: Any, steps: int, traced: bool = True) -> dict[str, Any]:
     """How far two replicas are from one after some steps, and from each other; and how often they meet.
+
+    Args:
+        case: Which training.
+        strategy: Of the replicas.
+        steps: Of each training.
+        traced: Whether the steps of one replica are a graph, as those of several always are.
 
     Returns:
         ``weights``: the largest difference of a weight, over the largest one of its variable. ``logs``:
@@ -72,7 +78,7 @@ def compared(case: Case, strategy: Any, steps: int) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    one, two = Training(case), Training(case, strategy)
+    one, two = Training(case, traced=traced), Training(case, strategy)
     logs, other_logs = one.run(steps), two.run(steps)
     copies = max((_spread(strategy, v) for v in two.model.variables), default=0.0)
     found = {
@@ -81,7 +87,7 @@ def compared(case: Case, strategy: Any, steps: int) -> dict[str, Any]:
         "copies": copies,
     }
     if found["weights"] > NOTICED:
-        other = Training(case, backwards=True)
+        other = Training(case, backwards=True, traced=traced)
         other.run(steps)
         found["reversed"] = apart(one.weights(), other.weights())
     tf.keras.backend.clear_session()

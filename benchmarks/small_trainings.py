@@ -142,9 +142,10 @@ class Training:
         case: Which one.
         strategy: Whose replicas; one replica without it.
         backwards: Whether each batch has its rows in reverse, which changes rounding alone.
+        traced: Whether a step is a graph, which takes longer to make than a few steps take without.
     """
 
-    def __init__(self, case: Case, strategy: Any = None, backwards: bool = False):
+    def __init__(self, case: Case, strategy: Any = None, backwards: bool = False, traced: bool = True):
         import keras
 
         from fuxi_mtl import registry
@@ -173,7 +174,7 @@ class Training:
                 self.model.build()
                 self._check_quiet()
                 self._compile(case)
-            self._begin()
+            self._step = self._graph() if traced else self._taken
         finally:
             keras.config.set_dtype_policy("float32")
         state = TrainingState(self.model, Position(), {})
@@ -233,11 +234,11 @@ class Training:
             batch_norm_statistics=case.batch_norm,
         )
 
-    def _begin(self) -> None:
+    def _graph(self) -> Any:
         import tensorflow as tf
 
         signature = [self._batches(1).element_spec]  # of any number of rows: one graph
-        self._step = tf.function(self._taken, signature, autograph=False)
+        return tf.function(self._taken, signature, autograph=False)
 
     def restart(self, backwards: bool = False) -> None:
         """Sets all numbers to what they were before the first step, whose graph stays.
