@@ -69,6 +69,15 @@ def _what_a_file_leaves():
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def graphs_as_traced():
+    """For files whose graphs run a few times only: none is rewritten before it runs."""
+    import graphs
+
+    with graphs.as_traced():
+        yield
+
+
 @pytest.fixture
 def float32_afterwards():
     """Keras's policy is the one of every other test again, whatever a test has made of it."""

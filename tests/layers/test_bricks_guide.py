@@ -43,6 +43,8 @@ MODULES = [
     "weighting.uncertainty",
 ]
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 ONE_PAPERS = ["DomainTowers", "FusionScalars"]  # parts of M3oE alone
 
 

@@ -12,6 +12,8 @@ from fuxi_mtl.optimizers import DenseEquivalentAdam, RowSGD, SplitOptimizer, mak
 from fuxi_mtl.options import OptimizerOptions
 from fuxi_mtl.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 ROWS, WIDTH, STEPS = 12, 2, 60
 TASKS = tiny.PLAIN["regression"]
 

@@ -22,6 +22,8 @@ from fuxi_mtl.optimizers import (
 )
 from fuxi_mtl.options import LearningRateOptions
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 PLAN = LearningRateOptions(type="step", warmup_steps=2, step_milestones=[5])
 INPUTS, LABELS = tiny.inputs(24), tiny.events(24)["buy"]
 
