@@ -85,3 +85,12 @@ def float32_afterwards():
     import keras
 
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def eagerly():
+    """Few steps of a training take less time than to trace one."""
+    import graphs
+
+    with graphs.without_graphs():
+        yield

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 
+import pytest
 import tensorflow as tf
+
+from fuxi_mtl.model import MultiTaskModel
 
 
 @contextmanager
@@ -15,3 +19,11 @@ def as_traced() -> Iterator[None]:
         yield
     finally:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """Inside, models are compiled to run eagerly: to trace a step takes as long as to take a dozen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MultiTaskModel, "compile", partialmethod(MultiTaskModel.compile, run_eagerly=True))
+        yield

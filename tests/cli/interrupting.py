@@ -1,6 +1,7 @@
 """Trainings that are interrupted and gone on with, beside the same ones undisturbed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -42,6 +43,30 @@ def interrupted(root: Path, step: int, *settings: str, expid: str = "Toy", resum
         patch.setattr(Saving, "pause", killing)
         with pytest.raises(Killed):
             run(root, *settings, expid=expid, resume=resume)
+
+
+def run_and_cut(root: Path, cut: Path, step: int, *settings: str, expid: str = "Toy") -> Path:
+    """The same undisturbed; another folder gets what it would have left if it had been killed at a step."""
+    pause = Saving.pause
+
+    def saving(self):
+        pause(self)
+        if self._state.position.step >= step and not cut.exists():
+            before = {name: values(part) for name, part in self._state.parts().items()}
+            self.save()
+            self.wait()
+            for name, part in self._state.parts().items():  # to save changes nothing
+                np.testing.assert_array_equal(values(part), before[name], err_msg=name)
+            shutil.copytree(self._folder.path, cut / self._folder.path.relative_to(root))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Saving, "pause", saving)
+        return run(root, *settings, expid=expid)
+
+
+def values(part) -> np.ndarray:
+    """A copy of the numbers of a part of a training, of rows in order of their numbers."""
+    return np.array(part.read(...) if part.rows is None else part.read(slice(0, part.shape[0])))
 
 
 def assert_equal_runs(first: Path, second: Path) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import call, in_process
-from interrupting import assert_equal_runs, interrupted, run
+from interrupting import assert_equal_runs, interrupted, run, run_and_cut
 
 from fuxi_mtl import ShareBottom
 from fuxi_mtl.dataset import batches
@@ -47,12 +47,12 @@ TRAININGS = {
     ),
     "bfloat16, reweighted negatives, gates that are watched, surgery, the middle of the last interval": (
         "ToyFunnel",
-        18,
+        5,
         (
             *("model=MMoE", "num_experts=2", "expert_hidden_units=[4]", "gate_hidden_units=[]"),
             *("precision=mixed_bfloat16", "negative_sampling=reweighted", "neg_keep_prob_train=0.5"),
             *("log_health_metrics=true", "surgery=pcgrad", "loss_weight=RLW"),
-            *("epochs=2", "eval_steps=8", "drop_last=true", "batch_size=20"),
+            *("epochs=2", "drop_last=true", "batch_size=60", "steps_per_execution=1"),
         ),
     ),
     "a fit beforehand, turns, a rate by plan": (
@@ -63,8 +63,17 @@ TRAININGS = {
             *("optimizer=nadam", "lr_scheduler={type: cosine, warmup_steps: 2}"),
         ),
     ),
-    "two levels, the last weights": ("ToyDomains", 6, ("final_weights=last",)),
+    "two levels, the last weights": (
+        "ToyDomains",
+        3,
+        (
+            *("final_weights=last", "batch_size=64", "eval_steps=2", "steps_per_execution=1"),
+            "feature_cols=[{name: item, min_categr_count: 44}, {name: price, type: numeric}]",  # few domains
+        ),
+    ),
 }
+# To trace these takes far longer than their few steps; the others have the graphs.
+EAGER = [name for name in TRAININGS if name.startswith(("bfloat16", "two levels"))]
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +98,13 @@ def _windows(monkeypatch):
 
 @pytest.mark.usefixtures("_windows")
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_that_goes_on_is_one_that_was_never_interrupted(tmp_path, name):
+def test_a_training_that_goes_on_is_one_that_was_never_interrupted(request, tmp_path, name):
+    if name in EAGER:
+        request.getfixturevalue("eagerly")
     expid, step, own = TRAININGS[name]
     settings = (*SHORT, *own, "shuffle_window_gb=1.9e-6")
-    whole = run(tmp_path / "whole", *settings, "save_every_minutes=null", expid=expid)
-    interrupted(tmp_path / "cut", step, *settings, "save_every_steps=1", expid=expid)
+    often = (f"save_every_steps={step // 2}", "save_every_minutes=null")
+    whole = run_and_cut(tmp_path / "whole", tmp_path / "cut", step, *settings, *often, expid=expid)
     kept = sorted(each.step for each in stored_states(tmp_path / "cut" / "toy" / expid / "seed_1.training"))
     assert len(kept) == 2
     assert kept[-1] >= step
@@ -123,13 +134,13 @@ def test_a_scale_of_losses_that_overflows_before_and_behind_goes_on_with_a_decod
     monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", Scale)
     with monkeypatch.context() as patch:
         patch.setattr(Saving, "pause", observed)
-        whole = run(tmp_path / "whole", *settings)
+        whole = run_and_cut(tmp_path / "whole", tmp_path / "cut", 6, *settings)
     fallen = [step for step, (one, other) in enumerate(pairwise(scales)) if other < one]
     assert fallen[0] < 5 < fallen[-1]
-    interrupted(tmp_path / "cut", 6, *settings)
     assert_equal_runs(whole, run(tmp_path / "cut", *settings, resume=True))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("again", [False, True])
 def test_a_model_is_prepared_again_only_if_it_keeps_more_than_variables(tmp_path, monkeypatch, again):
     prepared = []
@@ -192,6 +203,7 @@ def test_an_evaluation_while_a_state_is_written_is_no_part_of_it(tmp_path, monke
 STOPPED = ("learning_rate=1e-30", "batch_size=320", "epochs=5", "early_stop_patience=2")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_training_that_had_stopped_stays_so_unless_it_may_be_more_patient(tmp_path):
     interrupted(tmp_path, 3, *STOPPED)
     shutil.copytree(tmp_path / "toy", tmp_path / "patient" / "toy")
@@ -215,6 +227,7 @@ def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(tmp_path, cut):
 # ---- what is said, and what is refused ----
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_the_flag_it_begins_anew_and_the_old_state_stays_until_the_first_new_one(
     cut, tmp_path, caplog
 ):
@@ -420,6 +433,7 @@ def lose(monkeypatch, step):
     monkeypatch.setattr(Saving, "pause", pause)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_training_that_diverges_keeps_its_good_states_and_goes_on_with_a_smaller_rate(
     tmp_path, monkeypatch, caplog
 ):
@@ -603,6 +617,7 @@ def test_a_save_that_takes_longer_than_schedulers_wait_is_not_begun(tmp_path, mo
     assert not (tmp_path / "toy/Toy/seed_1.training").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_second_signal_ends_a_training_at_once(tmp_path, monkeypatch):
     def twice(self):
         self._interruption._heard(signal.SIGINT, None)

@@ -42,7 +42,8 @@ def small_data(rows=None, **options) -> fm.Dataset:
 
 def small_model(data: fm.Dataset, **options) -> fm.MultiTaskModel:
     """A model of it."""
-    small = {"num_experts": 2, "expert_hidden_units": [4], "tower_hidden_units": [4], "embedding_dim": 4}
+    small = {"num_experts": 2, "expert_hidden_units": [4], "embedding_dim": 4}
+    small |= {"gate_hidden_units": [], "tower_hidden_units": []}
     return fm.MMoE(data.features, data.tasks, **small | options)
 
 

@@ -127,6 +127,7 @@ def assert_same(one: list, other: list) -> None:
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_first_call_makes_the_variables_that_fit_would_make(data, frame):
     random.seed(77)  # of the program, and nobody else's
     called, built = small_model(data), small_model(data)
@@ -144,6 +145,7 @@ def test_the_first_call_makes_the_variables_that_fit_would_make(data, frame):
     assert any((abs(a - b) > 1e-3).any() for a, b in zip(weights_of(other), weights_of(called), strict=True))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_trained_model_goes_on_and_its_first_run_stays_what_it_was(data, frame):
     model = small_model(data)
     first = fm.fit(model, data, **SMALL)
@@ -156,6 +158,7 @@ def test_a_trained_model_goes_on_and_its_first_run_stays_what_it_was(data, frame
     pd.testing.assert_frame_equal(second.predict(frame), predicted)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_seed_that_fails_takes_no_other_run_with_it(data, monkeypatch):
     train_run = fitting.train_run
 
@@ -172,6 +175,7 @@ def test_a_seed_that_fails_takes_no_other_run_with_it(data, monkeypatch):
     assert (run.seed, set(run.metrics)) == (2026, {"valid", "test"})
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_several_seeds_train_anew_and_leave_the_model_as_it_is(data, tmp_path):
     model = small_model(data)
     runs = fm.fit(model, data, seeds=[2026, 7], folder=tmp_path, **SMALL)
@@ -186,6 +190,7 @@ def test_several_seeds_train_anew_and_leave_the_model_as_it_is(data, tmp_path):
         fm.fit(model, data, seeds=[1, 1])
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_folder_holds_the_run_and_without_one_nothing_is_left(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kept = fm.fit(small_model(data), data, folder="mine", expid="first try", **SMALL)
@@ -202,6 +207,7 @@ def test_a_folder_holds_the_run_and_without_one_nothing_is_left(data, tmp_path, 
         fm.load_run(tmp_path)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_only_a_run_or_an_empty_folder_is_replaced(data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="is there and is no run: name another one"):
@@ -209,7 +215,7 @@ def test_only_a_run_or_an_empty_folder_is_replaced(data, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
     (tmp_path / "empty").mkdir()
     for _ in range(2):
-        fm.fit(small_model(data), data, folder=tmp_path / "empty", **SMALL)
+        fm.fit(small_model(data), data, folder=tmp_path / "empty", **SMALL | {"batch_size": 96})
 
 
 @pytest.mark.parametrize("name", ["NaiveIPW", "MultiDR", "PLE", "KnowledgeTransfer"])
@@ -325,6 +331,7 @@ def test_all_wrong_options_are_told_at_once(data):
     assert all(text in str(caught.value) for text in ("unknown key 'epoch'", "ctr_AUX"))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_an_option_of_a_weighting_of_ones_own_is_a_keyword_that_is_checked(data, monkeypatch):
     monkeypatch.setattr(WEIGHTINGS, "_members", dict(WEIGHTINGS._members))
     given = []
@@ -351,11 +358,9 @@ def test_a_wrong_option_of_a_model_is_told(data):
         fm.MMoE(data.features, data.tasks, num_expert=2)
 
 
-def test_a_model_of_other_data_or_of_nobody_is_refused(data):
-    model = small_model(data)
-    fm.fit(model, data, **SMALL)
+def test_a_model_of_other_data_or_of_nobody_is_refused(data, fitted):
     with pytest.raises(ValueError, match="are for other data: user_id differ there"):
-        fm.fit(model, small_data(small_rows(80, seed=3)), **SMALL)
+        fm.fit(fitted.model, small_data(small_rows(80, seed=3)), **SMALL)
 
     class Nobodys(fm.MMoE):
         pass
@@ -379,6 +384,7 @@ def test_an_error_is_registered_for_a_kind_of_task():
         fm.register_error(lambda z, y: z, kind="count")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_plain_labels_are_planned_by_the_model(frame):
     rows = small_rows()
     data = fm.Dataset(
@@ -393,6 +399,7 @@ def test_plain_labels_are_planned_by_the_model(frame):
     assert list(run.predict(frame)) == ["ctr", "cvr", "ctcvr"]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_regression_and_weights_are_said_of_columns(frame):
     rows = small_rows() | {"weight": np.linspace(0.5, 1.5, 160)}
     data = fm.Dataset(
@@ -412,6 +419,7 @@ def test_a_regression_and_weights_are_said_of_columns(frame):
     assert list(alone.predict(frame)) == ["ctr"]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_run_is_written_back_as_a_stanza_that_trains_the_same(tmp_path):
     pl.DataFrame(small_rows()).write_parquet(tmp_path / "rows.parquet")
     data = small_data(tmp_path / "rows.parquet", dataset_id="mine", data_root=tmp_path / "data")
@@ -449,6 +457,7 @@ def test_runs_of_one_name_are_told_apart(fitted, of_stanza):
     assert "<td>MMoE (2)</td>" in html
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_names_are_escaped_where_a_notebook_shows_them(data):
     run = fm.fit(small_model(data), data, expid="<b>|bold", **SMALL)
     assert "&lt;b&gt;|bold" in fm.compare([run])._repr_html_()
@@ -479,8 +488,9 @@ def test_calibration_fusion_and_surgery_are_keywords_as_in_a_stanza(data, frame)
     assert "surgery: pcgrad" in run.stanza()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_debug_mode_looks_at_few_rows(data):
-    run = fm.fit(small_model(data), data, debug_mode=True, batch_size=32, epochs=5)
+    run = fm.fit(small_model(data), data, debug_mode=True, **SMALL | {"epochs": 5})
     assert len(run.history) == 1
 
 
@@ -517,17 +527,17 @@ def test_one_run_is_compared_alone_and_what_is_no_run_is_told(fitted):
         fm.load_run("nowhere")
 
 
-def test_fit_starts_from_a_run(tmp_path):
-    data = small_data()
-    run = fm.fit(small_model(data), data, **SMALL)
+@pytest.mark.usefixtures("eagerly")
+def test_fit_starts_from_a_run(data, fitted):
     model = fm.ShareBottom(data.features, data.tasks, embedding_dim=4)
-    tables = fm.fit(model, data, init_from=run, init_with="embeddings", **SMALL | {"learning_rate": 1e-12})
-    for mine, other in zip(tables.model.embedding.weights, run.model.embedding.weights, strict=True):
+    tables = fm.fit(model, data, init_from=fitted, init_with="embeddings", **SMALL | {"learning_rate": 1e-12})
+    for mine, other in zip(tables.model.embedding.weights, fitted.model.embedding.weights, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-9)
     with pytest.raises(ValueError, match="parts of the model do not fit"):
-        fm.fit(fm.ShareBottom(data.features, data.tasks, embedding_dim=4), data, init_from=run, **SMALL)
+        fm.fit(fm.ShareBottom(data.features, data.tasks, embedding_dim=4), data, init_from=fitted, **SMALL)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_fit_goes_on_with_an_interrupted_training_of_its_folder(data, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass

@@ -7,6 +7,7 @@ from interface_world import small_data, small_model, small_rows
 import fuxi_mtl as fm
 from fuxi_mtl.training.state.saving import Saving
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 SMALL = {"batch_size": 32, "learning_rate": 0.01, "epochs": 1, "steps_per_execution": 1}
 
 
