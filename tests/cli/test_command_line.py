@@ -23,6 +23,7 @@ from fuxi_mtl.options.exported import BAGS, FORMATS, SIGNATURES, STORED
 from fuxi_mtl.runs import Run
 
 SEEDS = (1, 2)
+SHORT = ("epochs=1", "batch_size=160")  # two steps
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,9 @@ def assert_says_what_it_is(told: dict, run: Run, place: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_an_exported_model_lies_in_the_run_and_equals_the_one_of_the_command(place, tmp_path):
-    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", *SHORT, "export=true")
     assert (done.status, done.err) == (0, "")
     stored = ("--expid", "Toy", "--set", f"model_root={tmp_path}")
     assert call("export", *stored, "--output", tmp_path / "served").status == 0
@@ -204,6 +206,7 @@ def test_the_choices_of_export_are_those_that_there_are():
     assert {name: tuple(choices[name]) for name in known} == {name: tuple(x) for name, x in known.items()}
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
     from fuxi_mtl.serving.export import ExportError
 
@@ -211,19 +214,20 @@ def test_an_export_that_fails_leaves_the_run(tmp_path, monkeypatch):
         raise ExportError("no room")
 
     monkeypatch.setattr("fuxi_mtl.serving.formats.export_model", fails)
-    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1", "export=true")
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", *SHORT, "export=true")
     assert (done.status, done.err) == (1, "ExportError: no room\n")
     folder = tmp_path / "toy" / "Toy" / "seed_1"
     assert (folder / "metrics.json").is_file()
     assert not (folder / "saved_model").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_working_directory_that_cannot_be_written_costs_the_results_line_only(tmp_path, monkeypatch):
     def fails(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("fuxi_mtl.workflow.experiment.append_results_line", fails)
-    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", "epochs=1")
+    done = call("run", "--expid", "Toy", "--set", f"model_root={tmp_path}", *SHORT)
     assert (done.status, done.err) == (0, "")
     assert "The results line cannot be added in the working directory" in done.out
     assert (tmp_path / "toy" / "Toy" / "seed_1" / "metrics.json").is_file()
@@ -320,6 +324,7 @@ def own_model(tmp_path):
     registry._MODELS.pop("Linear", None)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_model_of_ones_own_trains_exports_and_is_listed(own_model, tmp_path, place):
     config = tmp_path / "config"
     config.mkdir()
@@ -328,7 +333,7 @@ def test_a_model_of_ones_own_trains_exports_and_is_listed(own_model, tmp_path, p
         "Mine: {model: Linear, dataset_id: toy, loss_weight: GN, epochs: 1}\n"
     )
     common = ("--config", config, "--models", own_model)
-    stored = ("--expid", "Mine", "--set", f"model_root={tmp_path / 'runs'}", "batch_size=64")
+    stored = ("--expid", "Mine", "--set", f"model_root={tmp_path / 'runs'}", "batch_size=160")
     done = call("run", *common, *stored)
     assert (done.status, done.err) == (0, "")
     assert (tmp_path / "runs/toy/Mine/seed_2026/saved_model/saved_model.pb").is_file()

@@ -89,9 +89,10 @@ def test_more_tasks_to_share_than_there_are_is_refused_before_any_data_are_read(
     assert "grad_diag_min_tasks is 3, but the objectives are 2: click, buy. Use 2." in done.out + done.err
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_one_objective_alone_is_a_warning_and_a_network_without_gates_a_note(tmp_path):
     one = "tasks={click: click}"
-    run = train(tmp_path, one, *ASKED, "epochs=1", "steps_per_execution=1")
+    run = train(tmp_path, one, *ASKED, "epochs=1", "batch_size=160", "steps_per_execution=1")
     assert "grad_diag_enabled: click is the only objective: nothing to compare." in run.out
     assert "log_health_metrics: the network has no gates." in run.out
     assert not (run.folder / "diagnostics.json").exists()

@@ -12,12 +12,12 @@ from fuxi_mtl.training.precision import BATCHES
 from fuxi_mtl.training.state import folder
 from fuxi_mtl.workflow.experiment import load_run as load_model
 
-SHORT = ("steps_per_execution=2", "eval_steps=4", "epochs=1", "batch_size=32", "early_stop_patience=9")
+SHORT = ("steps_per_execution=1", "eval_steps=2", "epochs=1", "batch_size=80", "early_stop_patience=9")
 AUTO = (*SHORT, "precision=auto")
 ROWS = "data/toy/test.csv"
 
 
-pytestmark = pytest.mark.usefixtures("in_place", "float32_afterwards")
+pytestmark = pytest.mark.usefixtures("in_place", "float32_afterwards", "eagerly")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_auto_trains_in_what_is_faster_as_if_the_stanza_had_named_it(
 def test_a_training_that_goes_on_keeps_its_precision_and_one_that_begins_anew_chooses(tmp_path, gain, caplog):
     gain(2.0)
     whole = run(tmp_path / "whole", *AUTO)
-    interrupted(tmp_path / "cut", 4, *AUTO)
+    interrupted(tmp_path / "cut", 3, *AUTO)
     gain(1.0)  # another machine, or a busy one
     with caplog.at_level("INFO"):
         gone_on = run(tmp_path / "cut", *AUTO, resume=True)
@@ -91,7 +91,7 @@ def test_a_run_predicts_in_float32_unless_its_stanza_says_otherwise(tmp_path, ga
 
 def test_the_precision_of_a_state_of_an_older_version_is_chosen_anew(tmp_path, gain, monkeypatch):
     gain(2.0)
-    interrupted(tmp_path, 4, *AUTO)
+    interrupted(tmp_path, 3, *AUTO)
     older = folder.read_note
     monkeypatch.setattr(
         folder, "read_note", lambda file: {k: v for k, v in older(file).items() if k != "precision"}

@@ -18,9 +18,12 @@ from fuxi_mtl.objectives import supervised
 from fuxi_mtl.training.train import diverged
 from fuxi_mtl.workflow.experiment import load_run
 
+SHORT = ("epochs=1", "batch_size=160")  # two steps
+
 # ---- how many rows a step has --------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_size_of_a_batch_that_is_kept_is_that_of_the_steps(tmp_path):
     sampled = ("n_rows=70", "negative_sampling=plain", "neg_keep_prob_train=0.05")
     run = train(tmp_path, "batch_size=auto", "epochs=1", *sampled)
@@ -33,6 +36,7 @@ def test_the_size_of_a_batch_that_is_kept_is_that_of_the_steps(tmp_path):
 # ---- what is watched ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     ("monitor", "direction", "watched"),
     [
@@ -42,7 +46,7 @@ def test_the_size_of_a_batch_that_is_kept_is_that_of_the_steps(tmp_path):
     ],
 )
 def test_any_metric_can_be_watched(tmp_path, monitor, direction, watched):
-    run = train(tmp_path, f"monitor={monitor}", "epochs=3", "monitor_mode=null")
+    run = train(tmp_path, f"monitor={monitor}", "epochs=3", "batch_size=160", "monitor_mode=null")
     values = [watched(each["metrics"]) for each in run.evaluations]
     best = max(values) if direction == "max" else min(values)
     kept = run.read("metrics.json")
@@ -51,9 +55,10 @@ def test_any_metric_can_be_watched(tmp_path, monitor, direction, watched):
     assert watched(kept["valid"]) == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_C5_an_undefined_monitor_is_never_best_and_still_stops(tmp_path):
     one_class = write_csv(tmp_path / "valid.csv", 40, 9, click=np.ones(40, int), buy=np.zeros(40, int))
-    run = train(tmp_path / "runs", f"valid_data={one_class}", "epochs=9")
+    run = train(tmp_path / "runs", f"valid_data={one_class}", "epochs=9", "batch_size=320")
     metrics = run.read("metrics.json")
     assert "Save best model" not in run.out
     assert "AUC: nan (all 40 labels are 1)" in run.out
@@ -68,22 +73,25 @@ def test_C5_an_undefined_monitor_is_never_best_and_still_stops(tmp_path):
     load_run(run.folder)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_C3_a_task_with_a_single_class_does_not_spoil_the_monitor_of_another(tmp_path):
     never_bought = write_csv(tmp_path / "valid.csv", 160, 1, buy=np.zeros(160, int))
-    run = train(tmp_path / "runs", f"valid_data={never_bought}", "monitor=click_AUC", "epochs=1")
-    assert run.read("metrics.json")["best_step"] == 10
+    run = train(tmp_path / "runs", f"valid_data={never_bought}", "monitor=click_AUC", *SHORT)
+    assert run.read("metrics.json")["best_step"] == 2
     assert "[Task: buy][Metrics] AUC: nan (all" in run.out
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_an_undefined_part_of_auc_primary_is_no_improvement(tmp_path):
     never_bought = write_csv(tmp_path / "valid.csv", 160, 1, buy=np.zeros(160, int))
-    settings = ("monitor=auc_primary", f"valid_data={never_bought}", "epochs=1")
+    settings = ("monitor=auc_primary", f"valid_data={never_bought}", *SHORT)
     run = train(tmp_path / "runs", *settings, expid="ToyFunnel")
     assert "monitor: ctcvr_AUC rests on 0 positives; small differences are chance." in run.out
     assert "The monitor is undefined, which is no improvement (ctcvr_AUC: all 160 labels are 0;" in run.out
     assert run.read("metrics.json")["best_step"] is None
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_validation_rows_the_last_weights_are_kept(tmp_path):
     marked = write_csv(tmp_path / "all.csv", 320, 0, part=["train"] * 200 + ["test"] * 120)
     run = train(
@@ -94,6 +102,7 @@ def test_without_validation_rows_the_last_weights_are_kept(tmp_path):
         "split_type=column",
         "split_col=part",
         "early_stop_patience=1",
+        "batch_size=100",
         "epochs=3",
     )
     metrics = run.read("metrics.json")
@@ -107,6 +116,7 @@ def test_without_validation_rows_the_last_weights_are_kept(tmp_path):
 # ---- when it is measured, and when it ends ------------------------------------------------------
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_patience_ends_a_run_that_does_not_improve(tmp_path):
     # At a rate of nearly zero nothing improves after the first evaluation.
     run = train(tmp_path, "learning_rate=1e-30", "epochs=9", "batch_size=320")
@@ -115,6 +125,7 @@ def test_patience_ends_a_run_that_does_not_improve(tmp_path):
     assert "********* Epoch=3 early stop *********" in run.out
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_run_goes_on_while_an_error_falls(tmp_path):
     settings = ("monitor=logloss", "monitor_mode=null", "early_stop_patience=1", "epochs=4")
     run = train(tmp_path, *settings, "learning_rate=1e-3", "batch_size=160")
@@ -137,6 +148,7 @@ def test_T3_each_evaluation_without_improvement_costs_a_tenth_of_the_rate(tmp_pa
     assert "Reduce learning rate on plateau: 0.300000" in run.out
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_learning_rate_stays_where_the_stanza_says_so(tmp_path):
     run = train(tmp_path, "learning_rate=1e-30", "reduce_lr_on_plateau=false", "batch_size=320", "epochs=3")
     assert len(run.evaluations) == 3
@@ -158,10 +170,11 @@ def test_a_planned_rate_follows_the_steps_of_a_run_that_ends_before_its_epochs(t
     assert re.findall(r"Step (\d+): loss", run.out) == ["6", "10"]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_C10_eval_steps_beyond_the_run_evaluate_at_its_end(tmp_path):
-    run = train(tmp_path, "eval_steps=100000")
-    assert [(each["step"], each["epoch"]) for each in run.evaluations] == [(20, 2)]
-    assert run.read("metrics.json")["best_step"] == 20
+    run = train(tmp_path, "batch_size=160", "eval_steps=100000")
+    assert [(each["step"], each["epoch"]) for each in run.evaluations] == [(4, 2)]
+    assert run.read("metrics.json")["best_step"] == 4
 
 
 def test_C10_eval_steps_divide_an_epoch_and_the_rest_of_the_run_is_trained_too(tmp_path):
@@ -180,6 +193,7 @@ def test_C10_eval_steps_divide_an_epoch_and_the_rest_of_the_run_is_trained_too(t
     ]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
     run = train(tmp_path, "batch_size=5000")
     assert "batch_size 5000: the training data have only 320 rows." in run.out
@@ -223,20 +237,22 @@ def test_the_best_weights_are_in_the_run_not_the_last(tmp_path):
     assert kept == [metrics["best_step"], 10]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_last_weights_are_kept_and_measured_where_that_is_asked_for(tmp_path):
     given = ("learning_rate=1", "eval_steps=1", "early_stop_patience=99", "epochs=1", "drop_last=true")
-    run = train(tmp_path, *given, "batch_size=30", "final_weights=last")
+    run = train(tmp_path, *given, "batch_size=60", "final_weights=last")
     metrics = run.read("metrics.json")
-    # 320 rows are ten batches of 30, and 20 rows that are in none.
-    assert [each["step"] for each in run.evaluations] == list(range(1, 11))
-    assert metrics["best_step"] == 10
+    # 320 rows are five batches of 60, and 20 rows that are in none.
+    assert [each["step"] for each in run.evaluations] == list(range(1, 6))
+    assert metrics["best_step"] == 5
     assert metrics["valid"] == run.evaluations[-1]["metrics"]
     with h5py.File(run.folder / "checkpoint" / "state.h5") as file:
-        assert file["optimizer/dense/iterations"][()] == 10
+        assert file["optimizer/dense/iterations"][()] == 5
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_only_the_first_validation_rows_are_watched_where_that_is_asked_for(tmp_path):
-    run = train(tmp_path, "epochs=1", "max_valid_steps=2", "eval_batch_size=16", "metrics=[AUC, logloss]")
+    run = train(tmp_path, *SHORT, "max_valid_steps=2", "eval_batch_size=16", "metrics=[AUC, logloss]")
     assert "max_valid_steps: the first 32 validation rows are watched." in run.out
     scores = np.load(run.folder / "valid_scores.npz")
     y, p = scores["click_label"].astype(float), scores["click_pred"].astype(float)
@@ -252,8 +268,9 @@ def logloss(y, p):
     return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_history_has_losses_weights_norms_and_the_rate_of_each_evaluation(tmp_path):
-    run = train(tmp_path, "loss_weight=GN")
+    run = train(tmp_path, "loss_weight=GN", "batch_size=160")
     for each in run.evaluations:
         assert set(each["losses"]) == set(each["weights"]) == set(each["gradient_norms"]) == {"click", "buy"}
         assert sum(each["weights"].values()) == pytest.approx(2, abs=1e-5)
@@ -262,11 +279,12 @@ def test_history_has_losses_weights_norms_and_the_rate_of_each_evaluation(tmp_pa
     assert "Gradient norms: " in run.out
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_tensorboard_summaries_hold_what_was_evaluated(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorflow import make_ndarray
 
-    run = train(tmp_path, "tensorboard=true", "epochs=1")
+    run = train(tmp_path, "tensorboard=true", *SHORT)
     events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
     (last,) = run.evaluations
     (point,) = events.Tensors("losses/click")
@@ -278,6 +296,7 @@ def test_tensorboard_summaries_hold_what_was_evaluated(tmp_path):
     assert b"| learning_rate | 0.01 |" in make_ndarray(text.tensor_proto).item()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_debug_mode_is_one_epoch_of_few_rows(tmp_path, monkeypatch):
     monkeypatch.setattr("fuxi_mtl.workflow.experiment.DEBUG_ROWS", 100)
     run = train(tmp_path, "debug_mode=true", "epochs=50")
@@ -389,6 +408,7 @@ def test_T5_rows_are_shuffled_not_batches(toy_run):
 # ---- what a model does around its training ----
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_training_tells_a_model_about_its_data_once_and_stores_what_it_watches(tmp_path, monkeypatch):
     told = []
 
@@ -405,7 +425,7 @@ def test_training_tells_a_model_about_its_data_once_and_stores_what_it_watches(t
 
     monkeypatch.setattr(ShareBottom, "prepare", prepare)
     monkeypatch.setattr(ShareBottom, "objectives", objectives)
-    run = train(tmp_path, "model=ShareBottom", "epochs=1")
+    run = train(tmp_path, "model=ShareBottom", *SHORT)
     ((compiled, labels, batch_labels, ids, weight),) = told
     assert not compiled
     assert set(labels) == set(batch_labels)
