@@ -6,8 +6,10 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fuxi_mtl.dataset import building, load_dataset, savepoints
@@ -17,6 +19,7 @@ from fuxi_mtl.dataset.savepoints import Savepoints
 from fuxi_mtl.dataset.second_pass import SecondPass
 from fuxi_mtl.dataset.sources import Source
 from fuxi_mtl.dataset.writing import CarriedFile
+from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
 from fuxi_mtl.tasks import parse_task
 
 FILES, BLOCKS = 5, 3  # blocks of a file
@@ -32,9 +35,10 @@ LABELS = [{"name": "click"}, {"name": "stay", "kind": "regression", "normalizer"
 TASKS = [parse_task("click", "click"), replace(parse_task("stay", "stay"), kind="regression")]
 
 
-@pytest.fixture
-def stanza(options, write):
-    """Five training files with something for everything that is counted, and a file for validation."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Five training files with something for everything that is counted, and two for validation."""
+    folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(7)
 
     def columns(rows):
@@ -49,25 +53,45 @@ def stanza(options, write):
             "weight": rng.random(rows),
         }
 
-    for number in range(FILES):
-        path = write(f"part_{number}.csv", columns(ROWS))
-        path.write_text(path.read_text() + "\n" * (number % 2))  # a blank line is a note of its file
-    for number in range(2):
-        valid = write(f"valid_{number}.csv", columns(ROWS))
-        valid.write_text(valid.read_text() + "\n" * number)
-    given = {
-        "valid_data": str(valid.with_name("valid_*.csv")),
-        "test_size": 0.2,
-        "sample_weight": "weight",
-        "data_block_size": 16,
-    }
-    pattern = str(valid.parent / "part_*.csv")
-    return replace(options(Path("x.csv"), FEATURES, LABELS, **given), train_data=pattern)
+    for name, count in (("part", FILES), ("valid", 2)):
+        for number in range(count):
+            text = pl.DataFrame(columns(ROWS)).write_csv()
+            # A blank line is a note of its file.
+            (folder / f"{name}_{number}.csv").write_text(text + "\n" * (number % 2))
+    return folder
 
 
 @pytest.fixture
-def undisturbed(stanza, tmp_path):
-    return load(replace(stanza, data_root=str(tmp_path / "whole")))
+def stanza(files, tmp_path):
+    return stanza_of(files, tmp_path / "encoded")
+
+
+def stanza_of(files, root):
+    return DatasetOptions(
+        data_root=str(root),
+        data_format="csv",
+        train_data=str(files / "part_*.csv"),
+        valid_data=str(files / "valid_*.csv"),
+        test_size=0.2,
+        sample_weight="weight",
+        data_block_size=16,
+        feature_cols=[FeatureOptions(**feature) for feature in FEATURES],
+        label_col=[LabelOptions(**label) for label in LABELS],
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """The folder of an undisturbed encoding, and how many blocks were encoded."""
+    with mock.patch.object(
+        building.Encoder, "encode", autospec=True, side_effect=building.Encoder.encode
+    ) as encode:
+        return load(stanza_of(files, tmp_path_factory.mktemp("whole"))), encode.call_count
+
+
+@pytest.fixture
+def undisturbed(whole):
+    return whole[0]
 
 
 @pytest.fixture
@@ -136,12 +160,11 @@ def test_an_encoding_goes_on_at_the_file_where_it_was(
 
 
 @pytest.mark.parametrize("left", [33, 26, 7, 4, 1])
-def test_rows_that_were_encoded_are_not_encoded_again(stanza, undisturbed, always, read, monkeypatch, left):
+def test_rows_that_were_encoded_are_not_encoded_again(stanza, whole, always, read, monkeypatch, left):
     """Blocks of five files, divided into training and test rows; then those of two files for validation."""
     encoded, encode = [], building.Encoder.encode
     monkeypatch.setattr(building.Encoder, "encode", lambda *given: encoded.append(1) or encode(*given))
-    load(replace(stanza, data_root=stanza.data_root + "-again"))
-    others, total = 2 * BLOCKS, len(encoded)
+    others, (undisturbed, total) = 2 * BLOCKS, whole
     (place,) = interrupted(stanza, monkeypatch, total - left, building.Encoder, "encode")
     assert any(place.glob("coded/*.npz")) == (left >= others)
     read.clear()
@@ -303,7 +326,7 @@ SCRIPT = """
     from fuxi_mtl.options import DatasetOptions, FeatureOptions, LabelOptions
     from fuxi_mtl.tasks import parse_task
 
-    root, kill = sys.argv[1], sys.argv[2:]
+    files, root, *kill = sys.argv[1:]
     savepoints.EVERY = 0.0
     calls = []
     def counted(owner, name):
@@ -317,7 +340,7 @@ SCRIPT = """
     counted(CodedRows, "add")
     counted(Encoder, "encode")
     options = DatasetOptions(
-        data_root=f"{root}/killed", train_data=f"{root}/part_*.csv", valid_data=f"{root}/valid_*.csv",
+        data_root=root, train_data=f"{files}/part_*.csv", valid_data=f"{files}/valid_*.csv",
         feature_cols=[FeatureOptions("item"), FeatureOptions("user"), FeatureOptions("user", type="meta")],
         label_col=[LabelOptions("click")],
     )
@@ -326,10 +349,10 @@ SCRIPT = """
 """
 
 
-def test_a_killed_encoding_goes_on(stanza, tmp_path):
+def test_a_killed_encoding_goes_on(files, tmp_path):
     def run(*kill, root="killed"):
-        script = textwrap.dedent(SCRIPT).replace("/killed", f"/{root}")
-        command, cwd = [sys.executable, "-c", script, tmp_path, *kill], Path(__file__).parents[2]
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), files, tmp_path / root, *kill]
+        cwd = Path(__file__).parents[2]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
     whole = run(root="whole")
