@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import command_line
+import tensorflow as tf
 
 from fuxi_mtl.cluster import workers
 from fuxi_mtl.training.shared import SharedSteps
@@ -25,13 +26,14 @@ SPREAD = (
     "export=true",
 )  # each has half of the rows of a table
 # Of other vocabularies, so that rows come from another worker; new ones are copies of one.
-FROM = ("new_rows=oov", "epochs=1")
+FROM = ("new_rows=oov", "epochs=1", "export=false")
 LIMIT = 300  # seconds to wait for the test
 
 
 def main(folder: Path) -> None:
     """Leaves ``told_{rank}.json``."""
     workers.HEARTBEATS = 8
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as in graphs.as_traced
     rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     command = ("run", "--expid", "Toy", "--set", f"model_root={folder / 'runs'}", *SETTINGS)
     spread = ("run", "--expid", "Toy", "--set", f"model_root={folder / 'spread'}", *SETTINGS, *SPREAD)

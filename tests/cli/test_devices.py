@@ -10,7 +10,7 @@ from command_line import call, in_process, train
 
 from fuxi_mtl.training import devices
 
-pytestmark = pytest.mark.usefixtures("float32_afterwards")
+pytestmark = pytest.mark.usefixtures("float32_afterwards", "graphs_as_traced")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_gpu_beyond_those_that_exist_is_an_error(gpus):
 
 
 @pytest.fixture(scope="module")
-def plain(in_place, tmp_path_factory):
+def plain(in_place, graphs_as_traced, tmp_path_factory):
     """A run with balanced norms, in float32 on one device."""
     settings = ("precision=float32", "loss_weight=GN")
     return train(tmp_path_factory.mktemp("plain"), *settings, expid="ToyFunnel")
@@ -86,6 +86,7 @@ def test_a_run_on_two_devices_is_predicted_stored_loaded_and_exported(plain, pla
         import tensorflow as tf
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        tf.config.optimizer.set_experimental_options({{"disable_meta_optimizer": True}})
         import fuxi_mtl.workflow.experiment
         from fuxi_mtl.cli.commands import main
         two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -1,6 +1,5 @@
 """Interactions of a stanza: under a bottom, trained, stored, served, and the start of another run."""
 
-import graphs
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +9,8 @@ from command_line import call
 
 import fuxi_mtl as fm
 from fuxi_mtl.config import ConfigError, load_experiment
+
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 MODEL = """
 Base:
@@ -80,8 +81,7 @@ def rows(tmp_path, monkeypatch):
 
 def test_a_bottom_over_an_interaction_is_trained_stored_and_served(rows, tmp_path):
     config = ("--config", "config")
-    with graphs.as_traced():
-        done = call("run", *config, "--expid", "Crossed")
+    done = call("run", *config, "--expid", "Crossed")
     assert (done.status, done.err) == (0, "")
     done = call("predict", *config, "--expid", "Crossed", "--input", "valid.csv", "--output", "p.csv")
     assert (done.status, done.err) == (0, "")
@@ -99,12 +99,11 @@ def test_a_bottom_over_an_interaction_is_trained_stored_and_served(rows, tmp_pat
 
 
 def test_a_dcnv2_of_fuxictr_is_trained_and_starts_another(rows):
-    with graphs.as_traced():
-        done = call("run", "--config", "config", "--expid", "DCNv2_of_theirs")
-        assert (done.status, done.err) == (0, "")
-        assert done.out.count("FuxiCTR's DCNv2 is interaction: {type: 'dcnv2'") == 1
-        changes = {"init_from": "runs/d/DCNv2_of_theirs/seed_1", "learning_rate": 1e-12}
-        again = fm.experiment("DCNv2_of_theirs", "config", **changes).fit(folder="again")
+    done = call("run", "--config", "config", "--expid", "DCNv2_of_theirs")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.count("FuxiCTR's DCNv2 is interaction: {type: 'dcnv2'") == 1
+    changes = {"init_from": "runs/d/DCNv2_of_theirs/seed_1", "learning_rate": 1e-12}
+    again = fm.experiment("DCNv2_of_theirs", "config", **changes).fit(folder="again")
     before = fm.load_run("runs/d/DCNv2_of_theirs/seed_1")
     expected = before.predict(rows)["ctr"].to_numpy()
     np.testing.assert_allclose(again.predict(rows)["ctr"].to_numpy(), expected, atol=1e-4)
