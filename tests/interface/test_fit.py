@@ -5,6 +5,7 @@ import json
 import logging
 import random
 
+import graphs
 import keras
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ STANZA = {
     "loss_weight": "EQ",
     "optimizer": "adam",
     "learning_rate": 5e-3,
-    "batch_size": 64,
+    "batch_size": 1000,
     "epochs": 1,
     "monitor": "AUC",
     "monitor_mode": "max",
@@ -36,10 +37,11 @@ STANZA = {
 
 @pytest.fixture(scope="module")
 def of_stanza(tmp_path_factory) -> fm.Run:
-    """MMoE_test, as its stanza says."""
+    """MMoE_test, as its stanza says but for the size of a batch: few steps, taken eagerly."""
     changes = {f"{name}_data": str(TINY / f"{name}.csv") for name in ("train", "valid", "test")}
-    changes["data_root"] = str(tmp_path_factory.mktemp("data"))
-    return fm.experiment("MMoE_test", config=TINY.parents[1] / "config", **changes).fit()
+    changes |= {"data_root": str(tmp_path_factory.mktemp("data")), "batch_size": STANZA["batch_size"]}
+    with graphs.without_graphs():
+        return fm.experiment("MMoE_test", config=TINY.parents[1] / "config", **changes).fit()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,8 @@ def of_frames(tiny_frames) -> fm.Run:
     data = tiny_data(tiny_frames["train"], tiny_frames["valid"], tiny_frames["test"])
     options = {"num_experts": 4, "expert_hidden_units": [32, 16], "gate_hidden_units": [8]}
     options |= {"embedding_dim": 8, "tower_hidden_units": [16]}
-    return fm.fit(fm.MMoE(data.features, data.tasks, **options), data, **STANZA)
+    with graphs.without_graphs():
+        return fm.fit(fm.MMoE(data.features, data.tasks, **options), data, **STANZA)
 
 
 def test_frames_and_a_stanza_give_the_same_metrics_to_the_last_digit(of_frames, of_stanza):
@@ -287,6 +290,7 @@ def test_nothing_global_is_changed(data, frame, tmp_path):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_precision_is_that_of_the_variables(data):
     model = small_model(data)
     fm.fit(model, data, precision="mixed_bfloat16", **SMALL)
@@ -479,6 +483,7 @@ def test_a_run_says_what_it_is(fitted):
     assert json.loads((fitted.folder / "metrics.json").read_text())["seed"] == fitted.seed
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_calibration_fusion_and_surgery_are_keywords_as_in_a_stanza(data, frame):
     options = {"calibration": "platt", "fusion": {"method": "product"}, "surgery": "pcgrad"}
     run = fm.fit(small_model(data), data, metrics_by="item_id", **options, **SMALL)
