@@ -40,17 +40,17 @@ def pytest_collection_finish():
     """Every run begins with a garbage collection; what was imported is left out of it."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(
-        50_000, 20, 50
-    )  # else tracing, which makes objects by the hundred thousand, waits for it
-    _forget_debug_names()
+    gc.set_threshold(50_000, 20, 50)  # tracing makes objects by the hundred thousand
+    _keep_kernels()
 
 
-def _forget_debug_names():
-    """A variable's name is no part of its kernel: a kernel for each name takes a twentieth of the suite.
+def _keep_kernels():
+    """TensorFlow makes the kernel of an operation once, whatever is asked of it.
 
-    Keras numbers them, so that they are new in every test.
+    It makes one for each name of a variable, which Keras numbers, so that they are new in every test; and it
+    forgets all of them with its seed, from which nothing of ours is drawn. That was a third of a small test.
     """
+    import tensorflow as tf
     from tensorflow.python.ops import gen_resource_variable_ops as operations
 
     named = operations.var_handle_op
@@ -58,7 +58,18 @@ def _forget_debug_names():
     def var_handle_op(*arguments, debug_name="", **keywords):
         return named(*arguments, **keywords)
 
-    operations.var_handle_op = var_handle_op
+    def set_seed(seed):
+        pass
+
+    operations.var_handle_op, tf.random.set_seed = var_handle_op, set_seed
+
+
+@pytest.fixture
+def seed_of_tensorflow(monkeypatch):
+    """It is set as outside of tests."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.random, "set_seed", tf.compat.v2.random.set_seed)
 
 
 @pytest.fixture(scope="module", autouse=True)

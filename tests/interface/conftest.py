@@ -7,6 +7,11 @@ from interface_world import TINY, small_data, small_model, small_rows
 import fuxi_mtl as fm
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _graphs(graphs_as_traced):
+    """Trainings take a few steps only."""
+
+
 @pytest.fixture(scope="session")
 def tiny_frames() -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(TINY / f"{name}.csv") for name in ("train", "valid", "test")}

@@ -251,6 +251,7 @@ def seed_all(seed: int) -> None:
     global_state.set_global_attribute("global_seed_generator", None)
 
 
+@pytest.mark.usefixtures("seed_of_tensorflow")
 def test_nothing_global_is_changed(data, frame, tmp_path):
     name = keras.layers.Dense(1).name
     seed_all(5)

@@ -42,7 +42,7 @@ def made(variant, seed=3):
     }
     encoder(tensors(inputs))
     for variable in encoder.trainable_variables:
-        variable.assign(variable + tf.random.normal(variable.shape, stddev=0.3))
+        variable.assign(variable + keras.random.normal(variable.shape, stddev=0.3))
     return encoder, inputs
 
 

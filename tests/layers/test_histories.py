@@ -41,7 +41,7 @@ def embedding(group, features=FEATURES, **options):
     made = FeatureEmbedding(features, 2, sequences={"clicks": group}, **options)
     made(INPUTS)
     for variable in made.trainable_variables:
-        variable.assign(tf.random.normal(variable.shape))
+        variable.assign(keras.random.normal(variable.shape))
     for block in made.blocks:  # padding is zeros
         rows = block.rows.numpy()
         rows[list(block.starts.values())] = 0

@@ -303,7 +303,7 @@ def test_no_units_make_a_stack_the_identity():
 def test_t4_dropout_and_norms_work_in_training_only():
     keras.utils.set_random_seed(0)
     stack = MLP([8], "linear", dropout=0.5, batch_norm=True)
-    x = tf.random.normal((64, 4))
+    x = keras.random.normal((64, 4))
     stack(x)
     np.testing.assert_array_equal(stack(x).numpy(), stack(x).numpy())
     trained = stack(x, training=True).numpy()
@@ -362,7 +362,7 @@ def test_experts_of_equal_shape_start_different_with_the_spread_of_one_kernel():
 
 def test_a_gate_sums_to_one_in_float32():
     gate = Gate(4, [5])
-    shares = gate(tf.random.normal((7, 3)))
+    shares = gate(keras.random.normal((7, 3)))
     np.testing.assert_allclose(tf.reduce_sum(shares, axis=1).numpy(), np.ones(7), rtol=1e-6)
     assert shares.dtype == tf.float32
 
@@ -386,12 +386,12 @@ def test_a_mixture_weighs_the_experts_of_each_row():
 @pytest.mark.parametrize("options", [{}, {"batch_norm": True, "activations": "prelu"}])
 def test_layers_side_by_side_are_the_layers_one_by_one(options):
     keras.utils.set_random_seed(0)
-    x, other = tf.Variable(tf.random.normal((9, 5))), tf.Variable(tf.random.normal((9, 5)))
+    x, other = tf.Variable(keras.random.normal((9, 5))), tf.Variable(keras.random.normal((9, 5)))
     layers = [MLP([7, 4], **options), Gate(3), MLP([6], **options), MLP([]), Gate(2, [4]), Gate(6)]
     for layer in layers:
         layer.build((None, 5))
         for variable in layer.trainable_variables:
-            variable.assign(tf.random.normal(variable.shape))
+            variable.assign(keras.random.normal(variable.shape))
     variables = [x, other, *(v.value for layer in layers for v in layer.trainable_variables)]
 
     def outputs_and_gradients(together):

@@ -64,7 +64,7 @@ def test_the_temperature_divides_the_logits_in_training_and_afterwards():
     plain, warm = Gate(4), built_gate(temperature=2.0)
     plain.build((None, 5))
     plain.set_weights(warm.get_weights())
-    x = tf.random.normal((6, 5))
+    x = keras.random.normal((6, 5))
     logits = plain.logits(x).numpy() / 2
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(warm(x), expected, rtol=1e-5)
