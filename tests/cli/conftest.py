@@ -11,11 +11,9 @@ import pytest
 # Files that compare with what another process computed, to the last bit.
 AS_OPTIMIZED = (
     "test_command_line",
-    "test_devices",
     "test_interrupted",
     "test_interrupted_updates",
     "test_old_runs",
-    "test_workers",
 )
 
 

@@ -10,7 +10,7 @@ from command_line import call, in_process, train
 
 from fuxi_mtl.training import devices
 
-pytestmark = pytest.mark.usefixtures("float32_afterwards", "graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("float32_afterwards")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_gpu_beyond_those_that_exist_is_an_error(gpus):
 
 
 @pytest.fixture(scope="module")
-def plain(in_place, graphs_as_traced, tmp_path_factory):
+def plain(in_place, tmp_path_factory):
     """A run with balanced norms, in float32 on one device."""
     settings = ("precision=float32", "loss_weight=GN")
     return train(tmp_path_factory.mktemp("plain"), *settings, expid="ToyFunnel")

@@ -6,8 +6,6 @@ import pytest
 import tensorflow as tf
 from command_line import call
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
-
 MODEL = """
 W:
   model: MMoE

@@ -10,8 +10,6 @@ from command_line import call
 import fuxi_mtl as fm
 from fuxi_mtl.config import ConfigError, load_experiment
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
-
 MODEL = """
 Base:
   model_root: ./runs/

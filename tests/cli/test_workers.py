@@ -22,8 +22,6 @@ from fuxi_mtl.cluster import Cluster
 from fuxi_mtl.training.state import stored_states
 from fuxi_mtl.workflow.experiment import load_run
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
-
 ALONE_UNTIL = 16  # of 24 steps, twelve of each pass; the last of a pass has one row, and worker 0 none
 SPREAD_ALONE_UNTIL = 8  # so that both write the checkpoint of the first evaluation, the best
 WITHOUT_TIMES = ("config.yaml", "environment.json")
@@ -37,7 +35,7 @@ def write_today(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(in_place, graphs_as_traced, tmp_path_factory):
+def trained(in_place, tmp_path_factory):
     """A training of two processes, then one, then two; the same one undisturbed; and what was told."""
     folder = tmp_path_factory.mktemp("workers")
     write_today(folder / "today.csv")

@@ -10,8 +10,6 @@ from interface_world import ROOT
 from fuxi_mtl.config import load_experiment
 from fuxi_mtl.workflow.experiment import run_experiment
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
-
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
