@@ -180,7 +180,7 @@ def treats_each_row_by_itself(cls):
     model = built(cls, first_plan(cls))
     inputs = tiny.tensors(tiny.inputs(6))
     together = model(inputs)
-    for row in (0, 2, 5):
+    for row in range(6):
         alone = model({name: array[row : row + 1] for name, array in inputs.items()})
         for name, head in alone.items():
             np.testing.assert_allclose(head[0], together[name][row], rtol=1e-5, atol=1e-6)

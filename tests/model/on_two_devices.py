@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import replicas as benchmark
-from benchmarks.small_trainings import Case, small
+from benchmarks.small_trainings import Case
 from fuxi_mtl.cluster.replicas import gathered_rows, global_gradients, global_mean, global_sum, own_number
 from fuxi_mtl.layers.over_rows import BatchNormalization, Dropout, GaussianNoise
 from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
@@ -126,8 +126,6 @@ if __name__ == "__main__":
     both = benchmark.two_devices()
     benchmark.SIZES = (32, 32, 1)
     rows = of_rows(both)
-    # Two objectives, one of which not every row has, where a model does not ask for others.
-    small().NAMED = {"two": {"ctr": "click", "cvr": "buy | click"}, **small().NAMED}
     found = {name: benchmark.compared(case, both, STEPS, traced=False) for name, case in CASES.items()}
     plain = of_a_plain_optimizer(both)
     print(json.dumps({"trainings": found, "rows": rows, "plain": plain}))

@@ -122,7 +122,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("choice", FAMILIES, ids=lambda choice: "-".join(map(str, choice.values())))
 def test_what_is_taken_up_goes_on_to_the_last_bit(tmp_path, choice):
     whole = training(**choice)
-    steps(whole, 0, 3)  # in the middle of the second epoch
+    steps(whole, 0, 2)
     before = arrays(whole)
     file = put_down(whole, tmp_path)
     for name, values in arrays(whole).items():  # putting it down changes nothing
@@ -130,9 +130,9 @@ def test_what_is_taken_up_goes_on_to_the_last_bit(tmp_path, choice):
     other = training(**choice, start=7)
     steps(other, 5, 6)
     other.restore_numbers(file)
-    assert other.position == Position(3, 0)
+    assert other.position == Position(2, 0)
     assert_same(whole, other)
-    assert steps(whole, 3, 4) == steps(other, 3, 4)  # of losses and weights, means over all four steps
+    assert steps(whole, 2, 4) == steps(other, 2, 4)  # of losses and weights, means over all four steps
     assert_same(whole, other)
 
 
