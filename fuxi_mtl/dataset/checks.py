@@ -132,7 +132,7 @@ def single_aucs(
         labels = np.asarray(column[rows])
         if min(labels.sum(), (1 - labels).sum()) < 2 * LEAST_ROWS:
             continue
-        ids, numeric = split.ids[rows], split.numeric[rows]
+        ids, numeric = _read(split.ids, rows), _read(split.numeric, rows)
         for feature in features:
             yield name, feature.name, _single_auc(feature, ids if feature.has_ids else numeric, labels)
 
@@ -143,6 +143,14 @@ def _sample(column: np.ndarray, defined: np.ndarray) -> np.ndarray:
     classes = [np.flatnonzero(defined & (column == value)) for value in (0, 1)]
     chosen = [rng.choice(c, LEAK_ROWS, replace=False) if len(c) > LEAK_ROWS else c for c in classes]
     return rng.permutation(np.concatenate(chosen))
+
+
+def _read(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """``array[rows]``, read in the file's order: larger than memory, it would be read over and over else."""
+    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    order = np.argsort(rows)
+    found[order] = array[rows[order]]
+    return found
 
 
 def _single_auc(feature: Feature, array: np.ndarray, labels: np.ndarray) -> float:
