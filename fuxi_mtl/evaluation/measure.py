@@ -22,7 +22,13 @@ def predict(model: MultiTaskModel, split: Split, batch_size: int) -> dict[str, n
     with enough_memory("eval_batch_size", batch_size):
         if workers is not None:
             return predict_together(workers, model, split, batch_size)
-        scores = model.predict(evaluation_batches(split, batch_size), verbose=0)
+        several = model.distribute_strategy.num_replicas_in_sync > 1
+        rows = {
+            "ids": split.ids,
+            "numeric": split.numeric,
+        }  # cut without tf.data, which takes a while to start
+        inputs = evaluation_batches(split, batch_size) if several else rows
+        scores = model.predict(inputs, batch_size=None if several else batch_size, verbose=0)
     return {name: np.asarray(values, np.float32) for name, values in scores.items()}
 
 

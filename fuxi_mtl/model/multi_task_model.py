@@ -1,6 +1,6 @@
 """The base class of every model: network in, one weighted and clipped step out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,10 +16,16 @@ from fuxi_mtl.layers.over_rows import BatchNormalization
 from fuxi_mtl.layers.penalties import recorded_penalties
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.model.per_id import PerId
+from fuxi_mtl.model.prediction import (
+    ROWS_PER_STEP,
+    Prediction,
+    batches_of,
+    is_on_one_device,
+    trace_predictions,
+)
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans, sum_in_order
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
-from fuxi_mtl.model.tracing import trace_predictions
 from fuxi_mtl.model.values import (
     check_shapes,
     decoded,
@@ -36,8 +42,6 @@ from fuxi_mtl.surgery import Surgery
 from fuxi_mtl.surgery.backward import Backward
 from fuxi_mtl.tasks import Task
 from fuxi_mtl.weighting import Equal, Weighting
-
-ROWS_PER_STEP = 8192
 
 
 class MultiTaskModel(keras.Model):
@@ -84,7 +88,7 @@ class MultiTaskModel(keras.Model):
         self.decoders: dict[str, Decoder] = {name: each for name, each in made.items() if each is not None}
         self.expected: tuple[Task, ...] = ()
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
-        self._own_predict: Callable[[Any], dict[str, tf.Tensor]] | None = None
+        self.prediction: Prediction | None = None
         self.bilevel_optimizer: keras.optimizers.Optimizer | None = None
         self.weighting: Weighting = Equal({})
         self.imbalance = Imbalance()
@@ -265,7 +269,7 @@ class MultiTaskModel(keras.Model):
             expected: As :func:`fuxi_mtl.config.expected.expected_task` makes them.
         """
         # Keras would keep the old graph.
-        self.expected, self.predict_function, self._own_predict = tuple(expected), None, None
+        self.expected, self.predict_function, self.prediction = tuple(expected), None, None
 
     @property
     def served_columns(self) -> dict[str, str]:
@@ -292,7 +296,7 @@ class MultiTaskModel(keras.Model):
     def calibrate(self, calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None) -> None:
         """Makes predictions what `calibration` gives for the heads and the plain probabilities."""
         if calibration is not self.calibration:  # Keras would keep the old graph
-            self.calibration, self.predict_function, self._own_predict = calibration, None, None
+            self.calibration, self.predict_function, self.prediction = calibration, None, None
 
     # ---- training -------------------------------------------------------------------------------
 
@@ -385,10 +389,10 @@ class MultiTaskModel(keras.Model):
             return reader.like(x, predicted)
         self.build()
         if isinstance(x, Mapping) and not len(x["ids"]):  # of no rows Keras makes an error of its own
-            return {name: np.zeros(0, np.float32) for name in self.served_columns.values()}
+            return self._nothing()
         self.apply_deferred_updates()
-        if together(self) is not None:
-            return self._predict_here(x if isinstance(x, tf.data.Dataset) else _batches(x, batch_size))
+        if together(self) is not None or (kwargs == {"verbose": 0} and is_on_one_device(self)):
+            return self._predict_here(batches_of(x, batch_size) if isinstance(x, Mapping) else x)
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1
         try:
@@ -411,7 +415,7 @@ class MultiTaskModel(keras.Model):
         inputs, reader = self._encoded(x)
         self.build()
         self.apply_deferred_updates()
-        batches = inputs if isinstance(inputs, tf.data.Dataset) else _batches(inputs, batch_size)
+        batches = inputs if isinstance(inputs, tf.data.Dataset) else batches_of(inputs, batch_size)
         parts = [self(batch, training=False) for batch in batches]
         heads = {
             task.name: np.concatenate([np.asarray(part[task.name], np.float32) for part in parts])
@@ -420,12 +424,14 @@ class MultiTaskModel(keras.Model):
         return heads if reader is None else reader.like(x, heads)
 
     def _predict_here(self, batches: Any) -> dict[str, np.ndarray]:
-        """Predictions of this process alone, where Keras would give all workers the rows of all."""
-        if self._own_predict is None:
-            self._own_predict = tf.function(self.predict_step, autograph=False, reduce_retracing=True)
+        """Predictions of this process and device alone; Keras would give all workers the rows of all."""
+        if self.prediction is None:
+            self.prediction = Prediction(self.predict_step, self.run_eagerly)
         with folded(self):
-            parts = [self._own_predict((batch,)) for batch in batches]
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+            return self.prediction(batches) or self._nothing()
+
+    def _nothing(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros(0, np.float32) for name in self.served_columns.values()}
 
     def _encoded(self, x: Any) -> tuple[Any, RowReader | None]:
         """Raw rows encoded, with what read them; encoded rows as they came, and None."""
@@ -563,10 +569,3 @@ class MultiTaskModel(keras.Model):
         """The weighting's weights times the objectives' own factors."""
         weights = self.weighting.weights()
         return {o.name: weights[o.name] if o.scale == 1 else o.scale * weights[o.name] for o in objectives}
-
-
-def _batches(inputs: Mapping[str, np.ndarray], size: int | None) -> Iterator[dict[str, np.ndarray]]:
-    """Encoded rows in parts; one without rows if there are none."""
-    rows, size = len(inputs["ids"]), size or ROWS_PER_STEP
-    for start in range(0, max(rows, 1), size):
-        yield {name: array[start : start + size] for name, array in inputs.items()}

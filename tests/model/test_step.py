@@ -175,9 +175,31 @@ def test_prediction_goes_step_by_step_whatever_training_does():
     model = make(ShareBottom, steps_per_execution=8)
     inputs = tf.data.Dataset.from_tensor_slices(tiny.inputs(32)).batch(5)
     expected = model(tiny.tensors(tiny.inputs(32)))["watch"].numpy()
-    np.testing.assert_allclose(model.predict(inputs, verbose=0)["watch"], expected, rtol=1e-5, atol=1e-6)
-    assert model.predict_function.experimental_get_tracing_count() == 1
+    ours = model.predict(inputs, verbose=0)
+    np.testing.assert_allclose(ours["watch"], expected, rtol=1e-5, atol=1e-6)
+    keras_own = model.predict(inputs, verbose=0, callbacks=[])
+    assert {name: values.tolist() for name, values in ours.items()} == {
+        name: values.tolist() for name, values in keras_own.items()
+    }
+    graphs = [model.prediction.graph, model.predict_function]
+    assert [graph.experimental_get_tracing_count() for graph in graphs] == [1, 1]
     assert model.steps_per_execution == 8
-    graph = model.predict_function
     model.calibrate(None)  # as it is already
-    assert model.predict_function is graph
+    assert [model.prediction.graph, model.predict_function] == graphs
+
+
+def test_rows_are_predicted_alike_as_arrays_as_batches_and_where_there_are_none():
+    model = make(ShareBottom)
+    rows = tiny.inputs(32)
+    whole = model.predict(rows, verbose=0)
+    parts = model.predict(tf.data.Dataset.from_tensor_slices(rows).batch(5), verbose=0)
+    for name, values in whole.items():
+        np.testing.assert_allclose(values, parts[name], rtol=1e-6, atol=1e-7)
+        assert len(model.predict(rows, batch_size=7, verbose=0)[name]) == 32
+    nothing = [
+        model.predict({name: array[:0] for name, array in rows.items()}, verbose=0),
+        model.predict(tf.data.Dataset.from_tensor_slices(rows).take(0).batch(5), verbose=0),
+    ]
+    assert [{name: values.shape for name, values in each.items()} for each in nothing] == [
+        dict.fromkeys(whole, (0,))
+    ] * 2
