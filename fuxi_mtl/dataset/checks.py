@@ -13,6 +13,7 @@ from fuxi_mtl.options import DatasetOptions
 LEAK_AUC = 0.98
 LEAK_ROWS = 50_000  # Rows of each class that a leak is sought in.
 LEAST_ROWS = 10  # Rows of each class below which an AUC says nothing.
+_BLOCK = 2**20  # Rows whose places are in memory at once.
 
 
 def check_names(options: DatasetOptions, inputs: Iterable[str]) -> None:
@@ -73,20 +74,24 @@ def label_warnings(split: Split, binary: Iterable[str]) -> Iterator[str]:
     """
     for i, name in enumerate(split.event_names):
         column = split.events[:, i]
-        seen = column[~np.isnan(column)]
-        if not len(seen):
+        known = ~np.isnan(column)
+        rows = np.count_nonzero(known)
+        if not rows:
             if split.name == "train":
                 raise DataError(f"label {name!r} is missing in all {split.rows} training rows.")
             yield f"label {name!r} is missing in all rows of {split.name}: its metrics are undefined there."
-        elif name in binary and (seen == seen[0]).all():
+            continue
+        value = column[known.argmax()]
+        if not np.array_equal(column == value, known):
+            continue
+        if name in binary:
             effect = (
                 "nothing can be learned from it" if split.name == "train" else "its AUC is undefined there"
             )
-            rows = f"all {len(seen)} rows of {split.name} that have it"
-            yield f"label {name!r} is {seen[0]:g} in {rows}: {effect}."
-        elif split.name == "train" and (seen == seen[0]).all():
-            rows = f"all {len(seen)} rows of train that have it"
-            yield f"label {name!r} is {seen[0]:.10g} in {rows}: nothing can be learned from it."
+            yield f"label {name!r} is {value:g} in all {rows} rows of {split.name} that have it: {effect}."
+        elif split.name == "train":
+            told = f"all {rows} rows of train that have it: nothing can be learned from it."
+            yield f"label {name!r} is {value:.10g} in {told}"
 
 
 def leak_warnings(
@@ -140,9 +145,24 @@ def single_aucs(
 def _sample(column: np.ndarray, defined: np.ndarray) -> np.ndarray:
     """Rows of both classes, in a seeded random order."""
     rng = np.random.default_rng(0)
-    classes = [np.flatnonzero(defined & (column == value)) for value in (0, 1)]
-    chosen = [rng.choice(c, LEAK_ROWS, replace=False) if len(c) > LEAK_ROWS else c for c in classes]
+    chosen = []
+    for value in (0, 1):
+        of_class = defined & (column == value)
+        rows = np.count_nonzero(of_class)
+        ranks = rng.choice(rows, LEAK_ROWS, replace=False) if rows > LEAK_ROWS else np.arange(rows)
+        chosen.append(_places(of_class, ranks))
     return rng.permutation(np.concatenate(chosen))
+
+
+def _places(which: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """``np.flatnonzero(which)[ranks]``, without the place of each of many rows in memory."""
+    found, before = np.empty(len(ranks), np.int64), 0
+    for start in range(0, len(which), _BLOCK):
+        places = np.flatnonzero(which[start : start + _BLOCK])
+        here = (ranks >= before) & (ranks < before + len(places))
+        found[here] = start + places[ranks[here] - before]
+        before += len(places)
+    return found
 
 
 def _read(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -67,13 +67,19 @@ def constant_losses(labels: Mapping[str, np.ndarray], kinds: Mapping[str, str]) 
     """
     found = {}
     for name, kind in kinds.items():
-        label = np.asarray(labels.get(name, ()), np.float64)
-        known = label[~np.isnan(label)]
-        if kind == "binary" and 0 < (rate := float(known.mean()) if len(known) else 0.0) < 1:
+        label = np.asarray(labels.get(name, ()))
+        known = ~np.isnan(label)
+        rows = int(np.count_nonzero(known))
+        if kind == "binary" and 0 < (rate := _sum(label, known) / max(rows, 1)) < 1:
             found[name] = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate)
-        elif kind == "regression" and len(known) and known.var() > 0:
-            found[name] = float(known.var())
+        elif kind == "regression" and rows and (variance := float(label[known].astype(np.float64).var())) > 0:
+            found[name] = variance
     return found
+
+
+def _sum(label: np.ndarray, known: np.ndarray) -> float:
+    """In float64, without a copy: there may be billions of rows."""
+    return float(np.sum(label, where=known, dtype=np.float64))
 
 
 def check_priors(bias_prior: str | Mapping[str, float], names: Sequence[str]) -> dict[str, float] | None:

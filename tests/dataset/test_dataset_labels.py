@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fuxi_mtl.dataset import DataError, load_dataset
+from fuxi_mtl.dataset import DataError, checks, load_dataset
 from fuxi_mtl.dataset.checks import single_aucs
 from fuxi_mtl.tasks import Task, parse_task
 
@@ -197,6 +197,18 @@ def test_rows_in_which_a_leak_is_sought_are_read_in_the_order_of_the_file(load):
     assert [len(rows) for rows in watched.ids.taken] == [len(rows) for rows in watched.numeric.taken]
     assert len(watched.ids.taken) == 2  # once a label, not once a feature
     assert all((np.diff(rows) > 0).all() for rows in (*watched.ids.taken, *watched.numeric.taken))
+
+
+def test_rows_are_sampled_as_from_all_places_in_parts_of_them(monkeypatch):
+    rng = np.random.default_rng(3)
+    column = rng.integers(0, 2, 1000).astype(np.float32)
+    defined = rng.random(1000) < 0.7
+    monkeypatch.setattr(checks, "LEAK_ROWS", 100)
+    monkeypatch.setattr(checks, "_BLOCK", 64)
+    drawn, rng = checks._sample(column, defined), np.random.default_rng(0)
+    classes = [np.flatnonzero(defined & (column == value)) for value in (0, 1)]
+    expected = rng.permutation(np.concatenate([rng.choice(each, 100, replace=False) for each in classes]))
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_too_few_positives_say_nothing_about_leaks(load):
