@@ -4,9 +4,12 @@ A batch is a function of its number alone: TensorFlow counts, and asks for the n
 own.
 """
 
+import atexit
+import time
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +22,7 @@ from fuxi_mtl.tasks import Task
 # A split up to this size is shuffled as one; a larger one in windows of this size, made of random blocks.
 WINDOW_BYTES = TrainingOptions().shuffle_window_bytes
 BLOCKS_IN_WINDOW = 64
+_LEAST_PAUSE, _MOST_PAUSE = 0.02, 1.0  # seconds in which a thread that waits for the interpreter gets it
 
 Parts = tuple[np.ndarray, ...]
 Part = Callable[[int], slice]  # of the rows of a batch of so many
@@ -130,8 +134,7 @@ def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.
     specs = tf.nest.flatten(signature)
     dtypes = [spec.dtype for spec in specs]
 
-    def arrays(number: np.int64) -> list[np.ndarray]:
-        return [_own(array) for array in tf.nest.flatten(batch(int(number)))]
+    arrays = _Arrays(batch)
 
     @tf.autograph.experimental.do_not_convert
     def tensors(number: tf.Tensor) -> Any:
@@ -147,6 +150,42 @@ def _dataset(batch: Callable[[int], Any], numbers: range, signature: Any) -> tf.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return tf.data.Dataset.range(numbers.start, numbers.stop).map(tensors).prefetch(4).with_options(options)
+
+
+class _Arrays:
+    """The arrays of a batch, which a thread of TensorFlow asks for."""
+
+    def __init__(self, batch: Callable[[int], Any]):
+        self._batch = batch
+        self.begun = self.ended = 0
+        self.longest = 0.0  # seconds of a batch
+        _ALIVE.add(self)
+
+    def __call__(self, number: np.int64) -> list[np.ndarray]:
+        self.begun, start = self.begun + 1, time.perf_counter()
+        try:
+            return [_own(array) for array in tf.nest.flatten(self._batch(int(number)))]
+        finally:
+            self.longest = max(self.longest, time.perf_counter() - start)
+            self.ended += 1
+
+
+_ALIVE: "WeakSet[_Arrays]" = WeakSet()
+
+
+@atexit.register
+def _wait_for_batches() -> None:
+    """Until all threads have made as many batches ahead as they may.
+
+    One that is at work when the interpreter ends would wait for it without end, and the interpreter for the
+    thread, where somebody has the iterator still: a script that has left a loop, the traceback of an error.
+    """
+    every: list[_Arrays] = list(_ALIVE)
+    before: list[tuple[int, int]] = []
+    while (now := [(each.begun, each.ended) for each in every]) != before or any(b != e for b, e in now):
+        before = now
+        # TensorFlow copies a batch before it asks for the next one.
+        time.sleep(min(max([_LEAST_PAUSE, *(5 * each.longest for each in every)]), _MOST_PAUSE))
 
 
 def _own(array: np.ndarray) -> np.ndarray:

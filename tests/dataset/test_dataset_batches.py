@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 import tracemalloc
 from functools import partial
 
@@ -229,3 +231,26 @@ def test_what_a_step_makes_of_rows_of_a_batch_stays_in_that_batch(weighted, monk
         np.testing.assert_array_equal(array, getattr(split_of(96, True), name))
     expected = np.arange(16) if weighted else np.ones(16)
     np.testing.assert_array_equal(next(trained.as_numpy_iterator())[2], expected)
+
+
+LEFT = """
+import numpy as np
+from fuxi_mtl.dataset import Split, training_batches
+from fuxi_mtl.tasks import parse_task
+
+rows = np.zeros((100_000, 1), np.float32)
+split = Split("train", np.zeros((100_000, 50), np.int32), rows, rows, None, ("click",))
+tasks = [parse_task("ctr", "click")]
+iterators = [iter(training_batches(split, tasks, 50_000, epochs=9)) for _ in range(4)]
+for each in iterators:
+    next(each)
+raise ValueError("in a step")
+"""
+
+
+def test_a_program_ends_that_leaves_batches_in_the_middle():
+    """A thread that had a batch to make waited for the interpreter, and the interpreter for the thread."""
+    program = [sys.executable, "-c", LEFT]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "ValueError: in a step" in done.stderr
