@@ -63,7 +63,10 @@ class SeenTexts:
         numbers, known = codes.to_numpy(), len(self._counts)
         highest = int(codes.max() or 0) if len(codes) else -1
         if highest >= known:
-            self._parts.append(seen.filter(codes >= known).unique())
+            new = np.flatnonzero(numbers >= known)
+            places = np.zeros(highest + 1 - known, np.int64)  # a row with each new text
+            places[numbers[new] - known] = new
+            self._parts.append(seen.gather(places))
             self._counts = np.append(self._counts, np.zeros(highest + 1 - known, np.int64))
         if rows is not None:
             numbers = numbers[rows]
