@@ -20,7 +20,7 @@ from fuxi_mtl.model.prediction import (
     ROWS_PER_STEP,
     Prediction,
     batches_of,
-    is_on_one_device,
+    needs_no_loop,
     trace_predictions,
 )
 from fuxi_mtl.model.recipe import Recipe, recorded
@@ -391,7 +391,7 @@ class MultiTaskModel(keras.Model):
         if isinstance(x, Mapping) and not len(x["ids"]):  # of no rows Keras makes an error of its own
             return self._nothing()
         self.apply_deferred_updates()
-        if together(self) is not None or (kwargs == {"verbose": 0} and is_on_one_device(self)):
+        if together(self) is not None or needs_no_loop(self, x, kwargs):
             return self._predict_here(batches_of(x, batch_size) if isinstance(x, Mapping) else x)
         # One batch a call: several would run one after another all the same, and what is left be traced anew.
         several, self.steps_per_execution = self.steps_per_execution, 1

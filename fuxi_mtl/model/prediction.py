@@ -54,6 +54,11 @@ def is_on_one_device(model: Any) -> bool:
     return model.distribute_strategy.num_replicas_in_sync == 1
 
 
+def needs_no_loop(model: Any, x: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a model can predict without Keras's loop: on one device, without progress or callbacks."""
+    return options == {"verbose": 0} and isinstance(x, Mapping | tf.data.Dataset) and is_on_one_device(model)
+
+
 def trace_predictions(model: Any, batches: Any) -> None:
     """Traces for the shapes that a dataset declares; Keras traces for the first batch and again for the last.
 
