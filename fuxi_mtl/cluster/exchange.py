@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from fuxi_mtl.cluster.replicas import only_paths_wanted, own_variables
+from fuxi_mtl.cluster.row_sums import row_sums
 
 _GROUP, _KEYS = 0x4D54_4C01, 0x5000_0000  # of these collectives; those of `workers` lie below
 _PURPOSES = ("most", "rows", "vectors", "gradients")
@@ -114,7 +115,7 @@ class Exchange:
         def exchanged(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             def back(slope: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
                 if isinstance(slope, tf.IndexedSlices):
-                    slope = tf.math.unsorted_segment_sum(slope.values, slope.indices, tf.shape(x)[0])
+                    slope = row_sums(slope.values, slope.indices, tf.shape(x)[0])
                 return slope if only_paths_wanted() else self._sent(slope, "gradients", blocks)
 
             return self._sent(x, "vectors", blocks), back

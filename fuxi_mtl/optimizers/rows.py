@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
 from fuxi_mtl.cluster.replicas import is_own, own_variables
+from fuxi_mtl.cluster.row_sums import row_sums
 from fuxi_mtl.layers import lookup_of
 from fuxi_mtl.options.optimizer import SECOND_MOMENTS
 
@@ -25,7 +26,7 @@ from fuxi_mtl.options.optimizer import SECOND_MOMENTS
 def sum_duplicates(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     """The same gradient with every row named once."""
     indices, position = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(indices))
+    values = row_sums(gradient.values, position, tf.size(indices))
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
@@ -172,9 +173,9 @@ class RowOptimizer(keras.optimizers.Optimizer):
         indices, square = gradient.indices, tf.square(values)
         if self.repeated:
             indices, position = tf.unique(indices)
-            values = tf.math.unsorted_segment_sum(values, position, tf.size(indices))
+            values = row_sums(values, position, tf.size(indices))
             if self.second_moment == "sum_of_squares":
-                square = tf.math.unsorted_segment_sum(square, position, tf.size(indices))
+                square = row_sums(square, position, tf.size(indices))
             else:
                 square = tf.square(values)
         slots = [slot.value for slot in self.row_slots(self._get_variable_index(variable))]

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from fuxi_mtl.cluster.replicas import Gradient, global_gradients, global_sum, only_paths, replicas
+from fuxi_mtl.cluster.row_sums import row_sums
 
 
 class Backward:
@@ -159,7 +160,7 @@ def aligned(gradients: Sequence[Gradient]) -> tf.Tensor:
         rows, position = tf.unique(tf.concat([each.indices for each in present.values()], axis=0))
         parts = tf.split(position, sizes, num=len(present))
         present = {
-            place: tf.math.unsorted_segment_sum(tf.cast(each.values, tf.float32), part, tf.size(rows))
+            place: row_sums(tf.cast(each.values, tf.float32), part, tf.size(rows))
             for (place, each), part in zip(present.items(), parts, strict=True)
         }
     flat = {

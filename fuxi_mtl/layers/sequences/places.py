@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fuxi_mtl.cluster.row_sums import row_sums
 from fuxi_mtl.features import PAD
 
 TARGET_TIME = 1  # the id of a gap of no time, which is the target's own
@@ -98,7 +99,7 @@ class RowTable(keras.layers.Layer):
 def _rows(table: tf.Tensor, places: tf.Tensor):
     def gradient(upstream):
         flat = tf.reshape(upstream, (-1, table.shape[1]))
-        return tf.math.unsorted_segment_sum(flat, tf.reshape(places, [-1]), table.shape[0]), None
+        return row_sums(flat, tf.reshape(places, [-1]), table.shape[0]), None
 
     return tf.gather(table, places), gradient
 
