@@ -26,7 +26,17 @@ _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS
 
 
 class ProcessError(RuntimeError):
-    """One of the processes has failed."""
+    """One of the processes has failed.
+
+    Args:
+        told: What happened.
+        status: The exit status of the command: :data:`~fuxi_mtl.cluster.LOST` where the same one with
+            ``--resume`` may go on.
+    """
+
+    def __init__(self, told: str, status: int = 1):
+        super().__init__(told)
+        self.exit_status = status
 
 
 @dataclass
@@ -91,7 +101,8 @@ def launch(arguments: Sequence[str], count: int, gpus: Sequence[int]) -> int:
     raise ProcessError(
         f"{failed.name} {failed.told()}, and all others were ended. The same command with --resume goes on "
         f"from the last state of the training. All that it printed is in {failed.output}; the last lines:\n"
-        + failed.tail()
+        + failed.tail(),
+        LOST if (failed.status or 0) < 0 or failed.status == LOST else 1,
     )
 
 

@@ -1,8 +1,10 @@
 """Which processes train together, from what a scheduler says in the environment of each."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fuxi_mtl.cluster.schedulers import of_kubernetes, of_slurm
 
@@ -66,11 +68,11 @@ def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, por
         return None
     try:
         config = json.loads(text)
-        jobs = {job: list(map(str, hosts)) for job, hosts in (config.get("cluster") or {}).items()}
+        jobs = {job: _hosts(given) for job, given in (config.get("cluster") or {}).items()}
         addresses = tuple(address for job in _JOBS for address in jobs.get(job, ()))
         if len(addresses) < 2 and jobs.keys() <= set(_JOBS):
             return None
-        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
+        kind, index = str(config["task"]["type"]), int(str(config["task"]["index"]))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"TF_CONFIG is {text!r}: it is JSON like "
@@ -84,8 +86,19 @@ def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, por
         )
     if not 0 <= index < len(jobs.get(kind, ())):
         raise ValueError(f"TF_CONFIG: there is no task {index} of the job {kind!r}.")
+    for address in addresses:
+        if addresses.count(address) > 1:
+            raise ValueError(f"TF_CONFIG names {address!r} twice: each worker has an address of its own.")
+        if not re.fullmatch(r".+:[0-9]+", address):
+            raise ValueError(f"TF_CONFIG: {address!r} is no address: write host:port.")
     before = _JOBS[: _JOBS.index(kind)]
     return Cluster(addresses, index + sum(len(jobs.get(job, ())) for job in before))
+
+
+def _hosts(given: Any) -> list[str]:
+    if not isinstance(given, list):
+        raise TypeError("addresses stand in a list")
+    return list(map(str, given))
 
 
 def check_alone(environment: Mapping[str, str], what: str, instead: str) -> None:

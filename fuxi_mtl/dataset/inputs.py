@@ -163,10 +163,16 @@ def dummy_features(options: DatasetOptions, dataset_id: str) -> FeatureMap:
         DataError: Options of a feature contradict each other.
     """
     features = [
-        each.feature(0 if isinstance(each.rule, Number) else 3, (each.bag and each.bag.max_len) or 1)
+        each.feature(_dummy_size(each.rule), (each.bag and each.bag.max_len) or 1)
         for each in plan_inputs(options)
     ]
     return FeatureMap(dataset_id, assign_columns(features), label_classes=_dummy_classes(options))
+
+
+def _dummy_size(rule: Rule) -> int:
+    if isinstance(rule, Buckets) and rule.boundaries:  # those of gaps of time are known beforehand
+        return len(rule.boundaries) + 3
+    return 0 if isinstance(rule, Number) else 3
 
 
 def _owner(feature: FeatureOptions, features: dict[str, FeatureOptions]) -> FeatureOptions:

@@ -41,6 +41,8 @@ class Decoder(CheckedOptions, keras.layers.Layer):
     """What it is to a weighting: ``binary`` for a log-likelihood, ``regression`` for a squared error."""
     labels: ClassVar[str] = "regression"
     """The kind of its labels: ``regression`` for numbers, or ``classes``, which come as ids from 0."""
+    in_unit: bool = True
+    """Whether its value is in the unit of the label."""
     least: ClassVar[float] = 0.0
     """The least label that it takes."""
 
@@ -125,17 +127,30 @@ class Decoder(CheckedOptions, keras.layers.Layer):
         return self.value(raw, inputs or {})
 
     def check(self, labels: np.ndarray) -> None:
-        """Every label is one that it takes.
+        """Every training label is one that it takes.
 
         Raises:
             ValueError: One is not, or there is none.
         """
         if not len(labels):
             raise ValueError(f"decoder {self._type} of {self.task!r}: no training row has a label.")
-        if labels.min() < self.least:
+        self.check_least(labels)
+
+    def check_least(self, labels: np.ndarray, rows: str = "") -> None:
+        """No label is below what it takes.
+
+        Args:
+            labels: ``(rows,)``, no NaN.
+            rows: Which rows they are of, for the message, if not those of training.
+
+        Raises:
+            ValueError: One is.
+        """
+        if len(labels) and labels.min() < self.least:
             raise ValueError(
-                f"decoder {self._type} of {self.task!r}: a label is {labels.min():g}, and it takes numbers "
-                f"from {self.least:g} up. Set mask_value where that means missing, or leave the decoder out."
+                f"decoder {self._type} of {self.task!r}: a label{rows} is {labels.min():g}, and it takes "
+                f"numbers from {self.least:g} up. Set mask_value where that means missing, or leave the "
+                "decoder out."
             )
 
     @property
@@ -158,10 +173,17 @@ def make_decoder(task: Task, features: FeatureMap) -> Decoder | None:
         features: The inputs.
 
     Raises:
-        ValueError: An option does not fit, or names a feature that is none.
+        ValueError: An option does not fit, or names a feature that is none; or it takes other labels.
     """
     if task.decoder is None:
         return None
+    takes = DECODERS[task.decoder].load().labels
+    if (takes == "classes") != (task.kind == "classes"):
+        fitting = [each.name for each in DECODERS.members if each.load().labels == task.kind]
+        raise ValueError(
+            f"decoder {task.decoder} of {task.name!r} is for labels of kind {takes}, and {task.event[0]!r} "
+            f"is of kind {task.kind}. Give the label kind: {takes}, or another decoder: {', '.join(fitting)}."
+        )
     columns = {feature.name: feature.start for feature in features if feature.type == "numeric"}
     options: dict[str, Any] = dict(task.decoder_options)
     if task.kind == "classes" and task.event[0] in features.label_classes:

@@ -68,6 +68,7 @@ class DurationQuantile(Decoder):
             )
         self.by, self.knots = self.columns[by], max_knots
         self.serves_value, self.squared = serve == "value", loss == "mse"
+        self.in_unit = self.serves_value
         self.edges = self._state("edges", (groups - 1,))  # of the groups but the first; NEVER where unused
         self.labels_at = self._state("labels_at", (groups, max_knots))
         self.shares_at = self._state("shares_at", (groups, max_knots))

@@ -237,8 +237,17 @@ def with_reader(features: FeatureMap, encoder: Encoder, folder: TemporaryFolder 
 
 
 def frame_like(rows: Any, columns: Mapping[str, np.ndarray]) -> Any:
-    """Columns as a frame of the library of `rows`, with the index of a pandas frame; of a dict a dict."""
+    """Columns as a frame of the library of `rows`, with the index of a pandas frame; of a dict a dict.
+
+    In a frame, an array of several numbers a row is as many columns: its name with ``_0``, ``_1`` and so on.
+    """
     library = type(rows).__module__.partition(".")[0]
+    if library in ("pandas", "pyarrow", "polars"):
+        columns = {
+            name if array.ndim == 1 else f"{name}_{i}": column
+            for name, array in columns.items()
+            for i, column in enumerate(array.T if array.ndim > 1 else [array])
+        }
     if library == "pandas":
         import pandas as pd
 

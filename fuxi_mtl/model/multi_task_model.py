@@ -9,26 +9,22 @@ import tensorflow as tf
 
 from fuxi_mtl.cluster.replicas import replicas
 from fuxi_mtl.cluster.workers import together
-from fuxi_mtl.decoders import DECODERS, Decoder, make_decoder
+from fuxi_mtl.decoders import DECODERS, Decoder
 from fuxi_mtl.features import FeatureMap, RowReader
 from fuxi_mtl.layers import folded, lookup_of
 from fuxi_mtl.layers.over_rows import BatchNormalization
 from fuxi_mtl.layers.penalties import recorded_penalties
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.model.per_id import PerId
-from fuxi_mtl.model.prediction import (
-    ROWS_PER_STEP,
-    Prediction,
-    batches_of,
-    needs_no_loop,
-    trace_predictions,
-)
+from fuxi_mtl.model.prediction import ROWS_PER_STEP, Prediction, batches_of, needs_no_loop, trace_predictions
 from fuxi_mtl.model.recipe import Recipe, recorded
 from fuxi_mtl.model.step_means import StepMeans, sum_in_order
 from fuxi_mtl.model.step_strategies import Step, StepStrategy, strategies_of
 from fuxi_mtl.model.values import (
+    check_products,
     check_shapes,
     decoded,
+    decoders_of,
     learnt,
     measured_parts,
     scalars_of,
@@ -84,8 +80,7 @@ class MultiTaskModel(keras.Model):
         super().__init__()
         self.features = features
         self.tasks = tuple(tasks)
-        made = {task.name: make_decoder(task, features) for task in self.tasks}
-        self.decoders: dict[str, Decoder] = {name: each for name, each in made.items() if each is not None}
+        self.decoders: dict[str, Decoder] = decoders_of(self.tasks, features)
         self.expected: tuple[Task, ...] = ()
         self.calibration: Callable[[Heads, Heads], dict[str, tf.Tensor]] | None = None
         self.prediction: Prediction | None = None
@@ -263,12 +258,15 @@ class MultiTaskModel(keras.Model):
         return (*self.tasks, *self.expected)
 
     def expect(self, expected: Sequence[Task]) -> None:
-        """Serves products of predictions, too.
+        """Serves products of predictions, too, by graphs made anew: Keras would keep the old one.
 
         Args:
             expected: As :func:`fuxi_mtl.config.expected.expected_task` makes them.
+
+        Raises:
+            ValueError: One has the name of something else that is served, or is no expectation.
         """
-        # Keras would keep the old graph.
+        check_products(expected, self.decoders)
         self.expected, self.predict_function, self.prediction = tuple(expected), None, None
 
     @property

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fuxi_mtl.decoders import Decoder
-from fuxi_mtl.features import LabelUnit
+from fuxi_mtl.decoders import Decoder, make_decoder
+from fuxi_mtl.features import FeatureMap, LabelUnit
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.tasks import Task
 
@@ -20,6 +20,53 @@ from fuxi_mtl.tasks import Task
 def unit_of(task: Task, units: Mapping[str, LabelUnit]) -> LabelUnit | None:
     """The unit in which a regression is learnt; None for its label's own, and for binary tasks."""
     return units.get(task.event[0]) if task.kind == "regression" else None
+
+
+def decoders_of(tasks: Iterable[Task], features: FeatureMap) -> dict[str, Decoder]:
+    """The decoder of each task that has one.
+
+    Raises:
+        ValueError: A decoder's options do not fit, or see :func:`check_names`.
+    """
+    made = {task.name: make_decoder(task, features) for task in tasks}
+    decoders = {name: each for name, each in made.items() if each is not None}
+    check_names(made, decoders)
+    return decoders
+
+
+def check_names(names: Iterable[str], decoders: Mapping[str, Decoder]) -> None:
+    """Refuses names by which a decoder serves something else: that would be measured in their place.
+
+    Args:
+        names: Tasks or products.
+        decoders: By task.
+
+    Raises:
+        ValueError: It says which.
+    """
+    parts = {f"{task}_{end}": task for task, each in decoders.items() for end in each.part_names}
+    for name in names:
+        if name in parts:
+            raise ValueError(
+                f"{name!r} is what the decoder of {parts[name]!r} serves beside its value: give the task or "
+                "product of that name another one."
+            )
+
+
+def check_products(expected: Iterable[Task], decoders: Mapping[str, Decoder]) -> None:
+    """Refuses products that would be served in the place of something else, or that are no expectation.
+
+    Raises:
+        ValueError: It says which.
+    """
+    check_names([task.name for task in expected], decoders)
+    for task in expected:
+        last = task.product[-1]
+        if last in decoders and not decoders[last].in_unit:
+            raise ValueError(
+                f"expected {task.name!r}: the decoder of {last!r} serves a quantile from 0 to 1, so the "
+                "product is no expectation. Let it serve the value."
+            )
 
 
 def check_shapes(model: str, heads: Mapping[str, Any], widths: Mapping[str, int]) -> None:

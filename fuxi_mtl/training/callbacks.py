@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -94,7 +94,8 @@ class Evaluation(keras.callbacks.Callback):
         logger.info("Losses: %s", _line(record["losses"]))
         logger.info("Weights: %s", _line(record["weights"]))
         self.loss_scales.observe(record["losses"], record["weights"])
-        _warn_of_weights(record["weights"], self.model.weighting)
+        _warn_of_weights(record, self.model.weighting)
+        _warn_of_losses(self.history, self.model.weighting)
         if record["gradient_norms"]:
             logger.info("Gradient norms: %s", _line(record["gradient_norms"]))
         if record["watched"]:
@@ -134,10 +135,26 @@ class Evaluation(keras.callbacks.Callback):
         }
 
 
-def _warn_of_weights(weights: Mapping[str, float], weighting: Weighting) -> None:
+def _warn_of_losses(history: Sequence[Mapping[str, Any]], weighting: Weighting) -> None:
+    """Says of each loss that falls below 0 that the weighting makes nothing of it; not again later."""
+    *earlier, now = history
+    for name, loss in now["losses"].items():
+        known = any(record["losses"].get(name, 0) < 0 for record in earlier)
+        if weighting.needs_positive_losses and loss < 0 and not known:
+            logger.warning(
+                "The loss of %s is %.6g, and weighting %s compares losses by ratios or logarithms, which say "
+                "nothing below 0: its weights are not those of the method. Likelihoods of poisson and ziln "
+                "may be negative. Take EQ, weights of your own or a surgery, or decoder tweedie or log1p.",
+                name,
+                loss,
+                type(weighting).__name__,
+            )
+
+
+def _warn_of_weights(record: Mapping[str, Any], weighting: Weighting) -> None:
     least, cure = weighting.starves
-    for name, weight in weights.items():
-        if weight > 0.5 * weighting.largest:
+    for name, weight in record["weights"].items():
+        if weight > 0.5 * weighting.largest and record["losses"].get(name, 0) >= 0:
             logger.warning(
                 "The weight of %s is near its bound, %.3g: its loss is all but 0. Is its label constant?",
                 name,

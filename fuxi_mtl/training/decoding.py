@@ -1,7 +1,7 @@
 """What the decoders of a model learn from rows: before the first step, and once training is over."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -33,6 +33,19 @@ def fit_decoders(model: MultiTaskModel, labels: Mapping[str, np.ndarray], numeri
         for layer in towers:
             if start is not None and name in layer.names:
                 layer.start_at({name: start})
+
+
+def check_labels(model: MultiTaskModel, splits: Iterable[Split | None]) -> None:
+    """No label of other rows is one that a decoder would refuse in training.
+
+    Raises:
+        ValueError: One is: what is measured on it, and learnt from validation rows, would mean nothing.
+    """
+    for split in filter(None, splits if model.decoders else ()):
+        labels = split.labels(model.tasks)
+        for name, decoder in model.decoders.items():
+            known = labels[name][~np.isnan(labels[name])]
+            decoder.check_least(known, f" of a row of {split.name}")
 
 
 def settle_decoders(model: MultiTaskModel, valid: Split | None, batch_size: int) -> list[str]:

@@ -14,6 +14,7 @@ from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.bilevel import beside, rows_of_both
+from fuxi_mtl.training.decoding import check_labels
 from fuxi_mtl.training.diagnostics import Diagnostics
 from fuxi_mtl.training.step_plan import StepPlan
 
@@ -43,8 +44,9 @@ class Feed:
         """The feed of a model that is built.
 
         Raises:
-            ValueError: The model needs rows that are not there.
+            ValueError: The model needs rows that are not there, or a decoder takes no such labels.
         """
+        check_labels(model, (dataset.valid, dataset.test))
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)

@@ -42,6 +42,7 @@ class Weighting(CheckedOptions, tf.Module):
     needs_norms: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False  # whether it is told by learn_gradients, before its update
     needs_progress: bool = False  # whether it is told by learn_progress what a step made of the losses
+    needs_positive_losses: ClassVar[bool] = False  # whether it takes ratios, logarithms or powers of them
     largest: ClassVar[float] = math.inf  # no weight grows beyond it
     starves: ClassVar[tuple[float, str]] = (0.0, "")  # below which weight nothing learns, and what to do then
 

@@ -1,7 +1,7 @@
 """Weights that learn from what a step has made of the losses of its own batch."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
@@ -51,6 +51,8 @@ class FastAdaptive(Weighting):
     >>> [round(float(logit), 3) for logit in weighting.logits]
     [-0.025, 0.025]
     """
+
+    needs_positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,

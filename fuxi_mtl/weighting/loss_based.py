@@ -5,7 +5,7 @@ changes nothing.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
@@ -37,6 +37,8 @@ class DynamicAverage(Weighting):
     >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
     {'ctr': 0.876, 'cvr': 1.124}
     """
+
+    needs_positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -125,6 +127,8 @@ class GeometricMean(Weighting):
     {'ctr': 0.25, 'cvr': 1.0}
     """
 
+    needs_positive_losses: ClassVar[bool] = True
+
     def __init__(self, objectives: Mapping[str, str]):
         super().__init__(objectives)
         self.weight = self._state([1.0] * len(self.names), "weight")
@@ -162,6 +166,8 @@ class LossRatio(Weighting):
     >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
     {'ctr': 1.0, 'cvr': 4.0}
     """
+
+    needs_positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ changes nothing.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
@@ -44,6 +44,8 @@ class SmoothTchebycheff(Weighting):
     >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
     {'ctr': 3.2, 'cvr': 40.0}
     """
+
+    needs_positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -116,6 +118,8 @@ class SoftOptimal(Weighting):
     {'ctr': 0.921, 'cvr': 1.079}
     """
 
+    needs_positive_losses: ClassVar[bool] = True
+
     def __init__(
         self,
         objectives: Mapping[str, str],
@@ -171,6 +175,8 @@ class CoefficientOfVariation(Weighting):
     >>> {name: round(float(weight), 3) for name, weight in weighting.weights().items()}
     {'ctr': 1.289, 'cvr': 0.711}
     """
+
+    needs_positive_losses: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -133,3 +133,15 @@ def test_a_mistake_in_a_group_is_told_with_its_line(columns, told, tmp_path, mon
     assert done.status == 1
     assert told in done.err
     assert "model_config.yaml, line 1" in done.err
+
+
+def test_times_of_a_history_are_those_of_events(tmp_path, monkeypatch):
+    """Ids of anything else would be read as gaps, the first one as no time at all."""
+    folder(tmp_path, "items: item")
+    stanza = tmp_path / "config" / "model_config.yaml"
+    stanza.write_text(stanza.read_text().replace("time: gaps", "time: cates"))
+    monkeypatch.chdir(tmp_path)
+    done = call("run", "--config", "config", "--expid", "W")
+    assert done.status == 1
+    assert "time names 'cates', which is no column of times" in done.err
+    assert "category_processor: log2_bucket" in done.err

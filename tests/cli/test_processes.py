@@ -90,6 +90,7 @@ def test_a_worker_that_fails_ends_all_and_is_shown(works, end, told):
     assert told in str(error.value)
     assert "--resume goes on" in str(error.value)
     assert str(error.value).endswith("the last lines:\n  hopeless")
+    assert error.value.exit_status == (1 if "3" in end else 75)  # a killed one may be gone on with
 
 
 def test_a_chief_that_fails_has_said_why_and_gives_its_status(works):

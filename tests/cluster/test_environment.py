@@ -69,6 +69,12 @@ def test_the_chief_of_a_tfjob_is_the_first_worker(kind, index, rank):
         (config({"worker": ["a:1", "b:1"]}, "evaluator"), "has the job 'evaluator'"),
         (config({"worker": ["a:1", "b:1"]}, index=2), "no task 2 of the job 'worker'"),
         (config({"worker": ["a:1", "b:1"]}, "chief"), "no task 0 of the job 'chief'"),
+        (config({"worker": ["a:1", "a:1"]}), "names 'a:1' twice"),
+        (config({"worker": ["a:1"], "chief": ["a:1"]}), "names 'a:1' twice"),
+        (config({"worker": ["localhost", "a:2"]}), "'localhost' is no address: write host:port"),
+        (config({"worker": "a:1,a:2"}), "it is JSON like"),
+        (config({"worker": {"0": "a:1", "1": "a:2"}}), "it is JSON like"),
+        (config({"worker": ["a:1", "b:1"]}, index=0.9), "it is JSON like"),
     ],
 )
 def test_a_tf_config_that_makes_no_sense_is_told(environment, told):

@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from fuxi_mtl import registry
+from fuxi_mtl import ShareBottom, registry
+from fuxi_mtl.dataset import Split
 from fuxi_mtl.decoders import DECODERS
 from fuxi_mtl.options import SURGERIES, WEIGHTINGS, SurgeryOptions, WeightingOptions
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.surgery import make_surgery
 from fuxi_mtl.tasks import Task
-from fuxi_mtl.training.decoding import fit_decoders, settle_decoders
+from fuxi_mtl.training.decoding import check_labels, fit_decoders, settle_decoders
 from fuxi_mtl.weighting import make_weighting
 
 import_zoo()
@@ -188,3 +189,55 @@ def test_values_that_cannot_be_put_right_are_said(caplog):
     with caplog.at_level("WARNING"):
         assert settle_decoders(model, None, 8) == []
     assert "watch: there are no validation rows to put its values right on" in caplog.text
+
+
+@pytest.mark.parametrize("taken", ["watch_prob", "watch_q10"])
+def test_a_task_or_product_may_not_have_the_name_of_what_a_decoder_serves(taken):
+    """Its predictions would be the decoder's, and measured as its own."""
+    kind = "ziln" if taken == "watch_prob" else "quantile"
+    tasks = (CLICK, watch(kind), Task(taken, ("buy",)))
+    with pytest.raises(ValueError, match=f"'{taken}' is what the decoder of 'watch' serves beside its value"):
+        ShareBottom(tiny.FEATURES, tasks, **tiny.options_of(ShareBottom))
+    model = ShareBottom(tiny.FEATURES, tasks[:2], **tiny.options_of(ShareBottom))
+    with pytest.raises(ValueError, match=f"'{taken}' is what the decoder"):
+        model.expect([Task(taken, ("click", "watch"), kind="regression", product=("click", "watch"))])
+
+
+def test_a_product_with_a_quantile_is_no_expectation():
+    served = replace(WATCH, decoder="d2q", decoder_options=(("by", "price"), ("serve", "quantile")))
+    model = ShareBottom(tiny.FEATURES, (CLICK, served), **tiny.options_of(ShareBottom))
+    product = Task("seen", ("click", "watch"), kind="regression", product=("click", "watch"))
+    with pytest.raises(
+        ValueError, match="'watch' serves a quantile from 0 to 1, so the product is no expect"
+    ):
+        model.expect([product])
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (
+            replace(ACT, decoder="tweedie", decoder_options=()),
+            "Give the label kind: regression, or another .*softmax",
+        ),
+        (
+            replace(watch("ziln"), decoder="softmax", decoder_options=()),
+            "Give the label kind: classes, or .*ziln",
+        ),
+    ],
+)
+def test_a_decoder_of_numbers_takes_no_classes_and_the_other_way_round(task, told):
+    with pytest.raises(ValueError, match=told):
+        ShareBottom(tiny.FEATURES, (CLICK, task), **tiny.options_of(ShareBottom))
+
+
+@pytest.mark.parametrize("kind", ["log1p", "poisson", "ziln"])
+def test_a_label_that_training_would_refuse_is_refused_in_other_rows_before_it_begins(kind):
+    model = built("ShareBottom", kind)
+    rows = np.array([[0.0, 2.0], [1.0, -2.5], [1.0, np.nan]], np.float32)
+    split = Split("valid", np.zeros((3, 1), np.int32), rows, rows, None, ("click", "watch"))
+    check_labels(model, [None, replace(split, events=rows[::2])])
+    with pytest.raises(
+        ValueError, match=r"a label of a row of valid is -2\.5, and it takes numbers from 0 up"
+    ):
+        check_labels(model, [None, split])

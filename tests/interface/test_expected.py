@@ -99,3 +99,15 @@ def test_three_labels_of_a_chain_become_its_rates_and_the_value():
     planned = fm.ESMM.plan_tasks([*labels, fm.Task("spend", ("spend",), ("buy",), "regression")], False)
     assert [task.name for task in planned] == ["ctr", "cvr", "ctcvr", "spend"]
     assert fm.ESMM.objective_names(planned) == ("ctr", "ctcvr", "spend")
+
+
+@pytest.mark.parametrize("library", ["pandas", "pyarrow", "polars"])
+def test_raw_numbers_of_a_head_of_several_are_columns_of_a_frame(library):
+    features = data(decoder="ziln")
+    model = fm.ShareBottom(features.features, features.tasks, embedding_dim=2)
+    few = rows(5, 2)
+    found = model.logits({"pandas": few.to_pandas, "pyarrow": few.to_arrow, "polars": few.clone}[library]())
+    names = found.column_names if library == "pyarrow" else list(found.columns)
+    assert names == ["ctr", "cvr", "spend_0", "spend_1", "spend_2"]
+    plain = model.logits({"item": few["item"].to_numpy()})
+    np.testing.assert_allclose(np.asarray(found["spend_1"]), plain["spend"][:, 1], rtol=1e-6)

@@ -10,6 +10,8 @@ from fuxi_mtl.options.declaring import MOST_LENGTH, MOST_WIDTH, option
 from fuxi_mtl.options.encoders import ENCODERS
 from fuxi_mtl.options.values import block
 
+TIME_IDS = 34  # of category_processor log2_bucket: padding, 32 logarithms and one for what is missing
+
 
 @dataclass(frozen=True)
 class SequenceFilter:
@@ -117,7 +119,8 @@ def check_group(name: str, group: SequenceGroup, features: FeatureMap, widths: M
 
     Raises:
         ValueError: A column is no input or no sequence, has weights or another length, or shares no table
-            with its target; a target is no single id; columns that are added have several widths.
+            with its target; a target is no single id; columns that are added have several widths; a
+            column of times is none.
     """
     known = {feature.name: feature for feature in features.features}
     first = next(iter(group.columns))
@@ -138,6 +141,12 @@ def check_group(name: str, group: SequenceGroup, features: FeatureMap, widths: M
                 f"{first!r} {known[first].max_len} and {known[first].order}. Columns of the same events have "
                 "one max_len, padding and order."
             )
+    if group.time is not None and known[group.time].vocab_size != TIME_IDS:
+        raise ValueError(
+            f"sequences.{name}: time names {group.time!r}, which is no column of times: it has "
+            f"{known[group.time].vocab_size} ids. Give it category_processor: log2_bucket in feature_cols "
+            "(seconds since each event), or name it in extra."
+        )
     if group.on_ragged == "cut" and known[first].order is None:
         raise ValueError(
             f"sequences.{name}: on_ragged: cut needs to know which events a history that is too long has "
