@@ -15,23 +15,28 @@ ROWS = 2**16  # that are looked at at a time
 NOW = 1  # the id of an event that lies less than a second back, or not at all
 
 
-def check_histories(ids: np.ndarray, features: FeatureMap, sequences: Mapping | None) -> None:
+def check_histories(
+    ids: np.ndarray, features: FeatureMap, sequences: Mapping | None, rows: str = "training"
+) -> None:
     """Warns where the newest events may have been cut, and where targets are events of their own history.
 
     Args:
-        ids: ``(rows, id columns)`` of the training rows.
+        ids: ``(rows, id columns)``.
         features: The inputs.
         sequences: The groups of columns by name, as a stanza or a program has them; None for none.
+        rows: Which rows they are; of others than those of training only the lengths are looked at.
 
     Raises:
         DataError: Columns of the same events have several lengths in a row.
     """
     for name, group in as_groups(sequences).items():
-        for told in _of_group(ids, features, name, group):
+        for told in _of_group(ids, features, name, group, rows):
             logger.warning("%s", told)
 
 
-def _of_group(ids: np.ndarray, features: FeatureMap, name: str, group: SequenceGroup) -> Iterator[str]:
+def _of_group(
+    ids: np.ndarray, features: FeatureMap, name: str, group: SequenceGroup, rows: str
+) -> Iterator[str]:
     first, *others = group.consumed
     full = leaks = ragged = 0
     for start in range(0, len(ids), ROWS):
@@ -47,7 +52,7 @@ def _of_group(ids: np.ndarray, features: FeatureMap, name: str, group: SequenceG
                 row = int(bad[0])
                 counts = f"{first!r} has {present[row].sum()} events and {other!r} has {there[row].sum()}"
                 raise DataError(
-                    f"sequences.{name}: in training row {start + row}, counted from 0, {counts}. Columns of "
+                    f"sequences.{name}: in {rows} row {start + row}, counted from 0, {counts}. Columns of "
                     "the same events are as long as each other, padded on one side, without empty entries: "
                     "give these a token. on_ragged: cut takes the first events of such rows."
                 )
@@ -56,10 +61,12 @@ def _of_group(ids: np.ndarray, features: FeatureMap, name: str, group: SequenceG
         leaks += int(_leaking(block[~uneven], features, group).sum())
     if ragged:
         yield (
-            f"sequences.{name}: in {ragged} of {len(ids)} training rows the columns differ in length and are "
+            f"sequences.{name}: in {ragged} of {len(ids)} {rows} rows the columns differ in length and are "
             "cut to the shortest, from the first event on. An entry that is missing in the middle shifts "
             "those behind it: give it a token."
         )
+    if rows != "training":
+        return
     if features[first].order is None and full and features[first].max_len > 1:
         yield (
             f"sequences.{name}: {full} of {len(ids)} training rows fill all {features[first].max_len} places "

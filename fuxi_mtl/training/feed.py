@@ -12,6 +12,7 @@ from fuxi_mtl.cluster import part_of
 from fuxi_mtl.cluster.workers import Workers
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset, NegativeSample, Split, random_batch, training_batches
+from fuxi_mtl.dataset.histories import check_histories
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.training.bilevel import beside, rows_of_both
 from fuxi_mtl.training.decoding import check_labels
@@ -45,8 +46,13 @@ class Feed:
 
         Raises:
             ValueError: The model needs rows that are not there, or a decoder takes no such labels.
+            DataError: Columns of the same events have several lengths in a row.
         """
         check_labels(model, (dataset.valid, dataset.test))
+        sequences = experiment.model_options.get("sequences")
+        for rows, other in (("validation", dataset.valid), ("test", dataset.test)):
+            if other is not None:
+                check_histories(other.ids, model.features, sequences, rows)
         split, bilevel = rows_of_both(model, dataset, experiment)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)

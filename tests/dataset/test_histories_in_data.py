@@ -71,9 +71,9 @@ GROUPS = {"clicks": SequenceGroup(columns={"items": "item"}, time="gap")}
 
 @pytest.fixture
 def told(caplog):
-    def said(ids, features=FEATURES, groups=GROUPS):
+    def said(ids, features=FEATURES, groups=GROUPS, **rows):
         caplog.clear()
-        check_histories(np.array(ids, np.int32), features, groups)
+        check_histories(np.array(ids, np.int32), features, groups, **rows)
         return caplog.messages
 
     return said
@@ -101,6 +101,18 @@ def test_columns_that_are_cut_are_counted_and_no_target_is_sought_in_them(told):
     cut, leaks = told([leaking, uneven, uneven], FEATURES, groups)
     assert "in 2 of 3 training rows the columns differ in length and are cut to the shortest" in cut
     assert "in 1 of 3 training rows" in leaks
+
+
+def test_of_other_rows_than_those_of_training_only_the_lengths_are_looked_at(told):
+    leaking, uneven = [4, 2, 4, 0, 7, 1, 0], [4, 4, 2, 0, 1, 0, 0]
+    assert told([leaking], rows="test") == []
+    with pytest.raises(
+        DataError, match="validation row 1, counted from 0, 'items' has 2 events and 'gap' has 1"
+    ):
+        told([leaking, uneven], rows="validation")
+    groups = {"clicks": replace(GROUPS["clicks"], on_ragged="cut")}
+    (cut,) = told([leaking, uneven], FEATURES, groups, rows="test")
+    assert "in 1 of 2 test rows the columns differ in length" in cut
 
 
 def test_it_is_said_when_the_newest_events_may_be_cut(told):
