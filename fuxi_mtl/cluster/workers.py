@@ -335,8 +335,8 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
 def _signals_end_it() -> Iterator[None]:
     """Inside, signals end the process: TensorFlow waits where Python hears of none.
 
-    SIGTERM does so only until TensorFlow waits for others: it then takes that signal for itself, and keeps the
-    interpreter, so that nothing here can give it back.
+    SIGTERM does so only until TensorFlow waits for others: it then takes that signal for itself, and keeps
+    the interpreter, so that nothing here can give it back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -188,4 +188,8 @@ def make_decoder(task: Task, features: FeatureMap) -> Decoder | None:
     options: dict[str, Any] = dict(task.decoder_options)
     if task.kind == "classes" and task.event[0] in features.label_classes:
         options["classes"] = list(features.label_classes[task.event[0]])
-    return DECODERS[task.decoder].make(options, task=task.name, columns=columns)
+    try:
+        return DECODERS[task.decoder].make(options, task=task.name, columns=columns)
+    except ValueError as error:
+        whose = f"decoder {task.decoder} of {task.name!r}: "
+        raise ValueError(f"{'' if str(error).startswith('decoder ') else whose}{error}") from error
