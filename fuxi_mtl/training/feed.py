@@ -49,11 +49,11 @@ class Feed:
             DataError: Columns of the same events have several lengths in a row.
         """
         check_labels(model, (dataset.valid, dataset.test))
-        sequences = experiment.model_options.get("sequences")
-        for rows, other in (("validation", dataset.valid), ("test", dataset.test)):
-            if other is not None:
-                check_histories(other.ids, model.features, sequences, rows)
         split, bilevel = rows_of_both(model, dataset, experiment)
+        sequences = experiment.model_options.get("sequences")
+        for rows, part in (("training", split), ("validation", dataset.valid), ("test", dataset.test)):
+            if part is not None:
+                check_histories(part.ids, model.features, sequences, rows)
         sample = _sample(split, experiment)
         plan = StepPlan.of(split.rows if sample is None else sample.rows, experiment)
         return cls(split, bilevel, sample, plan, experiment)

@@ -16,7 +16,6 @@ import tensorflow as tf
 from fuxi_mtl.cluster.workers import Workers, together
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.dataset import Dataset
-from fuxi_mtl.dataset.histories import check_histories
 from fuxi_mtl.evaluation.evaluate import Scores, metric_keys, monitor_direction
 from fuxi_mtl.evaluation.measure import check_finite, measure
 from fuxi_mtl.evaluation.memory import CURE, TrainingError, enough_memory
@@ -278,7 +277,6 @@ def prepare(model: MultiTaskModel, feed: Feed) -> None:
         feed: The rows.
     """
     split, experiment = feed.split, feed.experiment
-    check_histories(split.ids, model.features, experiment.model_options.get("sequences"))
     model.prepare(feed.labels, feed.batches)
     if model.decoders:
         fit_decoders(model, split.labels(experiment.tasks), split.numeric)

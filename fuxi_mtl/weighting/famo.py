@@ -1,7 +1,7 @@
 """Weights that learn from what a step has made of the losses of its own batch."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import tensorflow as tf
 
@@ -52,7 +52,7 @@ class FastAdaptive(Weighting):
     [-0.025, 0.025]
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import tensorflow as tf
 
@@ -42,7 +42,7 @@ class GradNorm(Weighting):
     {'ctr': 0.842, 'cvr': 1.158}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
     needs_norms = True
 
     def __init__(

@@ -5,7 +5,7 @@ changes nothing.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import tensorflow as tf
 
@@ -38,7 +38,7 @@ class DynamicAverage(Weighting):
     {'ctr': 0.876, 'cvr': 1.124}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class GeometricMean(Weighting):
     {'ctr': 0.25, 'cvr': 1.0}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(self, objectives: Mapping[str, str]):
         super().__init__(objectives)
@@ -167,7 +167,7 @@ class LossRatio(Weighting):
     {'ctr': 1.0, 'cvr': 4.0}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ changes nothing.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import tensorflow as tf
 
@@ -45,7 +45,7 @@ class SmoothTchebycheff(Weighting):
     {'ctr': 3.2, 'cvr': 40.0}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class SoftOptimal(Weighting):
     {'ctr': 0.921, 'cvr': 1.079}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class CoefficientOfVariation(Weighting):
     {'ctr': 1.289, 'cvr': 0.711}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
 
     def __init__(
         self,

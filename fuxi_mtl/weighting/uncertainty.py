@@ -43,7 +43,7 @@ class Uncertainty(Weighting):
     {'ctr': 0.951, 'cvr': 1.041}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
     largest: ClassVar[float] = math.exp(-_LEAST)
 
     def __init__(
@@ -99,7 +99,7 @@ class ImpartialLosses(Weighting):
     {'ctr': 1.051, 'cvr': 1.103}
     """
 
-    needs_positive_losses: ClassVar[bool] = True
+    needs_positive_losses = True
     largest: ClassVar[float] = math.exp(-_LEAST)
 
     def __init__(

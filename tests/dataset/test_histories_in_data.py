@@ -13,6 +13,7 @@ from fuxi_mtl.dataset.histories import check_histories
 from fuxi_mtl.dataset.rules import LOG2_BOUNDARIES, Buckets
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.options.blocks import SequenceGroup
+from fuxi_mtl.options.blocks.sequences import TIME_IDS
 from fuxi_mtl.serving.bags import layout
 
 EVENTS = [[1, 2, 3, 4, 5], [6, 7], []]
@@ -48,6 +49,10 @@ def test_times_are_in_buckets_of_their_logarithm():
     gaps = pl.Series("gap", [0, 1, 59, 60, 3600, 86400, 2592000, 2**40])
     ids = Buckets(LOG2_BOUNDARIES, double=True, least=0.0).apply(gaps)
     assert (ids - 1).tolist() == [0, 1, 5, 5, 11, 16, 21, 31]
+
+
+def test_gaps_of_time_have_as_many_ids_as_a_group_looks_for():
+    assert len(LOG2_BOUNDARIES) + 3 == TIME_IDS
 
 
 def test_a_time_in_the_future_is_an_error_unless_it_is_to_be_none():
