@@ -26,6 +26,7 @@ from benchmarks.small_trainings import LEAST, Case, Training, cases, small
 
 ROOT = Path(__file__).parent.parent
 COMPOSED = "composed, frozen and pretrained"  # user is composed of two rows; item's are given, and stay
+SENT_ON = "rows sent on by others"  # as where blocks are many and have few rows
 LIMIT = 1800  # seconds to wait for a training of the others
 NUMBERS = ("weights", "copies")
 
@@ -103,7 +104,7 @@ def _workers(
 
 
 def _every() -> list[tuple[str, Case]]:
-    everything = cases() | {"tables": [Case(COMPOSED)]}
+    everything = cases() | {"tables": [Case(COMPOSED), Case(SENT_ON)]}
     return [(title, case) for title, several in everything.items() for case in several]
 
 
@@ -186,6 +187,20 @@ def _composed(features: Any, folder: Path) -> Any:
     return replace(features, features=changed, folder=str(folder))
 
 
+@contextlib.contextmanager
+def _sent_on(always: bool) -> Iterator[None]:
+    """Blocks are as small as they may be wherever rows are asked for, if `always`."""
+    from fuxi_mtl.cluster import blocks
+
+    before = blocks.MOST_PADDING, blocks.SENT_ON
+    if always:
+        blocks.MOST_PADDING, blocks.SENT_ON = 0.0, -max(blocks.SIZES)
+    try:
+        yield
+    finally:
+        blocks.MOST_PADDING, blocks.SENT_ON = before
+
+
 class _Spread(Training):
     """A training of this process and the others, each on its rows of a batch."""
 
@@ -213,7 +228,8 @@ def work(folder: Path, steps: int, numbers: Sequence[int]) -> None:
         case = every[at][1]
         small().FEATURES = _composed(plain, folder) if case.name == COMPOSED else plain
         try:
-            found = _trained(case, steps, workers)
+            with _sent_on(case.name == SENT_ON):
+                found = _trained(case, steps, workers)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this case
             found = {"failed": f"{type(error).__name__}: {error}"}
         np.savez(folder / f"{at}_{cluster.rank}.tmp.npz", **found)

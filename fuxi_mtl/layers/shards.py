@@ -104,27 +104,11 @@ class Shard:
         Returns:
             ``(look-ups, width)``.
         """
-        position = tf.range(tf.size(rows))
         if distinct:
             rows, position = tf.unique(rows)
-        owner = tf.cast(rows % self.size, tf.int32)
-        places = tf.dynamic_partition(tf.range(tf.size(rows)), owner, self.size)
-        counts = tf.stack([tf.size(each) for each in places])
-        blocks = self.exchange.blocks(counts)
-        # Where each row lies among the blocks that are sent: its worker's block, and the place in it.
-        order = tf.concat(places, axis=0)
-        behind = tf.range(tf.size(rows)) - tf.repeat(tf.cumsum(counts, exclusive=True), counts)
-        slots = tf.scatter_nd(order[:, None], tf.gather(owner, order) * blocks.size + behind, tf.shape(order))
-        length = self.size * blocks.size
-        room = tf.fill([length], tf.constant(-1, rows.dtype))
-        wanted = self.exchange.rows(
-            tf.tensor_scatter_nd_update(room, slots[:, None], rows // self.size), blocks
-        )
-        # Where a block is not full nobody asks for a row, and none has a gradient.
-        asked = tf.where(wanted >= 0)
-        local = tf.gather_nd(wanted, asked)
+        wanted = self.exchange.ask(rows)
+        local = wanted.rows // self.size
         if before is not None:
             before(local)
-        held = tf.gather(variable, local)
-        given = tf.scatter_nd(asked, held, tf.cast([length, variable.shape[1]], tf.int64))
-        return tf.gather(self.exchange.vectors(given, blocks), tf.gather(slots, position))
+        found = self.exchange.vectors(tf.gather(variable, local), wanted)
+        return tf.gather(found, position) if distinct else found

@@ -1,0 +1,188 @@
+"""Blocks of equal size that all workers exchange at once: what each has for each other one.
+
+A collective of TensorFlow remembers the shape of its first run by its key, and all of its blocks are of one
+size. Blocks therefore come in sizes a sixteenth apart, each with a key of its own: what is sent is at most a
+sixteenth more than if all were as full as the fullest, and a training meets a few sizes and no more.
+
+Of many blocks with few rows in each the fullest has many more than the mean. Where blocks of its size would
+be more than a quarter of padding, they are little larger than the mean, and rows that find no room lie in
+those of other workers, see :mod:`fuxi_mtl.cluster.exchange`.
+"""
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from fuxi_mtl.cluster.replicas import only_paths_wanted, own_variables
+from fuxi_mtl.cluster.row_sums import row_sums
+
+_GROUP, _KEYS = 0x4D54_4C01, 0x5000_0000  # of these collectives; those of `workers` lie below
+_PURPOSES = ("most", "rows", "vectors", "gradients")
+MOST_PADDING = 5 / 4  # of blocks as large as the fullest, at which rows are sent on
+SENT_ON = 8  # rows in a block of the second exchange, about
+_numbers = itertools.count()
+
+
+def block_sizes(most: int = 2**30) -> tuple[int, ...]:
+    """The sizes of blocks, each a sixteenth above the one before it, and 1 at least.
+
+    >>> block_sizes(40)[-12:]
+    (25, 26, 27, 28, 29, 30, 31, 32, 34, 36, 38, 40)
+    """
+    sizes = [1]
+    while sizes[-1] < most:
+        sizes.append(max(sizes[-1] + 1, 17 * sizes[-1] // 16))
+    return tuple(sizes)
+
+
+SIZES = block_sizes()
+
+
+def block_size(count: int) -> int:
+    """The least size that holds so many.
+
+    >>> [block_size(count) for count in (0, 1, 33, 1000)]
+    [1, 1, 34, 1027]
+    """
+    return SIZES[bisect_left(SIZES, count)]
+
+
+class Blocks(NamedTuple):
+    """Blocks of one exchange, one for each worker.
+
+    Attributes:
+        number: The number of their size among :data:`SIZES`.
+        size: What each block holds.
+        even: Whether some hold rows of other workers, because these have more than there is room for.
+    """
+
+    number: tf.Tensor
+    size: tf.Tensor
+    even: tf.Tensor
+
+
+class Asked(NamedTuple):
+    """Rows that workers ask each other for.
+
+    Attributes:
+        slots: ``(rows,)`` where each that this worker asked for lies among its blocks, side by side.
+        wanted: ``(workers x size,)`` the rows that are wanted of this worker, -1 where a block is not full.
+        blocks: The blocks of both.
+    """
+
+    slots: tf.Tensor
+    wanted: tf.Tensor
+    blocks: Blocks
+
+
+class BlockExchange:
+    """What all workers send each other in blocks; made by all, in the same order.
+
+    Each of its calls is a call of all workers, in the same order. They work in replica context and outside of
+    any, in graphs and without.
+
+    Args:
+        rank: The number of this worker.
+        size: How many there are.
+        may_be_even: Whether there is somebody who sends on what lies in another worker's block.
+
+    Attributes:
+        counts: Exchanges since the start, the rows that this worker asked for, and the room of its blocks.
+    """
+
+    def __init__(self, rank: int, size: int, may_be_even: bool):
+        self.rank, self.size, self.may_be_even = rank, size, may_be_even
+        self._first_key = _KEYS + next(_numbers) * len(_PURPOSES) * len(SIZES)
+        with own_variables():
+            self.counts = tf.Variable(tf.zeros(3, tf.int64), trainable=False, name="traffic")
+
+    def ask(self, rows: tf.Tensor, owner: tf.Tensor) -> Asked:
+        """Asks each worker for rows, and hears what the others want of this one.
+
+        Args:
+            rows: ``(rows,)`` their numbers, 0 and above.
+            owner: ``(rows,)`` int32, who has each.
+        """
+        members = tf.dynamic_partition(tf.range(tf.size(rows)), owner, self.size)
+        counts, order = tf.stack([tf.size(each) for each in members]), tf.concat(members, axis=0)
+        blocks = self._blocks(counts)
+        places = tf.range(tf.size(rows)) - tf.repeat(tf.cumsum(counts, exclusive=True), counts)
+        slots = tf.gather(owner, order) * blocks.size + places
+
+        def evened() -> tf.Tensor:
+            """Rows without a place in their block fill the room of all, from behind the own one on."""
+            late = tf.where(places >= blocks.size)
+            room = tf.roll(blocks.size - counts, -self.rank, axis=0)
+            free = tf.where(tf.range(blocks.size)[:, None] < room)[: tf.size(late)]
+            last, worker = tf.unstack(tf.cast(free, tf.int32), axis=1)
+            worker = (worker + self.rank) % self.size
+            return tf.tensor_scatter_nd_update(slots, late, (worker + 1) * blocks.size - 1 - last)
+
+        slots = tf.cond(blocks.even, evened, lambda: slots)
+        slots = tf.scatter_nd(order[:, None], slots, tf.shape(order))
+        nobody = tf.fill([self.size * blocks.size], tf.constant(-1, rows.dtype))
+        wanted = self._sent(tf.tensor_scatter_nd_update(nobody, slots[:, None], rows), "rows", blocks)
+        return Asked(slots, wanted, blocks)
+
+    def vectors(self, given: tf.Tensor, blocks: Blocks) -> tf.Tensor:
+        """The vectors of the rows that this worker asked for; gradients go the same way back.
+
+        Args:
+            given: ``(workers x size, width)`` those of what is wanted of it.
+            blocks: The blocks in which it was asked for.
+
+        Returns:
+            ``(workers x size, width)``, of each row at its slot.
+        """
+        # In a branch of a graph a gradient may read tensors of this branch alone.
+        given, own = tf.identity(given), Blocks(*map(tf.identity, blocks))
+
+        @tf.custom_gradient
+        def exchanged(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            def back(slope: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+                if isinstance(slope, tf.IndexedSlices):
+                    slope = row_sums(slope.values, slope.indices, tf.shape(x)[0])
+                return slope if only_paths_wanted() else self._sent(slope, "gradients", own)
+
+            return self._sent(x, "vectors", own), back
+
+        return exchanged(given)
+
+    def _blocks(self, counts: tf.Tensor) -> Blocks:
+        asked = tf.reduce_sum(counts)
+        own = tf.tile(tf.stack([tf.reduce_max(counts), asked])[None], [self.size, 1])
+        fullest, most = tf.unstack(tf.reduce_max(self._all_to_all(own, "most", 0), axis=0))
+        # Counts of what falls anywhere are as far from their mean as its root.
+        mean = tf.cast(most, tf.float32) / self.size
+        level = tf.cast(tf.math.ceil(mean + 0.8 * tf.sqrt(mean)), tf.int32)
+        numbers = tf.searchsorted(tf.constant(SIZES, tf.int32), tf.stack([fullest, level]))
+        sizes = tf.gather(tf.constant(SIZES, tf.int32), numbers)
+        even = (tf.cast(sizes[0], tf.float32) > MOST_PADDING * mean) & (sizes[1] + SENT_ON < sizes[0])
+        even &= self.may_be_even
+        which = tf.cast(even, tf.int32)
+        blocks = Blocks(numbers[which], sizes[which], even)
+        told = [tf.cast(each, tf.int64) for each in (1, asked, self.size * blocks.size)]
+        self.counts.assign_add(tf.stack(told))
+        return blocks
+
+    def _sent(self, x: tf.Tensor, purpose: str, blocks: Blocks) -> tf.Tensor:
+        shape = tf.shape(x)
+        apart = tf.reshape(x, tf.concat([[self.size, blocks.size], shape[1:]], axis=0))
+        together = tf.reshape(self._all_to_all(apart, purpose, blocks.number), shape)
+        return tf.ensure_shape(together, (None, *x.shape[1:]))
+
+    def _all_to_all(self, x: tf.Tensor, purpose: str, number: tf.Tensor | int) -> tf.Tensor:
+        """``(workers, ...)``: part j goes to worker j, and comes from it."""
+        key = self._first_key + _PURPOSES.index(purpose) * len(SIZES) + number
+        with tf.device(f"/job:worker/replica:0/task:{self.rank}/device:CPU:0"):
+            return tf.raw_ops.CollectiveAllToAllV2(
+                input=tf.identity(x),
+                group_size=self.size,
+                group_key=_GROUP,
+                instance_key=key,
+                ordering_token=[],
+                communication_hint="auto",
+            )
