@@ -289,6 +289,19 @@ def test_the_newest_event_is_the_last_whichever_way_a_history_is_written(encoder
     assert found.shape == (4, 20 if encoder["pooling"] == "concat" else 4)
 
 
+def test_no_event_hears_of_a_newer_one_where_the_order_is_minded():
+    group = {
+        "columns": {"items": "item"},
+        "encoder": {"type": "transformer", "pooling": "concat", "causal": True},
+    }
+    made, other = embedding(group), np.array(IDS)
+    other[0, 5] = 7  # the newest event of the first row
+    before = part(made, "clicks").reshape(4, -1, 4)[0]
+    now = part(made, "clicks", {**INPUTS, "ids": tf.constant(other, tf.int32)}).reshape(4, -1, 4)[0]
+    np.testing.assert_array_equal(now[:3], before[:3])
+    assert (now[3:] != before[3:]).any(axis=1).all()
+
+
 RAGGED = {
     "items": [[1, 2, 3, 0], [0, 5, 6, 7], [1, 2, 3, 4]],
     "cates": [[1, 2, 0, 0], [0, 0, 0, 1], [0, 3, 2, 1]],
