@@ -11,7 +11,7 @@ from fuxi_mtl.evaluation.evaluate import metric_keys, metrics_of, monitor_direct
 from fuxi_mtl.evaluation.monitor import PRIMARY, primary_terms
 from fuxi_mtl.files.remote import RemoteError, check_url, is_url
 from fuxi_mtl.hints import did_you_mean
-from fuxi_mtl.metrics import find_metric
+from fuxi_mtl.metrics import METRICS, find_metric
 from fuxi_mtl.options import (
     WEIGHTINGS,
     DatasetOptions,
@@ -170,6 +170,15 @@ def check_metrics(
             )
 
 
+def metrics_of_no_task(settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task]) -> list[str]:
+    """A line for the log where ``metrics`` of the stanza names some that fit no task."""
+    if settings.layer("metrics") <= Layer.BASE:
+        return []
+    measured = {name for task in tasks for name in metrics_of(task, evaluation)}
+    left = [each for name in evaluation.metrics if (each := find_metric(name).name) not in measured]
+    return [f"metrics: {', '.join(left)} of no task here, and left out"] if left else []
+
+
 def check_groups(
     settings: Settings, evaluation: EvaluationOptions, tasks: Sequence[Task], dataset: DatasetOptions
 ) -> None:
@@ -209,6 +218,24 @@ def checked_monitor(settings: Settings, training: TrainingOptions, tasks: Sequen
     except ValueError as error:
         raise settings.error("auc_primary" if given is not None else "monitor", str(error)) from error
     return replace(training, monitor=terms, auc_primary=None)
+
+
+def watched_unless_said(
+    settings: Settings, training: TrainingOptions, evaluation: EvaluationOptions, tasks: Sequence[Task]
+) -> tuple[TrainingOptions, list[str]]:
+    """The monitor of a stanza that names none: AUC, or what else is measured where no task has one.
+
+    Returns:
+        The options, and a line for the log where something else is watched.
+    """
+    keys = metric_keys(tasks, evaluation)
+    if settings.layer("monitor") > Layer.BASE or training.monitor != "AUC" or "AUC" in keys:
+        return training, []
+    means = keys[sum(len(metrics_of(task, evaluation)) for task in tasks) :]
+    watched = next((key for key in means if METRICS[key].larger_is_better is not None), None)
+    if watched is None:
+        return training, []
+    return replace(training, monitor=watched), [f"no task has an AUC to watch: monitor is {watched}"]
 
 
 def checked_mode(

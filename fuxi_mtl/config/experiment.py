@@ -438,6 +438,8 @@ def _judged(settings: Settings, config_dir: str, mistakes: Mistakes, imported: b
         parts["training"] = checked_schedule(settings, parts["optimizer"], parts["training"])
     with mistakes.noted():
         training = checks.checked_monitor(settings, parts["training"], tasks)
+        training, watched = checks.watched_unless_said(settings, training, measured, outputs)
+        notes = (*notes, *checks.metrics_of_no_task(settings, measured, outputs), *watched)
         mode = checks.checked_mode(settings, training, measured, outputs)
         parts["training"] = replace(training, monitor_mode=mode)
     with mistakes.noted():

@@ -13,15 +13,13 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, type_of
+from fuxi_mtl.options.decoders import WHOLE
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53  # From here on a float may stand for several integers.
 INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)  # all are Int64, too
 MISSING_INTEGER = -(2**63)  # What numpy makes of NaN; it is missing in a SavedModel, so it is everywhere.
 _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as integers or as text"
-# A whole number as pandas writes it beside a missing one, and what it becomes: one of two groups, so that
-# -0.0 is 0 as it is among numbers.
-WHOLE = r"^(?:-(0)|([-+]?[0-9]+))\.0$"
 ZERO = r"^\s*[-+]?0+(?:\.0*)?\s*$"  # the id 0 in any spelling
 
 

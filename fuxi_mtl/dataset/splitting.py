@@ -12,6 +12,7 @@ from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.times import ranks
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
+from fuxi_mtl.options.decoders import WHOLE
 
 NAMES = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(3)
@@ -159,7 +160,7 @@ def _by_user(users: pl.Series, sizes: dict[int, int], seed: int) -> np.ndarray:
     """
     if users.dtype.is_nested():
         raise raw.no_entry(users, "a user")
-    names = users.cast(pl.String).fill_null(raw.MISSING).str.replace(raw.WHOLE, "$1$2")
+    names = users.cast(pl.String).fill_null(raw.MISSING).str.replace(WHOLE, "$1$2")
     codes = names.rank("dense").to_numpy().astype(np.int64) - 1
     missing = raw.is_missing(users)
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())

@@ -33,7 +33,7 @@ class TrainingOptions:
     monitor: str | dict[str, float] = option(
         "AUC",
         "What to watch on validation: a metric (the mean over tasks), one of a task, weighted metrics, or "
-        "auc_primary.",
+        "auc_primary. Unless said, and no task has an AUC, it is another that is measured.",
         example="{ctcvr_AUC: 2, ctr_logloss: -1}",
     )
     auc_primary: dict[str, float] | None = option(

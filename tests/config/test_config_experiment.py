@@ -118,6 +118,28 @@ class TestOverrides:
         assert load(folder, "monitor=click_AUC").training.monitor_mode == "max"
 
 
+class TestWhatIsWatchedUnlessSaid:
+    def test_it_is_what_is_measured_where_no_task_has_an_auc(self, write):
+        watch = "  label_col:\n    - {name: watch, kind: regression}\n"
+        value = load(write(labels=watch))
+        assert value.training.monitor == "MAE"
+        assert value.notes == ("no task has an AUC to watch: monitor is MAE",)
+        base = "Base: {monitor: AUC}\nMMoE_test: {model: MMoE, dataset_id: tiny}\n"
+        assert load(write(model_config=base, labels=watch)).training.monitor == "MAE"
+        with pytest.raises(ConfigError, match="monitor names the unknown metric 'AUC'"):
+            load(write("monitor: AUC", labels=watch))
+
+    def test_it_is_auc_where_a_task_has_one(self, write):
+        both = "  label_col:\n    - {name: click}\n    - {name: watch, kind: regression}\n"
+        loaded = load(write(labels=both))
+        assert (loaded.training.monitor, loaded.notes) == ("AUC", ())
+
+
+def test_metrics_that_fit_no_task_are_told(write):
+    told = load(write("metrics: [AUC, pinball, MAE]")).notes
+    assert told == ("metrics: pinball, MAE of no task here, and left out",)
+
+
 class TestBaseSpeaksToAll:
     def test_a_plan_of_the_learning_rate_takes_the_place_of_the_plateau(self, write, tmp_path):
         text = "Base: {reduce_lr_on_plateau: True}\nMMoE_test: {model: MMoE, dataset_id: tiny}\n"

@@ -46,6 +46,15 @@ def test_numbers_are_ordered_by_size_and_a_point_says_nothing():
     assert ids(found, "valid") == [1, 2]
 
 
+def test_a_declared_number_is_one_class_however_it_is_written():
+    decoder = {"type": "softmax", "classes": ["1.0", 2.0, "none"]}
+    found = encoded(data(["1", "2.0", "none"], ["1.0"], decoder=decoder))
+    assert found.feature_map.label_classes == {"act": ("1", "2", "none")}
+    assert (ids(found, "train"), ids(found, "valid")) == ([0, 1, 2], [0])
+    with pytest.raises(ValueError, match="classes has '1' twice"):
+        encoded(data(["1"], ["1"], decoder={"type": "softmax", "classes": [1, "1.0"]}))
+
+
 def test_rows_that_are_cut_off_the_training_file_define_no_class():
     dataset = fm.Dataset(
         pl.DataFrame({"item": [1, 2, 3, 4], "act": ["a", "b", "a", "late"]}),
