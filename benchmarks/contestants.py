@@ -41,10 +41,13 @@ CONTESTANTS = {
     "limit TensorFlow": Contestant(None, "limits_tensorflow"),
     "limit PyTorch bfloat16": Contestant("torch", "limits_torch", {"precision": "mixed_bfloat16"}),
     "limit TensorFlow bfloat16": Contestant(None, "limits_tensorflow", {"precision": "mixed_bfloat16"}),
+    "bare TensorFlow": Contestant(None, "bare_tensorflow"),
+    "bare TensorFlow bfloat16": Contestant(None, "bare_tensorflow", {"precision": "mixed_bfloat16"}),
 }
 OURS = ("fuxi_mtl", "fuxi_mtl bfloat16")
 PEERS = ("DeepCTR", "DeepCTR-Torch", "Torch-RecHub", "FuxiCTR", "FuxiCTR parquet")
 YARDSTICKS = ("PyTorch by hand", "PyTorch by hand bfloat16")
+BARE = ("bare TensorFlow", "bare TensorFlow bfloat16")  # the network alone
 LIMITS = ("limit PyTorch", "limit TensorFlow", "limit PyTorch bfloat16", "limit TensorFlow bfloat16")
 
 

@@ -1,4 +1,8 @@
-"""Steps of few and of many rows in both precisions: an earlier checkout and this one, in turns."""
+"""Steps of few and of many rows in both precisions: an earlier checkout and this one, in turns.
+
+Beside them the network alone in plain TensorFlow, without a table, a loader and inputs: what lies above it is
+all that a trainer on TensorFlow's operations could save.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +11,7 @@ from typing import Any
 
 from benchmarks import runner
 from benchmarks.checkouts import BEFORE, NOW, checkouts
-from benchmarks.contestants import OURS, Cell
+from benchmarks.contestants import BARE, OURS, Cell, precision_of
 from benchmarks.machine import commit_of, machine
 from benchmarks.markdown import number, table
 from benchmarks.measure import summarised, write
@@ -18,7 +22,7 @@ from benchmarks.workload import Workload
 def measure_steps(
     before: Path | None, batches: Sequence[int], rounds: int, seconds: float, cache: Path, results: Path
 ) -> dict[str, Any]:
-    """Trains the reference network by both checkouts, in turns; writes ``steps.json``.
+    """Trains the reference network by both checkouts and alone, in turns; writes ``steps.json``.
 
     Args:
         before: Root of the earlier checkout, or None.
@@ -38,9 +42,10 @@ def measure_steps(
         (who, batch, name): replace(
             Cell(who, {}, Workload(), {"batch": batch, "seconds": seconds}).job(cache), root=root
         )
-        for who in OURS
+        for who in (*OURS, *BARE)
         for batch in batches
         for name, root in roots.items()
+        if who in OURS or name == NOW
     }
 
     def keep(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -58,20 +63,28 @@ def measure_steps(
 def section(content: Mapping[str, Any]) -> list[str]:
     """The table of the report."""
     cells = {(c["contestant"], c["batch"], c["checkout"]): c for c in content["cells"] if "step_ms" in c}
+    bare = {(precision_of(who), batch): cell for (who, batch, _), cell in cells.items() if who in BARE}
     rows = []
     for (who, batch, name), cell in cells.items():
-        ms, share = Summary(**cell["step_ms"]), ""
-        if name == NOW and (who, batch, BEFORE) in cells:
-            ratio = quotient(ms, Summary(**cells[who, batch, BEFORE]["step_ms"]))
-            share = f"{number(ratio.median)} ({number(ratio.low)} to {number(ratio.high)})"
+        ms, over = Summary(**cell["step_ms"]), ["", ""]
+        others = [cells.get((who, batch, BEFORE)) if name == NOW else None]
+        others.append(bare.get((precision_of(who), batch)) if who in OURS else None)
+        for i, other in enumerate(others):
+            if other is not None:
+                ratio = quotient(ms, Summary(**other["step_ms"]))
+                over[i] = f"{number(ratio.median)} ({number(ratio.low)} to {number(ratio.high)})"
         shown = f"{number(ms.median)} ({number(ms.low)} to {number(ms.high)})"
-        rows.append((who, f"{batch:,}", name, shown, number(cell["rows_per_second"]["median"]), share))
+        checkout = name if who in OURS else ""
+        rows.append((who, f"{batch:,}", checkout, shown, number(cell["rows_per_second"]["median"]), *over))
     commits = ", ".join(f"{name} {commit}" for name, commit in content["commits"].items())
-    note = f"The reference network, in turns. Commits: {commits}. {content['machine']['cpu']}."
+    note = (
+        f"The reference network, in turns. Bare TensorFlow is the network alone, without table, loader and "
+        f"inputs. Commits: {commits}. {content['machine']['cpu']}."
+    )
     return [
         "",
         "## Steps by their rows, before and now",
         "",
         note,
-        *table(("contestant", "batch", "checkout", "ms a step", "rows/s", "of before"), rows),
+        *table(("contestant", "batch", "checkout", "ms a step", "rows/s", "of before", "of bare"), rows),
     ]
