@@ -194,7 +194,7 @@ def _sent_on(always: bool) -> Iterator[None]:
 
     before = blocks.MOST_PADDING, blocks.SENT_ON
     if always:
-        blocks.MOST_PADDING, blocks.SENT_ON = 0.0, -max(blocks.SIZES)
+        blocks.MOST_PADDING, blocks.SENT_ON = (0, 1), -max(blocks.SIZES)
     try:
         yield
     finally:

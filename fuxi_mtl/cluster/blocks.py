@@ -10,6 +10,7 @@ those of other workers, see :mod:`fuxi_mtl.cluster.exchange`.
 """
 
 import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from fuxi_mtl.cluster.row_sums import row_sums
 
 _GROUP, _KEYS = 0x4D54_4C01, 0x5000_0000  # of these collectives; those of `workers` lie below
 _PURPOSES = ("most", "rows", "vectors", "gradients")
-MOST_PADDING = 5 / 4  # of blocks as large as the fullest, at which rows are sent on
+MOST_PADDING = (5, 4)  # the quotient of blocks as large as the fullest, at which rows are sent on
 SENT_ON = 8  # rows in a block of the second exchange, about
 _numbers = itertools.count()
 
@@ -39,6 +40,23 @@ def block_sizes(most: int = 2**30) -> tuple[int, ...]:
 
 
 SIZES = block_sizes()
+_PARTS = 256
+
+
+def largest_mean(size: int) -> int:
+    """The largest m with ``m + .8 sqrt(m) <= size``, in 256ths.
+
+    Counts of what falls anywhere lie about as far from their mean as its root: in blocks with so much room
+    more than the mean there is little padding, and little to send on.
+
+    >>> [largest_mean(size) / 256 for size in (1, 20, 181)]
+    [0.45703125, 16.7265625, 170.55078125]
+    """
+    root = math.sqrt(0.16 + size) - 0.4
+    return int(_PARTS * root * root)
+
+
+MEANS = tuple(map(largest_mean, SIZES))
 
 
 def block_size(count: int) -> int:
@@ -154,18 +172,21 @@ class BlockExchange:
     def _blocks(self, counts: tf.Tensor) -> Blocks:
         asked = tf.reduce_sum(counts)
         own = tf.tile(tf.stack([tf.reduce_max(counts), asked])[None], [self.size, 1])
-        fullest, most = tf.unstack(tf.reduce_max(self._all_to_all(own, "most", 0), axis=0))
-        # Counts of what falls anywhere are as far from their mean as its root.
-        mean = tf.cast(most, tf.float32) / self.size
-        level = tf.cast(tf.math.ceil(mean + 0.8 * tf.sqrt(mean)), tf.int32)
-        numbers = tf.searchsorted(tf.constant(SIZES, tf.int32), tf.stack([fullest, level]))
-        sizes = tf.gather(tf.constant(SIZES, tf.int32), numbers)
-        even = (tf.cast(sizes[0], tf.float32) > MOST_PADDING * mean) & (sizes[1] + SENT_ON < sizes[0])
+        told = tf.reduce_max(self._all_to_all(own, "most", 0), axis=0)
+        # Integers alone: processors differ in how they round, and all workers must find the same.
+        fullest, most = tf.unstack(tf.cast(told, tf.int64))
+        needed = ((SIZES, fullest), (MEANS, -(-_PARTS * most // self.size)))
+        numbers = tf.concat(
+            [tf.searchsorted(tf.constant(at, tf.int64), each[None]) for at, each in needed], axis=0
+        )
+        sizes, (more, of) = tf.gather(tf.constant(SIZES, tf.int32), numbers), MOST_PADDING
+        room = tf.cast(sizes[0], tf.int64) * self.size
+        even = (of * room > more * most) & (sizes[1] + SENT_ON < sizes[0])
         even &= self.may_be_even
         which = tf.cast(even, tf.int32)
         blocks = Blocks(numbers[which], sizes[which], even)
-        told = [tf.cast(each, tf.int64) for each in (1, asked, self.size * blocks.size)]
-        self.counts.assign_add(tf.stack(told))
+        counted = [tf.cast(each, tf.int64) for each in (1, asked, self.size * blocks.size)]
+        self.counts.assign_add(tf.stack(counted))
         return blocks
 
     def _sent(self, x: tf.Tensor, purpose: str, blocks: Blocks) -> tf.Tensor:

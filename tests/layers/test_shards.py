@@ -104,9 +104,10 @@ def test_blocks_are_at_most_a_sixteenth_larger_than_what_they_hold():
 
 def room_of(asked: np.ndarray) -> int:
     """Room of a worker's blocks, in rows; ``asked`` counts what each worker wants of each."""
-    workers, mean = len(asked), asked.sum(axis=1).max() / len(asked)
+    workers, most = len(asked), asked.sum(axis=1).max()
+    mean = most / workers
     fullest, size = block_size(asked.max()), block_size(int(np.ceil(mean + 0.8 * mean**0.5)))
-    if fullest <= 1.25 * mean or size + 8 >= fullest:
+    if workers * fullest <= 1.25 * most or size + 8 >= fullest:
         return workers * fullest
     passed = np.zeros_like(asked)
     for rank, counts in enumerate(asked):
