@@ -1,4 +1,8 @@
-"""Csv and parquet files to encoded arrays, by this checkout and by an earlier one beside it."""
+"""Csv and parquet files to encoded arrays, by this checkout, by an earlier one, and by polars alone.
+
+polars alone reads all columns, numbers texts by its own categories and writes both kinds of columns as arrays
+of 32 bits. It has no vocabulary that anybody could use later, divides and shuffles no rows, checks nothing.
+"""
 
 import json
 import os
@@ -11,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from benchmarks import runner
 from benchmarks.checkouts import BEFORE, NOW, checkouts
 from benchmarks.csv_rows import csv_of
 from benchmarks.machine import commit_of, machine
@@ -20,6 +25,7 @@ from benchmarks.runner import Summary, quotient
 from benchmarks.workload import Workload, load, prepare
 
 FORMATS = ("csv", "parquet")
+ALONE = "polars alone"
 # Runs in the checkout that PYTHONPATH names; says seconds of the clock and of the processor.
 _ENCODE = """
 import hashlib, json, resource, sys, tempfile, time
@@ -50,10 +56,26 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+_ALONE = """
+import json, sys, tempfile, time
+import numpy as np, polars as pl
+asked = json.loads(sys.argv[1])
+with tempfile.TemporaryDirectory() as folder:
+    clock, processor = time.perf_counter(), time.process_time()
+    file = asked["file"]
+    frame = pl.read_csv(file, infer_schema=False) if asked["format"] == "csv" else pl.read_parquet(file)
+    numbers = asked["numbers"] + asked["labels"]
+    texts = frame.select(pl.col(asked["fields"]).cast(pl.Categorical).to_physical().cast(pl.Int32))
+    np.save(folder + "/ids", texts.to_numpy(order="c"))
+    np.save(folder + "/numbers", frame.select(pl.col(numbers).cast(pl.Float32)).to_numpy(order="c"))
+    print(json.dumps([time.perf_counter() - clock, time.process_time() - processor]))
+"""
+
+
 def measure_encoding(
     before: Path | None, rows: int, rounds: int, cache: Path, results: Path
 ) -> dict[str, Any]:
-    """Encodes the workload by both checkouts, in turns; writes ``encode.json``.
+    """Encodes the workload by both checkouts and by polars alone, in turns; writes ``encode.json``.
 
     Args:
         before: Root of the earlier checkout, or None.
@@ -76,6 +98,8 @@ def measure_encoding(
                 found.setdefault((format_name, name), []).append(
                     _encoded(checkout, format_name, file, load(folder))
                 )
+            alone = _answer(_ALONE, runner.ROOT, _asked(format_name, file, load(folder)))
+            found.setdefault((format_name, ALONE), []).append(alone)
     cells = [
         {
             "contestant": name,
@@ -105,17 +129,28 @@ def _parquet_of(folder: Path) -> Path:
 
 def _encoded(checkout: Path, format_name: str, file: Path, workload: Workload, workers: int = 1) -> list[Any]:
     """Seconds of the clock and of the processor, MiB of the process and of others, hash of the result."""
-    asked = {
-        "workers": workers,
+    return _answer(_ENCODE, checkout, _asked(format_name, file, workload) | {"workers": workers})
+
+
+def _asked(format_name: str, file: Path, workload: Workload) -> dict[str, Any]:
+    return {
         "format": format_name,
         "file": str(file),
         "fields": workload.field_names,
         "numbers": workload.number_names,
         "labels": workload.labels,
     }
+
+
+def _answer(program: str, checkout: Path, asked: Mapping[str, Any]) -> list[Any]:
+    """What a program prints in a process of its own.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     with tempfile.TemporaryDirectory() as empty:  # what lies in the working folder is imported first
         done = subprocess.run(
-            [sys.executable, "-c", _ENCODE, json.dumps(asked)],
+            [sys.executable, "-c", program, json.dumps(asked)],
             cwd=empty,
             env={**os.environ, "PYTHONPATH": str(checkout)},
             capture_output=True,
@@ -123,7 +158,7 @@ def _encoded(checkout: Path, format_name: str, file: Path, workload: Workload, w
             check=False,
         )
     if done.returncode:
-        raise RuntimeError(f"encoding {file} by {checkout} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"encoding {asked['file']} by {checkout} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -133,15 +168,24 @@ def section(content: Mapping[str, Any]) -> list[str]:
     rows = []
     for (format_name, name), cell in cells.items():
         shown = [_range(cell[what]) for what in ("seconds", "processor")]
-        share = "–"
-        if name == NOW and (format_name, BEFORE) in cells:
-            above, below = (Summary(**each["processor"]) for each in (cell, cells[format_name, BEFORE]))
-            share = number(quotient(above, below).median)
-        rows.append((f"{format_name}, {content['megabytes'][format_name]} MB", name, *shown, share))
-    heading = ("file", "checkout", "seconds", "seconds of the processor", "processor, now / before")
+        shares = []
+        for other, of_now in ((BEFORE, True), (ALONE, False)):
+            compared = (name == NOW or not of_now) and name != other and (format_name, other) in cells
+            if compared:
+                above, below = (Summary(**each["processor"]) for each in (cell, cells[format_name, other]))
+            shares.append(number(quotient(above, below).median) if compared else "–")
+        rows.append((f"{format_name}, {content['megabytes'][format_name]} MB", name, *shown, *shares))
+    heading = ("file", "checkout", "seconds", "seconds of the processor")
+    heading += ("processor, now / before", f"processor / {ALONE}")
     title = f"## Encoding {content['rows']:,} rows of 30 columns, before and now"
     commits = ", ".join(f"{name} is commit {commit}" for name, commit in content["commits"].items())
-    return ["", title, "", f"In turns, median (least to most); {commits}.", *table(heading, rows)]
+    return [
+        "",
+        title,
+        "",
+        f"In turns, median (least to most); {commits}. {ALONE.capitalize()}: see `encode.py`.",
+        *table(heading, rows),
+    ]
 
 
 def _range(summary: Mapping[str, Any]) -> str:

@@ -126,6 +126,7 @@ def keys_to_try(
         len(objectives) < 2
         or surgery.surgery_normalize
         or surgery.surgery_preference
+        or settings.layer("surgery_mode") > Layer.DEFAULT
         or _may_refuse(settings, "surgery", surgery.surgery)
     ):
         keys.append("surgery")

@@ -21,12 +21,24 @@ def test_both_checkouts_encode_both_files_in_turns_and_the_report_has_their_shar
 
     monkeypatch.setattr(encode, "_encoded", encoded)
     content = encode.measure_encoding(before, 50, 2, tmp_path, tmp_path)
+    alone = [cell["processor"]["median"] for cell in content["cells"] if cell["contestant"] == encode.ALONE]
+    assert len(alone) == 2
+    assert min(alone) > 0
+    for cell in content["cells"]:
+        if cell["contestant"] == encode.ALONE:
+            cell["seconds"] = cell["processor"] = {
+                "median": 0.5,
+                "low": 0.5,
+                "high": 0.5,
+                "rounds": [0.5, 0.5],
+            }
     assert asked == 2 * [("csv", True), ("csv", False), ("parquet", True), ("parquet", False)]
     assert json.loads((tmp_path / "encode.json").read_text())["rows"] == 50
     text = "\n".join(encode.section(content))
     assert "## Encoding 50 rows of 30 columns, before and now" in text
-    assert "| csv, 0 MB | now | 2 (2 to 2) | 1.5 (1.5 to 1.5) | 0.75 |" in text
-    assert "| parquet, 0 MB | before | 3 (3 to 3) | 2 (2 to 2) | – |" in text
+    assert "| csv, 0 MB | now | 2 (2 to 2) | 1.5 (1.5 to 1.5) | 0.75 | 3 |" in text
+    assert "| parquet, 0 MB | before | 3 (3 to 3) | 2 (2 to 2) | – | 4 |" in text
+    assert "| parquet, 0 MB | polars alone | 0.5 (0.5 to 0.5) | 0.5 (0.5 to 0.5) | – | – |" in text
 
 
 def test_the_encoding_of_a_file_is_timed_in_a_process_of_its_own(tmp_path, monkeypatch):

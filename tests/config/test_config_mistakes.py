@@ -176,6 +176,7 @@ def test_wrong_choices_of_all_families_are_told_at_once(write):
     [
         ("surgery: gradvac\nsurgery_preference: {click: 2}", 7, "surgery_preference is for upgrad"),
         ("surgery: upgrad\nsurgery_preference: {clik: 2}", 7, "surgery_preference names 'clik'"),
+        ("surgery_mode: representation\nsurgery: moco", 7, "surgery: moco cannot be of surgery_mode repr"),
         ("tasks: {ctr: click}\nsurgery: upgrad", 7, "there is only ctr. Use surgery: none."),
     ],
 )
