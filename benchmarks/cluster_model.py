@@ -24,6 +24,7 @@ import math
 from dataclasses import dataclass
 
 ROUNDED = 17 / 16  # at most: blocks come in sizes a sixteenth apart
+MOST_PADDING = 1.25  # of blocks as large as the fullest
 SENT_ON = 8  # rows of a block, by a second exchange
 
 
@@ -54,7 +55,7 @@ class Step:
         mean = self.distinct / workers
         fullest = (1 + math.sqrt(4 * math.log(workers) / mean)) * ROUNDED
         even = (1 + 0.8 / math.sqrt(mean)) * ROUNDED + SENT_ON / mean
-        return fullest if fullest <= 1.25 else min(fullest, even)
+        return fullest if fullest <= MOST_PADDING else min(fullest, even)
 
     def sent(self, workers: int, spread: bool) -> float:
         """Bytes that a worker sends.

@@ -6,11 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import hosts, network, processes, ray_hosts, scale
+from benchmarks import cluster_model, hosts, network, processes, ray_hosts, scale
 from benchmarks.cluster_model import Step
 from benchmarks.cluster_steps import sent_by
 from benchmarks.relay import Relay
 from benchmarks.small_trainings import apart, logs_apart
+from fuxi_mtl.cluster import blocks
 
 
 def test_a_relay_passes_everything_on_in_its_order_and_each_way_later():
@@ -90,6 +91,8 @@ def test_on_paper_blocks_are_as_full_as_those_that_are_drawn(workers):
 
 
 def test_on_paper_many_blocks_are_not_as_large_as_the_fullest():
+    more, of = blocks.MOST_PADDING
+    assert (blocks.SENT_ON, more / of) == (cluster_model.SENT_ON, cluster_model.MOST_PADDING)
     # Drawn and counted: 1.12 at 128 workers of 23,177 rows, 1.18 at 32 of 2,000.
     assert 1.12 < Step(dense=0, distinct=23_177).padding(128) < 1.2
     assert 1.18 < Step(dense=0, distinct=2_000).padding(32) < 1.3

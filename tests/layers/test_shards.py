@@ -120,10 +120,10 @@ def room_of(asked: np.ndarray) -> int:
 
 @pytest.mark.parametrize(
     ("workers", "distinct", "padding"),
-    # From 60 rows a block on, at any number of workers.
+    # From 70 rows a block on.
     [
         *((workers, 23_177, 1.25) for workers in (2, 16, 64, 128, 256)),
-        *((workers, 70 * workers, 1.25) for workers in (16, 64, 256)),
+        *((workers, 70 * workers, 1.25) for workers in (8, 16, 64, 256, 512)),
         (512, 60_000, 1.25),
         (16, 500, 1.3),
         (512, 23_177, 1.32),
