@@ -14,7 +14,7 @@ from fuxi_mtl.dataset.rules import LOG2_BOUNDARIES, Buckets, HashBuckets, Ids, N
 from fuxi_mtl.features import Feature, FeatureMap, assign_columns
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import POOLING_OF_ENCODER, DatasetOptions, FeatureOptions
-from fuxi_mtl.options.decoders import token_of
+from fuxi_mtl.options.tokens import token_of
 
 MOST_IDS = 2**31 - 3  # padding and OOV beside them
 

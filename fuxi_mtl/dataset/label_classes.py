@@ -11,7 +11,7 @@ import polars as pl
 from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.errors import BadEntryError, DataError, shortened
 from fuxi_mtl.options import LabelOptions
-from fuxi_mtl.options.decoders import token_of
+from fuxi_mtl.options.tokens import token_of
 
 MOST_CLASSES = 1000
 

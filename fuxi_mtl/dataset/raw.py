@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, type_of
-from fuxi_mtl.options.decoders import WHOLE
+from fuxi_mtl.options.tokens import WHOLE
 
 MISSING = ""  # The token of a missing entry.
 MAX_EXACT_FLOAT = 2**53  # From here on a float may stand for several integers.

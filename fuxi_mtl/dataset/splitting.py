@@ -12,7 +12,7 @@ from fuxi_mtl.dataset.sources import Block
 from fuxi_mtl.dataset.times import ranks
 from fuxi_mtl.hints import did_you_mean
 from fuxi_mtl.options import DatasetOptions
-from fuxi_mtl.options.decoders import WHOLE
+from fuxi_mtl.options.tokens import WHOLE
 
 NAMES = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(3)

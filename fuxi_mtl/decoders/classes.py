@@ -9,7 +9,7 @@ import tensorflow as tf
 from fuxi_mtl.decoders.base import Decoder
 from fuxi_mtl.metrics import Parts
 from fuxi_mtl.options import option
-from fuxi_mtl.options.decoders import token_of
+from fuxi_mtl.options.tokens import token_of
 
 _RIDGE = 1e-5
 _MOST_WATCHED = 10

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from fuxi_mtl.dataset.raw import MAX_EXACT_FLOAT, MISSING, MISSING_INTEGER, ZERO
-from fuxi_mtl.options.decoders import WHOLE
+from fuxi_mtl.options.tokens import WHOLE
 
 
 def tokens(entries: tf.Tensor, dtype: str, fill_na: str | None) -> tf.Tensor:
