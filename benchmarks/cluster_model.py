@@ -11,10 +11,10 @@ sends in a step::
 
 All blocks are as large as the fullest of W^2, rounded up by a sixteenth at most. Of m = u / W rows on average
 it has, if rows fall anywhere, some sqrt(2 log(W^2)) standard deviations more. Where that is more than a
-quarter, blocks hold .8 standard deviations more than the mean, some 8 rows of each are sent on by others::
+quarter, blocks hold .3 standard deviations more than the mean, some 8 rows of each are sent on by others::
 
     p = (1 + sqrt(4 log(W) / m)) 17 / 16
-    p = (1 + .8 / sqrt(m)) 17 / 16 + 8 / m      if that is less, and the first more than 5/4
+    p = (1 + .3 / sqrt(m)) 17 / 16 + 8 / m      if that is less, and the first more than 5/4
 
 Assumed: nothing of the exchange is hidden behind the computation, every worker sends at the full bandwidth, a
 round of the exchange costs its delay once, and the optimizer has s slots for each number of a table.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 ROUNDED = 17 / 16  # at most: blocks come in sizes a sixteenth apart
 MOST_PADDING = 1.25  # of blocks as large as the fullest
-SENT_ON = 8  # rows of a block, by a second exchange
+SENT_ON = 8  # rows of a block, by all further exchanges
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Step:
         """Room of the blocks of an exchange, over the rows in them.
 
         >>> [round(Step(dense=0, distinct=23_177).padding(workers), 2) for workers in (2, 16, 128)]
-        [1.08, 1.16, 1.17]
+        [1.08, 1.16, 1.13]
         """
         mean = self.distinct / workers
         fullest = (1 + math.sqrt(4 * math.log(workers) / mean)) * ROUNDED
-        even = (1 + 0.8 / math.sqrt(mean)) * ROUNDED + SENT_ON / mean
+        even = (1 + 0.3 / math.sqrt(mean)) * ROUNDED + SENT_ON / mean
         return fullest if fullest <= MOST_PADDING else min(fullest, even)
 
     def sent(self, workers: int, spread: bool) -> float:

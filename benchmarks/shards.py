@@ -189,16 +189,16 @@ def _composed(features: Any, folder: Path) -> Any:
 
 @contextlib.contextmanager
 def _sent_on(always: bool) -> Iterator[None]:
-    """Blocks are as small as they may be wherever rows are asked for, if `always`."""
-    from fuxi_mtl.cluster import blocks
+    """Blocks are as small as they may be wherever rows are asked for and sent on, if `always`."""
+    from fuxi_mtl.cluster import blocks, exchange
 
-    before = blocks.MOST_PADDING, blocks.SENT_ON
+    before = blocks.MOST_PADDING, exchange.SENT_ON
     if always:
-        blocks.MOST_PADDING, blocks.SENT_ON = (0, 1), -max(blocks.SIZES)
+        blocks.MOST_PADDING, exchange.SENT_ON = (0, 1), (-max(blocks.SIZES),) * len(blocks.SENT_ON)
     try:
         yield
     finally:
-        blocks.MOST_PADDING, blocks.SENT_ON = before
+        blocks.MOST_PADDING, exchange.SENT_ON = before
 
 
 class _Spread(Training):

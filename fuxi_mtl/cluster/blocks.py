@@ -5,7 +5,7 @@ size. Blocks therefore come in sizes a sixteenth apart, each with a key of its o
 sixteenth more than if all were as full as the fullest, and a training meets a few sizes and no more.
 
 Of many blocks with few rows in each the fullest has many more than the mean. Where blocks of its size would
-be more than a quarter of padding, they are little larger than the mean, and rows that find no room lie in
+be more than a quarter of padding, they are hardly larger than the mean, and rows that find no room lie in
 those of other workers, see :mod:`fuxi_mtl.cluster.exchange`.
 """
 
@@ -21,9 +21,9 @@ from fuxi_mtl.cluster.replicas import only_paths_wanted, own_variables
 from fuxi_mtl.cluster.row_sums import row_sums
 
 _GROUP, _KEYS = 0x4D54_4C01, 0x5000_0000  # of these collectives; those of `workers` lie below
-_PURPOSES = ("most", "rows", "vectors", "gradients")
+PURPOSES = ("most", "rows", "vectors", "gradients")
 MOST_PADDING = (5, 4)  # the quotient of blocks as large as the fullest, at which rows are sent on
-SENT_ON = 8  # rows in a block of the second exchange, about
+SENT_ON = (5, 2, 1)  # rows that a block of each further exchange has, about
 _numbers = itertools.count()
 
 
@@ -44,15 +44,15 @@ _PARTS = 256
 
 
 def largest_mean(size: int) -> int:
-    """The largest m with ``m + .8 sqrt(m) <= size``, in 256ths.
+    """The largest m with ``m + .3 sqrt(m) <= size``, in 256ths.
 
     Counts of what falls anywhere lie about as far from their mean as its root: in blocks with so much room
-    more than the mean there is little padding, and little to send on.
+    more than the mean there is little padding, and no more to send on than the other blocks have room for.
 
     >>> [largest_mean(size) / 256 for size in (1, 20, 181)]
-    [0.45703125, 16.7265625, 170.55078125]
+    [0.73828125, 18.69921875, 177.0078125]
     """
-    root = math.sqrt(0.16 + size) - 0.4
+    root = math.sqrt(0.0225 + size) - 0.15
     return int(_PARTS * root * root)
 
 
@@ -75,11 +75,13 @@ class Blocks(NamedTuple):
         number: The number of their size among :data:`SIZES`.
         size: What each block holds.
         even: Whether some hold rows of other workers, because these have more than there is room for.
+        spare: What blocks of further exchanges may hold until all have a quarter of padding.
     """
 
     number: tf.Tensor
     size: tf.Tensor
     even: tf.Tensor
+    spare: tf.Tensor
 
 
 class Asked(NamedTuple):
@@ -105,28 +107,30 @@ class BlockExchange:
     Args:
         rank: The number of this worker.
         size: How many there are.
-        may_be_even: Whether there is somebody who sends on what lies in another worker's block.
+        sent_on: The rows that a block has, about, of what lies in another worker's block and is sent on from
+            there; None if nobody sends anything on.
 
     Attributes:
         counts: Exchanges since the start, the rows that this worker asked for, and the room of its blocks.
     """
 
-    def __init__(self, rank: int, size: int, may_be_even: bool):
-        self.rank, self.size, self.may_be_even = rank, size, may_be_even
-        self._first_key = _KEYS + next(_numbers) * len(_PURPOSES) * len(SIZES)
+    def __init__(self, rank: int, size: int, sent_on: int | None):
+        self.rank, self.size, self.sent_on = rank, size, sent_on
+        self._first_key = _KEYS + next(_numbers) * len(PURPOSES) * len(SIZES)
         with own_variables():
             self.counts = tf.Variable(tf.zeros(3, tf.int64), trainable=False, name="traffic")
 
-    def ask(self, rows: tf.Tensor, owner: tf.Tensor) -> Asked:
+    def ask(self, rows: tf.Tensor, owner: tf.Tensor, spare: tf.Tensor | None = None) -> Asked:
         """Asks each worker for rows, and hears what the others want of this one.
 
         Args:
             rows: ``(rows,)`` their numbers, 0 and above.
             owner: ``(rows,)`` int32, who has each.
+            spare: What the exchange before left of a quarter of padding; None if this is the first.
         """
         members = tf.dynamic_partition(tf.range(tf.size(rows)), owner, self.size)
         counts, order = tf.stack([tf.size(each) for each in members]), tf.concat(members, axis=0)
-        blocks = self._blocks(counts)
+        blocks = self._blocks(counts, spare)
         places = tf.range(tf.size(rows)) - tf.repeat(tf.cumsum(counts, exclusive=True), counts)
         slots = tf.gather(owner, order) * blocks.size + places
 
@@ -169,7 +173,7 @@ class BlockExchange:
 
         return exchanged(given)
 
-    def _blocks(self, counts: tf.Tensor) -> Blocks:
+    def _blocks(self, counts: tf.Tensor, spare: tf.Tensor | None) -> Blocks:
         asked = tf.reduce_sum(counts)
         own = tf.tile(tf.stack([tf.reduce_max(counts), asked])[None], [self.size, 1])
         told = tf.reduce_max(self._all_to_all(own, "most", 0), axis=0)
@@ -179,12 +183,16 @@ class BlockExchange:
         numbers = tf.concat(
             [tf.searchsorted(tf.constant(at, tf.int64), each[None]) for at, each in needed], axis=0
         )
-        sizes, (more, of) = tf.gather(tf.constant(SIZES, tf.int32), numbers), MOST_PADDING
-        room = tf.cast(sizes[0], tf.int64) * self.size
-        even = (of * room > more * most) & (sizes[1] + SENT_ON < sizes[0])
-        even &= self.may_be_even
+        sizes = tf.gather(tf.constant(SIZES, tf.int64), numbers)
+        if spare is None:
+            more, of = MOST_PADDING
+            spare = more * most // (of * self.size)
+        even = tf.constant(False)
+        if self.sent_on is not None:
+            even = (sizes[0] > spare) & (sizes[1] + self.sent_on < sizes[0])
         which = tf.cast(even, tf.int32)
-        blocks = Blocks(numbers[which], sizes[which], even)
+        size = tf.cast(sizes[which], tf.int32)
+        blocks = Blocks(numbers[which], size, even, spare - sizes[which])
         counted = [tf.cast(each, tf.int64) for each in (1, asked, self.size * blocks.size)]
         self.counts.assign_add(tf.stack(counted))
         return blocks
@@ -197,7 +205,7 @@ class BlockExchange:
 
     def _all_to_all(self, x: tf.Tensor, purpose: str, number: tf.Tensor | int) -> tf.Tensor:
         """``(workers, ...)``: part j goes to worker j, and comes from it."""
-        key = self._first_key + _PURPOSES.index(purpose) * len(SIZES) + number
+        key = self._first_key + PURPOSES.index(purpose) * len(SIZES) + number
         with tf.device(f"/job:worker/replica:0/task:{self.rank}/device:CPU:0"):
             return tf.raw_ops.CollectiveAllToAllV2(
                 input=tf.identity(x),

@@ -2,19 +2,35 @@
 
 Each row is asked of its worker, in the block that is sent there. Where blocks would be more than a quarter
 of padding, see :mod:`fuxi_mtl.cluster.blocks`, they are too small for some rows, and these lie in blocks of
-other workers. Who gets them asks their own workers in a second, small exchange, and gives back what it
-hears::
+other workers. Who gets them asks their own workers in a further exchange, which is small, and gives back what
+it hears::
 
     ids         this worker -> another one -> the row's own
     vectors     the row's own -> another one -> this worker
     gradients   as ids
+
+What finds no room in the further exchange, either, is sent on in one more, and so on.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from fuxi_mtl.cluster.blocks import Asked, BlockExchange, Blocks
+from fuxi_mtl.cluster.blocks import SENT_ON, Asked, BlockExchange, Blocks
+
+
+class Heard(NamedTuple):
+    """What workers want of each other in one exchange.
+
+    Attributes:
+        asked: What each worker asks; of nobody where the exchange is not needed.
+        held: Where this worker's own rows lie among what is asked of it, ``(rows, 1)``.
+        passed: Where those lie that it passes on.
+    """
+
+    asked: Asked
+    held: tf.Tensor
+    passed: tf.Tensor
 
 
 class Wanted(NamedTuple):
@@ -22,17 +38,11 @@ class Wanted(NamedTuple):
 
     Attributes:
         rows: Those that are wanted of this worker and are its own, once for each who asks.
-        asked: What each worker asks in the first exchange.
-        passed: Where what this worker passes on lies among what is asked of it, ``(rows, 1)``.
-        onward: What each worker asks in the second one, of nobody where there is none.
-        held: Where `rows` lie among what is asked of this worker in both.
+        heard: Of each exchange.
     """
 
     rows: tf.Tensor
-    asked: Asked
-    passed: tf.Tensor
-    onward: Asked
-    held: tuple[tf.Tensor, tf.Tensor]
+    heard: tuple[Heard, ...]
 
 
 class Exchange:
@@ -48,7 +58,7 @@ class Exchange:
 
     def __init__(self, rank: int, size: int):
         self.rank, self.size = rank, size
-        self._first, self._second = (BlockExchange(rank, size, may_be_even=each) for each in (True, False))
+        self._exchanges = [BlockExchange(rank, size, sent_on) for sent_on in (*SENT_ON, None)]
 
     def ask(self, rows: tf.Tensor) -> Wanted:
         """Tells all workers which rows this one wants, and hears what they want of it.
@@ -56,19 +66,12 @@ class Exchange:
         Args:
             rows: ``(rows,)`` their numbers in the whole table.
         """
-        asked = self._first.ask(rows, self._owner(rows))
-        passed = tf.where((asked.wanted >= 0) & (self._owner(asked.wanted) != self.rank))
-        others = tf.gather_nd(asked.wanted, passed)
-        onward = tf.cond(
-            asked.blocks.even,
-            lambda: self._second.ask(others, self._owner(others)),
-            lambda: _nothing(rows.dtype),
-        )
-        # Where a block is not full nobody asks for a row, and none has a gradient.
-        both = (asked.wanted, onward.wanted)
-        held = [tf.where((each >= 0) & (self._owner(each) == self.rank)) for each in both]
-        wanted = [tf.gather_nd(each, at) for each, at in zip(both, held, strict=True)]
-        return Wanted(tf.concat(wanted, axis=0), asked, passed, onward, (held[0], held[1]))
+        first, *further = self._exchanges
+        heard = [self._heard(first.ask(rows, self._owner(rows)))]
+        for exchange in further:
+            heard.append(self._heard(self._sent_on(heard[-1], exchange)))
+        own = [tf.gather_nd(each.asked.wanted, each.held) for each in heard]
+        return Wanted(tf.concat(own, axis=0), tuple(heard))
 
     def vectors(self, given: tf.Tensor, wanted: Wanted) -> tf.Tensor:
         """The vectors of the rows that this worker asked for; gradients go the same way back.
@@ -80,29 +83,59 @@ class Exchange:
         Returns:
             ``(rows, width)``.
         """
-        asked, passed, onward = wanted.asked, wanted.passed, wanted.onward
-        own = tf.split(given, [tf.shape(each)[0] for each in wanted.held])
-        first, second = (
-            tf.scatter_nd(at, vectors, tf.stack([tf.size(each.wanted, tf.int64), given.shape[1]]))
-            for at, vectors, each in zip(wanted.held, own, (asked, onward), strict=True)
-        )
-
-        def with_passed() -> tf.Tensor:
-            vectors = tf.gather(self._second.vectors(second, onward.blocks), onward.slots)
-            return tf.tensor_scatter_nd_update(first, passed, vectors)
-
-        first = tf.cond(asked.blocks.even, with_passed, lambda: first)
-        return tf.gather(self._first.vectors(first, asked.blocks), asked.slots)
+        own = tf.split(given, [tf.shape(each.held)[0] for each in wanted.heard])
+        found = tf.zeros((0, given.shape[1]), given.dtype)
+        for number in reversed(range(len(own))):
+            found = self._found(number, own[number], found, wanted.heard)
+        return found
 
     def traffic(self) -> tuple[int, int, int]:
         """Calls since the start, the rows that this worker asked for, and the room of all its blocks."""
-        (calls, asked, room), (_, _, more) = self._first.counts.numpy(), self._second.counts.numpy()
-        return int(calls), int(asked), int(room + more)
+        counts = [exchange.counts.numpy() for exchange in self._exchanges]
+        calls, asked, _ = counts[0]
+        return int(calls), int(asked), sum(int(room) for _, _, room in counts)
 
     def _owner(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.cast(rows % self.size, tf.int32)
 
+    def _heard(self, asked: Asked) -> Heard:
+        # Where a block is not full nobody asks for a row, and none has a gradient.
+        mine, somebody = self._owner(asked.wanted) == self.rank, asked.wanted >= 0
+        return Heard(asked, tf.where(somebody & mine), tf.where(somebody & ~mine))
+
+    def _sent_on(self, heard: Heard, exchange: BlockExchange) -> Asked:
+        rows, blocks = tf.gather_nd(heard.asked.wanted, heard.passed), heard.asked.blocks
+        return tf.cond(
+            blocks.even,
+            lambda: exchange.ask(rows, self._owner(rows), blocks.spare),
+            lambda: _nothing(rows.dtype),
+        )
+
+    def _found(self, number: int, own: tf.Tensor, further: tf.Tensor, heard: tuple[Heard, ...]) -> tf.Tensor:
+        """The vectors of what this worker asks for in one of the exchanges.
+
+        Args:
+            number: Of the exchange.
+            own: ``(rows, width)`` those of this worker.
+            further: ``(rows, width)`` those that it passes on, which the next exchange has found.
+            heard: What each exchange has brought.
+        """
+        exchange, (asked, held, passed) = self._exchanges[number], heard[number]
+        given = tf.scatter_nd(held, own, tf.stack([tf.size(asked.wanted, tf.int64), own.shape[1]]))
+        given = tf.cond(
+            asked.blocks.even, lambda: tf.tensor_scatter_nd_update(given, passed, further), lambda: given
+        )
+
+        def exchanged() -> tf.Tensor:
+            return tf.gather(exchange.vectors(given, asked.blocks), asked.slots)
+
+        if number == 0:
+            return exchanged()
+        # Not inside the branch before: of a branch in a branch TensorFlow wants a collective's gradient.
+        return tf.cond(heard[number - 1].asked.blocks.even, exchanged, lambda: further)
+
 
 def _nothing(dtype: tf.DType) -> Asked:
-    number = tf.zeros((), tf.int32)
-    return Asked(tf.zeros(0, tf.int32), tf.zeros(0, dtype), Blocks(number, number, tf.constant(False)))
+    none = tf.zeros((), tf.int32)
+    blocks = Blocks(none, none, tf.constant(False), tf.zeros((), tf.int64))
+    return Asked(tf.zeros(0, tf.int32), tf.zeros(0, dtype), blocks)
