@@ -29,6 +29,7 @@ COMPOSED = "composed, frozen and pretrained"  # user is composed of two rows; it
 SENT_ON = "rows sent on by others"  # as where blocks are many and have few rows
 LIMIT = 1800  # seconds to wait for a training of the others
 NUMBERS = ("weights", "copies")
+_SEVERAL = {"surgery": "pcgrad", "surgery_mode": "full"}  # gradients of rows, one behind the other
 
 
 def measure_shards(
@@ -104,7 +105,7 @@ def _workers(
 
 
 def _every() -> list[tuple[str, Case]]:
-    everything = cases() | {"tables": [Case(COMPOSED), Case(SENT_ON)]}
+    everything = cases() | {"tables": [Case(COMPOSED), Case(SENT_ON, surgery=_SEVERAL)]}
     return [(title, case) for title, several in everything.items() for case in several]
 
 

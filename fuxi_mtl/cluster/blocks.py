@@ -12,13 +12,11 @@ those of other workers, see :mod:`fuxi_mtl.cluster.exchange`.
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from fuxi_mtl.cluster.replicas import only_paths_wanted, own_variables
-from fuxi_mtl.cluster.row_sums import row_sums
+from fuxi_mtl.cluster.replicas import own_variables
 
 _GROUP, _KEYS = 0x4D54_4C01, 0x5000_0000  # of these collectives; those of `workers` lie below
 PURPOSES = ("most", "rows", "vectors", "gradients")
@@ -149,29 +147,18 @@ class BlockExchange:
         wanted = self._sent(tf.tensor_scatter_nd_update(nobody, slots[:, None], rows), "rows", blocks)
         return Asked(slots, wanted, blocks)
 
-    def vectors(self, given: tf.Tensor, blocks: Blocks) -> tf.Tensor:
-        """The vectors of the rows that this worker asked for; gradients go the same way back.
+    def vectors(self, given: tf.Tensor, blocks: Blocks, back: bool = False) -> tf.Tensor:
+        """The vectors of the rows that this worker asked for.
 
         Args:
             given: ``(workers x size, width)`` those of what is wanted of it.
             blocks: The blocks in which it was asked for.
+            back: Whether these are gradients of what it got, which go back.
 
         Returns:
             ``(workers x size, width)``, of each row at its slot.
         """
-        # In a branch of a graph a gradient may read tensors of this branch alone.
-        given, own = tf.identity(given), Blocks(*map(tf.identity, blocks))
-
-        @tf.custom_gradient
-        def exchanged(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def back(slope: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
-                if isinstance(slope, tf.IndexedSlices):
-                    slope = row_sums(slope.values, slope.indices, tf.shape(x)[0])
-                return slope if only_paths_wanted() else self._sent(slope, "gradients", own)
-
-            return self._sent(x, "vectors", own), back
-
-        return exchanged(given)
+        return self._sent(given, "gradients" if back else "vectors", blocks)
 
     def _blocks(self, counts: tf.Tensor, spare: tf.Tensor | None) -> Blocks:
         asked = tf.reduce_sum(counts)

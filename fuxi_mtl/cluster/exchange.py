@@ -12,11 +12,14 @@ it hears::
 What finds no room in the further exchange, either, is sent on in one more, and so on.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from fuxi_mtl.cluster.blocks import SENT_ON, Asked, BlockExchange, Blocks
+from fuxi_mtl.cluster.replicas import only_paths_wanted
+from fuxi_mtl.cluster.row_sums import row_sums
 
 
 class Heard(NamedTuple):
@@ -83,11 +86,21 @@ class Exchange:
         Returns:
             ``(rows, width)``.
         """
-        own = tf.split(given, [tf.shape(each.held)[0] for each in wanted.heard])
-        found = tf.zeros((0, given.shape[1]), given.dtype)
-        for number in reversed(range(len(own))):
-            found = self._found(number, own[number], found, wanted.heard)
-        return found
+
+        # TensorFlow's own gradients of branches would let exchanges with the same key run at the same time.
+        @tf.custom_gradient
+        def found(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            def back(slope: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+                if only_paths_wanted():
+                    return tf.zeros_like(x)
+                if isinstance(slope, tf.IndexedSlices):
+                    slope = row_sums(slope.values, slope.indices, tf.size(wanted.heard[0].asked.slots))
+                return self._given_back(slope, wanted.heard)
+
+            own = tf.split(tf.stop_gradient(x), [tf.shape(each.held)[0] for each in wanted.heard])
+            return self._found(own, wanted.heard), back
+
+        return found(given)
 
     def traffic(self) -> tuple[int, int, int]:
         """Calls since the start, the rows that this worker asked for, and the room of all its blocks."""
@@ -111,28 +124,45 @@ class Exchange:
             lambda: _nothing(rows.dtype),
         )
 
-    def _found(self, number: int, own: tf.Tensor, further: tf.Tensor, heard: tuple[Heard, ...]) -> tf.Tensor:
+    def _found(self, own: Sequence[tf.Tensor], heard: Sequence[Heard], number: int = 0) -> tf.Tensor:
         """The vectors of what this worker asks for in one of the exchanges.
 
         Args:
-            number: Of the exchange.
-            own: ``(rows, width)`` those of this worker.
-            further: ``(rows, width)`` those that it passes on, which the next exchange has found.
+            own: ``(rows, width)`` its own that others want, of each exchange.
             heard: What each exchange has brought.
+            number: Of the exchange.
         """
-        exchange, (asked, held, passed) = self._exchanges[number], heard[number]
-        given = tf.scatter_nd(held, own, tf.stack([tf.size(asked.wanted, tf.int64), own.shape[1]]))
-        given = tf.cond(
-            asked.blocks.even, lambda: tf.tensor_scatter_nd_update(given, passed, further), lambda: given
-        )
+        asked, held, passed = heard[number]
+        shape = tf.stack([tf.size(asked.wanted, tf.int64), own[number].shape[1]])
+        given = tf.scatter_nd(held, own[number], shape)
 
-        def exchanged() -> tf.Tensor:
-            return tf.gather(exchange.vectors(given, asked.blocks), asked.slots)
+        def with_passed() -> tf.Tensor:
+            return tf.tensor_scatter_nd_update(given, passed, self._found(own, heard, number + 1))
 
-        if number == 0:
-            return exchanged()
-        # Not inside the branch before: of a branch in a branch TensorFlow wants a collective's gradient.
-        return tf.cond(heard[number - 1].asked.blocks.even, exchanged, lambda: further)
+        if number + 1 < len(heard):
+            given = tf.cond(asked.blocks.even, with_passed, lambda: given)
+        return tf.gather(self._exchanges[number].vectors(given, asked.blocks), asked.slots)
+
+    def _given_back(self, slope: tf.Tensor, heard: Sequence[Heard], number: int = 0) -> tf.Tensor:
+        """The gradients of what this worker gives from one of the exchanges on, as others found them.
+
+        Args:
+            slope: ``(rows, width)`` those of what it asked for in that exchange.
+            heard: What each exchange has brought.
+            number: Of the exchange.
+        """
+        asked, held, passed = heard[number]
+        slope = tf.scatter_nd(asked.slots[:, None], slope, tf.stack([tf.size(asked.wanted), slope.shape[1]]))
+        back = self._exchanges[number].vectors(slope, asked.blocks, back=True)
+        own = tf.gather_nd(back, held)
+        if number + 1 == len(heard):
+            return own
+
+        def with_passed() -> tf.Tensor:
+            further = self._given_back(tf.gather_nd(back, passed), heard, number + 1)
+            return tf.concat([own, further], axis=0)
+
+        return tf.cond(asked.blocks.even, with_passed, lambda: own)
 
 
 def _nothing(dtype: tf.DType) -> Asked:

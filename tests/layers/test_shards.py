@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fuxi_mtl.cluster import blocks, exchange
 from fuxi_mtl.cluster.blocks import PURPOSES, SIZES, BlockExchange, block_size, block_sizes
 from fuxi_mtl.features import Feature, FeatureMap
 from fuxi_mtl.layers import tables
@@ -185,6 +187,41 @@ def test_in_a_graph_gradients_of_gradients_may_be_wanted(monkeypatch):
     expected = np.zeros_like(TABLE)
     expected[[3, 5]] = 2 * TABLE[[3, 5]] * [[1], [2]]
     np.testing.assert_allclose(gradient(tf.constant([5, 3, 5])), expected, 1e-6)
+
+
+def test_the_exchanges_of_several_gradients_follow_one_another(monkeypatch):
+    # Each key is of one exchange at a time, in the order in which all workers have them.
+    at_once, most = 0, 0
+
+    def alone(self, x, purpose, number):
+        def passed_on(x: np.ndarray) -> np.ndarray:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            time.sleep(0.02)
+            at_once -= 1
+            return x
+
+        return tf.ensure_shape(tf.numpy_function(passed_on, [x], x.dtype), x.shape)
+
+    monkeypatch.setattr(BlockExchange, "_all_to_all", alone)
+    monkeypatch.setattr(blocks, "MOST_PADDING", (0, 1))
+    monkeypatch.setattr(exchange, "SENT_ON", (-max(SIZES),) * 3)  # rows are sent on though there are none
+    variable, shard = tf.Variable(TABLE), Shard(0, 1, ROWS)
+
+    @tf.function
+    def gradients(rows):
+        with tf.GradientTape(persistent=True) as tape:
+            found = shard.look_up(variable, rows)
+            losses = [tf.reduce_sum(found**power) for power in (1, 2, 3)]
+        return [tf.convert_to_tensor(tape.gradient(loss, variable)) for loss in losses]
+
+    for power, gradient in enumerate(gradients(tf.constant([5, 3])), 1):
+        expected = np.zeros_like(TABLE)
+        expected[[3, 5]] = power * TABLE[[3, 5]] ** (power - 1)
+        np.testing.assert_allclose(gradient, expected, 1e-5)
+    assert most == 1
+    assert [each.counts.numpy()[0] for each in shard.exchange._exchanges] == [1] * 4
 
 
 def test_a_worker_knows_its_rows_of_any_range():
