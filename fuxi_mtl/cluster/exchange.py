@@ -69,12 +69,9 @@ class Exchange:
         Args:
             rows: ``(rows,)`` their numbers in the whole table.
         """
-        first, *further = self._exchanges
-        heard = [self._heard(first.ask(rows, self._owner(rows)))]
-        for exchange in further:
-            heard.append(self._heard(self._sent_on(heard[-1], exchange)))
+        heard = self._asked(rows)
         own = [tf.gather_nd(each.asked.wanted, each.held) for each in heard]
-        return Wanted(tf.concat(own, axis=0), tuple(heard))
+        return Wanted(tf.concat(own, axis=0), heard)
 
     def vectors(self, given: tf.Tensor, wanted: Wanted) -> tf.Tensor:
         """The vectors of the rows that this worker asked for; gradients go the same way back.
@@ -111,18 +108,28 @@ class Exchange:
     def _owner(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.cast(rows % self.size, tf.int32)
 
-    def _heard(self, asked: Asked) -> Heard:
+    def _asked(self, rows: tf.Tensor, number: int = 0, spare: tf.Tensor | None = None) -> tuple[Heard, ...]:
+        """What workers want of each other from one of the exchanges on.
+
+        Args:
+            rows: ``(rows,)`` the numbers of those that this worker asks for in that exchange.
+            number: Of the exchange.
+            spare: See :meth:`BlockExchange.ask`.
+        """
+        asked = self._exchanges[number].ask(rows, self._owner(rows), spare)
         # Where a block is not full nobody asks for a row, and none has a gradient.
         mine, somebody = self._owner(asked.wanted) == self.rank, asked.wanted >= 0
-        return Heard(asked, tf.where(somebody & mine), tf.where(somebody & ~mine))
-
-    def _sent_on(self, heard: Heard, exchange: BlockExchange) -> Asked:
-        rows, blocks = tf.gather_nd(heard.asked.wanted, heard.passed), heard.asked.blocks
-        return tf.cond(
-            blocks.even,
-            lambda: exchange.ask(rows, self._owner(rows), blocks.spare),
-            lambda: _nothing(rows.dtype),
+        heard = Heard(asked, tf.where(somebody & mine), tf.where(somebody & ~mine))
+        left = len(self._exchanges) - number - 1
+        if not left:
+            return (heard,)
+        others = tf.gather_nd(asked.wanted, heard.passed)
+        further = tf.cond(
+            asked.blocks.even,
+            lambda: self._asked(others, number + 1, asked.blocks.spare),
+            lambda: (_nothing(rows.dtype),) * left,
         )
+        return (heard, *further)
 
     def _found(self, own: Sequence[tf.Tensor], heard: Sequence[Heard], number: int = 0) -> tf.Tensor:
         """The vectors of what this worker asks for in one of the exchanges.
@@ -165,7 +172,7 @@ class Exchange:
         return tf.cond(asked.blocks.even, with_passed, lambda: own)
 
 
-def _nothing(dtype: tf.DType) -> Asked:
-    none = tf.zeros((), tf.int32)
+def _nothing(dtype: tf.DType) -> Heard:
+    none, nowhere = tf.zeros((), tf.int32), tf.zeros((0, 1), tf.int64)
     blocks = Blocks(none, none, tf.constant(False), tf.zeros((), tf.int64))
-    return Asked(tf.zeros(0, tf.int32), tf.zeros(0, dtype), blocks)
+    return Heard(Asked(tf.zeros(0, tf.int32), tf.zeros(0, dtype), blocks), nowhere, nowhere)
