@@ -36,6 +36,7 @@ _STORED = ("feature_map.json", "feature_vocab.json", "encoders.json")
 # Of encoders.json; 1, which had no number, kept 3.0 and 3 apart, gave a missing member of a sequence a place,
 # and took the last id of a column of ids for OOV.
 FORMAT = 2
+_PART = 4096  # rows that are turned at once
 _MOST_SEEN = 10_000  # values of a column whose ids are remembered
 
 
@@ -88,6 +89,20 @@ class Encoder:
         return tuple(dict.fromkeys([*(column.name for column in self.columns), *weights]))
 
     @cached_property
+    def text_columns(self) -> tuple[str, ...]:
+        """Those of the raw columns of which :meth:`encode` needs the different texts alone.
+
+        Of integers a mistake is told with its entry.
+        """
+        weights = {column.bag.weights for column in self.columns if column.bag}
+        return tuple(
+            column.name
+            for column in self.columns
+            if isinstance(column.rule, Vocabulary)
+            and (column.bag is None and column.rule.dtype != "int" and column.name not in weights)
+        )
+
+    @cached_property
     def _token_ids(self) -> dict[str, TokenIds]:
         return {owner: TokenIds(tokens) for owner, tokens in self.tokens.items()}
 
@@ -119,13 +134,15 @@ class Encoder:
         frame: pl.DataFrame,
         each: Callable = map,
         known: Mapping[str, np.ndarray] | None = None,
+        texts: Mapping[str, raw.Distinct] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Encodes raw rows; labels and other columns are not looked at.
 
         Args:
-            frame: Rows with at least :attr:`raw_columns`.
+            frame: Rows with at least :attr:`raw_columns`, but for `texts`.
             each: ``map``, or that of an executor to encode features in parallel.
             known: For columns that hold numbers of texts, the id of every number.
+            texts: Some of :attr:`text_columns` as their different texts.
 
         Returns:
             ids ``(rows, id columns)`` int32 and numeric ``(rows, numeric columns)`` float32.
@@ -133,8 +150,9 @@ class Encoder:
         Raises:
             DataError: A column is missing, or an entry cannot be read.
         """
+        texts = texts or {}
         for name in self.raw_columns:
-            if name not in frame.columns:
+            if name not in frame.columns and name not in texts:
                 raise DataError(
                     f"the input has no column {name!r}.{did_you_mean(name, frame.columns)} "
                     f"Columns: {shortened(frame.columns)}."
@@ -144,6 +162,10 @@ class Encoder:
         numeric = np.zeros((self.feature_map.numeric_columns, frame.height), np.float32).T
 
         def fill(feature: Feature, column: Column) -> None:
+            if column.name in texts and isinstance(column.rule, Vocabulary):
+                target = ids[:, feature.columns]
+                target[:, 0] = self._ids_of_each(column.rule, texts[column.name])
+                return
             with errors_of(column.name, frame[column.name].dtype):
                 encoded(feature, column)
 
@@ -163,7 +185,7 @@ class Encoder:
         # Going through the results raises what a worker raised.
         for _ in each(fill, self.feature_map.features, self.columns):
             pass
-        return np.ascontiguousarray(ids), np.ascontiguousarray(numeric)
+        return _by_rows(ids), _by_rows(numeric)
 
     def ids_of(self, vocabulary: Vocabulary, tokens: pl.Series) -> np.ndarray:
         """The ids of tokens by one of the fitted vocabularies, ``(rows,)`` int32."""
@@ -181,7 +203,10 @@ class Encoder:
     def _apply(self, rule: Rule, entries: pl.Series) -> np.ndarray:
         if not isinstance(rule, Vocabulary):
             return rule.apply(entries)
-        values, rows = raw.near_integers(entries) or raw.distinct(entries)
+        return self._ids_of_each(rule, raw.near_integers(entries) or raw.distinct(entries))
+
+    def _ids_of_each(self, rule: Vocabulary, entries: raw.Distinct) -> np.ndarray:
+        values, rows = entries
         plain = values.dtype == pl.String or values.dtype.is_integer()  # floats and booleans equal integers
         seen = self._seen.setdefault(rule, {}) if plain else {}
         given = values.to_list() if plain and len(values) <= _MOST_SEEN else []
@@ -253,6 +278,14 @@ class Encoder:
         tokens = {owner: tuple(entries)[1:-1] for owner, entries in read("feature_vocab.json").items()}
         seen = pl.read_parquet(Path(folder) / SEEN) if (Path(folder) / SEEN).is_file() else None
         return cls(feature_map, columns, tokens, unknown, seen)
+
+
+def _by_rows(columns: np.ndarray) -> np.ndarray:
+    """Columns that lie one behind the other as rows that do, part by part: each fits into the cache."""
+    found = np.empty(columns.shape, columns.dtype)
+    for start in range(0, len(found), _PART):
+        found[start : start + _PART] = columns[start : start + _PART]
+    return found
 
 
 def free_token(number: int) -> str:

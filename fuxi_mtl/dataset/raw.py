@@ -9,6 +9,8 @@ Numbers are parsed to float64, and rounded to float32 at once unless their rule 
 is served with inputs of that type then sees exactly what it saw in training.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 
@@ -21,6 +23,26 @@ INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt3
 MISSING_INTEGER = -(2**63)  # What numpy makes of NaN; it is missing in a SavedModel, so it is everywhere.
 _EXACT_ID = "an exact id: floats from 2^53 on lose digits. Store the column as integers or as text"
 ZERO = r"^\s*[-+]?0+(?:\.0*)?\s*$"  # the id 0 in any spelling
+
+
+class Distinct(NamedTuple):
+    """A column as its different entries.
+
+    Attributes:
+        values: The entries; a few may be in no row, or stand there twice.
+        rows: ``(rows,)`` which of them each row holds.
+    """
+
+    values: pl.Series
+    rows: np.ndarray
+
+    def used(self) -> "Distinct":
+        """The same without values that no row holds."""
+        there = np.zeros(len(self.values), bool)
+        there[self.rows] = True
+        if there.all():
+            return self
+        return Distinct(self.values.filter(pl.Series(there)), (np.cumsum(there) - 1)[self.rows])
 
 
 def tokens(entries: pl.Series, dtype: str) -> pl.Series:
@@ -70,7 +92,7 @@ def written_whole(entries: pl.Series) -> pl.Series:
     return pl.repeat(False, len(entries), eager=True)
 
 
-def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
+def distinct(entries: pl.Series) -> Distinct:
     """The different entries and, for each row, which of them it holds.
 
     What is costly for texts is done once for each different one: entries mostly repeat.
@@ -81,10 +103,10 @@ def distinct(entries: pl.Series) -> tuple[pl.Series, np.ndarray]:
         raise no_entry(entries, "a category")
     encoded = entries.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode("encode")
     values = pl.Series(entries.name, pl.from_arrow(encoded.dictionary))
-    return values, pl.Series(pl.from_arrow(encoded.indices)).to_numpy()
+    return Distinct(values, pl.Series(pl.from_arrow(encoded.indices)).to_numpy())
 
 
-def near_integers(entries: pl.Series) -> tuple[pl.Series, np.ndarray] | None:
+def near_integers(entries: pl.Series) -> Distinct | None:
     """The same of integers that lie near each other, for which no table of hashes is needed; else None.
 
     They rise, where :func:`distinct` has them in the order in which they come.
@@ -100,7 +122,7 @@ def near_integers(entries: pl.Series) -> tuple[pl.Series, np.ndarray] | None:
     values = np.flatnonzero(there)
     if len(values) < len(there):
         places = (np.cumsum(there) - 1)[places]
-    return pl.Series(entries.name, values + least, entries.dtype), places
+    return Distinct(pl.Series(entries.name, values + least, entries.dtype), places)
 
 
 def is_missing(entries: pl.Series) -> np.ndarray:

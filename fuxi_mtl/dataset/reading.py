@@ -6,7 +6,7 @@ place, :mod:`fuxi_mtl.dataset.raw`: a number that cannot be read is named and ch
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset import csv_reading
-from fuxi_mtl.dataset.csv_reading import CsvFormat, CsvNotes
+from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat, CsvNotes
+from fuxi_mtl.dataset.dictionaries import NumberedTexts, numbered_columns
 from fuxi_mtl.dataset.errors import DataError
+from fuxi_mtl.dataset.raw import Distinct
 
 FORMATS = ("csv", "parquet", "npz", "h5")
 FORMAT_OF_SUFFIX = {
@@ -93,13 +95,36 @@ def blocks(
             yield from _array_blocks(path, {name: arrays[name] for name in columns}, block_rows)
 
 
+def numbered_blocks(
+    path: Path, columns: Sequence[str], texts: Collection[str], block_rows: int
+) -> Iterator[tuple[pl.DataFrame, dict[str, Distinct]]]:
+    """The rows of a parquet file; text columns as their different texts where the file has numbered them.
+
+    Args:
+        path: The file.
+        columns: Columns to read, which exist.
+        texts: Those of them that may come as their different texts.
+        block_rows: Most rows in a block.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with _errors(path, "parquet"):
+        numbered = numbered_columns(path, _rows_of(path), [name for name in columns if name in texts])
+        # polars counts rows by a column.
+        others = [name for name in columns if name not in numbered] or [numbered.pop()]
+        beside = NumberedTexts(path, numbered, block_rows)
+        for frame in blocks(path, "parquet", COMMAS, others, block_rows):
+            yield frame, beside.take(frame.height)
+
+
 def count_rows(path: Path, data_format: str, csv: CsvFormat) -> int:
     """Rows of a file, without reading its values where that is possible."""
     with _errors(path, data_format):
         if data_format == "csv":
             return csv_reading.count_rows(path, csv)
         if data_format == "parquet":
-            return int(_scan(path).select(pl.len()).collect().item())
+            return _rows_of(path)
         with _OPEN[data_format](path) as arrays:
             return len(next(iter(arrays.values()))) if arrays else 0
 
@@ -108,12 +133,16 @@ def _scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path, glob=False)
 
 
+def _rows_of(path: Path) -> int:
+    return int(_scan(path).select(pl.len()).collect().item())
+
+
 def _spans(path: Path, most: int) -> Iterator[tuple[int, int | None]]:
     """Start and number of rows of parts of a parquet file, whole row groups of at most so many rows, or one.
 
     polars reads ahead of who takes its batches without an end; so it does not go beyond a part.
     """
-    rows = int(_scan(path).select(pl.len()).collect().item())
+    rows = _rows_of(path)
     if rows <= most:
         yield 0, None
         return

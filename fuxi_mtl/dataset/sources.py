@@ -16,6 +16,7 @@ import polars as pl
 from fuxi_mtl.dataset import reading
 from fuxi_mtl.dataset.csv_reading import COMMAS, PACKED, CsvFormat, CsvNotes
 from fuxi_mtl.dataset.errors import BadEntryError, BadTypeError, DataError, shortened
+from fuxi_mtl.dataset.raw import Distinct
 from fuxi_mtl.dataset.windows import Window
 from fuxi_mtl.files.remote import Copies, RemoteError, as_path, files_at, is_url, name_of
 from fuxi_mtl.hints import did_you_mean
@@ -36,12 +37,14 @@ class Block:
         file: Where they come from.
         rows: Their numbers in the file, from 0.
         start: Number of the first row in the whole source, before any filter.
+        texts: Columns that the frame lacks, as their different texts.
     """
 
     frame: pl.DataFrame
     file: str
     rows: np.ndarray
     start: int = 0
+    texts: Mapping[str, Distinct] = field(default_factory=dict)
 
     def where(self, kept: np.ndarray) -> "Block":
         """The rows that a mask keeps."""
@@ -49,7 +52,8 @@ class Block:
             return self
         # Without a column there is nothing to filter, which polars 1.37 refuses to do.
         frame = self.frame.filter(pl.Series(kept)) if self.frame.width else self.frame
-        return Block(frame, self.file, self.rows[kept], self.start)
+        texts = {name: Distinct(values, rows[kept]).used() for name, (values, rows) in self.texts.items()}
+        return Block(frame, self.file, self.rows[kept], self.start, texts)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -125,32 +129,47 @@ class Source:
         except RemoteError as error:
             raise DataError(str(error)) from error
 
-    def blocks(self, columns: Sequence[str], begin: Begin = START) -> Iterator[Block]:
-        """The rows in order, with only these columns, of the file to begin with and those behind it."""
+    def blocks(
+        self, columns: Sequence[str], begin: Begin = START, texts: Collection[str] = ()
+    ) -> Iterator[Block]:
+        """The rows in order, with only these columns, of the file to begin with and those behind it.
+
+        Args:
+            columns: The columns.
+            begin: Where to begin.
+            texts: Those of them that may come as their different texts, where that is faster.
+        """
         start = begin.row
         for file in self.files[begin.file :]:
             # What is to be said of a file is found once, whoever reads it first.
             in_file, notes = 0, None if file in self._notes else CsvNotes()
-            for whole in self._file_blocks(file, columns, notes):
-                frame = whole if self.n_rows is None else whole.head(self.n_rows - start)
+            for frame, numbered in self._file_blocks(file, columns, texts, notes):
+                height = frame.height if self.n_rows is None else min(frame.height, self.n_rows - start)
                 rows = np.arange(in_file, in_file + frame.height)
-                if frame.height:
-                    yield Block(frame, name_of(file), rows, start)
-                in_file += frame.height
-                start += frame.height
+                if height:
+                    whole = Block(frame, name_of(file), rows, start, numbered)
+                    yield whole.where(np.arange(frame.height) < height)
+                in_file += height
+                start += height
                 if start == self.n_rows:
                     return
             if notes is not None:
                 self._notes[file] = notes
 
     def _file_blocks(
-        self, file: Path, columns: Sequence[str], notes: CsvNotes | None
-    ) -> Iterator[pl.DataFrame]:
+        self, file: Path, columns: Sequence[str], texts: Collection[str], notes: CsvNotes | None
+    ) -> Iterator[tuple[pl.DataFrame, Mapping[str, Distinct]]]:
         """The rows of one file; a column that it lacks may be part of its path: ``day=1/a.parquet``."""
         in_path = partitions(file)
         with self.local(file) as copy:
             if not in_path.keys() & set(columns):
-                yield from reading.blocks(copy, self.data_format, self.csv, columns, self.block_rows, notes)
+                if texts and self.data_format == "parquet":
+                    yield from reading.numbered_blocks(copy, columns, texts, self.block_rows)
+                    return
+                for frame in reading.blocks(
+                    copy, self.data_format, self.csv, columns, self.block_rows, notes
+                ):
+                    yield frame, {}
                 return
             found = reading.column_names(copy, self.data_format, self.csv)
             own = [name for name in columns if name in found]
@@ -158,7 +177,7 @@ class Source:
                 copy, self.data_format, self.csv, own or found[:1], self.block_rows, notes
             ):
                 added = {name: pl.lit(in_path[name], pl.String) for name in columns if name not in found}
-                yield frame.with_columns(**added).select(columns)
+                yield frame.with_columns(**added).select(columns), {}
 
     def notes(self) -> list[str]:
         """What the user should know of the files that were read to their end."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fuxi_mtl.dataset.encoding import Encoder
+from fuxi_mtl.dataset.raw import Distinct
 from fuxi_mtl.dataset.rules import Ids, Rule, Vocabulary
 from fuxi_mtl.features import PAD
 
@@ -32,29 +33,35 @@ class UnknownIds:
     _unknown: dict[str, int] = field(default_factory=dict)
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def observe(self, frame: pl.DataFrame, ids: np.ndarray) -> None:
+    def observe(
+        self, frame: pl.DataFrame, ids: np.ndarray, texts: Mapping[str, Distinct] | None = None
+    ) -> None:
         """Takes in a block.
 
         Args:
             frame: The raw rows, for examples; columns may be missing.
             ids: Their ids, ``(rows, id columns)``.
+            texts: Columns as their different texts, for examples, too.
         """
         # All columns at once: to look at one alone takes as long.
         unknown = (ids == self._last).sum(axis=0)
-        padding = (ids == PAD).sum(axis=0)
         for feature, column in zip(self.encoder.feature_map.features, self.encoder.columns, strict=True):
             if not _has_unknown(column.rule):
                 continue
             name, own = feature.name, feature.columns
             entries = len(ids) * (own.stop - own.start)
-            if not (isinstance(column.rule, Ids) and column.bag is None):  # of which 0 is one
-                entries -= int(padding[own].sum())
+            if column.bag is not None:
+                entries -= int(np.count_nonzero(ids[:, own] == PAD))
             self._entries[name] = self._entries.get(name, 0) + entries
             count = int(unknown[own].sum())
             self._unknown[name] = self._unknown.get(name, 0) + count
-            if count and name not in self._examples and column.name in frame.columns:
+            if count and name not in self._examples:
                 rows = np.flatnonzero((ids[:, own] == feature.vocab_size - 1).any(axis=1))[:_SHOWN]
-                self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
+                if texts and column.name in texts:
+                    values, numbers = texts[column.name]
+                    self._examples[name] = [repr(values[int(numbers[row])]) for row in rows]
+                elif column.name in frame.columns:
+                    self._examples[name] = [repr(frame[column.name][int(row)]) for row in rows]
 
     @cached_property
     def _last(self) -> np.ndarray:

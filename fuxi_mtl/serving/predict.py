@@ -129,10 +129,11 @@ def _encoded(
     encoder: Encoder, source: Source, keep: Sequence[str], unknown: UnknownIds
 ) -> Iterator[tuple[list[pl.Series], np.ndarray, np.ndarray]]:
     """The columns to keep, ids and numbers of each block."""
-    for block in source.blocks(list(dict.fromkeys([*encoder.raw_columns, *keep]))):
+    columns = list(dict.fromkeys([*encoder.raw_columns, *keep]))
+    for block in source.blocks(columns, texts=set(encoder.text_columns) - set(keep)):
         with block.errors():
-            ids, numeric = encoder.encode(block.frame)
-            unknown.observe(block.frame, ids)
+            ids, numeric = encoder.encode(block.frame, texts=block.texts)
+            unknown.observe(block.frame, ids, block.texts)
         yield [block.frame[name] for name in keep], ids, numeric
 
 
@@ -161,7 +162,10 @@ def _write_parquet(frames: Iterator[pl.DataFrame], file: BinaryIO) -> int:
     try:
         for frame in frames:
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-            writer = writer or pq.ParquetWriter(file, table.schema)
+            if writer is None:
+                # Few predictions are alike: to number them takes most of the time of writing them.
+                others = [name for name, dtype in frame.schema.items() if not dtype.is_float()]
+                writer = pq.ParquetWriter(file, table.schema, use_dictionary=others)
             writer.write_table(table)
             rows += frame.height
     finally:

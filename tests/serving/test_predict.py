@@ -1,12 +1,13 @@
 """Predictions for files: the same in blocks as at once, in order, and whole or not at all."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from fuxi_mtl.dataset import DataError, Encoder
+from fuxi_mtl.dataset import DataError, Encoder, dictionaries
 from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.registry import import_zoo
 from fuxi_mtl.serving.predict import predict_file
@@ -93,6 +94,27 @@ def test_every_format_of_the_input_gives_the_same(model, encoder, rows, expected
         scores = pl.read_parquet(tmp_path / "scores.parquet")
         assert scores["request"].to_list() == rows["request"].to_list()
         assert_scores(scores, expected)
+
+
+@pytest.mark.parametrize("keep", [[], ["device"]])
+def test_texts_that_a_parquet_file_has_numbered_give_the_same_and_the_same_examples(
+    keep, model, encoder, rows, tmp_path, monkeypatch, caplog
+):
+    rows.with_columns(user=pl.lit("nobody")).write_parquet(tmp_path / "rows.parquet", row_group_size=30)
+    found = []
+    for worth_rows in (0, len(rows) + 1):
+        monkeypatch.setattr(dictionaries, "_WORTH_ROWS", worth_rows)
+        with caplog.at_level(logging.INFO):
+            predict_file(
+                model, encoder, tmp_path / "rows.parquet", tmp_path / "scores.parquet", keep, block_rows=40
+            )
+        found.append((pl.read_parquet(tmp_path / "scores.parquet"), caplog.messages.copy()))
+        caplog.clear()
+    (numbered, told), (plain, told_of_plain) = found
+    assert numbered.equals(plain)
+    assert told == told_of_plain
+    assert any("'user': 100% of its entries in the input are unknown" in each for each in told)
+    assert any("such as 'nobody'" in each for each in told)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
