@@ -255,10 +255,10 @@ def _encode(options: argparse.Namespace) -> None:
     measure_encoding(options.before, options.rows, options.rounds, options.cache, options.results)
 
 
-def _predict_file(options: argparse.Namespace) -> None:
-    from benchmarks.predict_file import measure_predict_file
+def _score_file(options: argparse.Namespace) -> None:
+    from benchmarks.score_file import measure_score_file
 
-    measure_predict_file(options.rows, options.rounds, options.cache.resolve(), options.results.resolve())
+    measure_score_file(options.rows, options.rounds, options.cache.resolve(), options.results.resolve())
 
 
 def _comparing(options: argparse.Namespace) -> None:
@@ -401,7 +401,7 @@ def _add_encoding(command: Callable[..., argparse.ArgumentParser]) -> None:
         each.add_argument("--before", type=Path, metavar="FOLDER", help=BEFORE)
     encode.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     encode.add_argument("--rounds", type=int, default=5, help="how often each encodes each file")
-    file = command("predict_file", _predict_file, "Predictions for a file, beside the network alone.")
+    file = command("score_file", _score_file, "Predictions for a file, beside the network alone.")
     file.add_argument("--rows", type=int, default=600_000, help="rows of the files")
     file.add_argument("--rounds", type=int, default=7, help="how often each is predicted")
     memory = command("memory", _memory, "Memory of encoding, an epoch and predicting, by the rows.")

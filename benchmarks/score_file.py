@@ -23,8 +23,8 @@ FORMATS = ("parquet", "csv")
 NETWORK = "the network alone, rows encoded"
 
 
-def measure_predict_file(rows: int, rounds: int, cache: Path, results: Path) -> dict[str, Any]:
-    """Trains the run if it is not there, and predicts in turns; writes ``predict_file.json``.
+def measure_score_file(rows: int, rounds: int, cache: Path, results: Path) -> dict[str, Any]:
+    """Trains the run if it is not there, and predicts in turns; writes ``score_file.json``.
 
     Args:
         rows: Rows of the files.
@@ -41,7 +41,8 @@ def measure_predict_file(rows: int, rounds: int, cache: Path, results: Path) -> 
 
     import_zoo()
     use_devices([-1])
-    changes = ["epochs=1", f"model_root={cache / 'predict_file'}", f"data_root={cache / 'predict_file/data'}"]
+    folder = cache / "score_file"
+    changes = ["epochs=1", f"model_root={folder / 'runs'}", f"data_root={folder / 'data'}"]
     os.chdir(ROOT)  # the stanza names its files from there
     experiment = load_experiment(ROOT / "config", "MMoE_default", changes)
     model, encoder = load_run(run_or_resume(experiment, resume=True).folder)
@@ -51,12 +52,12 @@ def measure_predict_file(rows: int, rounds: int, cache: Path, results: Path) -> 
     encoded = {"ids": ids, "numeric": numeric}
 
     found: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as files:
         contestants: dict[str, Callable[[], object]] = {
             NETWORK: lambda: model.predict(encoded, batch_size=8192, verbose=0)
         }
         for suffix in FORMATS:
-            file = Path(folder, f"rows.{suffix}")
+            file = Path(files, f"rows.{suffix}")
             getattr(frame, f"write_{suffix}")(file)
             contestants[suffix] = lambda file=file: predict_file(
                 model, encoder, file, file.with_name("scores.parquet")
@@ -78,8 +79,8 @@ def measure_predict_file(rows: int, rounds: int, cache: Path, results: Path) -> 
         }
         for name, times in found.items()
     ]
-    content = {"name": "predict_file", "machine": machine(), "rows": rows, "cells": cells}
-    write(results / "predict_file.json", content)
+    content = {"name": "score_file", "machine": machine(), "rows": rows, "cells": cells}
+    write(results / "score_file.json", content)
     return content
 
 
