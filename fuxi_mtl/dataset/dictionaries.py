@@ -15,8 +15,8 @@ from fuxi_mtl.dataset.raw import Distinct
 
 _FEW = 16  # rows for each text: fewer texts are kept without a look at who has them
 _WORTH_ROWS = 50_000  # smaller files are read before pyarrow.parquet is imported
-# Of pages: numbers by a dictionary, and what holds the dictionary itself and the gaps.
-_ENCODINGS = {"RLE_DICTIONARY", "PLAIN_DICTIONARY", "PLAIN", "RLE", "BIT_PACKED"}
+_NUMBERED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}  # how a page may hold numbers
+_BESIDE = {"PLAIN", "RLE", "BIT_PACKED"}  # the texts themselves, and gaps
 
 
 def numbered_columns(path: Path, rows: int, columns: Sequence[str]) -> list[str]:
@@ -45,7 +45,9 @@ def numbered_columns(path: Path, rows: int, columns: Sequence[str]) -> list[str]
 
 
 def _is_numbered(chunk: Any) -> bool:
-    return chunk.has_dictionary_page and set(chunk.encodings) <= _ENCODINGS
+    # Not every writer says that there is a page with the texts.
+    found = set(chunk.encodings)
+    return bool(found & _NUMBERED) and found <= _NUMBERED | _BESIDE
 
 
 class NumberedTexts:
