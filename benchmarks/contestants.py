@@ -43,11 +43,16 @@ CONTESTANTS = {
     "limit TensorFlow bfloat16": Contestant(None, "limits_tensorflow", {"precision": "mixed_bfloat16"}),
     "bare TensorFlow": Contestant(None, "bare_tensorflow"),
     "bare TensorFlow bfloat16": Contestant(None, "bare_tensorflow", {"precision": "mixed_bfloat16"}),
+    "bare TensorFlow, table": Contestant(None, "bare_tensorflow", {"options": {"table": True}}),
+    "bare TensorFlow, table bfloat16": Contestant(
+        None, "bare_tensorflow", {"options": {"table": True}, "precision": "mixed_bfloat16"}
+    ),
 }
 OURS = ("fuxi_mtl", "fuxi_mtl bfloat16")
 PEERS = ("DeepCTR", "DeepCTR-Torch", "Torch-RecHub", "FuxiCTR", "FuxiCTR parquet")
 YARDSTICKS = ("PyTorch by hand", "PyTorch by hand bfloat16")
 BARE = ("bare TensorFlow", "bare TensorFlow bfloat16")  # the network alone
+BARE_TABLE = ("bare TensorFlow, table", "bare TensorFlow, table bfloat16")  # and its rows
 LIMITS = ("limit PyTorch", "limit TensorFlow", "limit PyTorch bfloat16", "limit TensorFlow bfloat16")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import plots, quality, runner
 from benchmarks.__main__ import ALL, main
-from benchmarks.contestants import BARE, CONTESTANTS, LIMITS, OURS, Cell
+from benchmarks.contestants import BARE, BARE_TABLE, CONTESTANTS, LIMITS, OURS, Cell
 from benchmarks.environments import python_of
 from benchmarks.machine import commit_of
 from benchmarks.markdown import number
@@ -208,7 +208,7 @@ def test_everything_can_be_prepared_and_the_report_reads_what_everything_measure
     prepared = []
     monkeypatch.setattr(Cell, "job", lambda self, cache: prepared.append(self))
     assert main(["prepare", "--cache", str(tmp_path)]) == 0
-    assert {cell.contestant for cell in prepared} == set(CONTESTANTS) - set(BARE)
+    assert {cell.contestant for cell in prepared} == set(CONTESTANTS) - {*BARE, *BARE_TABLE}
     names = {TABLES[name](replace(Settings(), **changes)).name for name, changes in ALL}
     assert len(names) == len(ALL)
     # The bars are read from files of these names.
@@ -227,7 +227,7 @@ def test_every_weighting_and_every_surgery_in_every_mode_has_a_cell():
 
 
 def test_every_contestant_but_the_limits_has_a_colour_of_its_own():
-    assert set(plots.COLOURS) == set(CONTESTANTS) - set(LIMITS) - set(BARE)
+    assert set(plots.COLOURS) == set(CONTESTANTS) - {*LIMITS, *BARE, *BARE_TABLE}
     assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
 
 
