@@ -4,12 +4,14 @@ To find the different texts of a column takes a look at each row; where the file
 taken over.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from fuxi_mtl.dataset.raw import Distinct
 
@@ -17,6 +19,11 @@ _FEW = 16  # rows for each text: fewer texts are kept without a look at who has 
 _WORTH_ROWS = 50_000  # smaller files are read before pyarrow.parquet is imported
 _NUMBERED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}  # how a page may hold numbers
 _BESIDE = {"PLAIN", "RLE", "BIT_PACKED"}  # the texts themselves, and gaps
+# Bytes of a column's part: two a row, and the texts. One of too many texts, whose later rows are written as
+# texts again, has more: pyarrow would look at all of them for each block.
+_ROW_BYTES, _TEXT_BYTES = 2, 2**18
+# Who never has a text twice in a part: pyarrow would take one out, and leave the numbers behind it.
+_WRITERS = ("parquet-cpp", "parquet-mr", "parquet-rs", "Polars", "DuckDB")
 
 
 def numbered_columns(path: Path, rows: int, columns: Sequence[str]) -> list[str]:
@@ -29,25 +36,32 @@ def numbered_columns(path: Path, rows: int, columns: Sequence[str]) -> list[str]
     """
     if rows < _WORTH_ROWS or not columns:
         return []
-    import pyarrow as pa
     import pyarrow.parquet as pq  # Slow to import, and only large files need it.
 
-    with pq.ParquetFile(path) as file:
-        texts = {field.name for field in file.schema_arrow if field.type in (pa.string(), pa.large_string())}
-        metadata = file.metadata
-        number_of = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-        parts = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        return [
-            name
-            for name in columns
-            if name in texts and all(_is_numbered(part.column(number_of[name])) for part in parts)
-        ]
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+    except pa.ArrowException:  # polars reads more types
+        return []
+    if not (metadata.created_by or "").startswith(_WRITERS):
+        return []
+    texts = {field.name for field in schema if field.type in (pa.string(), pa.large_string())}
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    times = Counter(paths)  # of "a.b", which a field b of a structure a has, too
+    parts = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return [
+        name
+        for name in columns
+        if name in texts
+        and times[name] == 1
+        and all(_is_numbered(p.column(paths.index(name))) for p in parts)
+    ]
 
 
 def _is_numbered(chunk: Any) -> bool:
     # Not every writer says that there is a page with the texts.
-    found = set(chunk.encodings)
-    return bool(found & _NUMBERED) and found <= _NUMBERED | _BESIDE
+    found, most = set(chunk.encodings), _ROW_BYTES * chunk.num_values + _TEXT_BYTES
+    return bool(found & _NUMBERED) and found <= _NUMBERED | _BESIDE and chunk.total_uncompressed_size <= most
 
 
 class NumberedTexts:
@@ -59,7 +73,7 @@ class NumberedTexts:
         block_rows: Rows to read at once.
 
     Raises:
-        ValueError: A text is no text in UTF-8.
+        ValueError: The file is damaged, or a text is none in UTF-8.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], block_rows: int):
@@ -72,7 +86,9 @@ class NumberedTexts:
         parts: list[Any] = []
         while rows and self._columns:
             if self._rest is None or not self._rest.num_rows:
-                self._rest = next(self._batches)
+                self._rest = next(self._batches, None)
+                if self._rest is None:
+                    raise ValueError("a column has fewer rows than the file.")
             parts.append(self._rest.slice(0, rows))
             self._rest = self._rest.slice(rows)
             rows -= parts[-1].num_rows
@@ -90,8 +106,11 @@ def _together(name: str, parts: Sequence[Any]) -> Distinct:
     """Arrays of numbers with a dictionary each."""
     values, rows, before = [], [], 0
     for part in parts:
+        try:
+            part.validate(full=True)  # polars would take any bytes for UTF-8, and numpy any number
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column {name!r}: {error}") from error
         own, numbers = part.dictionary, part.indices
-        own.validate(full=True)  # polars would take any bytes for UTF-8
         own = pl.Series(name, pl.from_arrow(own), pl.String)
         if numbers.null_count:
             numbers = numbers.fill_null(len(own))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from fuxi_mtl.dataset import csv_reading
 from fuxi_mtl.dataset.csv_reading import COMMAS, CsvFormat, CsvNotes
@@ -148,7 +149,12 @@ def _spans(path: Path, most: int) -> Iterator[tuple[int, int | None]]:
         return
     import pyarrow.parquet as pq  # Slow to import, and only large files need it.
 
-    metadata, start, taken = pq.read_metadata(path), 0, 0
+    try:
+        metadata = pq.read_metadata(path)
+    except pa.ArrowException:  # polars reads more types
+        yield 0, None
+        return
+    start, taken = 0, 0
     for number in range(metadata.num_row_groups):
         of_group = metadata.row_group(number).num_rows
         if taken and taken + of_group > most:
@@ -179,7 +185,15 @@ def _errors(path: Path, data_format: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+        EOFError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{path} cannot be read as {data_format}: {reason}") from error
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuxi_mtl.dataset import dictionaries
+from fuxi_mtl.dataset import dictionaries, reading
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.reading import numbered_blocks
 from fuxi_mtl.dataset.sources import source_of
@@ -108,6 +108,58 @@ def test_bytes_that_are_no_text_are_an_error_with_their_file(tmp_path):
     pq.write_table(table, path, store_schema=False)
     with pytest.raises(DataError, match=r"rows\.parquet cannot be read as parquet: .*UTF"):
         list(numbered_blocks(path, ["few", "number"], ["few"], 10))
+
+
+def test_a_number_without_a_text_is_an_error_with_its_column(tmp_path):
+    path = written(tmp_path, compression="none", use_dictionary=["few"], write_statistics=False)
+    chunk, content = pq.read_metadata(path).row_group(1).column(0), bytearray(path.read_bytes())
+    content[chunk.dictionary_page_offset + chunk.total_compressed_size - 2] |= 0xFF  # of three bits each
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"rows\.parquet cannot be read as parquet: column 'few': Dictionary indices invalid"
+    ):
+        read(path, ["few"])
+
+
+def test_a_text_that_stands_twice_is_read_from_its_rows_where_the_writer_is_not_known(tmp_path):
+    # pyarrow takes one out, and numbers behind it stay.
+    texts = [f"u{number}" for number in np.random.default_rng(1).integers(1, 9, ROWS)]
+    frame = FRAME.with_columns(few=pl.Series(texts))
+    path = written(tmp_path, frame, compression="none", use_dictionary=["few"], write_statistics=False)
+    content, metadata = path.read_bytes(), pq.read_metadata(path)
+    for number in range(metadata.num_row_groups):
+        chunk = metadata.row_group(number).column(0)
+        page = slice(chunk.dictionary_page_offset, chunk.data_page_offset)
+        content = content[: page.start] + content[page].replace(b"u3", b"u1") + content[page.stop :]
+    path.write_bytes(content.replace(b"parquet-cpp-arrow", b"somebody-or-other"))
+    found, numbered = read(path, ["few"])
+    assert numbered == set()
+    assert found["few"].to_list() == [text.replace("u3", "u1") for text in texts]
+
+
+def test_a_column_of_many_texts_is_read_from_its_rows(tmp_path):
+    frame = FRAME.with_columns(many=pl.Series([f"{number:0>300}" for number in range(ROWS)]))
+    limits = {"dictionary_pagesize_limit": 10_000, "data_page_size": 10_000, "row_group_size": ROWS}
+    found, numbered = read(written(tmp_path, frame, **limits), ["few", "many"])
+    assert numbered == {
+        "few"
+    }  # of many later rows are texts again, which pyarrow would number for each block
+    assert found.equals(frame)
+
+
+def test_types_that_pyarrow_does_not_know_are_read_as_ever(tmp_path, monkeypatch):
+    frame = FRAME.with_columns(wide=pl.lit(1, pl.Int128))
+    frame.write_parquet(tmp_path / "rows.parquet", row_group_size=300)
+    monkeypatch.setattr(reading, "_BLOCKS_AHEAD", 1)  # the file is longer than what is read ahead
+    assert read(tmp_path / "rows.parquet", ["few"])[0].equals(FRAME)
+
+
+def test_a_name_that_is_a_path_within_another_column_is_read_from_its_rows(tmp_path):
+    inner = pl.Series("a", [{"b": "other", "c": 1}] * ROWS)
+    frame = FRAME.select(pl.col("few").alias("a.b"), "number").with_columns(inner)
+    [(first, found), *_] = numbered_blocks(written(tmp_path, frame), ["a.b", "number"], ["a.b"], ROWS)
+    assert not found
+    assert first["a.b"].to_list() == FRAME["few"].head(len(first)).to_list()
 
 
 def test_a_source_cuts_them_with_its_rows(tmp_path):
