@@ -15,6 +15,11 @@ import yaml
 from fuxi_mtl import registry
 
 ROOT = Path(__file__).parents[1]
+TOP_LEVEL = {
+    *("fuxi_mtl", "model_zoo", "config", "data", "tests", "docs", "benchmarks", "run_expid.py", "setup.py"),
+    *("pyproject.toml", "LICENSE", "CITATION.cff", ".ci", ".gitignore"),
+    *("README.md", "README.zh-CN.md", "CHANGELOG.md", "UPGRADING.md", "CONTRIBUTING.md"),
+}
 registry.import_zoo()
 
 
@@ -46,6 +51,11 @@ def source(tmp_path_factory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
     return folder
+
+
+def test_the_top_level_is_that_of_the_project():
+    tracked = run(["git", "ls-files", "-z", "--cached"], cwd=ROOT).split("\0")
+    assert {name.split("/")[0] for name in tracked if name} <= TOP_LEVEL
 
 
 @pytest.fixture(scope="module")
