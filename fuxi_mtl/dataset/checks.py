@@ -179,10 +179,11 @@ def _single_auc(feature: Feature, array: np.ndarray, labels: np.ndarray) -> floa
     for place in range(feature.columns.start, feature.columns.stop):
         values = array[:, place]
         if feature.has_ids:
-            half = len(labels) // 2
-            # As many numbers as there are different ids: a vocabulary may have billions.
-            different, codes = np.unique(values, return_inverse=True)
-            scores = _mean_labels(codes[:half], labels[:half], len(different))[codes[half:]]
+            half, number = len(labels) // 2, feature.vocab_size
+            if number > len(values):  # a vocabulary may have billions
+                different, values = np.unique(values, return_inverse=True)
+                number = len(different)
+            scores = _mean_labels(values[:half], labels[:half], number)[values[half:]]
             score = auc(labels[half:], scores)
         else:
             score = auc(labels, values)

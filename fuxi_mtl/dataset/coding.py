@@ -86,15 +86,17 @@ class SeenTexts:
         texts, numbers = self._texts()
         seen = self._counts[numbers] > 0
         texts, number_of_each = texts.filter(pl.Series(seen)), pl.Series(self._counts[numbers[seen]])
-        counts.observe(self.rule.tokens(texts), number_of_each)
+        tokens = self.rule.tokens(texts)
+        counts.observe(tokens, number_of_each, once=tokens.equals(texts))
         counts.whole = int(number_of_each.filter(raw.written_whole(texts)).sum())
         return counts
 
     def ids(self, apply: Callable[[Vocabulary, pl.Series], np.ndarray]) -> np.ndarray:
         """The id of every number, by the fitted vocabulary."""
         texts, numbers = self._texts()
-        ids = np.zeros(len(self._counts), np.int32)
-        ids[numbers] = apply(self.rule, self.rule.tokens(texts))
+        tokens, ids = self.rule.tokens(texts), np.zeros(len(self._counts), np.int32)
+        as_they_are = tokens.equals(texts)  # then they are looked up by their numbers
+        ids[numbers] = apply(self.rule, pl.concat(self._parts) if self._parts and as_they_are else tokens)
         return ids
 
     def state(self) -> dict[str, Any]:

@@ -267,12 +267,14 @@ def _notes(observer: Observer) -> Iterator[str]:
 def said_of(observer: Observer) -> Iterator[str]:
     """What to say of numbers and bags that tell little or nothing."""
     name, numbers, rule = observer.input.name, observer.numbers, observer.input.rule
-    bag, there = observer.input.bag, observer.counts.total()
-    if bag and isinstance(rule, Vocabulary) and observer.longest == 1 and there.height:
-        yield (
-            f"feature {name!r}: no row of the training data has more than one token, such as "
-            f"{there['token'].min()!r}. Is {bag.splitter!r} the splitter?"
-        )
+    bag = observer.input.bag
+    if bag and isinstance(rule, Vocabulary) and observer.longest == 1:
+        there = observer.counts.total()
+        if there.height:
+            yield (
+                f"feature {name!r}: no row of the training data has more than one token, such as "
+                f"{there['token'].min()!r}. Is {bag.splitter!r} the splitter?"
+            )
     if numbers.infinite and (bag or numbers.double.count):
         yield f"feature {name!r}: {numbers.infinite} infinite entries of training rows are read as missing."
     if bag or not observer.rows or not isinstance(rule, Number | Buckets):

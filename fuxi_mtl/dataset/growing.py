@@ -29,6 +29,7 @@ from fuxi_mtl.dataset.matching import match_ids
 from fuxi_mtl.dataset.pretrained import DEVIATION, SEED, read_pretrained
 from fuxi_mtl.dataset.rules import Buckets, HashBuckets, Ids, Number, Vocabulary
 from fuxi_mtl.dataset.sources import Block
+from fuxi_mtl.dataset.statistics import total_of
 from fuxi_mtl.dataset.windows import as_date
 from fuxi_mtl.features import Feature, FeatureMap
 
@@ -266,8 +267,8 @@ def counts_of(observers: Sequence[Observer], owners: Iterable[str]) -> dict[str,
     """How often each token was seen, over all columns that share its vocabulary, by owner."""
     found = {}
     for owner in owners:
-        counts = [o.counts.total() for o in observers if getattr(o.input.rule, "owner", None) == owner]
-        found[owner] = pl.concat(counts).group_by("token").agg(pl.col("count").sum())
+        counts = [o.counts for o in observers if getattr(o.input.rule, "owner", None) == owner]
+        found[owner] = total_of(counts)
     return found
 
 

@@ -19,26 +19,30 @@ class TokenCounts:
 
     Attributes:
         whole: Entries that were whole numbers written with a point, as ``3.0``.
+        once: Whether there is no token twice, in one part or in several.
     """
 
     parts: list[pl.DataFrame] = field(default_factory=list)
     pending: int = 0
     whole: int = 0
+    once: bool = False
 
-    def observe(self, tokens: pl.Series, counts: pl.Series) -> None:
-        """Adds the counts of a block; a token may come more than once."""
-        self._append(pl.DataFrame({"token": tokens, "count": counts}, schema_overrides=_COUNTS))
+    def observe(self, tokens: pl.Series, counts: pl.Series, once: bool = False) -> None:
+        """Adds the counts of a block; a token may come more than once, unless `once` says that none does."""
+        self._append(pl.DataFrame({"token": tokens, "count": counts}, schema_overrides=_COUNTS), once)
 
     def add(self, other: "TokenCounts") -> None:
         """Adds what was counted elsewhere."""
-        self._append(other.total())
+        self._append(other.total(), once=True)
         self.whole += other.whole
 
-    def _append(self, part: pl.DataFrame) -> None:
+    def _append(self, part: pl.DataFrame, once: bool) -> None:
+        self.once = once and not self.parts
         self.parts.append(part)
         self.pending += part.height
         if self.pending > COMPACT_ROWS:
-            self.parts, self.pending = [self.total()], 0
+            self.total()
+            self.pending = 0
 
     def compact(self) -> "TokenCounts":
         """The same counts, each token once."""
@@ -57,20 +61,30 @@ class TokenCounts:
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> "TokenCounts":
         """The counts of a savepoint."""
-        return cls([state["total"]], state["total"].height, state["whole"])
+        return cls([state["total"]], state["total"].height, state["whole"], once=True)
 
     def total(self) -> pl.DataFrame:
-        """Tokens and their counts."""
+        """Tokens, each once, and their counts."""
         if not self.parts:
             return pl.DataFrame(schema=_COUNTS)
-        return pl.concat(self.parts).group_by("token").agg(pl.col("count").sum())
+        if not self.once:
+            self.parts, self.once = [_added_up(self.parts)], True
+        return self.parts[0]
+
+
+def total_of(counts: Sequence[TokenCounts]) -> pl.DataFrame:
+    """The tokens of several columns, each once, and their counts in all of them."""
+    totals = [each.total() for each in counts]
+    return totals[0] if len(totals) == 1 else _added_up(totals)
+
+
+def _added_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(parts).group_by("token").agg(pl.col("count").sum())
 
 
 def frequent_tokens(counts: list[TokenCounts], least: int, reserved: tuple[str, ...]) -> tuple[str, ...]:
     """Tokens seen at least ``least`` times in all, most frequent first, ties in the order of the text."""
-    total = pl.concat([each.total() for each in counts])
-    total = total.group_by("token").agg(pl.col("count").sum())
-    total = total.filter((pl.col("count") >= least) & ~pl.col("token").is_in(list(reserved)))
+    total = total_of(counts).filter((pl.col("count") >= least) & ~pl.col("token").is_in(list(reserved)))
     return tuple(total.sort("count", "token", descending=[True, False])["token"].to_list())
 
 

@@ -8,6 +8,21 @@ import polars as pl
 _MOST_OTHERS = 1_000_000  # texts that are no token, before they are forgotten
 
 
+def ids_of_numbered(texts: pl.Series, tokens: Sequence[str]) -> np.ndarray:
+    """Ids ``(rows,)`` int32 of texts that have numbers: tokens are looked up among them, and nothing else is.
+
+    Args:
+        texts: In a numbering of their own, without gaps; tokens get numbers in it, too.
+        tokens: See :class:`TokenIds`.
+    """
+    numbers = texts.to_physical().to_numpy()
+    places = pl.Series(tokens, dtype=pl.String).cast(texts.dtype).to_physical().to_numpy()
+    highest = max(int(each.max(initial=0)) for each in (numbers, places))
+    ids = np.full(highest + 1, len(tokens) + 1, np.int32)
+    ids[places] = np.arange(1, len(tokens) + 1)
+    return ids[numbers]
+
+
 class TokenIds:
     """The id of each token: its place from 1 on; of any other text the one behind the last.
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from fuxi_mtl.dataset import DataError, Encoder
-from fuxi_mtl.dataset.encoding import Bag, Buckets, HashBuckets, Number
+from fuxi_mtl.dataset.encoding import Bag, Buckets, HashBuckets, Number, _vocabularies
 from fuxi_mtl.dataset.loading import load_as_encoded
 from fuxi_mtl.features import PAD
 from fuxi_mtl.tasks import parse_task
@@ -23,6 +23,13 @@ def test_a_vocabulary_is_sorted_by_frequency_then_by_text(load):
     assert dataset.feature_map["x"].vocab_size == 6
     vocabulary = json.loads((dataset.folder / "feature_vocab.json").read_text())
     assert vocabulary == {"x": {"__PAD__": 0, "b": 1, "c": 2, "a": 3, "d": 4, "__OOV__": 5}}
+
+
+@pytest.mark.parametrize("token", ["a", 'a"b', "a\\b", "a\nb", "\x01", "\u2028 ü 😀", "", '"'])
+def test_a_vocabulary_is_written_as_json_writes_it(token):
+    tokens = {"x": (token, "plain"), 'y"': ("z",), "empty": ()}
+    ids = {name: {t: i for i, t in enumerate(["__PAD__", *of, "__OOV__"])} for name, of in tokens.items()}
+    assert _vocabularies(tokens) == json.dumps(ids, ensure_ascii=False)
 
 
 def test_rare_and_unseen_tokens_are_oov(load, write):

@@ -6,6 +6,7 @@ import pytest
 
 from fuxi_mtl.dataset import DataError, checks, load_dataset
 from fuxi_mtl.dataset.checks import single_aucs
+from fuxi_mtl.features import Feature
 from fuxi_mtl.tasks import Task, parse_task
 
 FUNNEL = {"ctr": "click", "cvr": "buy | click"}
@@ -167,6 +168,19 @@ def test_a_feature_that_tells_a_label_alone_is_named(load):
     named = [(w.split("'")[1], w.split("'")[3]) for w in dataset.warnings]
     assert named == [("words", "buy"), ("dwell", "click"), ("minus", "click"), ("code", "click")]
     assert dataset.warnings[1].startswith("feature 'dwell' alone has an AUC of 1.000 against label 'click'")
+
+
+@pytest.mark.parametrize("vocab_size", [50, 10**9])
+def test_ids_of_few_and_of_many_tokens_tell_a_label_alike(vocab_size):
+    rng = np.random.default_rng(0)
+    labels, ids = rng.integers(0, 2, 400), rng.integers(1, 49, 400)
+    known, asked = ids[:200], ids[200:]
+    means = [labels[:200][known == i].sum() + labels[:200].mean() for i in range(50)]
+    scores = (np.array(means) / (np.bincount(known, minlength=50) + 1))[asked]
+    higher = scores[labels[200:] == 1][:, None] - scores[labels[200:] == 0]
+    share = (np.sign(higher) / 2 + 0.5).mean()
+    feature = Feature("x", "categorical", vocab_size=vocab_size)
+    assert checks._single_auc(feature, ids[:, None], labels) == pytest.approx(max(share, 1 - share))
 
 
 class Reading(np.ndarray):

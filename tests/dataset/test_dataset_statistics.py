@@ -39,6 +39,15 @@ def test_tokens_of_several_columns_are_counted_together():
     assert frequent_tokens([first, second], 2, ("pad",)) == ("b",)
 
 
+def test_tokens_that_stand_once_are_not_counted_anew():
+    counts = TokenCounts()
+    counts.observe(pl.Series(["a", "b"]), pl.Series([1, 2]), once=True)
+    assert counts.total() is counts.parts[0]
+    counts.observe(pl.Series(["b"]), pl.Series([3]), once=True)  # but twice in all
+    assert dict(counts.total().iter_rows()) == {"a": 1, "b": 5}
+    assert counts.total() is counts.total()
+
+
 def test_a_sample_that_grows_too_large_keeps_every_second_number(monkeypatch):
     monkeypatch.setattr(statistics, "SAMPLE_ROWS", 8)
     for size in (1, 3, 5, 8, 100):

@@ -8,7 +8,7 @@ from fuxi_mtl.dataset import raw
 from fuxi_mtl.dataset.ahead import ahead
 from fuxi_mtl.dataset.encoding import Column, Encoder, Vocabulary
 from fuxi_mtl.dataset.errors import BadEntryError
-from fuxi_mtl.dataset.token_ids import TokenIds
+from fuxi_mtl.dataset.token_ids import TokenIds, ids_of_numbered
 from fuxi_mtl.features import Feature, FeatureMap
 
 
@@ -85,3 +85,15 @@ def test_the_next_part_is_made_while_one_is_worked_on_and_its_error_is_raised():
     with pytest.raises(ValueError, match="the third"):
         next(made)
     assert list(ahead(iter(()))) == []
+
+
+def test_texts_that_have_numbers_have_the_ids_that_they_have_without():
+    texts = pl.Series(["c", "a", "b", "a", "__FREE_2__", "a"])
+    numbered = texts.cast(pl.Categorical(pl.Categories.random()))
+    for tokens in (("b", "__FREE_2__", "a", "z"), ("c",), ()):
+        encoder = encoder_of(tokens=tokens)
+        for _ in range(2):  # the tokens have numbers now, too
+            assert encoder.ids_of(Vocabulary("x"), numbered).tolist() == [
+                tokens.index(x) + 1 if x in tokens and x[0] != "_" else len(tokens) + 1 for x in texts
+            ]
+    assert ids_of_numbered(numbered[:0], ("a",)).tolist() == []
