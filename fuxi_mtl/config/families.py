@@ -1,7 +1,7 @@
 """Members of the families that a stanza chooses, and their own options."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fuxi_mtl.config.stanzas import Layer, Settings
@@ -100,16 +100,23 @@ def check_members_fit(
         ConfigError: What the constructor refuses, at the line of the option that its message names first.
     """
     trials = keys_to_try(settings, weighting, surgery, objectives)
-    if "loss_weight" in trials:
-        from fuxi_mtl.weighting import make_weighting  # only here does a stanza need TensorFlow
+    if not trials:
+        return
+    import tensorflow as tf  # only here does a stanza need it
 
-        with _located(settings, "loss_weight", own):
-            make_weighting(weighting, objectives, own=own)
-    if "surgery" in trials:
-        from fuxi_mtl.surgery import make_surgery
+    # Computing at once would start TensorFlow, and it connects with other workers before that or never. A
+    # member of the user's own that must compute is made when the model is.
+    with tf.Graph().as_default(), suppress(TypeError, AttributeError, NotImplementedError):
+        if "loss_weight" in trials:
+            from fuxi_mtl.weighting import make_weighting
 
-        with _located(settings, "surgery", (*own, "surgery_normalize", "surgery_preference")):
-            make_surgery(surgery, objectives, own=own)
+            with _located(settings, "loss_weight", own):
+                make_weighting(weighting, objectives, own=own)
+        if "surgery" in trials:
+            from fuxi_mtl.surgery import make_surgery
+
+            with _located(settings, "surgery", (*own, "surgery_normalize", "surgery_preference")):
+                make_surgery(surgery, objectives, own=own)
 
 
 def keys_to_try(

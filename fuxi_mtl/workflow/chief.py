@@ -1,13 +1,19 @@
 """What the chief of several workers tells the others around a run, and what it asks."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+from fuxi_mtl import __version__
 from fuxi_mtl.cluster.workers import WorkerError, connected
+from fuxi_mtl.config import Experiment
 from fuxi_mtl.layers.tables import memory_of_machine
+from fuxi_mtl.workflow.keys import changed_keys, shared_keys
 
 TRAIN, KEPT, DATA, PRECISION, BYE = "train", "kept", "data", "precision", "bye"
 LATER = 10.0  # seconds that the chief is ahead in reading its data: where these are shared, it encodes them
 READING = 6 * 3600.0  # seconds that the others have to read their data once the chief has
+ANSWERING = 600.0  # seconds that the others have to say whether they train the same
 
 
 def tell_workers(what: str, **content: Any) -> None:
@@ -15,6 +21,48 @@ def tell_workers(what: str, **content: Any) -> None:
     workers = connected()
     if workers is not None:
         workers.tell(what, **content)
+
+
+def command_of(experiment: Experiment) -> dict[str, Any]:
+    """What all workers of a run must share, as JSON gives it back."""
+    content = {"version": __version__, "keys": shared_keys(experiment)}
+    return json.loads(json.dumps(content, default=str), parse_constant=str)  # NaN is not NaN
+
+
+def differing(told: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """In what the command of a worker differs from the chief's; empty if it does not.
+
+    Args:
+        told: :func:`command_of` in the chief.
+        own: The same in the worker.
+    """
+    if told["version"] != own["version"]:
+        return f"fuxi_mtl ({own['version']} there, {told['version']} at worker 0)"
+    there, here = own["keys"], told["keys"]
+    changed = changed_keys(there, here)
+    return ", ".join(f"{key} ({there.get(key)!r} there, {here.get(key)!r} at worker 0)" for key in changed)
+
+
+def begin_run(experiment: Experiment) -> None:
+    """Has all others begin a run, if there are any, and makes sure that they train the same.
+
+    Args:
+        experiment: What the chief trains.
+
+    Raises:
+        ValueError: A worker has another stanza, seed or version.
+        WorkerError: A worker is gone.
+    """
+    workers = connected()
+    if workers is None:
+        return
+    workers.tell(TRAIN, **command_of(experiment))
+    for rank, found in enumerate(workers.collect("", ANSWERING)):
+        if found:
+            raise ValueError(
+                f"{workers.cluster.name(rank)} has another command: it differs in {found}. Give all workers "
+                "the same stanzas, options and version."
+            )
 
 
 def check_same_data(key: str) -> None:

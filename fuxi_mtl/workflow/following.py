@@ -11,7 +11,16 @@ from fuxi_mtl.dataset import load_dataset
 from fuxi_mtl.layers.shards import spreading
 from fuxi_mtl.training.following import follow
 from fuxi_mtl.training.precision import AUTO, use_precision
-from fuxi_mtl.workflow.chief import BYE, DATA, KEPT, LATER, PRECISION, TRAIN
+from fuxi_mtl.workflow.chief import (
+    BYE,
+    DATA,
+    KEPT,
+    LATER,
+    PRECISION,
+    TRAIN,
+    command_of,
+    differing,
+)
 from fuxi_mtl.workflow.experiment import as_planned, make_model
 from fuxi_mtl.workflow.spread import chosen_tables
 
@@ -30,8 +39,12 @@ def follow_runs(experiments: Sequence[Experiment], workers: Workers) -> None:
         KeyboardInterrupt: A training was interrupted.
     """
     for experiment in experiments:
-        what, _ = workers.hear(TRAIN, KEPT)
+        what, told = workers.hear(TRAIN, KEPT)
         if what == TRAIN:
+            found = differing(told, command_of(experiment))
+            workers.say(found)
+            if found:
+                workers.hear()  # that the chief ends
             _follow_run(as_planned(experiment), workers)
     workers.hear(BYE)
 

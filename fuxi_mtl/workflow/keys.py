@@ -63,6 +63,16 @@ def training_keys(experiment: Experiment) -> dict[str, Any]:
     return {**flat, **_watched(experiment)}
 
 
+def shared_keys(experiment: Experiment) -> dict[str, Any]:
+    """Those that all workers of a training must share; where each finds its files is its own."""
+    evaluation, training = experiment.evaluation, experiment.training
+    shared = {
+        "eval_batch_size": evaluation.eval_batch_size,
+        "embedding_sharding": training.embedding_sharding,
+    }
+    return training_keys(experiment) | shared
+
+
 def keys_of_going_on(experiment: Experiment) -> dict[str, Any]:
     """Those of them that an interrupted training must share with what goes on from it.
 

@@ -15,7 +15,7 @@ from fuxi_mtl.serving.export import check_saved_model
 from fuxi_mtl.training.initial import InitialRun
 from fuxi_mtl.training.state import training_folder
 from fuxi_mtl.workflow.amending import fuse_run, measure_run
-from fuxi_mtl.workflow.chief import KEPT, TRAIN, tell_workers
+from fuxi_mtl.workflow.chief import KEPT, begin_run, tell_workers
 from fuxi_mtl.workflow.experiment import as_planned, export_run, folder_of, run_experiment
 from fuxi_mtl.workflow.interrupted import goes_on, identity_of
 from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
@@ -54,7 +54,7 @@ def run_or_resume(
     folder = folder_of(experiment)
     with held_run(folder):
         on = resume and goes_on(folder, _identity(as_planned(experiment)), restart)
-        tell_workers(TRAIN)
+        begin_run(experiment)
         with log_file(folder.with_suffix(".log"), keeps=folder.is_dir(), appends=on):
             if folder.is_dir():
                 changed = differences(folder, experiment)

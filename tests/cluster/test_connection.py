@@ -8,11 +8,19 @@ import tensorflow as tf
 from fuxi_mtl.cluster import LOST, Cluster
 from fuxi_mtl.cluster import workers as connection
 from fuxi_mtl.cluster.workers import WorkerError, Workers, connect, connected
+from fuxi_mtl.config import load_experiment
 from fuxi_mtl.interruption import Terminated
-from fuxi_mtl.workflow import chief
-from fuxi_mtl.workflow.chief import DATA, check_same_data
+from fuxi_mtl.registry import import_zoo
+from fuxi_mtl.workflow import chief, following
+from fuxi_mtl.workflow.chief import DATA, TRAIN, begin_run, check_same_data, command_of, differing
+from fuxi_mtl.workflow.following import follow_runs
 
 ADDRESSES = ("a:1", "b:2", "c:3")
+
+
+def experiment(**changes):
+    import_zoo()
+    return load_experiment("config", "MMoE_test", changes=changes)
 
 
 class Store(dict):
@@ -147,6 +155,33 @@ def test_a_worker_with_other_data_is_named(three, monkeypatch):
     assert three[1].hear(DATA) == (DATA, {"memory": 2.0**35})
 
 
+def test_a_worker_with_another_command_is_named_with_its_keys(three, monkeypatch):
+    leader, _, other = three
+    own, changed = experiment(), experiment(batch_size=7, net_regularizer=0.5)
+    leader.tell(TRAIN, **command_of(own))
+    leader.fail(ValueError("worker 2 has another command"))
+    monkeypatch.setattr(following, "_follow_run", lambda *_: pytest.fail("it trains something else"))
+    with pytest.raises(WorkerError, match="worker 0 .* has ended: worker 2 has another command"):
+        follow_runs([changed], other)
+    monkeypatch.setattr(chief, "connected", lambda: leader)
+    three[1].say("")
+    with pytest.raises(ValueError, match=r"worker 2 \(c:3\) has another command: it differs in ") as told:
+        begin_run(own)
+    assert "net_regularizer (0.5 there, 0.0 at worker 0)" in str(told.value)
+    assert "batch_size (7 there" in str(told.value)
+
+
+def test_where_files_lie_and_how_many_threads_read_them_is_each_workers_own():
+    own = command_of(experiment())
+    changes = {"num_workers": 3, "encode_workers": 2, "model_root": "elsewhere", "data_root": "there"}
+    assert differing(own, command_of(experiment(**changes))) == ""
+    for changes in ({"seed": 7}, {"embedding_sharding": "row"}, {"epochs": 9}):
+        other = command_of(experiment(**changes))
+        assert differing(own, other).startswith(f"{next(iter(changes))} (")
+    assert differing(own, own | {"version": "9.9"}) == f"fuxi_mtl (9.9 there, {own['version']} at worker 0)"
+
+
 def test_a_process_alone_has_nobody_to_ask(monkeypatch):
     monkeypatch.setattr(chief, "connected", lambda: None)
     check_same_data("1234")
+    begin_run(experiment())
