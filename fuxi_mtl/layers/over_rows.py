@@ -4,6 +4,8 @@ On one replica each is Keras's own, to the last operation; Keras names variables
 these are called alike.
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -30,7 +32,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + tf.stop_gradient(now) * (1 - self.momentum))
         if self.statistics == "local":
-            mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+            mean, variance, _ = _moments(x, tf.ones_like(x[..., :1]), lambda own: own)
         x = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
         return tf.cast(x, self.compute_dtype)
 
@@ -42,10 +44,15 @@ def moments_over_replicas(x: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, t
         x: ``(..., width)``.
         weight: ``(..., 1)`` ones for the rows that count and zeros for others.
     """
+    return _moments(x, weight, global_sum)
+
+
+def _moments(x: tf.Tensor, weight: tf.Tensor, summed: Callable) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The same over the rows that ``summed`` sums over; 0 where there are none."""
     axes = list(range(len(x.shape) - 1))
-    total, rows = global_sum((tf.reduce_sum(weight * x, axes), tf.reduce_sum(weight)))
+    total, rows = summed((tf.reduce_sum(weight * x, axes), tf.reduce_sum(weight)))
     mean = total / tf.maximum(rows, 1.0)
-    squares = global_sum(tf.reduce_sum(weight * tf.square(x - mean), axes))
+    squares = summed(tf.reduce_sum(weight * tf.square(x - mean), axes))
     return mean, squares / tf.maximum(rows, 1.0), rows
 
 

@@ -18,6 +18,7 @@ from fuxi_mtl.cluster.replicas import (
     replicas,
     switch,
 )
+from fuxi_mtl.layers import over_rows
 from fuxi_mtl.layers.penalties import add_penalty, recorded_penalties
 from fuxi_mtl.objectives import losses_over_replicas
 
@@ -94,3 +95,17 @@ def test_the_quotients_of_an_objective_make_its_loss():
     assert float(objective.loss(heads, labels, weights)[0]) == 7.0
     assert float(objective.mean(heads["x"] * 2, heads, labels, weights)) == 14.0
     np.testing.assert_allclose(losses_over_replicas([objective], heads, labels, weights).shares["x"], 7.0)
+
+
+@pytest.mark.parametrize("statistics", ["global", "local"])
+def test_batch_norm_of_no_rows_has_slopes_of_zero(monkeypatch, statistics):
+    # A last batch of fewer rows than workers leaves some without any.
+    monkeypatch.setattr(over_rows, "replicas", lambda: 2)
+    monkeypatch.setattr(over_rows, "global_sum", lambda own: own)
+    norm = over_rows.BatchNormalization()
+    norm.build((None, 3))
+    norm.statistics = statistics
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(norm(tf.zeros((0, 3)), training=True))
+    slopes = tape.gradient(total, norm.trainable_variables)
+    assert [slope.numpy().tolist() for slope in slopes] == [[0] * 3] * 2
