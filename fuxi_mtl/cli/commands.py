@@ -20,7 +20,7 @@ from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.tuning import check_space, tune
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
-from fuxi_mtl.files.remote import is_url, put_text, without_secrets
+from fuxi_mtl.files.remote import as_path, is_url, put_text, without_secrets
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
 from fuxi_mtl.workflow.log_file import TerminalHandler
@@ -312,7 +312,7 @@ def _export(options: argparse.Namespace) -> None:
     from fuxi_mtl.workflow.experiment import export_run
 
     chosen = (options.format, options.signature, options.export_dtype, options.bags)
-    export_run(folder_of_run(options), Path(options.output), *chosen)
+    export_run(folder_of_run(options), as_path(options.output), *chosen)
 
 
 def _simulate(options: argparse.Namespace) -> None:

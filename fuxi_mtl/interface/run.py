@@ -12,7 +12,7 @@ from fuxi_mtl.dataset.csv_reading import CsvFormat
 from fuxi_mtl.dataset.frames import is_frame
 from fuxi_mtl.dataset.sources import copies_of, read_file
 from fuxi_mtl.files import write_text
-from fuxi_mtl.files.remote import check_url, is_url
+from fuxi_mtl.files.remote import as_path, check_url, is_url
 from fuxi_mtl.interface.data import Reader, TemporaryFolder, with_reader
 from fuxi_mtl.interface.session import leaves_no_trace
 from fuxi_mtl.model import MultiTaskModel
@@ -228,7 +228,7 @@ class Run:
             check_url("rows", str(rows))
             trained_on = self._experiment().dataset
             csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
-            return read_file("rows", Path(rows), csv, copies=copies_of(trained_on))
+            return read_file("rows", as_path(rows), csv, copies=copies_of(trained_on))
         raise ValueError(
             f"rows are {type(rows).__name__}. They can be: a frame of pandas or polars, an arrow table, a "
             "dict of arrays or lists, or a file."

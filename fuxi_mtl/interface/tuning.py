@@ -15,7 +15,7 @@ from fuxi_mtl.config import ConfigError, make_experiment
 from fuxi_mtl.config.routing import owners
 from fuxi_mtl.dataset import Dataset as EncodedDataset
 from fuxi_mtl.dataset import load_dataset
-from fuxi_mtl.files.remote import is_url, name_of
+from fuxi_mtl.files.remote import as_path, is_url, name_of
 from fuxi_mtl.interface.data import Dataset, TemporaryFolder
 from fuxi_mtl.interface.fitting import Experiment, check_given, entries_of, train_in
 from fuxi_mtl.interface.keywords import FitOptions
@@ -168,7 +168,9 @@ def tune(
     origin = _of(model, data, expid, options, varied)
     owner = TemporaryFolder()
     if folder is not None and is_url(folder):
-        raise ValueError(f"folder is {name_of(Path(folder))}, a URL: a search is kept in a folder. Name one.")
+        raise ValueError(
+            f"folder is {name_of(as_path(folder))}, a URL: a search is kept in a folder. Name one."
+        )
     place = owner.path if folder is None else Path(folder)
     varied.check(origin.make)
     seed = origin.make(varied.values(lambda each: each.extremes[0])).training.seed

@@ -17,7 +17,7 @@ from fuxi_mtl.dataset.reading import BLOCK_ROWS
 from fuxi_mtl.dataset.sources import Source, source_of
 from fuxi_mtl.dataset.unknown import UnknownIds
 from fuxi_mtl.files import partial_name, remove_leavings
-from fuxi_mtl.files.remote import Copies
+from fuxi_mtl.files.remote import Copies, as_path
 from fuxi_mtl.fusion.graph import GraphFusion
 from fuxi_mtl.model import MultiTaskModel
 
@@ -67,7 +67,7 @@ def predict_file(
     Raises:
         DataError: A file, a column or an entry is not as it must be.
     """
-    input, output = Path(input).expanduser(), Path(output).expanduser()  # noqa: A001
+    input, output = as_path(input).expanduser(), Path(output).expanduser()  # noqa: A001
     keep = tuple(dict.fromkeys(keep))
     source = source_of("input", input, sep, replace(csv, bad_rows="raise"), block_rows, copies)
     _check_output(input, output)

@@ -14,7 +14,7 @@ from fuxi_mtl.dataset.labelled import encode_labelled
 from fuxi_mtl.dataset.sources import copies_of, read_file
 from fuxi_mtl.evaluation.evaluate import Scores, log_lines
 from fuxi_mtl.evaluation.measure import check_finite, measure
-from fuxi_mtl.files.remote import check_url, is_url, uploaded
+from fuxi_mtl.files.remote import as_path, check_url, is_url, uploaded
 from fuxi_mtl.model import MultiTaskModel
 from fuxi_mtl.runs import Run
 from fuxi_mtl.workflow.breakdown import breakdown, breakdown_lines
@@ -53,7 +53,7 @@ def evaluate_run(
     model, encoder = load_run(folder, precision=experiment.evaluation.eval_precision)
     trained_on = experiment.dataset
     csv = CsvFormat(quote_char=trained_on.quote_char, encoding=trained_on.encoding)
-    rows = read_file("input", Path(input).expanduser(), csv, sep, copies_of(trained_on))
+    rows = read_file("input", as_path(input).expanduser(), csv, sep, copies_of(trained_on))
     scores, found = evaluate_rows(run, experiment, model, encoder, rows, by, str(input))
     for line in log_lines(experiment.outputs, scores):
         logger.info("%s", line)

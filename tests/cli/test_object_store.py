@@ -164,6 +164,31 @@ def test_a_run_whose_upload_was_torn_is_uploaded_again_and_two_of_one_name_are_t
     shutil.rmtree(folder)
 
 
+def test_urls_of_this_machine_serve_as_well(in_place, tmp_path, monkeypatch):
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    monkeypatch.setenv("FUXI_MTL_RUNS", str(tmp_path / "local"))
+    for name in ("train", "valid", "test"):
+        (tmp_path / "toy" / name).mkdir(parents=True)
+        shutil.copy(f"data/toy/{name}.csv", tmp_path / "toy" / name / "part_1.csv")
+    url = tmp_path.as_uri()
+    changes = [f"train_data={url}/toy/train/*.csv", f"valid_data={url}/toy/valid"]
+    changes += [f"test_data={url}/toy/test/part_1.csv", f"remote_cache={tmp_path / 'copies'}"]
+    changes += [f"data_root={tmp_path / 'data'}", f"model_root={url}/runs"]
+    told = call("run", "--expid", "Toy", "--set", *changes, "epochs=1")
+    assert told.status == 0, told.err
+    assert (tmp_path / "runs" / "toy" / "Toy" / "seed_1" / remote.MANIFEST).is_file()
+    shutil.rmtree(tmp_path / "local")
+    given = ("--expid", "Toy", "--set", *changes)
+    asked = ("--input", f"{url}/toy/test/part_1.csv", "--output", f"{url}/scored.csv")
+    for told in (call("predict", *given, *asked), call("export", *given, "--output", f"{url}/served")):
+        assert told.status == 0, told.err
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 161
+    check_saved_model(tmp_path / "served")
+    run = fm.load_run(f"{url}/runs/toy/Toy/seed_1")
+    assert len(run.predict(f"{url}/toy/test/part_1.csv")) == 160
+    assert "Toy" in fm.compare([f"{url}/runs/toy/Toy/seed_1"]).to_markdown()
+
+
 def test_urls_with_a_password_are_written_nowhere(place):
     for arguments in (
         ("run", "--expid", "Toy", "--set", f"train_data=s3://me:{SECRET}@data/train.csv"),

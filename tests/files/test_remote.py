@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +19,33 @@ def test_urls_are_told_from_paths_and_keep_their_names_as_paths():
         assert remote.is_url(path)
         assert remote.as_url(path) == url == remote.name_of(path)
     assert remote.as_path("s3://logs/day=1/a.csv").suffix == ".csv"
+    for url in (
+        "hdfs:///data/a.csv",
+        "file:///tmp/.x/a.csv",
+        "s3://logs//a/./:/b.csv",
+        "memory:///:./::/a.csv",
+    ):
+        path = remote.as_path(url)
+        assert remote.is_url(path)
+        assert remote.as_url(path) == url == remote.name_of(path)
+        assert path.name == url.rpartition("/")[2]
+    assert remote.as_path("hdfs:///data/a.csv") != remote.as_path("hdfs://data/a.csv")
+    for name in (Path("/data/a.csv"), remote.as_path("s3://logs/a.csv")):
+        assert remote.as_path(name) == name
     for name in ("./a.csv", "/data/a.csv", "C:/a.csv", "a://", "logs/{last_day}/*.csv"):
         assert not remote.is_url(name)
+        assert remote.as_path(name) == Path(name)
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://me:secret@logs/a.csv", "s3://secret@logs/a.csv", "https://host/a.csv?sig=secret"]
+    "url",
+    [
+        "s3://me:secret@logs/a.csv",
+        "s3://secret@logs/a.csv",
+        "s3://me:p@secret@logs/a.csv",
+        "hdfs://secret@node:8020/a.csv",
+        "https://host/a.csv?sig=secret",
+    ],
 )
 def test_a_url_with_a_secret_is_refused_and_never_shown(url):
     for refuse in (
@@ -35,6 +58,23 @@ def test_a_url_with_a_secret_is_refused_and_never_shown(url):
     assert "secret" not in remote.without_secrets(f"run --set train_data={url} --expid A")
     harmless = "mail me@host; s3://logs/part_?.csv"
     assert remote.without_secrets(harmless) == harmless
+
+
+@pytest.mark.parametrize("scheme", ["abfs", "abfss", "wasb", "wasbs", "az", "ABFSS"])
+def test_before_a_host_of_azure_stands_a_container_which_is_no_secret(scheme):
+    url = f"{scheme}://container@account.dfs.core.windows.net/day=1/a.csv"
+    remote.check_url("train_data", url)
+    assert remote.without_secrets(f"run --set train_data={url}") == f"run --set train_data={url}"
+    for refused in (
+        f"{scheme}://me:secret@account.dfs.core.windows.net/a.csv",
+        f"{scheme}://me@secret@account.dfs.core.windows.net/a.csv",
+        f"{scheme}://:secret@account.dfs.core.windows.net/a.csv",
+        f"{url}?sig=secret",
+        f"x{scheme}://secret@account.dfs.core.windows.net/a.csv",
+    ):
+        with pytest.raises(remote.RemoteError, match="train_data: .* holds a user, password or sig") as told:
+            remote.check_url("train_data", refused)
+        assert "secret" not in str(told.value)
 
 
 def test_without_fsspec_one_line_says_how_to_get_it(monkeypatch):
@@ -119,6 +159,92 @@ def test_patterns_name_files_at_any_depth(store):
         copies.about(remote.as_path("memory://logs"), "input")
     with pytest.raises(remote.RemoteError, match="nosuch:// is no scheme that fsspec knows"):
         remote.file_system("nosuch://a/b")
+
+
+@pytest.fixture
+def hosts():
+    """Stores by host and port, whose paths do not say them, as hdfs, ftp and webhdfs have it."""
+    fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
+    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.utils import infer_storage_options
+
+    stores = {}
+
+    class Hosted(MemoryFileSystem):
+        protocol = "hosted"
+        cachable = False
+
+        def __init__(self, host="default", port=0, **options):
+            super().__init__(**options)
+            self.store, self.pseudo_dirs = stores.setdefault((host, port), {}), [""]
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return infer_storage_options(path)["path"].rstrip("/")
+
+        @staticmethod
+        def _get_kwargs_from_urls(path):
+            return {
+                key: value for key, value in infer_storage_options(path).items() if key in ("host", "port")
+            }
+
+    fsspec.register_implementation("hosted", Hosted, clobber=True)
+    return Hosted
+
+
+@pytest.mark.parametrize("root", ["hosted://node:8020/data", "hosted://node/data", "hosted:///data"])
+def test_what_is_listed_is_opened_on_the_same_host_at_the_same_root(hosts, tmp_path, root):
+    for other in ("hosted://node:8020", "hosted://node", "hosted://data", "hosted://"):
+        for name in ("day=1/a.csv", "day=2/deep/b.csv"):
+            system, path = remote.file_system(f"{other}/data/{name}")
+            put(system, path, f"{other}/data/{name}".encode())
+    expected = [f"{root}/day=1/a.csv", f"{root}/day=2/deep/b.csv"]
+    assert remote.files_at(f"{root}/**/*.csv") == expected
+    assert remote.files_at(f"{root}/day=1/*.csv") == expected[:1] == remote.files_at(expected[0])
+    for url in expected:
+        with remote.Copies(tmp_path, 1000).local(remote.as_path(url)) as copy:
+            assert copy.read_text() == url
+
+
+def test_copies_that_make_room_are_told_with_root(hosts, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for name in "ab":
+        put(hosts(), f"/data/{name}", b"four")
+    kept = remote.Copies(tmp_path, 6)
+    for name in "ab":
+        with kept.local(remote.as_path(f"hosted:///data/{name}")):
+            pass
+    assert "hosted:///data/a (0.0 MiB) makes room for hosted:///data/b." in caplog.text
+
+
+def test_a_file_that_no_url_opens_is_told(hosts):
+    put(hosts("node"), "/data/a?b.csv", b"x")
+    with pytest.raises(
+        remote.RemoteError, match=r"input: hosted://node/data/\* finds '/data/a\?b.csv', which no URL opens"
+    ):
+        remote.files_at("hosted://node/data/*", "input")
+
+
+def test_files_of_this_machine_are_found_by_url(tmp_path, monkeypatch):
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    for name in ("day=1/a.csv", "day=2/b.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    url = f"file://{tmp_path}"
+    expected = [f"{url}/day=1/a.csv", f"{url}/day=2/b.csv"]
+    assert url.startswith("file:///")
+    assert remote.files_at(f"{url}/*/*.csv") == expected == remote.files_at(f"{url}/**/*.csv")
+    assert remote.files_at(expected[0]) == expected[:1]
+    assert copies.about(remote.as_path(expected[0]))["size"] == len("day=1/a.csv")
+    monkeypatch.chdir(tmp_path)
+    assert remote.files_at("file://day=1/*.csv") == ["file://day=1/a.csv"]
+
+
+def test_files_in_an_archive_elsewhere_are_found(store, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("day=1/a.csv", "x")
+    put(store, "/logs/a.zip", (tmp_path / "a.zip").read_bytes())
+    assert remote.files_at("zip://*/*.csv::memory://logs/a.zip") == ["zip://day=1/a.csv::memory://logs/a.zip"]
 
 
 @pytest.fixture

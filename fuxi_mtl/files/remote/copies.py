@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fuxi_mtl.files.leavings import USED, Leaving, leavings_of, partial_name, removed
-from fuxi_mtl.files.remote.urls import RemoteError, as_url, errors_of, file_system, is_url, name_of
+from fuxi_mtl.files.remote.urls import RemoteError, as_path, as_url, errors_of, file_system, is_url, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +65,14 @@ class Copies:
 
     def _place(self, url: str, information: Mapping[str, Any]) -> Path:
         version = hashlib.sha256(repr([url, version_of(information)]).encode()).hexdigest()[:16]
-        scheme, _, rest = url.partition("://")
-        return self.root.expanduser() / version / scheme / rest.lstrip("/")
+        scheme, _, rest = str(as_path(url)).partition(":/")
+        return self.root.expanduser() / version / scheme / rest
 
     def _download(self, url: str, copy: Path, size: int, key: str) -> None:
         self._make_room(url, copy, size, key)
         system, path = file_system(url, key)
         partial = partial_name(copy)
-        logger.info("%s: downloading %s, %.1f MiB.", key or "remote", name_of(Path(url)), size / 2**20)
+        logger.info("%s: downloading %s, %.1f MiB.", key or "remote", name_of(as_path(url)), size / 2**20)
         try:
             with errors_of(url, key):
                 system.get_file(path, str(partial))
@@ -118,7 +118,7 @@ class Copies:
 
     def _url_of(self, copy: Path) -> str:
         _, scheme, *rest = copy.relative_to(self.root.expanduser()).parts
-        return f"{scheme}://{'/'.join(rest)}"
+        return as_url(Path(f"{scheme}:/{'/'.join(rest)}"))
 
     def _remove(self, copy: Path) -> None:
         with suppress(FileNotFoundError):

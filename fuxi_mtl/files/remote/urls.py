@@ -1,17 +1,21 @@
 """URLs such as ``s3://bucket/day=1/part.parquet``: told from paths, opened, and shown without secrets."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(?=\S)", re.IGNORECASE)
 _PATH = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)", re.IGNORECASE)  # what pathlib makes of one
-_USER = re.compile(r"([a-z][a-z0-9+.-]+://)[^\s/@]*@", re.IGNORECASE)
+_LOST = re.compile(r":*\.?")  # parts that pathlib drops, empty ones and dots, and what stands for them
+_USER = re.compile(r"([a-z][a-z0-9+.-]+)://([^\s/]*)@", re.IGNORECASE)
+_AZURE = ("abfs", "abfss", "az", "wasb", "wasbs")  # a container stands where others have a user
 _QUERY = re.compile(r"([a-z][a-z0-9+.-]+://[^\s?]*)\?[\w.%-]+=\S*", re.IGNORECASE)  # no pattern part_?.csv
 _NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hdfs": "pyarrow with Hadoop's libhdfs"}
+_NEEDS |= dict.fromkeys(("abfs", "az"), "adlfs")
 
 
 class RemoteError(ValueError):
@@ -23,14 +27,26 @@ def is_url(name: str | Path) -> bool:
     return bool(_URL.match(name) if isinstance(name, str) else _PATH.match(str(name)))
 
 
-def as_path(url: str) -> Path:
-    """A URL as a path, whose names, suffix and folders such as ``day=1`` are those of the URL."""
-    return Path(url)
+def as_path(name: str | Path) -> Path:
+    """A URL as a path, whose names, suffix and folders such as ``day=1`` are those of the URL.
+
+    Parts that pathlib would drop have a colon before them: ``file:///a`` is ``file:/:/a``. What is no URL
+    is itself.
+    """
+    if not (isinstance(name, str) and is_url(name)):
+        return Path(name)
+    scheme, _, rest = name.partition("://")
+    parts = (f":{part}" if _LOST.fullmatch(part) else part for part in rest.rstrip("/").split("/"))
+    return Path(f"{scheme}:/{'/'.join(parts)}")
 
 
 def as_url(name: str | Path) -> str:
     """The URL of such a path."""
-    return name if isinstance(name, str) else _PATH.sub(r"\1://", str(name), count=1)
+    found = None if isinstance(name, str) else _PATH.match(str(name))
+    if found is None:
+        return str(name)
+    parts = str(name)[found.end() :].split("/")
+    return f"{found[1]}://{'/'.join(part[1:] if _LOST.fullmatch(part) else part for part in parts)}"
 
 
 def name_of(file: Path) -> str:
@@ -40,7 +56,13 @@ def name_of(file: Path) -> str:
 
 def without_secrets(text: str) -> str:
     """A text in which URLs have neither users with passwords nor queries, which may be signatures."""
-    return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text))
+    return _QUERY.sub(r"\1?***", _USER.sub(_without_user, text))
+
+
+def _without_user(found: re.Match[str]) -> str:
+    scheme, user = found.groups()
+    is_container = scheme.lower() in _AZURE and user and not set(user) & set(":@")
+    return found[0] if is_container else f"{scheme}://***@"
 
 
 def check_url(key: str, url: str) -> None:
@@ -91,7 +113,7 @@ def files_at(pattern: str, key: str = "") -> list[str]:
     """The URLs of the files that a pattern names, which may be one file; ``**`` stands for any folders.
 
     Raises:
-        RemoteError: The service cannot be asked.
+        RemoteError: The service cannot be asked, or no URL opens a file that it names.
     """
     system, path = file_system(pattern, key)
     system.invalidate_cache()
@@ -99,9 +121,35 @@ def files_at(pattern: str, key: str = "") -> list[str]:
         if not re.search(r"[*?\[]", path):
             return [pattern] if system.isfile(path) else []
         found = system.glob(path, detail=True)
-    files = [name for name, about in found.items() if about.get("type") == "file"]
-    scheme = pattern.partition("://")[0]
-    return [f"{scheme}://{system._strip_protocol(name).lstrip('/')}" for name in sorted(files)]
+    files = sorted(name for name, about in found.items() if about.get("type") == "file")
+    try:
+        return list(_urls_of(files, pattern, system, path))
+    except RemoteError as error:
+        raise RemoteError(f"{f'{key}: ' if key else ''}{pattern} finds {error}") from None
+
+
+def _urls_of(files: Iterable[str], pattern: str, system: Any, path: str) -> Iterator[str]:
+    """What opens the files that a pattern has found, on the host that it names.
+
+    Some systems have the host in their paths (the bucket of s3), others not (hdfs), or elsewhere (abfs). So
+    the beginning in which a pattern and its path differ is exchanged.
+
+    Raises:
+        RemoteError: Nothing opens one: a ``?`` in its name begins a query.
+    """
+    url, *archive = pattern.partition("::")  # what a file lies in
+    url, path = url.rstrip("/"), path.rstrip("/")
+    backwards = zip(reversed(url), reversed(path), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], backwards))
+    host, own = url[: len(url) - same], path[: len(path) - same]
+    options = system._get_kwargs_from_urls(url)
+    for name in map(system._strip_protocol, files):
+        for each in (host + name.removeprefix(own), system.unstrip_protocol(name)):
+            if system._strip_protocol(each) == name and system._get_kwargs_from_urls(each) == options:
+                yield each + "".join(archive)
+                break
+        else:
+            raise RemoteError(f"{name!r}, which no URL opens: rename it.")
 
 
 @contextmanager
