@@ -20,6 +20,7 @@ from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.tuning import check_space, tune
 from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
 from fuxi_mtl.cluster import check_alone
+from fuxi_mtl.files import end_with_parent
 from fuxi_mtl.files.remote import as_path, is_url, put_text, without_secrets
 from fuxi_mtl.hints import printable
 from fuxi_mtl.interruption import Terminated, terminate
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser(COMMANDS).parse_args(arguments)
+    if getattr(options, "ends_with_parent", False):
+        end_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.raiseExceptions = False  # a log that cannot be written is not worth a traceback a line
     terminal = TerminalHandler(verbose=getattr(options, "verbose", False))

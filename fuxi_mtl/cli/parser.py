@@ -64,6 +64,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         help="find the other workers by what this scheduler says; by TF_CONFIG unless said",
     )
     run.add_argument("--port", type=int, default=0, help="with --cluster: the first port of the workers")
+    run.add_argument("--ends_with_parent", action="store_true", help=argparse.SUPPRESS)  # by `launch`
     _add_training(run)
 
     pareto = command(

@@ -128,6 +128,8 @@ def _started(
             if worker.status is None:
                 worker.process.kill()
             worker.process.wait()
+            if worker.process.stdin is not None:
+                worker.process.stdin.close()
 
 
 def _process(
@@ -135,13 +137,17 @@ def _process(
 ) -> subprocess.Popen:
     return subprocess.Popen(
         # What is said last counts.
-        [sys.executable, "-m", "fuxi_mtl", *arguments, "--processes", "1", "--gpu", str(gpu)],
+        [
+            sys.executable,
+            *("-m", "fuxi_mtl", *arguments),
+            *("--processes", "1", "--gpu", str(gpu), "--ends_with_parent"),
+        ],
         env={
             **_threads(os.environ, cluster.size),
             "TF_CONFIG": cluster.tf_config(),
             "PYTHONPATH": python_path(),
         },
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # closed when this process is gone, however that ends
         stdout=stream,
         stderr=None if stream is None else subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C reaches them once, through this process

@@ -25,7 +25,7 @@ from fuxi_mtl.files.leavings import (
 )
 from fuxi_mtl.files.listed import check_listed, list_files
 from fuxi_mtl.files.locks import Lock, LockedError, held, holder_of, lock_file, locks_in
-from fuxi_mtl.files.processes import ending_of
+from fuxi_mtl.files.processes import end_with_parent, ending_of
 from fuxi_mtl.files.writing import (
     MOST_BYTES,
     name_problem,
@@ -50,6 +50,7 @@ __all__ = [
     "checked_json",
     "checked_yaml",
     "checksum_of",
+    "end_with_parent",
     "ending_of",
     "held",
     "holder_of",

@@ -1,7 +1,9 @@
-"""Processes, told apart by more than their number, which a system gives again and again."""
+"""Processes, told apart by more than their number, which a system gives again and again, and how they end."""
 
 import os
 import signal
+import sys
+import threading
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -55,6 +57,26 @@ def ending_of(status: int) -> str:
     name = signal.Signals(-status).name
     hint = "; the system does that when the memory is not enough" if -status == signal.SIGKILL else ""
     return f"was killed by {name}{hint}"
+
+
+def end_with_parent() -> None:
+    """Has this process end at once when the one that holds the other end of its standard input is gone.
+
+    A thread waits for that. Linux sends a signal, too, which ends it even while TensorFlow keeps the
+    interpreter and no thread runs.
+    """
+    threading.Thread(target=_end_behind_input, daemon=True).start()
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _end_behind_input() -> None:
+    while os.read(0, 1):  # sys.stdin has a lock, which Python wants when it ends
+        pass
+    os._exit(1)
 
 
 def this_process() -> Process:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,14 +57,14 @@ def test_each_worker_has_the_command_its_task_and_its_share_of_the_cores(works, 
     assert len(set(clusters[0])) == 2
     assert all(address.startswith("127.0.0.1:") for address in clusters[0])
     assert [threads for _, threads, _ in told] == ["3", "3"]
-    expected = ["run", "--expid", "X", "--processes", "2", "--processes", "1", "--gpu", "-1"]
+    expected = "run --expid X --processes 2 --processes 1 --gpu -1 --ends_with_parent".split()
     assert [command for _, _, command in told] == [expected, expected]
 
 
 def test_each_worker_has_a_gpu_of_its_own(works):
     folder = works("")
     assert launch(["run"], 2, [3, 5]) == 0
-    assert [json.loads((folder / f"{rank}.json").read_text())[2][-1] for rank in range(2)] == ["3", "5"]
+    assert [json.loads((folder / f"{rank}.json").read_text())[2][-2] for rank in range(2)] == ["3", "5"]
 
 
 def test_as_many_gpus_as_processes_are_named():
@@ -118,6 +119,40 @@ def test_a_signal_goes_to_all_and_the_status_is_the_chiefs(works):
     threading.Thread(target=terminate).start()
     assert launch(["run"], 2, [-1]) == 143
     assert [(folder / f"heard_{rank}").read_text() for rank in range(2)] == ["x", "x"]
+
+
+LAUNCHER = """
+import subprocess, sys
+from fuxi_mtl.cli import processes
+WORKER = '''
+import os, sys, time
+from fuxi_mtl.cli import commands
+def work(*_):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+commands._start = work
+commands.main(sys.argv[1:])
+'''
+popen = subprocess.Popen
+subprocess.Popen = lambda command, **how: popen(
+    [sys.executable, "-c", WORKER, *command[3:]], **{**how, "stdout": None}
+)
+processes.launch(["run", "--expid", "X"], 2, [-1])
+"""
+
+
+def test_no_worker_outlives_a_launcher_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER], stdout=subprocess.PIPE) as launcher:
+        workers = [int(launcher.stdout.readline()) for _ in range(2)]
+        launcher.kill()
+        killed = time.monotonic()
+        try:
+            assert launcher.stdout.read() == b""  # comes when no worker has the terminal any more
+            assert time.monotonic() - killed < 20
+        finally:
+            for pid in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def test_processes_and_a_scheduler_exclude_each_other(monkeypatch):

@@ -1,9 +1,7 @@
 """The other end of :class:`~fuxi_mtl.dataset.parallel.processes.FileProcesses`: works until nobody asks."""
 
 import logging
-import os
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -11,6 +9,7 @@ from typing import Any
 
 from fuxi_mtl.dataset.errors import DataError
 from fuxi_mtl.dataset.parallel.processes import KEEP, Failed
+from fuxi_mtl.files import end_with_parent
 
 
 def work(connection: Connection, threads: int) -> None:
@@ -35,15 +34,9 @@ def work(connection: Connection, threads: int) -> None:
             connection.send(found)
 
 
-def _end_with_parent() -> None:
-    """Ends this process at once when the one that started it is gone, even if that was killed."""
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
 def main() -> None:
     """Works for the process that gave this one the end of a pipe."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     logging.basicConfig(format="%(asctime)s P%(process)d %(levelname)s %(message)s", level=logging.INFO)
     with Connection(int(sys.argv[1])) as connection, suppress(ConnectionError):
         work(connection, int(sys.argv[2]))
