@@ -1,5 +1,6 @@
 """Workers on this machine: processes that are started, watched and ended together."""
 
+import math
 import os
 import signal
 import socket
@@ -21,7 +22,8 @@ from fuxi_mtl.files import ending_of, removed
 TAIL = 30  # lines that are shown of a worker that failed
 _LOOK = 0.1  # seconds between two looks at the processes
 _PATIENCE = 5.0  # seconds for the others to end by themselves when one has failed
-_LAST = 60.0  # seconds for the others to end when the chief has
+_LAST = 60.0  # seconds for the others to end when the chief has, or one was interrupted or lost another
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
@@ -58,6 +60,29 @@ class Worker:
         """How it ended; None if it has not."""
         return self.process.poll()
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether Ctrl-C or SIGTERM has ended it, which it may have handled."""
+        return self.exit_status in _INTERRUPTED
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether another signal has ended it."""
+        return (self.status or 0) < 0 and not self.was_interrupted
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended for a reason of its own, and not because another one did."""
+        return self.was_killed or self.exit_status not in (0, LOST, *_INTERRUPTED)
+
+    @property
+    def exit_status(self) -> int:
+        """That of a command that ends as this process did."""
+        status = self.status or 0
+        if -status in (signal.SIGINT, signal.SIGTERM):
+            return 128 - status
+        return LOST if status < 0 else status
+
     def tail(self) -> str:
         """The last lines that it printed."""
         if self.output is None:
@@ -79,11 +104,11 @@ def launch(arguments: Sequence[str], count: int, gpus: Sequence[int]) -> int:
         gpus: A GPU for each, or -1 for the CPU.
 
     Returns:
-        The exit status, which is the chief's.
+        The exit status, which is the chief's where it has told it itself.
 
     Raises:
         ValueError: There are not as many GPUs as processes.
-        ProcessError: Another process than the chief has failed.
+        ProcessError: Another process than the chief has failed, or the chief was killed.
     """
     if list(gpus) != [-1] and len(gpus) != count:
         shown = " ".join(map(str, gpus))
@@ -92,18 +117,23 @@ def launch(arguments: Sequence[str], count: int, gpus: Sequence[int]) -> int:
         )
     folder = Path(tempfile.mkdtemp(prefix="fuxi_mtl-workers-"))
     with _started(arguments, count, gpus, folder) as workers, _passing_on(workers) as passed:
-        failed = _first_failed(workers)
-        _end(workers, _PATIENCE if failed and not passed else _LAST)
-    chief = workers[0].status or 0
-    if failed is None or failed is workers[0] or passed:
+        chief = workers[0]
+        cause = _cause(_ended(workers, passed), chief)
+        _end(workers)
+    own = cause in (None, chief) or passed or (cause.was_interrupted and chief.was_interrupted)
+    if own and not chief.was_killed:
         removed(folder)
-        return 128 - chief if chief < 0 else chief
-    raise ProcessError(
+        return chief.exit_status
+    failed = cause or chief
+    told = (
         f"{failed.name} {failed.told()}, and all others were ended. The same command with --resume goes on "
-        f"from the last state of the training. All that it printed is in {failed.output}; the last lines:\n"
-        + failed.tail(),
-        LOST if (failed.status or 0) < 0 or failed.status == LOST else 1,
+        "from the last state of the training."
     )
+    if failed.output is None:
+        removed(folder)
+    else:
+        told += f" All that it printed is in {failed.output}; the last lines:\n{failed.tail()}"
+    raise ProcessError(told, failed.exit_status if failed.exit_status in (LOST, *_INTERRUPTED) else 1)
 
 
 @contextmanager
@@ -197,22 +227,32 @@ def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _first_failed(workers: Sequence[Worker]) -> Worker | None:
-    """Waits until the chief has ended, or another one has failed: which that is."""
-    while True:
-        failed = [worker for worker in workers if worker.status]
-        if failed:  # who says that another one is gone is not the cause
-            return min(failed, key=lambda each: (each.status == LOST, each is workers[0]))
-        if workers[0].status is not None:
-            return None
+def _ended(workers: Sequence[Worker], passed: Sequence[int]) -> list[Worker]:
+    """Waits until all have ended, or one has and others had their time: those that have, in order."""
+    ended: list[Worker] = []
+    until = math.inf
+    while len(ended) < len(workers) and time.monotonic() < until:
+        now = [each for each in workers if each not in ended and each.status is not None]
+        # Of two at once, one that was killed is the cause, and the chief before others.
+        ended += sorted(now, key=lambda each: (each.status != -signal.SIGKILL, each is not workers[0]))
+        if any(each.has_failed for each in now) and not passed:
+            until = min(until, time.monotonic() + _PATIENCE)
+        elif any(each.status or each is workers[0] for each in now):  # others may save, or say the cause
+            until = min(until, time.monotonic() + _LAST)
         time.sleep(_LOOK)
+    return ended
 
 
-def _end(workers: Sequence[Worker], patience: float) -> None:
-    """Waits for all to end, and ends those that do not."""
-    until = time.monotonic() + patience
-    while any(worker.status is None for worker in workers) and time.monotonic() < until:
-        time.sleep(_LOOK)
+def _cause(ended: Sequence[Worker], chief: Worker) -> Worker | None:
+    """Whose end is that of all; None if all is well."""
+    failed = [each for each in ended if each.status]
+    if chief in ended and not chief.status:  # the run is whole, whoever was interrupted or lost it then
+        failed = [each for each in failed if each.has_failed]
+    return min(failed, key=lambda each: (not each.has_failed, not each.was_interrupted), default=None)
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    """Ends those that have not ended."""
     for worker in workers:
         if worker.status is None:
             worker.process.terminate()

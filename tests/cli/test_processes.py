@@ -94,6 +94,43 @@ def test_a_worker_that_fails_ends_all_and_is_shown(works, end, told):
     assert error.value.exit_status == (1 if "3" in end else 75)  # a killed one may be gone on with
 
 
+# A worker that hears of the chief's end, and ends first; and the other way round.
+HEARD = "\nif rank == {first}: sys.exit({told})\ntime.sleep({later})\n"
+
+
+def test_a_chief_that_is_killed_is_told_as_another_worker(works):
+    works("\nif rank == 0: os.kill(os.getpid(), 9)\nsys.exit(75)")
+    with pytest.raises(ProcessError, match=r"Worker 0 of 2 \(process \d+\) was killed by SIGKILL") as error:
+        launch(["run"], 2, [-1])
+    assert str(error.value).endswith("--resume goes on from the last state of the training.")
+    assert error.value.exit_status == 75
+
+
+def test_who_only_heard_of_the_chiefs_error_does_not_say_how_the_command_ends(works):
+    works(HEARD.format(first=1, told=75, later=0.5) + "sys.exit(4)")
+    assert launch(["run"], 2, [-1]) == 4
+
+
+def test_a_chief_that_is_whole_needs_no_worker_any_more(works):
+    works(HEARD.format(first=1, told=75, later=0.3))
+    assert launch(["run"], 2, [-1]) == 0
+
+
+@pytest.mark.parametrize("told", ["143", "130"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_interruption_of_one_worker_is_one_of_all_and_the_chief_has_time_to_save(works, first, told):
+    folder = works(HEARD.format(first=first, told=told, later=0.8) + f"sys.exit({told})")
+    assert launch(["run"], 2, [-1]) == int(told)
+    assert not list(folder.glob("fuxi_mtl-workers-*"))
+
+
+def test_a_worker_that_is_interrupted_where_nobody_hears_of_it_is_named(works):
+    works("\nif rank == 1: os.kill(os.getpid(), 15)\ntime.sleep(.3)\nsys.exit(75)")
+    with pytest.raises(ProcessError, match=r"Worker 1 of 2 .* was killed by SIGTERM") as error:
+        launch(["run"], 2, [-1])
+    assert error.value.exit_status == 143
+
+
 def test_a_chief_that_fails_has_said_why_and_gives_its_status(works):
     works("\nif rank == 0: sys.exit(4)\ntime.sleep(60)")
     assert launch(["run"], 2, [-1]) == 4
