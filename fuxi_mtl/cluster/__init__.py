@@ -4,7 +4,7 @@ What this file offers loads no TensorFlow; `replicas` (what is put together in a
 connection between processes) do, and are imported by their own names.
 """
 
-from fuxi_mtl.cluster.environment import LOST, SCHEDULERS, Cluster, check_alone, cluster_of
+from fuxi_mtl.cluster.environment import LOST, MOST_PORT, SCHEDULERS, Cluster, check_alone, cluster_of
 from fuxi_mtl.cluster.parts import batches_of, part_of
 
-__all__ = ["LOST", "SCHEDULERS", "Cluster", "batches_of", "check_alone", "cluster_of", "part_of"]
+__all__ = ["LOST", "MOST_PORT", "SCHEDULERS", "Cluster", "batches_of", "check_alone", "cluster_of", "part_of"]

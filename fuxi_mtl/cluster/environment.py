@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fuxi_mtl.cluster.schedulers import of_kubernetes, of_slurm
 
 LOST = 75  # exit status of a worker that has lost another one: "try again later", as sysexits.h has it
+MOST_PORT = 65_535
 _JOBS = ("chief", "master", "worker")  # in this order they are numbered; `master` is what old TFJobs say
 
 
@@ -33,6 +34,11 @@ class Cluster:
     def is_chief(self) -> bool:
         """Whether this process decides and writes."""
         return self.rank == 0
+
+    @property
+    def port(self) -> int:
+        """Where this process listens."""
+        return _port_of(self.addresses[self.rank])
 
     def name(self, rank: int | None = None) -> str:
         """A worker as messages call it; this one unless said."""
@@ -62,6 +68,7 @@ def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, por
     """
     if scheduler is not None:
         addresses, rank = SCHEDULERS[scheduler](environment, port)
+        _check_ports(addresses, f"--port {port}" if port else f"--cluster {scheduler}")
         return Cluster(addresses, rank) if len(addresses) > 1 else None
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
@@ -91,8 +98,19 @@ def cluster_of(environment: Mapping[str, str], scheduler: str | None = None, por
             raise ValueError(f"TF_CONFIG names {address!r} twice: each worker has an address of its own.")
         if not re.fullmatch(r".+:[0-9]+", address):
             raise ValueError(f"TF_CONFIG: {address!r} is no address: write host:port.")
+    _check_ports(addresses, "TF_CONFIG")
     before = _JOBS[: _JOBS.index(kind)]
     return Cluster(addresses, index + sum(len(jobs.get(job, ())) for job in before))
+
+
+def _check_ports(addresses: Iterable[str], source: str) -> None:
+    for address in addresses:
+        if not 1 <= _port_of(address) <= MOST_PORT:
+            raise ValueError(f"{source}: {address} has no port that exists: they go from 1 to {MOST_PORT}.")
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _hosts(given: Any) -> list[str]:

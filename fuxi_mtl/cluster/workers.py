@@ -6,11 +6,13 @@ keeps in the chief, which also notices within :data:`HEARTBEATS` seconds that a 
 from one to all in buffers of two sizes, because a collective remembers the shape of its first run by its key.
 """
 
+import errno
 import json
 import logging
 import math
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -296,11 +298,12 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
         accelerators: GPUs that TensorFlow sees in this process: none or one.
 
     Raises:
-        WorkerError: The others do not come.
+        WorkerError: The others do not come, or another program has the port.
     """
     known = connected()
     if known is not None:
         return known
+    _check_port(cluster)
     job = multi_worker.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=cluster.size)
     eager_context.context().configure_coordination_service(
         service_type="standalone",
@@ -329,6 +332,27 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
         ) from error
     _CONNECTED.append(Workers(cluster, strategy))
     return _CONNECTED[0]
+
+
+def _check_port(cluster: Cluster) -> None:
+    """Tells who has no port, of which TensorFlow says only that it could not start.
+
+    It listens on all interfaces, and so this looks at all.
+    """
+    both = socket.has_dualstack_ipv6()
+    with socket.socket(socket.AF_INET6 if both else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what ended does not count, as for gRPC
+        if both:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            probe.bind(("", cluster.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:  # else TensorFlow may know better
+                return
+            raise WorkerError(
+                f"{cluster.name()} cannot listen: another program of this machine has port {cluster.port}. "
+                "End it, or give the workers other ports."
+            ) from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Messages between workers, and what is said of workers that are gone; the store is a dictionary here."""
 
 import signal
+import socket
 
 import pytest
 import tensorflow as tf
@@ -140,6 +141,14 @@ def test_workers_that_do_not_come_are_told_and_signals_are_as_before(monkeypatch
     assert signal.getsignal(signal.SIGTERM) == before
     assert connected() is None
     assert configured["cluster_register_timeout_in_ms"] == 600_000
+
+
+def test_a_port_that_another_program_has_is_named(monkeypatch):
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda **_: pytest.fail("it has begun"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(WorkerError, match=rf"another program of this machine has port {port}"):
+            connect(Cluster(("a:1", f"localhost:{port}"), 1))
 
 
 def test_a_worker_with_other_data_is_named(three, monkeypatch):

@@ -72,6 +72,8 @@ def test_the_chief_of_a_tfjob_is_the_first_worker(kind, index, rank):
         (config({"worker": ["a:1", "a:1"]}), "names 'a:1' twice"),
         (config({"worker": ["a:1"], "chief": ["a:1"]}), "names 'a:1' twice"),
         (config({"worker": ["localhost", "a:2"]}), "'localhost' is no address: write host:port"),
+        (config({"worker": ["a:1", "b:99999"]}), "b:99999 has no port that exists: they go from 1 to 65535"),
+        (config({"worker": ["a:0", "b:1"]}), "a:0 has no port that exists"),
         (config({"worker": "a:1,a:2"}), "it is JSON like"),
         (config({"worker": {"0": "a:1", "1": "a:2"}}), "it is JSON like"),
         (config({"worker": ["a:1", "b:1"]}, index=0.9), "it is JSON like"),
@@ -86,6 +88,11 @@ def test_slurm_tasks_fill_one_node_after_the_other_from_a_port_of_their_job():
     found = cluster_of(SLURM, "slurm")
     assert found == Cluster(("gpu08:21234", "gpu08:21235", "gpu09:21234", "gpu09:21235", "big1:21234"), 3)
     assert cluster_of(SLURM, "slurm", port=7000).addresses[1] == "gpu08:7001"
+
+
+def test_the_ports_behind_the_first_exist_too():
+    with pytest.raises(ValueError, match="--port 65535: gpu08:65536 has no port that exists"):
+        cluster_of(SLURM, "slurm", port=65_535)
 
 
 def test_a_slurm_step_counts_before_its_job_and_one_task_trains_alone():
