@@ -18,7 +18,7 @@ from fuxi_mtl.cli.days import unsplit
 from fuxi_mtl.cli.parser import make_parser
 from fuxi_mtl.cli.startup import quiet_start, without_collections
 from fuxi_mtl.cli.tuning import check_space, tune
-from fuxi_mtl.cli.workers import follow, joined, leading, start_processes
+from fuxi_mtl.cli.workers import follow, joined, leading, start_processes, starts_processes
 from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.files import end_with_parent
 from fuxi_mtl.files.remote import as_path, is_url, put_text, without_secrets
@@ -102,7 +102,7 @@ def _start(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                         raise
                     early = error
                     _tell(early)
-        if early is None and options.command is _run and (options.processes > 1 or options.ray):
+        if early is None and options.command is _run and starts_processes(options):
             return start_processes(options, arguments)
         with quiet_start():
             import_zoo()

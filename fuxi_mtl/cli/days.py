@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fuxi_mtl.cli.arguments import whole
 from fuxi_mtl.hints import printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def add_update(sub: argparse.ArgumentParser) -> None:
         help="keep the calibration of the run, also where there are rows to fit it anew",
     )
     sub.add_argument(
-        "--expire_days", type=int, help="drop tokens that were not seen for so many days; none unless said"
+        "--expire_days",
+        type=whole(),
+        help="drop tokens that were not seen for so many days; none unless said",
     )
 
 

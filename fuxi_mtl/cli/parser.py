@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from fuxi_mtl import __version__
-from fuxi_mtl.cli.arguments import folder_here
+from fuxi_mtl.cli.arguments import folder_here, whole
 from fuxi_mtl.cli.cleaning import add_clean
 from fuxi_mtl.cli.days import add_update
 from fuxi_mtl.cli.tuning import add_tune
+from fuxi_mtl.cluster import MOST_PORT
 
 
 def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
@@ -47,8 +48,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--processes",
-        type=_count,
-        default=1,
+        type=whole(1),
         metavar="N",
         help="train in N processes of this machine as one",
     )
@@ -63,7 +63,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         choices=["slurm", "kubernetes"],
         help="find the other workers by what this scheduler says; by TF_CONFIG unless said",
     )
-    run.add_argument("--port", type=int, default=0, help="with --cluster: the first port of the workers")
+    run.add_argument("--port", type=whole(1, MOST_PORT), help="with --cluster: the first port of the workers")
     run.add_argument("--ends_with_parent", action="store_true", help=argparse.SUPPRESS)  # by `launch`
     _add_training(run)
 
@@ -73,8 +73,10 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "pareto --expid MMoE_test --set pareto.vectors=5",
     )
     pareto.add_argument("--expid", required=True, help="experiment to vary; its block pareto says how")
-    pareto.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
-    pareto.add_argument("--seed", nargs="+", type=int, help="repeat every run with each of these seeds")
+    pareto.add_argument(
+        "--gpu", nargs="+", type=whole(-1), default=[-1], help="GPUs; -1 is the CPU (default)"
+    )
+    pareto.add_argument("--seed", nargs="+", type=whole(), help="repeat every run with each of these seeds")
     pareto.add_argument("--verbose", action="store_true", help="also show all keys and all columns")
     _add_encoding(pareto)
     _add_set(pareto)
@@ -105,7 +107,7 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
         "expid", nargs="*", help="experiments, or EXPID@DAY; the newest day of all of them unless said"
     )
     compare.add_argument("--model_root", default="./checkpoints/", help="folder of the runs, or a URL")
-    compare.add_argument("--seed", nargs="+", type=int, help="only these seeds; all of them unless said")
+    compare.add_argument("--seed", nargs="+", type=whole(), help="only these seeds; all of them unless said")
     compare.add_argument("--baseline", help="experiment that the others are compared to")
     compare.add_argument("--checks", action="store_true", help="also show the conversion checks")
     compare.add_argument(
@@ -119,14 +121,6 @@ def make_parser(functions: Mapping[str, Callable]) -> argparse.ArgumentParser:
     _add_convert(command)
     add_clean(command)
     return parser
-
-
-def _count(text: str) -> int:
-    """A number of processes."""
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
 
 
 def _add_uses(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -259,7 +253,7 @@ def _add_doctor(command: Callable[..., argparse.ArgumentParser]) -> None:
     what = doctor.add_mutually_exclusive_group(required=True)
     what.add_argument("--expid", help="experiment: its data and, if it was trained, its run; EXPID@DAY too")
     what.add_argument("--data", metavar="DATASET_ID", help="a stanza of dataset_config, each label a task")
-    doctor.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    doctor.add_argument("--seed", type=whole(), help="seed of the run; the stanza's unless said")
     _add_name(doctor)
     _add_set(doctor)
 
@@ -289,8 +283,10 @@ def _add_simulate(commands, function: Callable) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     """What commands take that train, once with each seed."""
-    parser.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
-    parser.add_argument("--seed", nargs="+", type=int, help="do it with each of these seeds")
+    parser.add_argument(
+        "--gpu", nargs="+", type=whole(-1), default=[-1], help="GPUs; -1 is the CPU (default)"
+    )
+    parser.add_argument("--seed", nargs="+", type=whole(), help="do it with each of these seeds")
     _add_encoding(parser)
     parser.add_argument(
         "--resume",
@@ -314,7 +310,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="set",
-        type=lambda text: f"encode_workers={_count(text)}",
+        type=lambda text: f"encode_workers={whole(1)(text)}",
         metavar="N",
         help="encode the files of the data in N processes of this machine",
     )
@@ -322,7 +318,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expid", required=True, help="experiment, at its newest day; EXPID@DAY for another")
-    parser.add_argument("--seed", type=int, help="seed of the run; the stanza's unless said")
+    parser.add_argument("--seed", type=whole(), help="seed of the run; the stanza's unless said")
     _add_name(parser)
     _add_set(parser)
 

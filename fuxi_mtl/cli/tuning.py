@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fuxi_mtl.cli.arguments import folder_here
+from fuxi_mtl.cli.arguments import folder_here, number, whole
 from fuxi_mtl.cluster import check_alone
 from fuxi_mtl.files.remote import is_url
 from fuxi_mtl.workflow.tuning.plan import PRUNERS, SAMPLERS, STORAGES, TRIALS, Plan
@@ -31,7 +31,7 @@ def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.set_defaults(config=None)
     sub.add_argument("--space", required=True, help="file with what is varied; FuxiCTR's tuner files, too")
     sub.add_argument("--expid", help="experiment to vary; base_expid of the file unless said")
-    sub.add_argument("--trials", type=int, help=f"how many; {TRIALS} unless said, all points of a grid")
+    sub.add_argument("--trials", type=whole(), help=f"how many; {TRIALS} unless said, all points of a grid")
     sub.add_argument(
         "--sampler", choices=SAMPLERS, default="tpe", help="what proposes values (default: %(default)s)"
     )
@@ -45,8 +45,8 @@ def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--objective", nargs="+", default=[], metavar="METRIC", help="the stanza's monitor unless said"
     )
     sub.add_argument("--choose", default="fairness", help="of several: fairness (default) or least_misery")
-    sub.add_argument("--seed", nargs="+", type=int, help="train each trial with each of these seeds")
-    sub.add_argument("--minutes", type=float, help="no trial goes on after so many")
+    sub.add_argument("--seed", nargs="+", type=whole(), help="train each trial with each of these seeds")
+    sub.add_argument("--minutes", type=number, help="no trial goes on after so many")
     sub.add_argument(
         "--folder",
         type=folder_here,
@@ -66,12 +66,12 @@ def add_tune(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--overwrite", action="store_true", help="replace the stanza of an earlier winner")
     sub.add_argument(
         "--retrain",
-        type=int,
+        type=whole(),
         default=3,
         metavar="N",
         help="train the winner with N new seeds (default: %(default)s)",
     )
-    sub.add_argument("--gpu", nargs="+", type=int, default=[-1], help="GPUs; -1 is the CPU (default)")
+    sub.add_argument("--gpu", nargs="+", type=whole(-1), default=[-1], help="GPUs; -1 is the CPU (default)")
     sub.add_argument(
         "--set",
         nargs="+",

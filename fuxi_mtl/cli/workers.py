@@ -6,11 +6,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fuxi_mtl.cluster import cluster_of
+from fuxi_mtl.cluster import SCHEDULERS, cluster_of
 
 if TYPE_CHECKING:
     from fuxi_mtl.cluster.workers import Workers
     from fuxi_mtl.config import Experiment
+
+
+def starts_processes(options: argparse.Namespace) -> bool:
+    """Whether a command trains in other processes, which it starts.
+
+    Raises:
+        ValueError: An option goes with another one, which is not there.
+    """
+    if options.ray and options.processes is None:
+        raise ValueError(f"--ray {options.ray} needs --processes N: how many workers Ray is to start.")
+    if options.port and not options.cluster:
+        raise ValueError(
+            f"--port {options.port} goes with --cluster {' or '.join(SCHEDULERS)}; TF_CONFIG names ports "
+            "itself, and --processes takes free ones."
+        )
+    return bool(options.ray) or (options.processes or 1) > 1
 
 
 def start_processes(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -49,7 +65,7 @@ def joined(options: argparse.Namespace) -> "Workers | None":
         ValueError: The environment makes no sense.
         WorkerError: The others do not come.
     """
-    cluster = cluster_of(os.environ, options.cluster, options.port)
+    cluster = cluster_of(os.environ, options.cluster, options.port or 0)
     if cluster is None:
         return None
     from fuxi_mtl.training.devices import join_workers

@@ -16,6 +16,7 @@ from command_line import call
 
 import fuxi_mtl as fm
 from fuxi_mtl.cli import processes
+from fuxi_mtl.cli.commands import main
 from fuxi_mtl.cli.processes import ProcessError, launch
 from fuxi_mtl.training.devices import join_workers
 
@@ -161,6 +162,7 @@ def test_a_signal_goes_to_all_and_the_status_is_the_chiefs(works):
 LAUNCHER = """
 import subprocess, sys
 from fuxi_mtl.cli import processes
+from fuxi_mtl.cli.commands import main
 WORKER = '''
 import os, sys, time
 from fuxi_mtl.cli import commands
@@ -216,6 +218,30 @@ def test_what_trains_in_one_process_is_refused_where_others_wait(monkeypatch):
         fm.experiment("Toy", config="config").fit()
 
 
-def test_there_is_at_least_one_process(capsys):
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("--processes 0", "'0' is not a whole number, 1 or more"),
+        ("--encode_workers 0", "'0' is not a whole number, 1 or more"),
+        ("--port 99999", "'99999' is not a whole number from 1 to 65535"),
+        ("--gpu x", "'x' is not a whole number, -1 or more"),
+        ("--seed 1.5", "'1.5' is not a whole number\n"),
+    ],
+)
+def test_a_number_that_is_none_is_told_without_what_python_calls_it(capsys, given, told):
     with pytest.raises(SystemExit):
-        call("run", "--expid", "Toy", "--processes", "0")
+        main(["run", "--expid", "Toy", *given.split()])
+    assert f"argument {given.split()[0]}: {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("--ray local", "--ray local needs --processes N"),
+        ("--port 5", "--port 5 goes with --cluster slurm or kubernetes"),
+    ],
+)
+def test_an_option_without_the_one_that_it_goes_with_is_told(given, told):
+    answer = call("run", "--expid", "Toy", *given.split())
+    assert answer.status == 1
+    assert told in answer.err
