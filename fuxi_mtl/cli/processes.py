@@ -197,7 +197,10 @@ def _threads(environment: Mapping[str, str], count: int) -> dict[str, str]:
 
 
 def _free_addresses(count: int) -> tuple[str, ...]:
-    """Addresses of this machine alone, on ports that nobody has."""
+    """Addresses by which processes of this machine find each other, on ports that nobody has.
+
+    TensorFlow listens there on all interfaces, whatever an address says.
+    """
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
