@@ -299,6 +299,7 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
 
     Raises:
         WorkerError: The others do not come, or another program has the port.
+        ValueError: TensorFlow has computed something already.
     """
     known = connected()
     if known is not None:
@@ -329,6 +330,14 @@ def connect(cluster: Cluster, accelerators: int = 0) -> Workers:
             f"{cluster.name()} cannot join the others ({reason}). All {cluster.size} workers are to start "
             f"within {ARRIVAL} s, each with its own task, and to reach each other at "
             f"{', '.join(cluster.addresses)}."
+        ) from error
+    except RuntimeError as error:
+        if "program startup" not in str(error):
+            raise
+        raise ValueError(
+            f"{cluster.name()} cannot join the others: TensorFlow has computed something in this process "
+            "before. A module (of --models, say) that makes tensors or layers when it is imported is to make "
+            "them in a function."
         ) from error
     _CONNECTED.append(Workers(cluster, strategy))
     return _CONNECTED[0]

@@ -151,6 +151,19 @@ def test_a_port_that_another_program_has_is_named(monkeypatch):
             connect(Cluster(("a:1", f"localhost:{port}"), 1))
 
 
+def test_a_process_that_has_computed_before_it_joins_is_told_what_to_look_for(monkeypatch):
+    def late(cluster_resolver):
+        raise RuntimeError("Collective ops must be configured at program startup")
+
+    context = connection.eager_context.context()
+    monkeypatch.setattr(context, "configure_coordination_service", lambda **_: None)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", late)
+    with pytest.raises(
+        ValueError, match=r"worker 1 \(b:2\) cannot join the others: .* A module \(of --models"
+    ):
+        connect(Cluster(ADDRESSES, 1))
+
+
 def test_a_worker_with_other_data_is_named(three, monkeypatch):
     for each in (connection, chief):
         monkeypatch.setattr(each, "connected", lambda: three[0])
