@@ -65,12 +65,17 @@ def training_keys(experiment: Experiment) -> dict[str, Any]:
 
 def shared_keys(experiment: Experiment) -> dict[str, Any]:
     """Those that all workers of a training must share; where each finds its files is its own."""
-    evaluation, training = experiment.evaluation, experiment.training
+    flat, training = training_keys(experiment), experiment.training
+    flat["feature_cols"] = [
+        {**entry, "pretrained_emb": bool(entry["pretrained_emb"])} if "pretrained_emb" in entry else entry
+        for entry in flat["feature_cols"]
+    ]
+    flat |= {key: flat[key] is not None for key in ("init_from", "resume_path")}
     shared = {
-        "eval_batch_size": evaluation.eval_batch_size,
+        "eval_batch_size": experiment.evaluation.eval_batch_size,
         "embedding_sharding": training.embedding_sharding,
     }
-    return training_keys(experiment) | shared
+    return flat | shared
 
 
 def keys_of_going_on(experiment: Experiment) -> dict[str, Any]:

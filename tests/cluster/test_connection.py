@@ -197,6 +197,9 @@ def test_where_files_lie_and_how_many_threads_read_them_is_each_workers_own():
     own = command_of(experiment())
     changes = {"num_workers": 3, "encode_workers": 2, "model_root": "elsewhere", "data_root": "there"}
     assert differing(own, command_of(experiment(**changes))) == ""
+    here, there = (command_of(experiment(init_from=f"{place}/run")) for place in "ab")
+    assert differing(here, there) == ""
+    assert differing(own, there) == "init_from (True there, False at worker 0)"
     for changes in ({"seed": 7}, {"embedding_sharding": "row"}, {"epochs": 9}):
         other = command_of(experiment(**changes))
         assert differing(own, other).startswith(f"{next(iter(changes))} (")
