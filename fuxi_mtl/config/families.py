@@ -100,23 +100,16 @@ def check_members_fit(
         ConfigError: What the constructor refuses, at the line of the option that its message names first.
     """
     trials = keys_to_try(settings, weighting, surgery, objectives)
-    if not trials:
-        return
-    import tensorflow as tf  # only here does a stanza need it
+    if "loss_weight" in trials:
+        from fuxi_mtl.weighting import make_weighting  # only here does a stanza need TensorFlow
 
-    # Computing at once would start TensorFlow, and it connects with other workers before that or never. A
-    # member of the user's own that must compute is made when the model is.
-    with tf.Graph().as_default(), suppress(TypeError, AttributeError, NotImplementedError):
-        if "loss_weight" in trials:
-            from fuxi_mtl.weighting import make_weighting
+        with _tried(settings, "loss_weight", own):
+            make_weighting(weighting, objectives, own=own)
+    if "surgery" in trials:
+        from fuxi_mtl.surgery import make_surgery
 
-            with _located(settings, "loss_weight", own):
-                make_weighting(weighting, objectives, own=own)
-        if "surgery" in trials:
-            from fuxi_mtl.surgery import make_surgery
-
-            with _located(settings, "surgery", (*own, "surgery_normalize", "surgery_preference")):
-                make_surgery(surgery, objectives, own=own)
+        with _tried(settings, "surgery", (*own, "surgery_normalize", "surgery_preference")):
+            make_surgery(surgery, objectives, own=own)
 
 
 def keys_to_try(
@@ -148,9 +141,17 @@ def _may_refuse(settings: Settings, key: str, value: Any) -> bool:
 
 
 @contextmanager
-def _located(settings: Settings, key: str, options: Iterable[str]) -> Iterator[None]:
+def _tried(settings: Settings, key: str, options: Iterable[str]) -> Iterator[None]:
+    """Inside, a member is made, in a graph: what it refuses is told at the line of an option.
+
+    Computing at once would start TensorFlow, which connects with other workers before that or never. A member
+    of the user's own that must compute is made when the model is.
+    """
+    import tensorflow as tf
+
     try:
-        yield
+        with tf.Graph().as_default(), suppress(TypeError, AttributeError, NotImplementedError):
+            yield
     except ValueError as error:
         named = str(error).partition(" ")[0].rstrip(":")
         raise settings.error(named if named in options else key, str(error)) from error

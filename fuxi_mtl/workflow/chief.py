@@ -1,6 +1,5 @@
 """What the chief of several workers tells the others around a run, and what it asks."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +7,11 @@ from fuxi_mtl import __version__
 from fuxi_mtl.cluster.workers import WorkerError, connected
 from fuxi_mtl.config import Experiment
 from fuxi_mtl.layers.tables import memory_of_machine
-from fuxi_mtl.workflow.keys import changed_keys, shared_keys
+from fuxi_mtl.workflow.keys import as_read_again, shared_keys, told_changes
 
 TRAIN, KEPT, DATA, PRECISION, BYE = "train", "kept", "data", "precision", "bye"
 LATER = 10.0  # seconds that the chief is ahead in reading its data: where these are shared, it encodes them
-READING = 6 * 3600.0  # seconds that the others have to read their data once the chief has
-ANSWERING = 600.0  # seconds that the others have to say whether they train the same
+READING = 6 * 3600.0  # seconds that the others have for data that the chief has read, or runs it has fetched
 
 
 def tell_workers(what: str, **content: Any) -> None:
@@ -25,8 +23,7 @@ def tell_workers(what: str, **content: Any) -> None:
 
 def command_of(experiment: Experiment) -> dict[str, Any]:
     """What all workers of a run must share, as JSON gives it back."""
-    content = {"version": __version__, "keys": shared_keys(experiment)}
-    return json.loads(json.dumps(content, default=str), parse_constant=str)  # NaN is not NaN
+    return as_read_again({"version": __version__, "keys": shared_keys(experiment)})
 
 
 def differing(told: Mapping[str, Any], own: Mapping[str, Any]) -> str:
@@ -38,9 +35,7 @@ def differing(told: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     """
     if told["version"] != own["version"]:
         return f"fuxi_mtl ({own['version']} there, {told['version']} at worker 0)"
-    there, here = own["keys"], told["keys"]
-    changed = changed_keys(there, here)
-    return ", ".join(f"{key} ({there.get(key)!r} there, {here.get(key)!r} at worker 0)" for key in changed)
+    return ", ".join(told_changes(own["keys"], told["keys"], "at worker 0"))
 
 
 def begin_run(experiment: Experiment) -> None:
@@ -57,7 +52,7 @@ def begin_run(experiment: Experiment) -> None:
     if workers is None:
         return
     workers.tell(TRAIN, **command_of(experiment))
-    for rank, found in enumerate(workers.collect("", ANSWERING)):
+    for rank, found in enumerate(workers.collect("", READING)):
         if found:
             raise ValueError(
                 f"{workers.cluster.name(rank)} has another command: it differs in {found}. Give all workers "

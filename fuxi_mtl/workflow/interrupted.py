@@ -1,6 +1,5 @@
 """Interrupted trainings: found beside their runs, and compared with what would go on from them."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from fuxi_mtl.training.state import (
     stored_states,
     training_folder,
 )
-from fuxi_mtl.workflow.keys import changed_keys, keys_of_going_on
+from fuxi_mtl.workflow.keys import as_read_again, keys_of_going_on, told_changes
 
 logger = logging.getLogger(__name__)
 
@@ -89,10 +88,7 @@ def continued(experiment: Experiment, data_key: str | None = None) -> tuple[Fini
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """In what two identities differ; empty if they do not."""
-    changed = [
-        f"{key} ({there['stanza'].get(key)!r} there, {here['stanza'].get(key)!r} here)"
-        for key in changed_keys(there["stanza"], here["stanza"])
-    ]
+    changed = told_changes(there["stanza"], here["stanza"])
     if there["data_key"] != here["data_key"]:
         changed.append("the data")
     if "parent" in there and there["parent"] != here["parent"]:  # states of older versions do not say it
@@ -168,4 +164,4 @@ def identity_of(
     start = {} if initial is None else initial.description()
     parent = {key: value for key, value in start.items() if key != "folder"}  # which may be moved
     keys = {"stanza": {**keys_of_going_on(experiment), **more}, "data_key": data_key, "parent": parent}
-    return json.loads(json.dumps(keys, default=str))
+    return as_read_again(keys)

@@ -1,5 +1,6 @@
 """Kinds of keys of a stanza: what trains, lengthens, watches, is measured, or has no effect."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,17 +66,16 @@ def training_keys(experiment: Experiment) -> dict[str, Any]:
 
 def shared_keys(experiment: Experiment) -> dict[str, Any]:
     """Those that all workers of a training must share; where each finds its files is its own."""
-    flat, training = training_keys(experiment), experiment.training
+    flat = training_keys(experiment)
     flat["feature_cols"] = [
         {**entry, "pretrained_emb": bool(entry["pretrained_emb"])} if "pretrained_emb" in entry else entry
         for entry in flat["feature_cols"]
     ]
     flat |= {key: flat[key] is not None for key in ("init_from", "resume_path")}
-    shared = {
+    return flat | {
         "eval_batch_size": experiment.evaluation.eval_batch_size,
-        "embedding_sharding": training.embedding_sharding,
+        "embedding_sharding": experiment.training.embedding_sharding,
     }
-    return flat | shared
 
 
 def keys_of_going_on(experiment: Experiment) -> dict[str, Any]:
@@ -123,6 +123,18 @@ def measured_keys(experiment: Experiment) -> dict[str, Any]:
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys whose values are not the same."""
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
+
+
+def as_read_again(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys as JSON gives them back, to be compared with what was."""
+    return json.loads(json.dumps(keys, default=str))
+
+
+def told_changes(there: Mapping[str, Any], here: Mapping[str, Any], where: str = "here") -> list[str]:
+    """The keys whose values are not the same, each with both, as messages say it."""
+    return [
+        f"{key} ({there.get(key)!r} there, {here.get(key)!r} {where})" for key in changed_keys(there, here)
+    ]
 
 
 def _without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:

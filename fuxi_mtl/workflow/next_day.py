@@ -14,7 +14,7 @@ from fuxi_mtl.dataset.windows import as_date
 from fuxi_mtl.lineage import AT, Day, chosen_day, day_folder, days_of, lost_days
 from fuxi_mtl.runs import TRAINING, Run, held_run
 from fuxi_mtl.workflow.interrupted import goes_on, interrupted_training
-from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
+from fuxi_mtl.workflow.keys import measured_keys, told_changes, training_keys
 from fuxi_mtl.workflow.log_file import log_file
 from fuxi_mtl.workflow.resume import complete, tidy
 from fuxi_mtl.workflow.update import PlannedUpdate, Update, update_run
@@ -123,9 +123,7 @@ def _differences(planned: PlannedUpdate, run: Run) -> list[str]:
     )
     there |= content["update"]["how"]
     here |= asdict(planned.how)
-    changed = [
-        f"{key} ({there.get(key)!r} there, {here.get(key)!r} here)" for key in changed_keys(there, here)
-    ]
+    changed = told_changes(there, here)
     if planned.data_key(Encoder.load(run.features)) != content["data_key"]:
         changed.append("the rows")
     return changed

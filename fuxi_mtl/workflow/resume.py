@@ -18,7 +18,7 @@ from fuxi_mtl.workflow.amending import fuse_run, measure_run
 from fuxi_mtl.workflow.chief import KEPT, begin_run, tell_workers
 from fuxi_mtl.workflow.experiment import as_planned, export_run, folder_of, run_experiment
 from fuxi_mtl.workflow.interrupted import goes_on, identity_of
-from fuxi_mtl.workflow.keys import changed_keys, measured_keys, training_keys
+from fuxi_mtl.workflow.keys import changed_keys, measured_keys, told_changes, training_keys
 from fuxi_mtl.workflow.log_file import log_file
 
 logger = logging.getLogger(__name__)
@@ -164,12 +164,7 @@ def differences(folder: Path, experiment: Experiment) -> list[str]:
         stored = load_resolved(run.config, run.expid).resolved()
     except ValueError:
         return []
-    wanted = experiment.resolved()
-    return [
-        f"{key} ({stored.get(key)!r} there, {wanted.get(key)!r} here)"
-        for key in {**stored, **wanted}
-        if stored.get(key) != wanted.get(key)
-    ]
+    return told_changes(stored, experiment.resolved())
 
 
 def verify_data(experiment: Experiment) -> None:
